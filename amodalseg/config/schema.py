@@ -1,0 +1,335 @@
+"""Every option on one page. ``load.py`` turns YAML files and ``key=value`` arguments into these dataclasses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+REQUIRED = "???"
+
+
+def one_of(default: str, *others: str) -> Any:
+    """A string option with a closed list of values."""
+    return field(default=default, metadata={"choices": (default, *others)})
+
+
+# ------------------------------------------------------------------------------------------------ model: CondDiff-AMO
+
+
+@dataclass
+class WindowConfig:
+    """The square (or C2F-style) crop around the modal box that the network sees."""
+
+    size: int = 256  # pixels on a side after resizing; a multiple of 32
+    kind: str = one_of("square", "c2f")  # c2f: the modal box, twice as wide and high, aspect not kept
+    expand: float = 3.0  # square: side = max(sqrt(expand * w * h), margin * w, margin * h)
+    margin: float = 1.1
+
+
+@dataclass
+class PCNConfig:
+    """Pyramid condition network (equations 6 and 7)."""
+
+    backbone: str = one_of("pvt_v2_b4", "pvt_v2_b0", "pvt_v2_b1", "pvt_v2_b2", "pvt_v2_b3", "pvt_v2_b5")
+    pretrained: bool = False  # ImageNet weights through timm
+    modal: bool = True  # the modal mask as an input of the network (ablation "VM")
+    adapter: int = 1  # kernel of the 4 -> 3 input convolution
+    adapter_init: str = one_of("identity", "random", "zero_conv")  # zero_conv: the mask enters like x_t does, no tint
+    vm_range: str = one_of("01", "pm1")  # scale of the modal mask at the input
+    time_cond: str = one_of("log_snr", "t1000")  # argument of the sinusoidal time embedding
+    zoe: bool = True  # x_t enters at stage 1 (zero overlapping embedding)
+    ttc: bool = True  # a time token at every stage (time token concatenation)
+    drop_path: float = 0.1
+
+
+@dataclass
+class OCRConfig:
+    """Occlusion-aware context refinement of the deepest feature map."""
+
+    enabled: bool = True
+    layout: str = one_of("parallel", "serial")
+    residual: bool = True
+    upsample: int = 1  # 2: run at twice the resolution, so that the dilated branches reach their neighbours
+
+
+@dataclass
+class AFGConfig:
+    """Adaptive feature gate (equations 8 and 9). Off: A_1 is the linear fusion of A_2 and F_up,1."""
+
+    enabled: bool = True
+    kernel: int = 3
+    gate: str = one_of("channel", "spatial")  # one gate per channel and pixel, or one per pixel
+
+
+@dataclass
+class DNConfig:
+    """Denoising network."""
+
+    dim: int = 256
+    dropout: float = 0.1
+
+
+@dataclass
+class USTConfig:
+    """Unidirectional state transition (equations 4 and 5). Off: x_t is made from the amodal mask alone."""
+
+    enabled: bool = True
+    schedule: str = one_of("linear", "segrefiner", "cosine", "alpha_bar")  # keep probability over t
+    block: int = 1  # pixels that change state together: block x block
+
+
+@dataclass
+class GaussConfig:
+    shift: float = -3.41  # of the log-SNR; -2.77 is 2 ln(64/256), 0 the unshifted cosine schedule
+
+
+@dataclass
+class DiffConfig:
+    t_dist: str = one_of("uniform", "beta", "discrete")  # training times; discrete: the sampler's own steps
+    beta_a: float = 1.0  # t ~ Beta(a, b) when t_dist=beta
+    beta_b: float = 1.0
+    x0_act: str = one_of("tanh", "sigmoid")  # x0 = tanh(logits), or 2 sigmoid(logits) - 1
+
+
+@dataclass
+class SamplerConfig:
+    kind: str = one_of("ddpm", "ddim", "renoise_ust")
+    steps: int = 10
+    init: str = one_of("gvm", "gauss")  # x_T: the noised modal mask, or pure noise
+    eta: float = 0.0  # ddim: 0 deterministic, 1 as noisy as ddpm
+
+
+@dataclass
+class VGPEConfig:
+    """Visible-guided prediction ensemble (equations 11 and 12)."""
+
+    clamp: bool = True  # visible pixels are set to 1 in the steps on one side of the start
+    ensemble: bool = True  # vote and mean over steps; off: the last prediction
+    start: str = one_of("floor", "paper")  # first clamped step, 0-based: floor(T/2), or T/2 - 1 (1-based reading)
+    side: str = one_of("late", "early")
+    tie: str = one_of("ge", "gt")  # does half of the votes suffice?
+    norm: str = one_of("none", "minmax")  # of the mean probability, per object
+
+
+@dataclass
+class PostConfig:
+    union_visible: bool = True  # the answer contains the modal mask
+    threshold: float = 0.5
+
+
+@dataclass
+class LossConfig:
+    """Weighted BCE + weighted IoU (equation 10)."""
+
+    bce_weighted: bool = True
+    bce: float = 1.0
+    iou: float = 1.0
+
+
+@dataclass
+class CondDiffAMOConfig:
+    name: str = "conddiff_amo"
+    window: WindowConfig = field(default_factory=WindowConfig)
+    pcn: PCNConfig = field(default_factory=PCNConfig)
+    ocr: OCRConfig = field(default_factory=OCRConfig)
+    afg: AFGConfig = field(default_factory=AFGConfig)
+    dn: DNConfig = field(default_factory=DNConfig)
+    ust: USTConfig = field(default_factory=USTConfig)
+    gauss: GaussConfig = field(default_factory=GaussConfig)
+    diff: DiffConfig = field(default_factory=DiffConfig)
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    vgpe: VGPEConfig = field(default_factory=VGPEConfig)
+    post: PostConfig = field(default_factory=PostConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+
+
+# --------------------------------------------------------------------------------------------------------------- data
+
+
+@dataclass
+class OccludeConfig:
+    """How whole objects are covered (``data/occlude.py``)."""
+
+    rate_min: float = 0.1  # of the object's own modal area that the occluders hide
+    rate_max: float = 0.7
+    unoccluded: float = 0.0  # share of objects that nothing is put on
+    min_area: float = 0.01  # of the photo's area, for a whole object
+    max_area: float = 0.6
+    max_occluders: int = 2
+    scale_min: float = 0.5  # of the occluder's longer side to the object's
+    scale_max: float = 1.5
+    flip: bool = True
+    soft_edge: float = 1.0  # standard deviation in pixels of the blended seam; 0: hard edges
+
+
+@dataclass
+class CocoOccludeData:
+    """Whole objects of COCO-instances files, occluded by other objects: exact amodal truth from modal masks."""
+
+    name: str = "coco_occlude"
+    annotations: list[str] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
+    split: str = "train"
+    num_objects: Optional[int] = None  # composites in the set; default: one for each whole object
+    seed: int = 0
+    fresh: bool = False  # training: draw anew in every epoch
+    skip_broken: bool = False
+    max_side: Optional[int] = None  # shrink photos whose longer side exceeds this
+    occlude: OccludeConfig = field(default_factory=OccludeConfig)
+
+
+@dataclass
+class CocoData:
+    """Any COCO-instances file: modal masks only, for prediction."""
+
+    name: str = "coco"
+    annotations: list[str] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
+    split: str = "val"
+    num_objects: Optional[int] = None
+    seed: int = 0
+    skip_broken: bool = False
+
+
+@dataclass
+class CocoaData:
+    """COCOA in its original json (Zhu et al. 2017): human amodal annotation."""
+
+    name: str = "cocoa"
+    root: str = REQUIRED
+    split: str = "val"
+    num_objects: Optional[int] = None
+    seed: int = 0
+    skip_broken: bool = False
+    include_stuff: bool = True
+    fix_subset: str = one_of("keep", "union")  # modal pixels outside the amodal mask: keep, or add to the amodal mask
+
+
+@dataclass
+class SyntheticData:
+    """The procedural world: exact truth, no download."""
+
+    name: str = "synthetic"
+    split: str = "train"
+    num_objects: int = 20000
+    seed: int = 0
+    fresh: bool = False  # training: draw anew in every epoch
+    size: int = 128  # pixels on a side of the drawn picture
+    rate_min: float = 0.1  # occlusion rate
+    rate_max: float = 0.7
+    unoccluded: float = 0.0
+    skip_broken: bool = False
+
+
+@dataclass
+class AugmentConfig:
+    """One random map for image, modal and amodal; then what changes one of them."""
+
+    flip: float = 0.5  # probability
+    scale: float = 0.15  # window side times 1 +- scale
+    shift: float = 0.1  # window centre moved by up to this share of the side
+    rotate: float = 0.0  # degrees, +-
+    color: float = 0.5  # probability of a colour jitter
+    grayscale: float = 0.0  # probability
+    modal_jitter: float = 0.0  # probability that the modal mask is made imperfect (dilate, erode, gap at the occluder)
+    modal_jitter_px: int = 2  # at the window's resolution
+
+
+@dataclass
+class LoaderConfig:
+    batch_size: int = 16  # per device
+    num_workers: int = 0
+
+
+# ----------------------------------------------------------------------------------------------- training, evaluation
+
+
+@dataclass
+class OptimConfig:
+    lr: float = 1e-4
+    min_lr: float = 1e-6
+    weight_decay: float = 0.01
+    decay_all: bool = True  # false: none on norms, biases and tokens
+    warmup_steps: int = 0
+    clip: float = 1.0  # global norm; 0: off
+    ema: float = 0.0  # decay of the weight average; 0: off
+
+
+@dataclass
+class TrainerConfig:
+    """Handed to Lightning's Trainer as it is."""
+
+    max_epochs: int = 40  # passes over the data; max_steps, if set, wins
+    max_steps: Optional[int] = None
+    accelerator: str = "auto"
+    devices: Any = "auto"  # auto, a number, or a list of device indices
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: str = one_of("auto", "32-true", "bf16-mixed", "16-mixed")  # auto: bf16 where the hardware has it
+    accumulate: int = 1
+    sync_batchnorm: bool = False
+    compile: bool = False
+    progress: bool = True
+
+
+@dataclass
+class CheckpointConfig:
+    every_steps: int = 500  # last.ckpt: a killed run loses at most these
+    val_every_steps: int = 1000
+    monitor: str = "per_object_occluded.occluded"  # protocol and region that choose the best weights
+    resume: bool = True  # go on from last.ckpt if the run folder holds one of the same configuration
+
+
+@dataclass
+class LogConfig:
+    every_steps: int = 20
+    pictures: int = 8  # rows of the validation picture grid
+    wandb: str = one_of("off", "online", "offline")
+    tensorboard: bool = False
+    project: str = "amodalseg"
+
+
+@dataclass
+class TrainConfig:
+    out: str = REQUIRED  # run folder
+    seed: int = 0
+    init: Optional[str] = None  # weights to start from: a model name or a file
+    model: Any = REQUIRED
+    data: Any = REQUIRED
+    val: Any = REQUIRED
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    loader: LoaderConfig = field(default_factory=LoaderConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+
+
+@dataclass
+class ReportConfig:
+    html: bool = True
+    pictures: int = 4  # each of best, median and worst
+    steps_curve: list[int] = field(default_factory=lambda: [1, 2, 3, 5, 10])  # models that sample; []: off
+    steps_objects: int = 64  # objects behind each point of that curve
+
+
+@dataclass
+class EvalConfig:
+    out: str = REQUIRED  # folder for objects.csv, metrics.json, report.md, report.html
+    models: list[str] = field(default_factory=list)
+    seed: int = 0
+    steps: Optional[int] = None  # sampling steps; default: the model's own
+    data: Any = REQUIRED
+    loader: LoaderConfig = field(default_factory=LoaderConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
+    overwrite: bool = False
+
+
+MODELS: dict[str, type] = {"conddiff_amo": CondDiffAMOConfig}
+DATA: dict[str, type] = {
+    "coco_occlude": CocoOccludeData,
+    "coco": CocoData,
+    "cocoa": CocoaData,
+    "synthetic": SyntheticData,
+}

@@ -1,0 +1,158 @@
+"""The vocabulary as code: what travels between the parts.
+
+A reader yields ``AmodalRecord``; training cuts it to a ``Sample`` and stacks those to a ``Batch``; evaluation turns it
+into a ``Query``, which a model answers with a ``Prediction``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from amodalseg import masks
+from amodalseg.errors import UserError
+from amodalseg.masks import Rle
+
+
+def stable_seed(*parts: object) -> int:
+    """A 63-bit seed that depends on nothing but the given parts (Python's own ``hash`` differs between processes)."""
+    text = "\x1f".join(map(str, parts)).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
+
+
+@dataclass
+class AmodalRecord:
+    """One annotated object. Masks stay run-length encoded, and the photo stays a path, until somebody asks.
+
+    Attributes:
+        dataset, split, image_id, object_id: together unique.
+        image: path of the photo, or its pixels (uint8 HW3 RGB) if it was drawn on the fly.
+        modal_rle: the visible pixels.
+        amodal_rle: the whole object as annotated; None where only modal masks exist.
+        order: depth rank in its image, 1 = nearest, if known.
+        raw_rate: the occlusion rate stored in the file, if any; ``occlusion_rate`` is always recomputed.
+        occluder_rle: what covers the object, if known.
+        whole_rgb: the object's own pixels where it is whole (uint8 HW3; zero outside the amodal mask), if known.
+        flags: any of ``empty_modal``, ``fully_visible``, ``touches_border``, ``modal_outside_amodal``, ``crowd``,
+            ``size_mismatch``.
+    """
+
+    dataset: str
+    split: str
+    image_id: str
+    object_id: str
+    image: Path | np.ndarray
+    modal_rle: Rle
+    amodal_rle: Rle | None = None
+    category_id: int | None = None
+    category: str | None = None
+    is_stuff: bool | None = None
+    order: int | None = None
+    raw_rate: float | None = None
+    modal_source: str = "gt"
+    occluder_rle: Rle | None = None
+    whole_rgb: np.ndarray | None = None
+    flags: frozenset[str] = frozenset()
+    group: dict[str, Any] | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """``dataset/split/image/object``: names the object in rows, messages and random draws."""
+        return f"{self.dataset}/{self.split}/{self.image_id}/{self.object_id}"
+
+    @property
+    def height(self) -> int:
+        return int(self.modal_rle["size"][0])
+
+    @property
+    def width(self) -> int:
+        return int(self.modal_rle["size"][1])
+
+    @property
+    def modal(self) -> np.ndarray:
+        """bool (H, W)."""
+        return masks.decode(self.modal_rle)
+
+    @property
+    def amodal(self) -> np.ndarray:
+        """bool (H, W), as annotated. Raises UserError where the data set has modal masks only."""
+        if self.amodal_rle is None:
+            raise UserError(f"{self.key} has no amodal mask: this data set annotates visible pixels only")
+        return masks.decode(self.amodal_rle)
+
+    @property
+    def occluded(self) -> np.ndarray:
+        """bool (H, W): amodal and not modal."""
+        return self.amodal & ~self.modal
+
+    @cached_property
+    def occlusion_rate(self) -> float:
+        """area(occluded) / area(amodal), in [0, 1]; 0 for an empty amodal mask."""
+        amodal = self.amodal
+        return float((amodal & ~self.modal).sum() / max(1, amodal.sum()))
+
+
+class Sample(NamedTuple):
+    """One object cut to its window for training: uint8 arrays, normalised later on the device.
+
+    image: uint8 (S, S, 3) RGB. masks: uint8 (2, S, S) in {0, 1}: modal, amodal. key: the record's.
+    """
+
+    image: np.ndarray
+    masks: np.ndarray
+    key: str
+
+
+class Batch(NamedTuple):
+    """A stack of samples. image: uint8 (B, 3, S, S). masks: uint8 (B, 2, S, S): modal, amodal. keys: B strings."""
+
+    image: Any
+    masks: Any
+    keys: list[str]
+
+
+@dataclass
+class Query:
+    """What a model is asked: complete this object in this photo.
+
+    image: uint8 (H, W, 3) RGB. modal: bool (H, W), not empty. seed: of every random draw made for this object.
+    occluder: bool (H, W) of what covers it, for methods that use it. category: name, for methods that use it.
+    """
+
+    image: np.ndarray
+    modal: np.ndarray
+    seed: int = 0
+    occluder: np.ndarray | None = None
+    category: str | None = None
+
+
+@dataclass
+class Prediction:
+    """A model's answer, in the full image.
+
+    Attributes:
+        amodal: bool (H, W), the model's final mask.
+        modal: bool (H, W), the mask it was given.
+        probability: float32 (H, W) in [0, 1], or None for models that have none; zero outside the window.
+        raw: bool (H, W), the mask before the modal mask was united into it (equal to ``amodal`` if that is off).
+        samples: bool (K, H, W), single draws of a model that was asked for several, else None.
+        seconds: wall time of this object's share of the work.
+    """
+
+    amodal: np.ndarray
+    modal: np.ndarray
+    raw: np.ndarray
+    probability: np.ndarray | None = None
+    samples: np.ndarray | None = None
+    seconds: float = 0.0
+
+    @property
+    def occluded(self) -> np.ndarray:
+        """bool (H, W): predicted and not visible."""
+        return self.amodal & ~self.modal

@@ -87,6 +87,11 @@ class AmodalRecord:
         return masks.decode(self.amodal_rle)
 
     @property
+    def occluder(self) -> np.ndarray | None:
+        """bool (H, W): what covers the object, or None if unknown."""
+        return None if self.occluder_rle is None else masks.decode(self.occluder_rle)
+
+    @property
     def occluded(self) -> np.ndarray:
         """bool (H, W): amodal and not modal."""
         return self.amodal & ~self.modal

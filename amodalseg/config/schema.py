@@ -206,6 +206,17 @@ class CocoaData:
 
 
 @dataclass
+class Pix2gestaltData:
+    """The Pix2gestalt training set: four folders of 256 x 256 PNG files, paired by id."""
+
+    name: str = "pix2gestalt"
+    root: str = REQUIRED
+    split: str = one_of("train", "val")  # val: the last 1 % of the sorted ids, as published
+    num_objects: Optional[int] = None
+    seed: int = 0
+
+
+@dataclass
 class SyntheticData:
     """The procedural world: exact truth, no download."""
 
@@ -326,10 +337,25 @@ class EvalConfig:
     overwrite: bool = False
 
 
+@dataclass
+class ModelOnly:
+    """What a model file stores."""
+
+    model: Any = REQUIRED
+
+
+@dataclass
+class DataOnly:
+    """One data set, outside an experiment."""
+
+    data: Any = REQUIRED
+
+
 MODELS: dict[str, type] = {"conddiff_amo": CondDiffAMOConfig}
 DATA: dict[str, type] = {
     "coco_occlude": CocoOccludeData,
     "coco": CocoData,
     "cocoa": CocoaData,
+    "pix2gestalt": Pix2gestaltData,
     "synthetic": SyntheticData,
 }

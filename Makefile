@@ -1,0 +1,34 @@
+# make demo | test | lint: each creates the environment if it is missing; nothing but python3 and make is needed.
+# An existing environment is used as it is with PYTHON=/path/to/bin/python.
+ifndef PYTHON
+PYTHON := .venv/bin/python
+READY := .venv/.ready
+endif
+PYTHON3 ?= python3
+
+.PHONY: demo test lint format env clean
+demo: $(READY)
+	$(PYTHON) train.py configs/experiment/demo.yaml
+	$(PYTHON) eval.py configs/eval/demo.yaml
+
+test: $(READY)
+	$(PYTHON) -m pytest
+
+lint: $(READY)
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+
+format: $(READY)
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+env: $(READY)
+
+.venv/.ready: pyproject.toml constraints.txt
+	$(PYTHON3) -m venv .venv
+	.venv/bin/python -m pip install --quiet -c constraints.txt -e ".[dev,track]"
+	touch $@
+
+clean:
+	rm -rf outputs .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,39 @@
+"""Amodal segmentation: image + visible mask -> whole mask.
+
+Public names load on first use, so importing the package is quick and has no side effect.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "AmodalRecord": "amodalseg.types",
+    "Prediction": "amodalseg.types",
+    "Query": "amodalseg.types",
+    "UserError": "amodalseg.errors",
+    "evaluate": "amodalseg.engine.evaluate",
+    "list_datasets": "amodalseg.data.catalog",
+    "list_models": "amodalseg.models",
+    "load_model": "amodalseg.models",
+    "read_dataset": "amodalseg.data.catalog",
+}
+__all__ = [*sorted(_PUBLIC), "__version__"]
+
+if TYPE_CHECKING:
+    from amodalseg.data.catalog import list_datasets, read_dataset
+    from amodalseg.engine.evaluate import evaluate
+    from amodalseg.errors import UserError
+    from amodalseg.models import list_models, load_model
+    from amodalseg.types import AmodalRecord, Prediction, Query
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'amodalseg' has no attribute '{name}'")
+    return getattr(import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

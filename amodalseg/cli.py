@@ -1,0 +1,132 @@
+"""The command line: ``amodalseg train | eval | data | models``. One clear line and exit code 2 for every mistake."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from amodalseg.errors import UserError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: of the command line, without the program's name; default: ``sys.argv[1:]``.
+
+    Returns:
+        The exit code: 0 done, 2 something given was wrong, 130 interrupted.
+    """
+    options = _parser().parse_args(sys.argv[1:] if arguments is None else list(arguments))
+    warnings.showwarning = _short_warning  # a user wants the sentence, not the line of code it came from
+    try:
+        options.run(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="amodalseg", description="Amodal segmentation: image + visible mask -> whole mask."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    _configured(commands, "train", "train a model, or go on with a run", _train)
+    _configured(commands, "eval", "score models on a data set and write a report", _eval)
+    commands.add_parser("models", help="list the models at hand").set_defaults(run=_models)
+
+    data = commands.add_parser("data", help="look at data").add_subparsers(dest="data_command", required=True)
+    _configured(data, "ceiling", "what the window alone costs: the true mask through it and back", _ceiling)
+    draw = _configured(data, "draw", "draw objects: image, modal mask, hidden part", _draw)
+    draw.add_argument("--count", type=int, default=16, help="number of objects (16)")
+    draw.add_argument("--to", default="objects.png", help="picture file (objects.png)")
+    return parser
+
+
+def _configured(commands: Any, name: str, text: str, run: Any) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.add_argument("config", metavar="CONFIG.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="options that win over the file's")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _short_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+# each command imports what it needs: --help and a misspelt key must not wait for torch
+
+
+def _train(options: argparse.Namespace) -> None:
+    from amodalseg.config.load import load_config
+    from amodalseg.config.schema import TrainConfig
+
+    config = load_config(TrainConfig, options.config, options.overrides)
+    from amodalseg.engine.train import train
+
+    print(f"model: {train(config)}")
+
+
+def _eval(options: argparse.Namespace) -> None:
+    from amodalseg.config.load import load_config
+    from amodalseg.config.schema import EvalConfig
+
+    config = load_config(EvalConfig, options.config, options.overrides)
+    from amodalseg.engine.evaluate import run_evaluation
+
+    run_evaluation(config)
+
+
+def _models(options: argparse.Namespace) -> None:
+    from amodalseg.models import list_models
+
+    print("\n".join(list_models()))
+
+
+def _source(options: argparse.Namespace) -> tuple[Any, Any]:
+    from amodalseg.config.load import load_config
+    from amodalseg.config.schema import EvalConfig
+    from amodalseg.data.dataset import EvaluationSet, open_source
+
+    config = load_config(EvalConfig, options.config, [*options.overrides, "out=unused"])
+    return config, EvaluationSet(open_source(config.data), config.seed)
+
+
+def _ceiling(options: argparse.Namespace) -> None:
+    from amodalseg.config.schema import WindowConfig
+    from amodalseg.data.window import geometry_ceiling
+
+    config, dataset = _source(options)
+    records = [dataset[i][0] for i in range(len(dataset))]
+    print(f"{config.data.name}: {len(records)} objects, true mask through the window and back, per_object means")
+    for kind in ("square", "c2f"):
+        for size in (96, 128, 256, 512):
+            found = geometry_ceiling(records, WindowConfig(size=size, kind=kind))
+            full = [row["full"] for row in found]
+            hidden = [row["occluded"] for row in found if row["occluded"] is not None]
+            text = f"occluded {100 * sum(hidden) / len(hidden):.1f}" if hidden else "no occluded object"
+            print(f"  {kind:6s} {size:4d} px: full {100 * sum(full) / len(full):.1f}, {text}")
+
+
+def _draw(options: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from amodalseg.data.images import save_png
+    from amodalseg.report.pictures import record_grid
+
+    _, dataset = _source(options)
+    records = [dataset[i][0] for i in range(min(options.count, len(dataset)))]
+    save_png(Path(options.to), record_grid(records))
+    print(f"{len(records)} objects: {options.to}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,32 @@
+"""Data sets by name, for use from Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from amodalseg.config.load import build
+from amodalseg.config.schema import DATA, DataOnly
+from amodalseg.data.dataset import open_source
+from amodalseg.types import AmodalRecord
+
+
+def list_datasets() -> list[str]:
+    """Names that ``read_dataset`` and ``data.name`` take."""
+    return sorted(DATA)
+
+
+def read_dataset(name: str, root: str | Path | None = None, **options: Any) -> list[AmodalRecord]:
+    """Read or draw all objects of a data set.
+
+    Args:
+        name: one of ``list_datasets()``.
+        root: the data set's folder, for those that lie in one (``cocoa``).
+        **options: the keys of the data set's configuration, for instance ``split="val"``, ``num_objects=100``.
+
+    Raises:
+        UserError: an unknown name or key, or whatever is wrong with the files.
+    """
+    content = {"name": name, **options} if root is None else {"name": name, "root": str(root), **options}
+    source = open_source(build(DataOnly, [("read_dataset", {"data": content})]).data)
+    return [source.draw(i) for i in range(len(source))]

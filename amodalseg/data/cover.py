@@ -1,0 +1,91 @@
+"""Lays one mask over another until a wanted share is hidden: what the synthetic world and the composites share."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Spot(NamedTuple):
+    """Where a cover lies: its left top corner (may be outside the picture), and the pixels of the target it hides."""
+
+    x: int
+    y: int
+    hidden: int
+
+
+def overlap(shape: tuple[int, ...], patch: tuple[int, ...], x: int, y: int) -> tuple[tuple[slice, slice], ...]:
+    """The part of a patch that falls into a picture.
+
+    Args:
+        shape, patch: (H, W, ...) of the picture and of the patch.
+        x, y: left top corner of the patch in the picture, pixels; may be negative.
+
+    Returns:
+        Row and column slices into the picture, and the same into the patch; empty slices if they do not meet.
+    """
+    top, left = max(0, y), max(0, x)
+    bottom, right = max(top, min(shape[0], y + patch[0])), max(left, min(shape[1], x + patch[1]))
+    inside = slice(top, bottom), slice(left, right)
+    return inside, (slice(top - y, bottom - y), slice(left - x, right - x))
+
+
+def num_hidden(target: np.ndarray, cover: np.ndarray, x: int, y: int) -> int:
+    """Pixels of ``target``, bool (H, W), under ``cover``, bool (h, w), whose left top corner lies at (x, y)."""
+    here, there = overlap(target.shape, cover.shape, x, y)
+    return int(np.count_nonzero(target[here] & cover[there]))
+
+
+def slide(target: np.ndarray, cover: np.ndarray, start: np.ndarray, end: np.ndarray, goal: int) -> tuple[Spot, Spot]:
+    """Move a cover from ``start`` towards ``end`` and stop where it begins to hide ``goal`` pixels.
+
+    Bisects over whole pixels. The hidden area need not grow steadily: neighbouring positions on both sides of a
+    crossing are found whenever ``start`` hides less than the goal and ``end`` does not.
+
+    Args:
+        target, cover: bool (H, W) and (h, w).
+        start, end: (2,) x and y of the cover's left top corner, pixels.
+        goal: pixels to hide, at least 1.
+
+    Returns:
+        The last position below the goal, and the next one, which reaches it. Both are ``end`` if even that hides less,
+        and both ``start`` if that already hides more.
+    """
+
+    def at(step: int) -> Spot:
+        x, y = np.rint(start + (end - start) * (step / steps)).astype(int)
+        return Spot(int(x), int(y), num_hidden(target, cover, int(x), int(y)))
+
+    steps = max(1, int(np.ceil(np.abs(end - start).max())))
+    low, high, below, above = 0, steps, at(0), at(steps)
+    if below.hidden >= goal:
+        return below, below
+    if above.hidden < goal:
+        return above, above
+    while high - low > 1:
+        middle = (low + high) // 2
+        spot = at(middle)
+        if spot.hidden < goal:
+            low, below = middle, spot
+        else:
+            high, above = middle, spot
+    return below, above
+
+
+def nearest(goal: int, *spots: Spot) -> Spot:
+    """The spot whose hidden area is nearest to the goal."""
+    return min(spots, key=lambda spot: abs(spot.hidden - goal))
+
+
+def random_pixel(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
+    """A random pixel (x, y), int (2,), of a bool (H, W) mask that is not empty."""
+    flat = np.flatnonzero(mask)
+    y, x = divmod(int(flat[rng.integers(len(flat))]), mask.shape[1])
+    return np.array([x, y])
+
+
+def random_direction(rng: np.random.Generator) -> np.ndarray:
+    """A random unit vector (x, y), float64 (2,)."""
+    angle = rng.uniform(0, 2 * np.pi)
+    return np.array([np.cos(angle), np.sin(angle)])

@@ -1,0 +1,190 @@
+"""Configuration -> objects, and record -> Sample. Knows no torch: worker processes stay small."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from tqdm import tqdm
+
+from amodalseg.config.schema import (
+    AugmentConfig,
+    CocoaData,
+    CocoData,
+    CocoOccludeData,
+    SyntheticData,
+    WindowConfig,
+)
+from amodalseg.data.augment import Augment
+from amodalseg.data.images import load_image, record_image
+from amodalseg.data.occlude import Occluder
+from amodalseg.data.readers import read_cocoa, read_coco_files
+from amodalseg.data.synthetic import SyntheticWorld
+from amodalseg.data.window import crop_image, crop_mask, object_window
+from amodalseg.errors import UserError
+from amodalseg.types import AmodalRecord, Query, Sample, stable_seed
+
+
+class Source(Protocol):
+    """Objects that can be drawn in any order; a draw is a pure function of (its own seed, epoch, index)."""
+
+    def __len__(self) -> int: ...
+
+    def draw(self, index: int, epoch: int = 0) -> AmodalRecord: ...
+
+
+class RecordList:
+    """A data set that is read, not drawn: every epoch sees the same records."""
+
+    def __init__(self, records: Sequence[AmodalRecord]) -> None:
+        self.records = list(records)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def draw(self, index: int, epoch: int = 0) -> AmodalRecord:
+        return self.records[index]
+
+
+class Composites:
+    """Objects of an ``Occluder`` in a shuffled order, as many as asked for: a prefix is a fair sample of the files."""
+
+    def __init__(self, occluder: Occluder, num_objects: int | None, seed: int) -> None:
+        self.occluder = occluder
+        self.num_objects = num_objects or len(occluder)
+        self.order = np.random.default_rng(stable_seed("composites", seed)).permutation(len(occluder))
+
+    def __len__(self) -> int:
+        return self.num_objects
+
+    def draw(self, index: int, epoch: int = 0) -> AmodalRecord:
+        lap, place = divmod(index, len(self.order))
+        return self.occluder.draw(int(self.order[place]) + lap * len(self.order), epoch)
+
+
+def open_source(config: Any) -> Source:
+    """Open the data set that a data configuration names.
+
+    Args:
+        config: one of the dataclasses in ``config.schema.DATA``.
+
+    Raises:
+        UserError: whatever is wrong with the files; photos that cannot be decoded are named and counted, unless
+            ``skip_broken`` leaves them out and warns.
+    """
+    if isinstance(config, SyntheticData):
+        return SyntheticWorld(config)
+    if isinstance(config, CocoaData):
+        records = read_cocoa(
+            Path(config.root),
+            config.split,
+            include_stuff=config.include_stuff,
+            fix_subset=config.fix_subset,
+            skip_broken=config.skip_broken,
+        )
+        return _subset(decodable(records, config.skip_broken), config.num_objects, config.seed)
+    assert isinstance(config, (CocoData, CocoOccludeData)), type(config)
+    records = read_coco_files(
+        config.annotations, config.images, split=config.split, dataset=config.name, skip_broken=config.skip_broken
+    )
+    records = decodable(records, config.skip_broken)
+    if isinstance(config, CocoData):
+        return _subset(records, config.num_objects, config.seed)
+    occluder = Occluder(
+        records, config.occlude, seed=config.seed, dataset=config.name, split=config.split, max_side=config.max_side
+    )
+    return Composites(occluder, config.num_objects, config.seed)
+
+
+def _subset(records: list[AmodalRecord], count: int | None, seed: int) -> RecordList:
+    if count is not None and count < len(records):
+        keep = np.random.default_rng(stable_seed("subset", seed)).permutation(len(records))[:count]
+        records = [records[i] for i in sorted(keep)]
+    return RecordList(records)
+
+
+def decodable(records: list[AmodalRecord], skip_broken: bool) -> list[AmodalRecord]:
+    """Decode every photo once, before hours of training depend on it.
+
+    Raises:
+        UserError: photos that cannot be decoded, with their count (``skip_broken``: they are left out, with a warning).
+    """
+    paths = sorted({record.image for record in records if isinstance(record.image, Path)})
+
+    def problem(path: Path) -> str | None:
+        try:
+            load_image(path)
+        except UserError as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor() as pool:
+        checks = tqdm(pool.map(problem, paths), total=len(paths), desc="checking photos", disable=len(paths) < 2000)
+        broken = {path: text for path, text in zip(paths, checks, strict=True) if text}
+    if not broken:
+        return records
+    first = next(iter(broken.values()))
+    if not skip_broken:
+        raise UserError(f"{first} ({len(broken)} of {len(paths)} photos are broken; data.skip_broken=true goes on)")
+    warnings.warn(f"{first}; {len(broken)} of {len(paths)} photos are left out (data.skip_broken=true)", stacklevel=2)
+    return [record for record in records if record.image not in broken]
+
+
+class TrainingSet:
+    """Record -> window -> augmented ``Sample``. Keys are (epoch, index): no state has to reach the workers."""
+
+    def __init__(
+        self, source: Source, window: WindowConfig, augment: AugmentConfig | None, seed: int, fresh: bool
+    ) -> None:
+        self.source, self.window, self.seed, self.fresh = source, window, seed, fresh
+        self.augment = Augment(augment) if augment is not None else None
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        epoch, index = key
+        record = self.source.draw(index, epoch if self.fresh else 0)
+        rng = np.random.default_rng(stable_seed("augment", self.seed, epoch, index))
+        modal, amodal = record.modal, record.amodal
+        scale, shift = self.augment.window_jitter(rng) if self.augment else (1.0, (0.0, 0.0))
+        window = object_window(modal, self.window, scale=scale, shift=shift)
+        image = crop_image(record_image(record), window)
+        modal, amodal = crop_mask(modal, window), crop_mask(amodal, window)
+        if self.augment:
+            image, modal, amodal = self.augment(image, modal, amodal, rng)
+        return Sample(image, np.stack([modal, amodal]).astype(np.uint8), record.key)
+
+
+class EvaluationSet:
+    """Record -> (record, query): full images, one fixed seed for each object.
+
+    Attributes:
+        num_unprompted: objects of the data set without a visible pixel; they cannot be asked for and are left out.
+    """
+
+    def __init__(self, source: Source, seed: int) -> None:
+        self.source, self.seed = source, seed
+        unprompted = (
+            {i for i, record in enumerate(source.records) if "empty_modal" in record.flags}
+            if isinstance(source, RecordList)
+            else set()
+        )
+        self.num_unprompted = len(unprompted)
+        self.indices = [i for i in range(len(source)) if i not in unprompted]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, place: int) -> tuple[AmodalRecord, Query]:
+        record = self.source.draw(self.indices[place])
+        return record, record_query(record, self.seed)
+
+
+def record_query(record: AmodalRecord, seed: int) -> Query:
+    """The question a record puts to a model; its seed depends on the object's key, never on its place in a batch."""
+    return Query(record_image(record), record.modal, stable_seed(seed, record.key), record.occluder, record.category)

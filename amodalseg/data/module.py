@@ -1,0 +1,134 @@
+"""The Lightning data module: which object goes where in a run, as a pure function of the number of batches done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from amodalseg.config.schema import TrainConfig
+from amodalseg.data.dataset import EvaluationSet, TrainingSet, open_source
+from amodalseg.errors import UserError
+from amodalseg.types import Batch, Sample, stable_seed
+
+
+class RunSampler(Sampler[list[tuple[int, int]]]):
+    """Batches of (epoch, index) keys for one rank, from any point of the run on.
+
+    The run is one stream: epoch after epoch, each a fresh permutation of all objects. Batch number b takes the next
+    ``world * batch_size`` places of the stream and each rank its own slice, so ranks never share an object, and a
+    resumed run goes on exactly where the saved one stood. No padding: nothing is seen twice to fill a last batch.
+    """
+
+    def __init__(
+        self, num_objects: int, batch_size: int, num_batches: int, seed: int, rank: int, world: int,
+        position: Callable[[], int],
+    ) -> None:  # fmt: skip
+        self.num_objects, self.batch_size, self.num_batches = num_objects, batch_size, num_batches
+        self.seed, self.rank, self.world, self.position = seed, rank, world, position
+
+    def __len__(self) -> int:
+        return self.num_batches
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        permutation, of_epoch = np.empty(0, dtype=np.int64), -1
+        for number in range(self.position(), self.num_batches):
+            first = (number * self.world + self.rank) * self.batch_size
+            batch = []
+            for place in range(first, first + self.batch_size):
+                epoch, index = divmod(place, self.num_objects)
+                if epoch != of_epoch:
+                    draw = np.random.default_rng(stable_seed("order", self.seed, epoch))
+                    permutation, of_epoch = draw.permutation(self.num_objects), epoch
+                batch.append((epoch, int(permutation[index])))
+            yield batch
+
+
+def collate(samples: list[Sample]) -> Batch:
+    """Stack samples into two uint8 tensors: moving many small ones between processes costs more than decoding them."""
+    image = torch.from_numpy(np.stack([sample.image for sample in samples])).permute(0, 3, 1, 2).contiguous()
+    return Batch(
+        image, torch.from_numpy(np.stack([sample.masks for sample in samples])), [sample.key for sample in samples]
+    )
+
+
+def as_list(items: list[Any]) -> list[Any]:
+    """Collate for validation: photos differ in size, so a batch stays a list (a named function, so it pickles)."""
+    return items
+
+
+class AmodalDataModule(L.LightningDataModule):
+    """Training stream and fixed validation set of one configuration."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__()
+        self.config = config
+        self._train: TrainingSet | None = None
+        self._val: EvaluationSet | None = None
+
+    @property
+    def train_set(self) -> TrainingSet:
+        if self._train is None:
+            data = self.config.data
+            source = open_source(data)
+            if len(source) == 0:
+                raise UserError(f"the training data ({data.name}) holds no object")
+            fresh = getattr(data, "fresh", False)
+            self._train = TrainingSet(source, self.config.model.window, self.config.augment, self.config.seed, fresh)
+        return self._train
+
+    @property
+    def val_set(self) -> EvaluationSet:
+        if self._val is None:
+            self._val = EvaluationSet(open_source(self.config.val), self.config.seed)
+        return self._val
+
+    def num_steps(self, world: int) -> int:
+        """Optimiser steps of the whole run on ``world`` devices."""
+        trainer = self.config.trainer
+        if trainer.max_steps is not None:
+            return trainer.max_steps
+        per_step = self.config.loader.batch_size * world * trainer.accumulate
+        return max(1, trainer.max_epochs * len(self.train_set) // per_step)
+
+    def train_dataloader(self) -> DataLoader:
+        trainer, loader = self.trainer, self.config.loader
+        assert trainer is not None
+        accumulate = self.config.trainer.accumulate
+        sampler = RunSampler(
+            len(self.train_set), loader.batch_size, self.num_steps(trainer.world_size) * accumulate, self.config.seed,
+            trainer.global_rank, trainer.world_size, lambda: trainer.global_step * accumulate,
+        )  # fmt: skip
+        return DataLoader(
+            self.train_set,  # type: ignore[arg-type]
+            batch_sampler=sampler,
+            num_workers=loader.num_workers,
+            collate_fn=collate,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        trainer, loader = self.trainer, self.config.loader
+        assert trainer is not None
+        # whole batches go round the ranks, so that the same objects share a batch on any number of ranks
+        batches = batches_of_rank(len(self.val_set), loader.batch_size, trainer.global_rank, trainer.world_size)
+        return DataLoader(
+            self.val_set,  # type: ignore[arg-type]
+            batch_sampler=batches,  # type: ignore[arg-type]
+            num_workers=loader.num_workers,
+            collate_fn=as_list,
+        )
+
+
+def batches_of_rank(num_objects: int, batch_size: int, rank: int, world: int) -> list[list[int]]:
+    """Consecutive objects cut into batches, dealt out to the ranks in turn.
+
+    The cut does not depend on the number of ranks, so an object is always predicted beside the same others and its
+    answer is the same to the last bit.
+    """
+    batches = [list(range(i, min(i + batch_size, num_objects))) for i in range(0, num_objects, batch_size)]
+    return batches[rank::world]

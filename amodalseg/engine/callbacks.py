@@ -1,0 +1,145 @@
+"""What happens around training steps: validation with the real sampler, checkpoints, the weight average."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import Checkpoint, TQDMProgressBar, WeightAveraging
+from lightning.pytorch.loggers import WandbLogger
+
+from amodalseg.config.load import to_dict
+from amodalseg.config.schema import TrainConfig
+from amodalseg.data.images import save_png
+from amodalseg.engine.distributed import gather
+from amodalseg.metrics.protocols import score
+from amodalseg.models.conddiff_amo.module import CondDiffAMOModule
+from amodalseg.report.pictures import validation_grid
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Write to a temporary name, flush to the disk, rename: a killed run leaves the previous checkpoint whole."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        final = Path(path)
+        temporary = final.with_name(f".{final.name}.{os.getpid()}.part")
+        try:
+            with temporary.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, final)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+class LastCheckpoint(Checkpoint):
+    """``last.ckpt``: everything a resumed run needs, every so many optimiser steps and at the end.
+
+    Where a validation is due at the same step it comes first, so that a resumed run never has to repeat or miss it.
+    """
+
+    def __init__(self, path: Path, every_steps: int) -> None:
+        self.path, self.every_steps, self.saved_step = path, every_steps, 0
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if (batch_idx + 1) % trainer.val_check_batch:
+            self._save_if_due(trainer)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._save_if_due(trainer)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.global_step != self.saved_step:
+            self._save(trainer)
+
+    def _save_if_due(self, trainer: L.Trainer) -> None:
+        if trainer.global_step % self.every_steps == 0 and trainer.global_step != self.saved_step:
+            self._save(trainer)
+
+    def _save(self, trainer: L.Trainer) -> None:
+        self.saved_step = trainer.global_step
+        trainer.save_checkpoint(self.path)
+
+
+class WeightAverage(WeightAveraging):
+    """Exponential moving average from the first step on, of weights and buffers.
+
+    The decay starts low and rises to its final value, min(decay, (1 + n) / (10 + n)), so that a short run is not an
+    average over its random initial weights.
+    """
+
+    def __init__(self, decay: float) -> None:
+        def average(mean: torch.Tensor, current: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
+            weight = torch.clamp((1 + count) / (10 + count), max=decay).to(mean.device)
+            return (mean + (1 - weight) * (current - mean)).to(mean.dtype)
+
+        super().__init__(use_buffers=True, avg_fn=average)
+
+
+class Validation(L.Callback):
+    """Scores the fixed validation set by named protocols, draws the picture grid, keeps the best weights.
+
+    It must stand before the weight average in the list of callbacks: then the average is still in place here.
+    """
+
+    def __init__(self, config: TrainConfig, folder: Path) -> None:
+        self.config, self.folder = config, folder
+        self.best: float | None = None
+        self.best_step = -1
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        pl_module.validation.clear()
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, CondDiffAMOModule)
+        rows = gather([row for _, _, row in pl_module.validation])
+        scores = score(rows)
+        for protocol in ("pooled", "per_object", "per_object_occluded"):
+            for region in ("full", "occluded"):
+                value = scores[protocol][region]
+                if value is not None:
+                    # every rank has all rows, so there is nothing to reduce
+                    self.log(f"val/{protocol}/{region}", value, prog_bar=protocol == "per_object_occluded")
+        self._keep_best(trainer, pl_module, scores)
+        if trainer.is_global_zero and self.config.log.pictures:
+            self._draw(trainer, pl_module)
+        pl_module.validation.clear()
+
+    def _keep_best(self, trainer: L.Trainer, module: CondDiffAMOModule, scores: dict[str, Any]) -> None:
+        protocol, region = self.config.checkpoint.monitor.split(".")
+        value = scores[protocol][region]
+        # a validation set without hidden parts has no such figure: then the newest weights are kept
+        if value is not None and self.best is not None and value <= self.best:
+            return
+        self.best, self.best_step = value, trainer.global_step
+        if trainer.is_global_zero:
+            about = {"train": to_dict(self.config), "step": trainer.global_step, "val": scores}
+            module.model.save(self.folder / "model.safetensors", about)
+
+    def _draw(self, trainer: L.Trainer, module: CondDiffAMOModule) -> None:
+        entries = [(record, prediction) for record, prediction, _ in module.validation[: self.config.log.pictures]]
+        grid = validation_grid(entries)
+        save_png(self.folder / "pictures" / f"step_{trainer.global_step:07d}.png", grid)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image("val/pictures", [grid], step=trainer.global_step)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "best_step": self.best_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best, self.best_step = state_dict["best"], state_dict["best_step"]
+
+
+class ProgressBar(TQDMProgressBar):
+    """One bar over the whole run, without Lightning's version counter."""
+
+    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
+        items = super().get_metrics(trainer, pl_module)
+        items.pop("v_num", None)
+        return {name.replace("per_object_occluded/", ""): value for name, value in items.items()}

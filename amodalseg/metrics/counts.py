@@ -1,0 +1,200 @@
+"""One row of integers per object, from which every protocol is derived without running a model again.
+
+All counts are pixels of the full image. P is a prediction, A the amodal mask, V the modal mask the model was given.
+
+| column | meaning |
+|---|---|
+| model | name of what predicted |
+| dataset, split, image_id, object_id | the object; joined with ``/`` they are the record's key |
+| modal_source | where V comes from: ``gt``, or the name of what predicted it |
+| category | its name, empty where there is none |
+| height, width | of the image |
+| modal_area, amodal_area | V, A |
+| occluded_area | A without V: the hidden part |
+| modal_outside | V without A; above 0 where annotations contradict each other or V was predicted |
+| occlusion_rate | occluded_area / amodal_area to 6 decimals, 0 for an empty A; protocols divide the integers instead |
+| union_visible | 1 if the answer is exactly raw united with V, else 0 |
+| raw_area, raw_inter, raw_union | P, P and A, P or A, where P is the mask before V was united into it |
+| post_area, post_inter, post_union | the same, where P is raw united with V, whether or not the model does so |
+| out_area, out_inter, out_union | the same, where P is the model's own final answer |
+| occ_inter, occ_union | the same without the pixels of V; raw and post would give the same two numbers |
+| boundary_inter, boundary_union | as out_inter, out_union, of the bands inside the outlines of P and A |
+| seconds | wall time to 4 decimals; differs from run to run |
+
+A band is a mask without its erosion by a square of 2 % of the image's diagonal on either side, at least one pixel;
+what lies outside the image counts as background.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from amodalseg import masks
+from amodalseg.errors import UserError
+from amodalseg.types import AmodalRecord, Prediction
+
+TEXT_COLUMNS = ["model", "dataset", "split", "image_id", "object_id", "modal_source", "category"]
+FLOAT_COLUMNS = ["occlusion_rate", "seconds"]
+COLUMNS = [
+    *TEXT_COLUMNS,
+    *["height", "width", "modal_area", "amodal_area", "occluded_area", "modal_outside", "occlusion_rate"],
+    "union_visible",
+    *["raw_area", "raw_inter", "raw_union", "post_area", "post_inter", "post_union"],
+    *["out_area", "out_inter", "out_union", "occ_inter", "occ_union", "boundary_inter", "boundary_union", "seconds"],
+]
+BOUNDARY_SHARE = 0.02
+
+Row = dict[str, Any]
+"""str, int and float values under the names in ``COLUMNS``."""
+
+
+def row_key(row: Row) -> str:
+    """``dataset/split/image/object``, equal to the record's ``key``."""
+    return f"{row['dataset']}/{row['split']}/{row['image_id']}/{row['object_id']}"
+
+
+def count_object(record: AmodalRecord, prediction: Prediction, model: str) -> Row:
+    """Compare one prediction with the truth.
+
+    Args:
+        record: the annotated object; its modal mask is not used, the prediction carries the one that was given.
+        prediction: masks of the image's size, bool (H, W).
+        model: name of what predicted.
+
+    Returns:
+        The row, with the keys of ``COLUMNS`` in their order.
+
+    Raises:
+        UserError: the data set has no amodal masks.
+    """
+    amodal = record.amodal
+    height, width = amodal.shape
+    given = [amodal, prediction.modal, prediction.raw, prediction.amodal]
+    for mask in given:
+        assert mask.dtype == bool and mask.shape == (height, width), (record.key, mask.dtype, mask.shape)
+    # Objects are small and images large: everything outside the box is empty in all four masks.
+    x0, y0, x1, y1 = masks.box_xyxy(np.logical_or.reduce(given)) or (0, 0, 1, 1)
+    truth, modal, raw, answer = (mask[y0:y1, x0:x1] for mask in given)
+    post, hidden = raw | modal, truth & ~modal
+    assert np.array_equal(answer & ~modal, raw & ~modal), f"{record.key}: raw and amodal differ outside the modal mask"
+    band = max(1, round(BOUNDARY_SHARE * math.hypot(height, width)))
+    amodal_area, occluded_area = _count(truth), _count(hidden)
+    row = {
+        "model": model,
+        "dataset": record.dataset,
+        "split": record.split,
+        "image_id": str(record.image_id),
+        "object_id": str(record.object_id),
+        "modal_source": record.modal_source,
+        "category": record.category or "",
+        "height": height,
+        "width": width,
+        "modal_area": _count(modal),
+        "amodal_area": amodal_area,
+        "occluded_area": occluded_area,
+        "modal_outside": _count(modal & ~truth),
+        "occlusion_rate": round(occluded_area / max(1, amodal_area), 6),
+        "union_visible": int(np.array_equal(answer, post)),
+    }
+    for name, mask in (("raw", raw), ("post", post), ("out", answer)):
+        row[f"{name}_area"] = _count(mask)
+        row[f"{name}_inter"] = _count(mask & truth)
+        row[f"{name}_union"] = _count(mask | truth)
+    row |= {"occ_inter": _count(answer & hidden), "occ_union": _count((answer | truth) & ~modal)}
+    inner, inner_truth = _inner_band(answer, band), _inner_band(truth, band)
+    row |= {"boundary_inter": _count(inner & inner_truth), "boundary_union": _count(inner | inner_truth)}
+    row["seconds"] = round(float(prediction.seconds), 4)
+    assert list(row) == COLUMNS
+    return row
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file so that a reader sees the old one or the whole new one; makes the folder if it is missing."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Write rows as csv (UTF-8, comma, header), atomically."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        # Fixed decimals: small numbers would otherwise be written as 5e-05.
+        writer.writerow(row | {"occlusion_rate": f"{row['occlusion_rate']:.6f}", "seconds": f"{row['seconds']:.4f}"})
+    write_atomically(path, text.getvalue())
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Read what ``write_rows`` wrote, with the types it had. Other columns are left out.
+
+    Raises:
+        UserError: the file is missing, is not such a csv, lacks columns, holds a bad number, or holds an object twice
+            for one model; the message gives the file and the line.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    rows: list[Row] = []
+    first_seen: dict[tuple[str, str], int] = {}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in COLUMNS if name not in (reader.fieldnames or [])]
+            if missing:
+                raise UserError(f"{path}, line 1: missing columns {', '.join(missing)}")
+            for fields in reader:
+                where = f"{path}, line {reader.line_num}"
+                row = {name: _typed(where, name, fields[name]) for name in COLUMNS}
+                name = (row["model"], row_key(row))
+                if name in first_seen:
+                    raise UserError(f"{where}: {name[1]} of model {name[0]} is already on line {first_seen[name]}")
+                first_seen[name] = reader.line_num
+                rows.append(row)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: not a csv file in UTF-8 ({error})") from error
+    return rows
+
+
+def _typed(where: str, name: str, text: str | None) -> str | int | float:
+    if text is None:
+        raise UserError(f"{where}: the line ends before column {name}")
+    if name in TEXT_COLUMNS:
+        return text
+    if name not in FLOAT_COLUMNS:
+        if not (text.isascii() and text.isdigit()):  # int() would also take -1, 1_000 and blanks
+            raise UserError(f"{where}: {name} must be a whole number of at least 0, not {text!r}")
+        return int(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not (math.isfinite(number) and number >= 0):
+        raise UserError(f"{where}: {name} must be a number of at least 0, not {text!r}")
+    return number
+
+
+def _count(mask: np.ndarray) -> int:
+    return int(np.count_nonzero(mask))
+
+
+def _inner_band(mask: np.ndarray, width: int) -> np.ndarray:
+    """The pixels of a bool (H, W) mask from which background is reached in ``width`` steps, diagonal ones included."""
+    kernel = np.ones((3, 3), np.uint8)
+    eroded = cv2.erode(mask.astype(np.uint8), kernel, iterations=width, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return mask & (eroded == 0)

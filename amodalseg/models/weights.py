@@ -1,0 +1,115 @@
+"""Weights in and out of files. Loading never executes code: safetensors, or a checkpoint read with ``weights_only``."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from amodalseg.config.load import build, to_dict
+from amodalseg.config.schema import CondDiffAMOConfig
+from amodalseg.errors import UserError
+
+FORMAT = "amodalseg-1"
+
+
+def save_weights(path: Path, state: dict[str, Tensor], config: CondDiffAMOConfig, about: dict[str, Any]) -> None:
+    """Write a model file: weights, and the configuration that rebuilds the model inside it.
+
+    Args:
+        path: ends in .safetensors; written under a temporary name and renamed, so a reader never sees half a file.
+        state: the network's state dict.
+        config: the model's configuration.
+        about: anything worth keeping (training configuration, step, scores); stored as json.
+    """
+    metadata = {"format": FORMAT, "model": json.dumps(to_dict(config)), "about": json.dumps(about)}
+    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        save_file(tensors, temporary, metadata)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], CondDiffAMOConfig, dict[str, Any]]:
+    """Read a ``.safetensors`` model file or a ``.ckpt`` of a training run.
+
+    Returns:
+        (state dict on the CPU, model configuration, what was kept about it).
+
+    Raises:
+        UserError: no such file, a truncated one, a pickle, or a file of another program.
+    """
+    if not path.is_file():
+        raise UserError(f"no model file at {path}")
+    return _read_checkpoint(path) if path.suffix == ".ckpt" else _read_safetensors(path)
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], CondDiffAMOConfig, dict[str, Any]]:
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head[:2] == b"PK" or head[:1] == b"\x80":
+        raise UserError(f"{path} is a pickle, which could run code when loaded; expected a .safetensors file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is no complete safetensors file ({error}); copy or train it again") from error
+    if metadata.get("format") != FORMAT:
+        raise UserError(f"{path} holds no amodalseg model: its metadata says {metadata.get('format', 'nothing')!r}")
+    return state, model_config(json.loads(metadata["model"]), path), json.loads(metadata["about"])
+
+
+def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], CondDiffAMOConfig, dict[str, Any]]:
+    checkpoint = read_checkpoint(path)
+    if "amodalseg" not in checkpoint:
+        raise UserError(f"{path} was not written by an amodalseg training run")
+    kept = checkpoint["amodalseg"]
+    prefix = "network."
+    state = {
+        key.removeprefix(prefix): value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)
+    }
+    return state, model_config(kept["model"], path), {"step": checkpoint["global_step"]}
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a training checkpoint as plain data. Raises UserError if it is missing, truncated or needs code to load."""
+    if not path.is_file():
+        raise UserError(f"no checkpoint at {path}")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(f"{path} is a pickle that needs code to load, or damaged; it was not loaded") from error
+    except (RuntimeError, EOFError, zipfile.BadZipFile, OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path} is damaged or truncated ({str(error).splitlines()[0]}); use another one") from error
+
+
+def model_config(plain: dict[str, Any], path: Path) -> CondDiffAMOConfig:
+    """Rebuild the configuration stored beside weights."""
+    from amodalseg.config.schema import ModelOnly
+
+    return build(ModelOnly, [(str(path), {"model": plain})]).model
+
+
+def load_state(network: torch.nn.Module, state: dict[str, Tensor], path: Path) -> None:
+    """Load every weight, or refuse: a model with some random layers gives numbers that look almost right."""
+    own = network.state_dict()
+    missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    shapes = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
+    if missing or extra or shapes:
+        example = (missing or extra or sorted(shapes))[0]
+        raise UserError(
+            f"{path} holds another architecture: {len(missing)} weights missing, {len(extra)} unknown, "
+            f"{len(shapes)} of another shape (for instance {example})"
+        )
+    network.load_state_dict({key: value.to(own[key].dtype) for key, value in state.items()})

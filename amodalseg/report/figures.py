@@ -1,0 +1,129 @@
+"""Diagrams as PNG bytes. matplotlib is imported when one is drawn, and its global state stays as it was."""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from amodalseg.metrics.counts import Row
+from amodalseg.report.select import iou
+
+COLORS = ["#2678e1", "#ff8a14", "#2a9d6f", "#b0468e", "#7a5c3a", "#6b7280", "#d33f49", "#00a3b4"]
+MARKERS = "osD^vPX*"
+INK, FAINT = "#303840", "#d9dee5"
+RATE_EDGES = [0, 10, 20, 30, 40, 50, 70, 100]
+"""Percent. An object is in the first interval whose upper end its occlusion rate does not exceed; 0 stands alone."""
+
+
+def iou_against_rate(rows_by_model: Mapping[str, Sequence[Row]]) -> bytes:
+    """Mean IoU of whole masks and of hidden parts over the occlusion rate, above bars with the number of objects.
+
+    Args:
+        rows_by_model: model -> its rows. The bars count the rows of the first model.
+
+    Returns:
+        A PNG file.
+    """
+    labels = ["0", *(f"{low}–{high}" for low, high in itertools.pairwise(RATE_EDGES))]
+    place = np.arange(len(labels))
+    figure = _figure(9.6, 4.1)
+    areas = figure.subplots(2, 2, sharex=True, height_ratios=[4, 1])
+    for column, (kind, title) in enumerate((("out", "full: whole masks"), ("occ", "occluded: hidden parts"))):
+        upper, lower = areas[0, column], areas[1, column]
+        for index, (model, rows) in enumerate(rows_by_model.items()):
+            # Nothing is hidden in the first bin, so its occluded IoU says nothing.
+            bins = {i: group for i, group in enumerate(_by_rate(rows)) if group and (i or kind == "out")}
+            means = [np.mean([iou(row, kind) for row in group]) for group in bins.values()]
+            upper.plot(list(bins), means, label=model, **_style(index))
+        counts = [len(group) for group in _by_rate(next(iter(rows_by_model.values()), []))]
+        bars = lower.bar(place, counts, color=FAINT, width=0.8)
+        lower.bar_label(bars, fontsize=7, color=INK, padding=1)
+        lower.set_ylim(0, 1.35 * max([1, *counts]))
+        lower.set_xticks(place, labels)
+        lower.set_yticks([])
+        lower.set_xlabel("occlusion rate in %")
+        lower.set_ylabel("objects")
+        upper.set_title(title)
+        upper.set_ylabel("mean IoU over objects")
+        _clean(upper)
+        _clean(lower, lines=False)
+    figure.legend(
+        *areas[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False, fontsize=8.5
+    )
+    return _png(figure)
+
+
+def iou_against_steps(curves: Mapping[str, Sequence[tuple[int, float | None, float | None]]]) -> bytes:
+    """IoU over the number of sampling steps.
+
+    Args:
+        curves: model -> (steps, per_object_occluded full, per_object_occluded occluded), fractions; None: undefined.
+
+    Returns:
+        A PNG file.
+    """
+    figure = _figure(9.6, 3.4)
+    for column, title in enumerate(("full: whole masks", "occluded: hidden parts"), start=1):
+        area = figure.add_subplot(1, 2, column)
+        for index, (model, points) in enumerate(curves.items()):
+            defined = sorted((point[0], point[column]) for point in points if point[column] is not None)
+            area.plot(*zip(*defined or [(np.nan, np.nan)], strict=True), label=model, **_style(index))
+        area.set_xticks(sorted({point[0] for points in curves.values() for point in points}))
+        area.set_title(title)
+        area.set_xlabel("sampling steps")
+        area.set_ylabel("mean IoU, objects with a hidden part")
+        _clean(area, zero=False)
+    figure.legend(
+        *figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False, fontsize=8.5
+    )
+    return _png(figure)
+
+
+def _by_rate(rows: Sequence[Row]) -> list[list[Row]]:
+    bins: list[list[Row]] = [[] for _ in RATE_EDGES]
+    for row in rows:
+        rate = 100 * row["occluded_area"] / max(1, row["amodal_area"])
+        bins[int(np.searchsorted(RATE_EDGES, rate))].append(row)
+    return bins
+
+
+def _figure(width: float, height: float) -> Any:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=110, layout="constrained", facecolor="white")
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)
+    return figure
+
+
+def _style(index: int) -> dict[str, Any]:
+    return {
+        "color": COLORS[index % len(COLORS)],
+        "marker": MARKERS[index % len(MARKERS)],
+        "markersize": 4.5,
+        "linewidth": 1.6,
+    }
+
+
+def _clean(area: Any, lines: bool = True, zero: bool = True) -> None:
+    for side in ("top", "right", "left"):
+        area.spines[side].set_visible(False)
+    area.spines["bottom"].set_color(FAINT)
+    area.tick_params(colors=INK, labelsize=8, length=0)
+    area.title.set(fontsize=10, color=INK, fontweight="bold")
+    area.xaxis.label.set(fontsize=8, color=INK)
+    area.yaxis.label.set(fontsize=8, color=INK)
+    if lines:
+        area.grid(axis="y", color=FAINT, linewidth=0.7)
+        area.set_axisbelow(True)
+        if zero:
+            area.set_ylim(-0.03, 1.03)
+
+
+def _png(figure: Any) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png")  # without a canvas of its own, the figure draws with Agg
+    return file.getvalue()

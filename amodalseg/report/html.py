@@ -1,0 +1,208 @@
+"""The report of an evaluation: one html file that needs nothing else, and the same tables in markdown."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from amodalseg.metrics.counts import Row, write_atomically
+from amodalseg.metrics.protocols import PROTOCOLS
+from amodalseg.report.figures import iou_against_rate, iou_against_steps
+from amodalseg.report.pictures import COMPLETED, VISIBLE
+from amodalseg.report.table import MAIN, Table, all_figures, main_tables, to_html, to_markdown
+
+INTERVALS = (
+    "Percent; the best of each column is bold. Small print: 95 % bootstrap interval, drawing whole images with "
+    "replacement; with fewer than about 20 images it is only a rough guide. Columns of different protocols must not be "
+    "compared with each other, nor with published numbers of another protocol."
+)
+WORDS = (
+    "Modal: the visible pixels of an object, given to the model. Amodal: the whole object, visible and hidden. "
+    "Occluded: amodal and not modal. Occlusion rate: the occluded share of the amodal area."
+)
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1d242c; --soft: #5b6673; --line: #dfe4ea; --paper: #fff; --card: #f6f8fa;
+  --accent: #2678e1; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e5e9ee; --soft: #9aa5b1; --line: #343c46; --paper: #14181d;
+  --card: #1c2229; --accent: #6aa8f5; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 1120px; padding: 40px 28px 64px; color: var(--ink); background: var(--paper);
+  font: 15px/1.55 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }
+h1 { font-size: 26px; margin: 0 0 2px; letter-spacing: -.01em; }
+h2 { font-size: 18px; margin: 44px 0 10px; padding-bottom: 6px; border-bottom: 1px solid var(--line); }
+h3 { font-size: 15px; margin: 22px 0 8px; }
+p { margin: 8px 0; max-width: 78ch; }
+p.soft, figcaption, small, .source { color: var(--soft); }
+code { font: 12.5px/1.4 ui-monospace, "DejaVu Sans Mono", Menlo, monospace; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; margin: 10px 0; }
+th, td { padding: 7px 10px; text-align: right; vertical-align: top; border-bottom: 1px solid var(--line); }
+thead th { font-size: 12.5px; font-weight: 500; color: var(--soft); vertical-align: bottom; }
+tbody th { font-weight: 500; } th:first-child { text-align: left; white-space: nowrap; }
+td small { display: block; font-size: 11.5px; white-space: nowrap; } strong { color: var(--accent); }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 14px; margin: 16px 0; }
+.card { background: var(--card); border-radius: 8px; padding: 12px 16px; font-size: 13.5px; }
+.card p { margin: 6px 0 0; } .source { font-size: 12px; }
+figure { margin: 14px 0; } figure img { max-width: 100%; border-radius: 8px; display: block; background: #fff; }
+figcaption { font-size: 12.5px; margin-top: 5px; overflow-wrap: anywhere; }
+.swatch { display: inline-block; width: 11px; height: 11px; border-radius: 3px; margin: 0 5px 0 14px; }
+.swatch:first-child { margin-left: 0; }
+details { margin-top: 20px; } summary { cursor: pointer; font-weight: 500; }
+details table { width: auto; font-size: 13.5px; } details th, details td { padding: 3px 14px; }
+details br { display: none; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: 6px 22px; font-size: 13.5px; }
+dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
+pre { margin: 0; white-space: pre-wrap; font: 12.5px/1.5 ui-monospace, "DejaVu Sans Mono", Menlo, monospace; }
+"""
+
+
+class Strip(NamedTuple):
+    """A picture of one object for the report. png: the file's bytes. caption: one line."""
+
+    png: bytes
+    caption: str
+
+
+def write_report(
+    folder: Path,
+    results: Sequence[dict],
+    rows: Sequence[Row],
+    strips: Mapping[str, Sequence[Strip]],
+    curves: Mapping[str, Sequence[tuple[int, float | None, float | None]]],
+    run_info: Mapping[str, Any],
+    with_html: bool = True,
+) -> tuple[Path, Path | None]:
+    """Write ``report.md`` and ``report.html``, atomically.
+
+    Args:
+        folder: made if it is missing.
+        results: as ``metrics.protocols.summarize`` returns them.
+        rows: behind the results.
+        strips: title of a section -> its pictures.
+        curves: model -> (steps, full, occluded) by ``per_object_occluded``; empty: no such diagram.
+        run_info: what is needed to run it again: ``data``, ``command``, ``commit``, ``versions`` (a dict), and
+            anything else; texts of several lines and dicts are fine.
+        with_html: off: the markdown alone.
+
+    Returns:
+        Paths of the markdown and the html file (None if there is none).
+    """
+    folder = Path(folder)
+    markdown, page = folder / "report.md", folder / "report.html"
+    mains, alls = main_tables(results, rows), all_figures(results)
+    write_atomically(markdown, _markdown(mains, alls, run_info))
+    if not with_html:
+        return markdown, None
+    main_names = list(dict.fromkeys(protocol for protocol, _ in MAIN))
+    parts = [f"<h1>Evaluation report</h1>\n<p class=soft>{html.escape(_summary(results))}</p>"]
+    for table in mains:
+        parts.append(f"<h2>Scores: {html.escape(table.title)}</h2>\n<div class=scroll>{to_html(table)}</div>")
+    parts.append(f"<p class=soft>{INTERVALS}</p>\n{_cards(main_names)}\n<p class=soft>{WORDS}</p>")
+    parts += _diagrams(rows, curves)
+    if any(strips.values()):
+        parts.append(f"<h2>Objects</h2>\n{_legend()}")
+    for title, pictures in strips.items():
+        if pictures:
+            parts.append(f"<h3>{html.escape(title)}</h3>")
+        parts += [_image(strip.png, strip.caption) for strip in pictures]
+    parts.append("<h2>All figures</h2>\n" + _cards([name for name in PROTOCOLS if name not in main_names]))
+    for table in alls:
+        parts.append(
+            f"<details><summary>{html.escape(table.title)}: all {len(table.lines)} figures</summary>"
+            f"<div class=scroll>{to_html(table)}</div></details>"
+        )
+    parts.append(f"<h2>How it was made</h2>\n{_facts(run_info)}")
+    write_atomically(page, _page("Evaluation report", "\n".join(parts)))
+    return markdown, page
+
+
+def _markdown(mains: Sequence[Table], alls: Sequence[Table], run_info: Mapping[str, Any]) -> str:
+    text = ["# Evaluation report\n", WORDS + "\n"]
+    for table in mains:
+        text += [f"## {table.title}\n", to_markdown(table)]
+    text += [INTERVALS.replace("Small print", "In brackets") + "\n", "## What the protocols measure\n"]
+    text += [f"- **{name}**: {p.explanation} *Used by: {p.source}.*" for name, p in PROTOCOLS.items()]
+    for table in alls:
+        text += [f"\n## All figures: {table.title}\n", to_markdown(table)]
+    text += ["\n## How it was made\n", *(f"- {name}: {_one_line(value)}" for name, value in _ordered(run_info))]
+    return "\n".join(text) + "\n"
+
+
+def _page(title: str, body: str) -> str:
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{html.escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def _summary(results: Sequence[dict]) -> str:
+    models = list(dict.fromkeys(result["model"] for result in results))
+    data = {(r["dataset"], r["split"]): (r["num_objects"], r["num_occluded"]) for r in results}
+    sizes = "; ".join(f"{d} / {s}: {n} objects, {k} with a hidden part" for (d, s), (n, k) in data.items())
+    return f"{', '.join(models)} on {sizes}" if results else "No results."
+
+
+def _cards(names: Sequence[str]) -> str:
+    cards = [
+        f"<div class=card><code>{name}</code><p>{html.escape(PROTOCOLS[name].explanation)}</p>"
+        f"<p class=source>Used by: {html.escape(PROTOCOLS[name].source)}.</p></div>"
+        for name in names
+    ]
+    return f"<div class=cards>{''.join(cards)}</div>".replace(" %", "&nbsp;%")
+
+
+def _diagrams(rows: Sequence[Row], curves: Mapping[str, Sequence[tuple[int, float | None, float | None]]]) -> list[str]:
+    parts = []
+    by_model: dict[str, list[Row]] = {}
+    for row in rows:
+        by_model.setdefault(row["model"], []).append(row)
+    if by_model:
+        caption = (
+            "per_object · full and per_object · occluded of the objects in each range of the occlusion rate; below, "
+            "how many objects are behind each mean."
+        )
+        parts += ["<h2>IoU against occlusion rate</h2>", _image(iou_against_rate(by_model), caption)]
+    if curves:
+        caption = "per_object_occluded · full and per_object_occluded · occluded, with fewer or more sampling steps."
+        parts += ["<h2>IoU against sampling steps</h2>", _image(iou_against_steps(curves), caption)]
+    return parts
+
+
+def _legend() -> str:
+    def swatch(color: tuple[int, int, int]) -> str:
+        return f'<span class=swatch style="background:rgb{color}"></span>'
+
+    return (
+        f"<p class=soft>{swatch(VISIBLE)}visible (modal) {swatch(COMPLETED)}hidden part: completed by the model, or "
+        "known (truth). The white line in the predictions is the outline of the true amodal mask.</p>"
+    )
+
+
+def _image(png: bytes, caption: str) -> str:
+    data = base64.b64encode(png).decode()
+    text = html.escape(caption)
+    return f'<figure><img alt="{text}" src="data:image/png;base64,{data}"><figcaption>{text}</figcaption></figure>'
+
+
+def _ordered(run_info: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    first = [name for name in ("data", "command", "commit", "versions") if name in run_info]
+    return [(name, run_info[name]) for name in [*first, *(name for name in run_info if name not in first)]]
+
+
+def _one_line(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {part}" for name, part in value.items())
+    return f"\n\n```\n{value}\n```\n" if "\n" in str(value) else f"`{value}`"
+
+
+def _facts(run_info: Mapping[str, Any]) -> str:
+    items = []
+    for name, value in _ordered(run_info):
+        text = _one_line(value) if isinstance(value, Mapping) else str(value)
+        items.append(f"<dt>{html.escape(name)}</dt><dd><pre>{html.escape(text)}</pre></dd>")
+    return f"<dl>{''.join(items)}</dl>"

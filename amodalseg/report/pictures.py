@@ -1,0 +1,206 @@
+"""Masks painted onto photos. All pictures are uint8 (H, W, 3) RGB arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from amodalseg.data.images import record_image
+from amodalseg.masks import box_xyxy
+from amodalseg.types import AmodalRecord, Prediction
+
+Color = tuple[int, int, int]
+VISIBLE: Color = (38, 120, 225)  # blue and orange stay apart for every kind of colour vision
+COMPLETED: Color = (255, 138, 20)
+TRUTH: Color = (255, 255, 255)
+PAPER: Color = (255, 255, 255)
+INK = "#303840"
+GAP = 6  # pixels between cells
+
+
+def overlay(image: np.ndarray, mask: np.ndarray, color: Color, alpha: float = 0.55, outline: int = 0) -> np.ndarray:
+    """Tint a region.
+
+    Args:
+        image: uint8 (H, W, 3).
+        mask: bool (H, W).
+        color: RGB, 0 to 255.
+        alpha: share of the colour inside the mask, in [0, 1].
+        outline: width in pixels of a solid line along the inside of the mask; 0: none.
+
+    Returns:
+        A new uint8 (H, W, 3) picture; pixels outside the mask are as before.
+    """
+    picture = image.copy()
+    picture[mask] = np.rint((1 - alpha) * image[mask] + alpha * np.array(color, np.float64)).astype(np.uint8)
+    if outline:
+        kernel = np.ones((3, 3), np.uint8)
+        inside = cv2.erode(mask.astype(np.uint8), kernel, iterations=outline, borderType=cv2.BORDER_CONSTANT)
+        picture[mask & (inside == 0)] = color
+    return picture
+
+
+def object_cells(
+    image: np.ndarray,
+    modal: np.ndarray,
+    predictions: Sequence[np.ndarray],
+    amodal: np.ndarray | None,
+    side: int = 192,
+    margin: float = 0.15,
+) -> list[np.ndarray]:
+    """The square pictures of one object: photo, modal mask, each prediction, truth.
+
+    Visible pixels are tinted ``VISIBLE``; completed ones ``COMPLETED``, in predictions and truth alike, so that the two
+    compare at a glance. A thin white line in the predictions is the outline of the truth.
+
+    Args:
+        image: uint8 (H, W, 3).
+        modal: bool (H, W).
+        predictions: bool (H, W) each.
+        amodal: bool (H, W), or None where it is unknown: the last picture and the white line are left out.
+        side: of every picture, in pixels.
+        margin: around the box of all masks, as a share of its longer side.
+
+    Returns:
+        ``2 + len(predictions)`` pictures (+ 1 with the truth), uint8 (side, side, 3).
+    """
+    everything = np.logical_or.reduce([modal, *predictions, *([] if amodal is None else [amodal])])
+    window = _square_window(everything, margin)
+    photo, seen = _cut(image, window, side), _cut(modal, window, side)
+    truth = None if amodal is None else _cut(amodal, window, side)
+    line = max(1, side // 96)
+
+    def completed(mask: np.ndarray) -> np.ndarray:
+        picture = overlay(photo, mask & seen, VISIBLE, outline=line)
+        return overlay(picture, mask & ~seen, COMPLETED, outline=line)
+
+    cells = [photo, completed(seen)]
+    for prediction in predictions:
+        picture = completed(_cut(prediction, window, side))
+        if truth is not None:
+            lines, _ = cv2.findContours(truth.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
+            cv2.drawContours(picture, lines, -1, TRUTH, line - 1 or 1, cv2.LINE_AA)
+        cells.append(picture)
+    return cells if truth is None else [*cells, completed(truth)]
+
+
+def object_strip(
+    image: np.ndarray,
+    modal: np.ndarray,
+    predictions: Sequence[tuple[str, np.ndarray]],
+    amodal: np.ndarray | None,
+    side: int = 192,
+) -> np.ndarray:
+    """One row with titles: photo, modal mask, each named prediction, truth. Arguments as for ``object_cells``."""
+    cells = object_cells(image, modal, [mask for _, mask in predictions], amodal, side)
+    titles = ["image", "modal (given)", *(name for name, _ in predictions), "truth"]
+    return grid([cells], titles[: len(cells)])
+
+
+def validation_grid(entries: Sequence[tuple[AmodalRecord, Prediction]], side: int = 160) -> np.ndarray:
+    """One row for each object: photo, modal mask, prediction, truth. Returns: uint8 (H', W', 3)."""
+    rows = [
+        object_cells(record_image(record), prediction.modal, [prediction.amodal], record.amodal, side)
+        for record, prediction in entries
+    ]
+    return grid(rows, ["image", "modal (given)", "prediction", "truth"])
+
+
+def record_grid(records: Sequence[AmodalRecord], side: int = 160) -> np.ndarray:
+    """Objects as they are annotated, two in a row: photo, modal mask, and the whole object where it is known.
+
+    Returns:
+        uint8 (H', W', 3).
+    """
+    objects = [
+        object_cells(record_image(r), r.modal, [], None if r.amodal_rle is None else r.amodal, side) for r in records
+    ]
+    rows = [[cell for cells in objects[start : start + 2] for cell in cells] for start in range(0, len(objects), 2)]
+    return grid(rows, ["image", "modal", "amodal"][: len(objects[0])] * min(2, len(objects)))
+
+
+def grid(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = ()) -> np.ndarray:
+    """Pictures in rows and columns on white.
+
+    Args:
+        rows: pictures, uint8 (H, W, 3) of any sizes; smaller ones are centred in the cell of the largest.
+        titles: one for each column, or none.
+
+    Returns:
+        uint8 (H', W', 3).
+    """
+    cells = [cell for row in rows for cell in row]
+    assert cells, "a grid needs pictures"
+    height, width = max(cell.shape[0] for cell in cells), max(cell.shape[1] for cell in cells)
+    columns = max(len(row) for row in rows)
+    sheet_width = GAP + columns * (width + GAP)
+    bands = [_titles(titles, width, sheet_width)] if titles else [_paper(GAP, sheet_width)]
+    for row in rows:
+        band = _paper(height + GAP, sheet_width)
+        for index, cell in enumerate(row):
+            y = (height - cell.shape[0]) // 2
+            x = GAP + index * (width + GAP) + (width - cell.shape[1]) // 2
+            band[y : y + cell.shape[0], x : x + cell.shape[1]] = cell
+        bands.append(band)
+    return np.concatenate(bands)
+
+
+def encode_png(picture: np.ndarray) -> bytes:
+    """uint8 (H, W, 3) RGB -> PNG file."""
+    done, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    assert done
+    return data.tobytes()
+
+
+def _paper(height: int, width: int) -> np.ndarray:
+    return np.full((height, width, 3), PAPER, np.uint8)
+
+
+def _titles(titles: Sequence[str], cell: int, width: int) -> np.ndarray:
+    """A band of centred titles. Names too long for their cell are cut; of a path, the end is kept."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    height, dots = 26, 100
+    size = min(9.0, max(6.5, cell / 18))  # points
+    letters = max(4, int(cell / (size * dots / 72 * 0.62)))  # 0.62: width of an average letter of this font
+    figure = Figure(figsize=(width / dots, height / dots), dpi=dots, facecolor="white")
+    for index, title in enumerate(titles):
+        text = title
+        if len(title) > letters:
+            text = "…" + title[1 - letters :] if "/" in title else title[: letters - 1] + "…"
+        x = (GAP + index * (cell + GAP) + cell / 2) / width
+        figure.text(x, 0.42, text, ha="center", va="center", fontsize=size, color=INK, parse_math=False)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _square_window(mask: np.ndarray, margin: float) -> tuple[int, int, int]:
+    """x0, y0, side of a square around the mask, moved (not cut) to lie in the image as far as it can."""
+    height, width = mask.shape
+    x0, y0, x1, y1 = box_xyxy(mask) or (0, 0, width, height)
+    longer = max(x1 - x0, y1 - y0)
+    side = max(16, round(longer * (1 + 2 * margin)))
+
+    def place(low: int, high: int, limit: int) -> int:
+        start = (low + high - side) // 2
+        return (limit - side) // 2 if side >= limit else min(max(start, 0), limit - side)
+
+    return place(x0, x1, width), place(y0, y1, height), side
+
+
+def _cut(array: np.ndarray, window: tuple[int, int, int], side: int) -> np.ndarray:
+    """Cut and resize a photo or a bool mask; what lies outside the image is white in a photo and False in a mask."""
+    x0, y0, length = window
+    left, top = max(0, -x0), max(0, -y0)
+    part = array[max(0, y0) : y0 + length, max(0, x0) : x0 + length]
+    is_mask = array.dtype == bool
+    canvas = np.zeros((length, length), np.uint8) if is_mask else _paper(length, length)
+    canvas[top : top + part.shape[0], left : left + part.shape[1]] = part
+    if is_mask:
+        return cv2.resize(canvas * 255, (side, side), interpolation=cv2.INTER_LINEAR) > 127
+    shrink = length > side
+    return cv2.resize(canvas, (side, side), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_CUBIC)

@@ -1,0 +1,161 @@
+"""Scores as tables: for a page, a document and a terminal. No column stands without the protocol that made it."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from amodalseg.metrics.counts import Row, write_atomically
+from amodalseg.metrics.protocols import PROTOCOLS, bootstrap
+
+MAIN = [
+    ("per_object_occluded", "occluded"),
+    ("per_object_occluded", "full"),
+    ("per_object", "full"),
+    ("pooled", "occluded"),
+    ("pooled", "full"),
+]
+UNDEFINED = "–"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """text: what it says. note: smaller print below or behind it. best: the highest of its figure."""
+
+    text: str
+    note: str = ""
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A title, the column names, and lines of cells; the first column is text, the others numbers."""
+
+    title: str
+    header: list[str]
+    lines: list[list[Cell]]
+
+
+def main_tables(results: Sequence[dict], rows: Sequence[Row] = ()) -> list[Table]:
+    """The main figures, one line for each model; one table for each data set and split.
+
+    Args:
+        results: as ``metrics.protocols.summarize`` returns them.
+        rows: behind the results; if given, 95 % intervals and times are added.
+
+    Returns:
+        Tables in percent with one decimal; the best of each column is marked where models compete.
+    """
+    tables = []
+    for title, group in _by_data(results).items():
+        columns = [[_figure_cells(group, protocol, name, rows)] for protocol, name in MAIN]
+        header = ["model", *(f"{protocol} · {name}" for protocol, name in MAIN), "objects", "with a hidden part"]
+        columns += [[[Cell(str(result[name])) for result in group]] for name in ("num_objects", "num_occluded")]
+        if rows:
+            header.append("ms / object, median")
+            columns.append([[_milliseconds(_rows_of(result, rows)) for result in group]])
+        cells = [[Cell(result["model"]) for result in group], *(column[0] for column in columns)]
+        tables.append(Table(title, header, [list(line) for line in zip(*cells, strict=True)]))
+    return tables
+
+
+def all_figures(results: Sequence[dict]) -> list[Table]:
+    """Every figure of every protocol, one line each and one column for each model; a table for each data and split."""
+    tables = []
+    for title, group in _by_data(results).items():
+        names = [(protocol, name) for protocol, figures in group[0]["scores"].items() for name in figures]
+        lines = [[Cell(f"{protocol} · {name}"), *_figure_cells(group, protocol, name)] for protocol, name in names]
+        tables.append(Table(title, ["protocol · figure", *(result["model"] for result in group)], lines))
+    return tables
+
+
+def to_markdown(table: Table) -> str:
+    """A pipe table; best in bold, notes in brackets."""
+
+    def join(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    lines = [join(table.header), "|---|" + "---:|" * (len(table.header) - 1)]
+    for line in table.lines:
+        lines.append(join([(f"**{c.text}**" if c.best else c.text) + (f" [{c.note}]" if c.note else "") for c in line]))
+    return "\n".join(lines) + "\n"
+
+
+def to_html(table: Table) -> str:
+    """A ``table`` element; best in ``strong``, notes in ``small``."""
+
+    def cell(cell: Cell) -> str:
+        text = html.escape(cell.text)
+        note = f"<small>{html.escape(cell.note)}</small>" if cell.note else ""
+        return (f"<strong>{text}</strong>" if cell.best else text) + note
+
+    head = "".join(f'<th scope="col">{_header(name)}</th>' for name in table.header)
+    body = "\n".join(
+        f'<tr><th scope="row">{cell(line[0])}</th>' + "".join(f"<td>{cell(c)}</td>" for c in line[1:]) + "</tr>"
+        for line in table.lines
+    )
+    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n"
+
+
+def to_plain(table: Table) -> str:
+    """Aligned columns for a terminal; protocol and figure on two lines of the header, best marked with ``*``."""
+    header = [name.split(" · ") if " · " in name else ["", name] for name in table.header]
+    lines = [[part[0] for part in header], [part[1] for part in header]]
+    lines += [[f"{'*' if cell.best else ''}{cell.text}" for cell in line] for line in table.lines]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(header))]
+    text = [
+        "  ".join(part.ljust(width) if not index else part.rjust(width) for index, (part, width) in enumerate(columns))
+        for columns in (list(zip(line, widths, strict=True)) for line in lines)
+    ]
+    text.insert(2, "  ".join("-" * width for width in widths))
+    return "\n".join([table.title, *(line.rstrip() for line in text)]) + "\n"
+
+
+def plain_table(results: Sequence[dict]) -> str:
+    """The main figures for a terminal, in percent."""
+    return "\n".join(to_plain(table) for table in main_tables(results))
+
+
+def write_metrics(path: Path, results: Sequence[dict]) -> None:
+    """Write ``metrics.json``: ``{"results": [...]}``, fractions in [0, 1], null where undefined; atomically."""
+    write_atomically(path, json.dumps({"results": list(results)}, indent=2, allow_nan=False) + "\n")
+
+
+def _by_data(results: Sequence[dict]) -> dict[str, list[dict]]:
+    groups: dict[str, list[dict]] = {}
+    for result in results:
+        groups.setdefault(f"{result['dataset']} / {result['split']}", []).append(result)
+    return groups
+
+
+def _rows_of(result: dict, rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if all(row[name] == result[name] for name in ("model", "dataset", "split"))]
+
+
+def _figure_cells(group: Sequence[dict], protocol: str, name: str, rows: Sequence[Row] = ()) -> list[Cell]:
+    assert protocol in PROTOCOLS, protocol
+    values = [result["scores"][protocol][name] for result in group]
+    if name.startswith("num_"):
+        return [Cell(str(value)) for value in values]
+    texts = [UNDEFINED if value is None else f"{100 * value:.1f}" for value in values]
+    # Compared as printed: a difference that cannot be seen does not make a winner.
+    best = max((float(text) for text in texts if text != UNDEFINED), default=None)
+    cells = []
+    for result, text in zip(group, texts, strict=True):
+        interval = bootstrap(_rows_of(result, rows), protocol, name) if rows else None
+        note = f"{100 * interval[0]:.1f} – {100 * interval[1]:.1f}" if interval else ""
+        cells.append(Cell(text, note, len(group) > 1 and text != UNDEFINED and float(text) == best))
+    return cells
+
+
+def _milliseconds(rows: Sequence[Row]) -> Cell:
+    return Cell(f"{1000 * median(row['seconds'] for row in rows):.1f}" if rows else UNDEFINED)
+
+
+def _header(name: str) -> str:
+    protocol, dot, figure = name.partition(" · ")  # breaks there and nowhere else
+    return f"<code>{html.escape(protocol)}</code>&nbsp;·<br> {html.escape(figure)}" if dot else html.escape(name)

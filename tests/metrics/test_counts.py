@@ -1,0 +1,196 @@
+import csv
+import math
+
+import numpy as np
+import pytest
+
+from amodalseg import masks
+from amodalseg.errors import UserError
+from amodalseg.metrics import counts
+from amodalseg.metrics.counts import COLUMNS, count_object, read_rows, row_key, write_atomically, write_rows
+from amodalseg.types import AmodalRecord, Prediction
+
+SIZE = (17, 23)
+
+
+def blob(rng, fill=0.5):
+    """A random mask inside a random box, so that masks differ in place, size and shape."""
+    mask = np.zeros(SIZE, bool)
+    y, x = rng.integers(0, 12), rng.integers(0, 16)
+    part = mask[y : y + rng.integers(1, 12), x : x + rng.integers(1, 14)]
+    part[:] = rng.random(part.shape) < fill
+    return mask
+
+
+def record_of(amodal, name="0"):
+    image = np.zeros((*amodal.shape, 3), np.uint8)
+    return AmodalRecord("d", "val", f"im{name}", name, image, masks.encode(amodal), masks.encode(amodal), category="cup")
+
+
+def awkward_cases():
+    rng = np.random.default_rng(3)
+    empty, full = np.zeros(SIZE, bool), np.ones(SIZE, bool)
+    dot = empty.copy()
+    dot[0, 0] = True
+    amodal, modal = blob(rng, 0.9), blob(rng, 0.9)
+    cases = {
+        "nothing predicted": (amodal, amodal & modal, empty),
+        "identical": (amodal, amodal, amodal),
+        "modal outside amodal": (amodal, modal, modal),
+        "one pixel": (dot, dot, dot),
+        "whole image": (full, dot, full),
+        "wrong place": (dot, dot, ~dot),
+        "empty truth": (empty, dot, dot),
+        "all empty": (empty, empty, empty),
+    }
+    cases |= {f"random {i}": (blob(rng), blob(rng), blob(rng)) for i in range(12)}
+    return [pytest.param(*masks_, union, id=f"{name}, {union}") for name, masks_ in cases.items() for union in (0, 1)]
+
+
+def slow_counts(amodal, modal, raw, answer):
+    """Set arithmetic over pixel coordinates of the full image."""
+    a, v, r, p = ({(int(y), int(x)) for y, x in zip(*np.nonzero(mask), strict=True)} for mask in (amodal, modal, raw, answer))
+    height, width = amodal.shape
+    steps = max(1, round(0.02 * math.sqrt(height**2 + width**2)))
+
+    def band(s):
+        near = [(dy, dx) for dy in range(-steps, steps + 1) for dx in range(-steps, steps + 1)]
+        return {(y, x) for y, x in s if any((y + dy, x + dx) not in s for dy, dx in near)}
+
+    post = r | v
+    expected = {
+        "modal_area": len(v), "amodal_area": len(a), "occluded_area": len(a - v), "modal_outside": len(v - a),
+        "union_visible": int(p == post), "occ_inter": len((p & a) - v), "occ_union": len((p | a) - v),
+        "boundary_inter": len(band(p) & band(a)), "boundary_union": len(band(p) | band(a)),
+        "occlusion_rate": round(len(a - v) / len(a), 6) if a else 0.0,
+    }  # fmt: skip
+    for name, s in (("raw", r), ("post", post), ("out", p)):
+        expected |= {f"{name}_area": len(s), f"{name}_inter": len(s & a), f"{name}_union": len(s | a)}
+    # the claim of the column table: uniting V changes nothing outside V
+    assert (len((r & a) - v), len((r | a) - v)) == (len((post & a) - v), len((post | a) - v))
+    return expected
+
+
+@pytest.mark.parametrize(("amodal", "modal", "raw", "union"), awkward_cases())
+def test_counts_equal_set_arithmetic_over_full_images(amodal, modal, raw, union):
+    answer = raw | modal if union else raw
+    row = count_object(record_of(amodal), Prediction(answer, modal, raw, seconds=0.12346), "m")
+    assert list(row) == COLUMNS
+    expected = slow_counts(amodal, modal, raw, answer)
+    assert {name: row[name] for name in expected} == expected
+    assert (row["height"], row["width"], row["seconds"], row["category"]) == (*SIZE, 0.1235, "cup")
+    assert row_key(row) == record_of(amodal).key
+    assert all(type(row[name]) is int for name in COLUMNS[7:] if name not in counts.FLOAT_COLUMNS)
+
+
+def test_boundary_band_widens_with_the_image():
+    mask = np.zeros((300, 400), bool)
+    mask[50:250, 50:350] = True  # diagonal 500: the band is 10 pixels wide
+    row = count_object(record_of(mask), Prediction(mask, mask, mask), "m")
+    assert row["boundary_inter"] == row["boundary_union"] == 200 * 300 - 180 * 280
+    mask[:] = True  # beyond the image's edge is background
+    row = count_object(record_of(mask), Prediction(mask, mask, mask), "m")
+    assert row["boundary_union"] == 300 * 400 - 280 * 380
+
+
+def test_an_answer_that_differs_from_raw_outside_the_modal_mask_breaks_the_contract():
+    modal, whole = np.zeros(SIZE, bool), np.ones(SIZE, bool)
+    modal[0, 0] = True
+    with pytest.raises(AssertionError):
+        count_object(record_of(whole), Prediction(whole, modal, raw=modal), "m")
+
+
+def test_data_without_amodal_masks_is_the_users_affair():
+    record = record_of(np.ones(SIZE, bool))
+    record.amodal_rle = None
+    ones = np.ones(SIZE, bool)
+    with pytest.raises(UserError, match="no amodal mask"):
+        count_object(record, Prediction(ones, ones, ones), "m")
+
+
+def some_rows(count=3):
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(count):
+        raw, modal = blob(rng), blob(rng)
+        rows.append(count_object(record_of(blob(rng), str(number)), Prediction(raw | modal, modal, raw, seconds=5e-5), "m"))
+    return rows
+
+
+def test_rows_survive_the_file(tmp_path):
+    rows = some_rows()
+    rows[0]["category"] = 'cup, "white"\nof tea; café'
+    path = tmp_path / "new folder" / "objects.csv"
+    write_rows(path, rows)
+    assert read_rows(path) == rows
+    assert [file.name for file in path.parent.iterdir()] == ["objects.csv"]
+    write_rows(path, rows[:1])
+    assert read_rows(path) == rows[:1]
+
+
+def test_further_columns_are_left_out(tmp_path):
+    rows = some_rows()
+    write_rows(tmp_path / "a.csv", rows)
+    lines = (tmp_path / "a.csv").read_text().splitlines()
+    (tmp_path / "a.csv").write_text("\n".join(["note," + lines[0], *("hello," + line for line in lines[1:])]))
+    assert read_rows(tmp_path / "a.csv") == rows
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
+    path = tmp_path / "objects.csv"
+    path.write_text("old")
+
+    def fail(*_):
+        raise OSError("disk is gone")
+
+    monkeypatch.setattr(counts.os, "replace", fail)
+    with pytest.raises(OSError, match="disk is gone"):
+        write_atomically(path, "new")
+    assert [file.name for file in tmp_path.iterdir()] == ["objects.csv"]
+    assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("out_inter", "3.5", "line 3: out_inter must be a whole number"),
+        ("out_inter", "-1", "line 3: out_inter must be a whole number"),
+        ("raw_area", "", "line 3: raw_area must be a whole number"),
+        ("height", "1_0", "line 3: height must be a whole number"),
+        ("seconds", "nan", "line 3: seconds must be a number"),
+        ("occlusion_rate", "a", "line 3: occlusion_rate must be a number"),
+        ("object_id", "0", "line 3: d/val/im1/0 of model m is already on line 2"),
+    ],
+)
+def test_bad_files_are_refused_with_their_line(tmp_path, column, value, message):
+    path = tmp_path / "objects.csv"
+    rows = [{name: str(part) for name, part in row.items()} for row in some_rows()]
+    rows[0]["image_id"] = "im1"
+    rows[1][column] = value
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    with pytest.raises(UserError, match=message) as caught:
+        read_rows(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_files_that_are_no_such_csv_are_refused(tmp_path):
+    path = tmp_path / "objects.csv"
+    with pytest.raises(UserError, match="no such file"):
+        read_rows(path)
+    path.write_text("")
+    with pytest.raises(UserError, match="line 1: missing columns model, dataset"):
+        read_rows(path)
+    write_rows(path, some_rows())
+    text = path.read_text()
+    path.write_text(text.replace("occ_union", "occ"))
+    with pytest.raises(UserError, match="line 1: missing columns occ_union"):
+        read_rows(path)
+    path.write_text(text[: text.rindex(",")])  # a copy that broke off
+    with pytest.raises(UserError, match="line 4: the line ends before column seconds"):
+        read_rows(path)
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="not a csv file"):
+        read_rows(path)

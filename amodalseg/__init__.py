@@ -19,7 +19,18 @@ _PUBLIC = {
     "load_model": "amodalseg.models",
     "read_dataset": "amodalseg.data.catalog",
 }
-__all__ = [*sorted(_PUBLIC), "__version__"]
+__all__ = [
+    "AmodalRecord",
+    "Prediction",
+    "Query",
+    "UserError",
+    "__version__",
+    "evaluate",
+    "list_datasets",
+    "list_models",
+    "load_model",
+    "read_dataset",
+]
 
 if TYPE_CHECKING:
     from amodalseg.data.catalog import list_datasets, read_dataset

@@ -125,12 +125,13 @@ def cut_out(
     if box is None:
         return None
     scale = longer_side / max(box[2] - box[0], box[3] - box[1])
-    if scale > MAX_GROWTH:
+    if scale > MAX_GROWTH or longer_side < 1:
         return None
     around = int(np.ceil((3 * soft_edge + 2) / scale))  # room for the seam
     rows = slice(max(0, box[1] - around), box[3] + around)
     columns = slice(max(0, box[0] - around), box[2] + around)
-    rgb, alpha = photo[rows, columns], modal[rows, columns].astype(np.float32)
+    rgb: np.ndarray = photo[rows, columns]
+    alpha: np.ndarray = modal[rows, columns].astype(np.float32)
     size = max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale))
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     rgb, alpha = cv2.resize(rgb, size, interpolation=how), cv2.resize(alpha, size, interpolation=how)

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -16,17 +16,20 @@ from amodalseg.config.schema import (
     CocoaData,
     CocoData,
     CocoOccludeData,
+    Pix2gestaltData,
     SyntheticData,
     WindowConfig,
 )
 from amodalseg.data.augment import Augment
 from amodalseg.data.images import load_image, record_image
 from amodalseg.data.occlude import Occluder
-from amodalseg.data.readers import read_cocoa, read_coco_files
+from amodalseg.data.readers import read_coco_files, read_cocoa, read_pix2gestalt
 from amodalseg.data.synthetic import SyntheticWorld
 from amodalseg.data.window import crop_image, crop_mask, object_window
 from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord, Query, Sample, stable_seed
+
+T = TypeVar("T")
 
 
 class Source(Protocol):
@@ -78,6 +81,10 @@ def open_source(config: Any) -> Source:
     """
     if isinstance(config, SyntheticData):
         return SyntheticWorld(config)
+    if isinstance(config, Pix2gestaltData):
+        found = read_pix2gestalt(Path(config.root), config.split)
+        found.ids = _some(found.ids, config.num_objects, config.seed)
+        return found
     if isinstance(config, CocoaData):
         records = read_cocoa(
             Path(config.root),
@@ -86,25 +93,26 @@ def open_source(config: Any) -> Source:
             fix_subset=config.fix_subset,
             skip_broken=config.skip_broken,
         )
-        return _subset(decodable(records, config.skip_broken), config.num_objects, config.seed)
+        return RecordList(_some(decodable(records, config.skip_broken), config.num_objects, config.seed))
     assert isinstance(config, (CocoData, CocoOccludeData)), type(config)
     records = read_coco_files(
         config.annotations, config.images, split=config.split, dataset=config.name, skip_broken=config.skip_broken
     )
     records = decodable(records, config.skip_broken)
     if isinstance(config, CocoData):
-        return _subset(records, config.num_objects, config.seed)
+        return RecordList(_some(records, config.num_objects, config.seed))
     occluder = Occluder(
         records, config.occlude, seed=config.seed, dataset=config.name, split=config.split, max_side=config.max_side
     )
     return Composites(occluder, config.num_objects, config.seed)
 
 
-def _subset(records: list[AmodalRecord], count: int | None, seed: int) -> RecordList:
-    if count is not None and count < len(records):
-        keep = np.random.default_rng(stable_seed("subset", seed)).permutation(len(records))[:count]
-        records = [records[i] for i in sorted(keep)]
-    return RecordList(records)
+def _some(items: list[T], count: int | None, seed: int) -> list[T]:
+    """``count`` of the items, drawn by the seed, in their own order; all of them without a count."""
+    if count is None or count >= len(items):
+        return items
+    keep = np.random.default_rng(stable_seed("subset", seed)).permutation(len(items))[:count]
+    return [items[i] for i in sorted(keep)]
 
 
 def decodable(records: list[AmodalRecord], skip_broken: bool) -> list[AmodalRecord]:
@@ -150,13 +158,14 @@ class TrainingSet:
         epoch, index = key
         record = self.source.draw(index, epoch if self.fresh else 0)
         rng = np.random.default_rng(stable_seed("augment", self.seed, epoch, index))
-        modal, amodal = record.modal, record.amodal
+        modal, amodal, occluder = record.modal, record.amodal, record.occluder
         scale, shift = self.augment.window_jitter(rng) if self.augment else (1.0, (0.0, 0.0))
         window = object_window(modal, self.window, scale=scale, shift=shift)
         image = crop_image(record_image(record), window)
         modal, amodal = crop_mask(modal, window), crop_mask(amodal, window)
         if self.augment:
-            image, modal, amodal = self.augment(image, modal, amodal, rng)
+            occluder = None if occluder is None else crop_mask(occluder, window)
+            image, modal, amodal = self.augment(image, modal, amodal, rng, occluder)
         return Sample(image, np.stack([modal, amodal]).astype(np.uint8), record.key)
 
 

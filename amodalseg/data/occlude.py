@@ -23,6 +23,7 @@ PLACES = 6  # tries for each occluder
 BEHIND = 0.5  # probability that an object nothing is put on gets a pasted neighbour behind it
 BEHIND_COVERED = 0.25  # the same for an object that is covered
 MIN_AREA = 256  # pixels: a smaller object is too coarse to cover another one
+MIN_WHOLE = 64  # pixels after shrinking: of a smaller object, no share can be hidden with any precision
 
 
 class Occluder:
@@ -57,6 +58,8 @@ class Occluder:
         max_side: int | None = None,
     ) -> None:
         _check(config)
+        if max_side is not None and max_side < 1:
+            raise UserError(f"max_side={max_side} leaves no pixel: give the longer side of the shrunk photos")
         self.records, self.config, self.seed = records, config, seed
         self.dataset, self.split = dataset, split
         self.photos = PhotoCache(max_side)
@@ -64,7 +67,7 @@ class Occluder:
         self.occluders: list[tuple[int, str]] = []  # record, and the side its photo cuts off: "", or one of "lrtb"
         dropped: Counter[str] = Counter()
         for index, record in enumerate(records):
-            reason = _why_not_whole(record, config)
+            reason = _why_not_whole(record, config, max_side)
             if reason:
                 dropped[reason] += 1
             else:
@@ -235,15 +238,19 @@ def _check(config: OccludeConfig) -> None:
         raise UserError(f"soft_edge={config.soft_edge} must not be negative")
 
 
-def _why_not_whole(record: AmodalRecord, config: OccludeConfig) -> str | None:
+def _why_not_whole(record: AmodalRecord, config: OccludeConfig, max_side: int | None) -> str | None:
     """The first rule that a record breaks, in words; None for a whole object. The costly rules come last."""
-    share = masks.area(record.modal_rle) / max(1, record.height * record.width)
+    area = masks.area(record.modal_rle)
+    share = area / max(1, record.height * record.width)
+    shrink = min(1.0, (max_side or np.inf) / max(1, record.height, record.width))
     if "crowd" in record.flags:
         return "are crowds"
     if share < config.min_area:
         return f"are smaller than min_area={config.min_area:g} of the photo"
     if share > config.max_area:
         return f"are larger than max_area={config.max_area:g} of the photo"
+    if area * shrink**2 < MIN_WHOLE:
+        return f"have less than {MIN_WHOLE} pixels" + (f" at max_side={max_side}" if shrink < 1 else "")
     if sides_cut(record):
         return "touch the photo's border"
     if record.amodal_rle is not None and record.occlusion_rate > 0:

@@ -1,8 +1,8 @@
 """A procedural world with exact truth and no download.
 
 A picture holds one target and one to four further objects on a cluttered ground. Some lie behind the target, some
-cover it. Most silhouettes are concave, thin or have holes, so their convex hull is a poor guess of what is hidden, while
-every family is regular enough to be learnt.
+cover it. Most silhouettes are concave, thin or have holes, so their convex hull is a poor guess of what is hidden,
+while every family is regular enough to be learnt.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def glyph_rings(character: str, bold: bool) -> tuple[np.ndarray, ...]:
     font.set_size(200, 72)
     assert font.get_char_index(ord(character)), f"{name} has no {character!r}"
     font.load_char(ord(character))
-    return tuple(ring * [1, -1] for ring in Path(*font.get_path()).to_polygons())
+    return tuple(np.asarray(ring) * [1, -1] for ring in Path(*font.get_path()).to_polygons())
 
 
 def letter(rng: Rng) -> Silhouette:

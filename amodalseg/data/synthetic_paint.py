@@ -56,11 +56,11 @@ def rasterise(silhouette: Silhouette, matrix: np.ndarray) -> np.ndarray:
     """
     solid = np.concatenate([ring for rings, value in silhouette if value for ring in rings]) @ matrix.T
     corner = np.floor(solid.min(0)) - 1
-    width, height = (np.ceil(solid.max(0)) + 1 - corner).astype(int)
+    width, height = (np.ceil(solid.max(0)) + 2 - corner).astype(int)
     canvas = np.zeros((height * SUPERSAMPLE, width * SUPERSAMPLE), np.uint8)
     for rings, value in silhouette:
-        points = [np.rint((ring @ matrix.T - corner) * (SUPERSAMPLE * 16)).astype(np.int32) for ring in rings]
-        cv2.fillPoly(canvas, points, 255 * value, shift=4)
+        points = [(ring @ matrix.T - corner) * SUPERSAMPLE - 0.5 for ring in rings]  # whole numbers are pixel centres
+        cv2.fillPoly(canvas, [np.rint(ring * 16).astype(np.int32) for ring in points], 255 * value, shift=4)
     return cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
 
 
@@ -96,7 +96,7 @@ def texture(rng: Rng, height: int, width: int, busy: bool = True) -> np.ndarray:
     u, v = c * x + s * y, c * y - s * x
     period = np.float32(2 * np.pi / rng.uniform(4, 18))
     if kind == "plain":
-        field = np.full((height, width), 0.5, np.float32)
+        field: np.ndarray = np.full((height, width), 0.5, np.float32)
     elif kind == "gradient":
         field = (u - u.min()) / max(1.0, float(np.ptp(u)))
     elif kind == "noise":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint, TQDMProgressBar, WeightAveraging
 from lightning.pytorch.loggers import WandbLogger
 
+from amodalseg.atomic import replacing
 from amodalseg.config.load import to_dict
 from amodalseg.config.schema import TrainConfig
 from amodalseg.data.images import save_png
@@ -25,16 +26,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Write to a temporary name, flush to the disk, rename: a killed run leaves the previous checkpoint whole."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        final = Path(path)
-        temporary = final.with_name(f".{final.name}.{os.getpid()}.part")
-        try:
-            with temporary.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, final)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(path) as temporary:
+            torch.save(checkpoint, temporary)
 
 
 class LastCheckpoint(Checkpoint):
@@ -137,7 +130,14 @@ class Validation(L.Callback):
 
 
 class ProgressBar(TQDMProgressBar):
-    """One bar over the whole run, without Lightning's version counter."""
+    """One bar over the whole run; in a log file a line now and then instead of thousands."""
+
+    def __init__(self, num_steps: int) -> None:
+        super().__init__(refresh_rate=1 if sys.stderr.isatty() else max(1, num_steps // 20))
+
+    def on_train_epoch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        super().on_train_epoch_start(trainer)
+        self.train_progress_bar.set_description("training")
 
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
         items = super().get_metrics(trainer, pl_module)

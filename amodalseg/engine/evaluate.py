@@ -22,7 +22,7 @@ from amodalseg.engine.run_folder import claim, provenance
 from amodalseg.errors import UserError
 from amodalseg.masks import Rle
 from amodalseg.metrics.counts import count_object, write_rows
-from amodalseg.metrics.protocols import score
+from amodalseg.metrics.protocols import score, summarize
 from amodalseg.models import load_model
 from amodalseg.models.base import AmodalModel
 from amodalseg.types import AmodalRecord
@@ -195,17 +195,7 @@ def _write(
     from amodalseg.report.table import plain_table, write_metrics
 
     rows = [row for found in every.values() for row, _ in found]
-    results = [
-        {
-            "model": name,
-            "dataset": config.data.name,
-            "split": getattr(config.data, "split", ""),
-            "num_objects": len(found),
-            "num_occluded": sum(row["occluded_area"] > 0 for row, _ in found),
-            "scores": score([row for row, _ in found]),
-        }
-        for name, found in every.items()
-    ]
+    results = summarize(rows)
     write_rows(folder / "objects.csv", rows)
     write_metrics(folder / "metrics.json", results)
     print(plain_table(results))

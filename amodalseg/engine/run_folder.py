@@ -1,8 +1,7 @@
-"""A run's folder: whose it is, and files that are whole or absent."""
+"""A run's folder: whose it is, and what a published number needs beside it."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from amodalseg.atomic import write_whole
 from amodalseg.config.load import to_dict, to_yaml
 from amodalseg.errors import UserError
 
@@ -17,16 +17,6 @@ CONFIG_FILE = "config.yaml"
 FREE = ("out", "log", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.progress",
         "trainer.accelerator", "trainer.compile", "checkpoint.resume", "loader.num_workers", "overwrite")  # fmt: skip
 """Options that may change between a run and its continuation."""
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file under a temporary name, then rename it: readers see the old file or the new one, whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        temporary.write_text(text)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def claim(folder: Path, config: Any) -> None:
@@ -51,8 +41,7 @@ def claim(folder: Path, config: Any) -> None:
             )
     elif folder.is_dir() and any(path.is_file() for path in folder.iterdir()):
         raise UserError(f"{folder} holds files that are no run of this program; choose another out=")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(kept, to_yaml(config))
+    write_whole(kept, to_yaml(config))
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ def train(config: TrainConfig) -> Path:
     last = folder / "last.ckpt"
     L.seed_everything(config.seed, workers=True, verbose=False)
     torch.set_float32_matmul_precision("high")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # tips and echoes of our own settings
     data = AmodalDataModule(config)
     data.train_set, data.val_set  # noqa: B018 (bad data is refused before the folder is touched)
     resume = _resume_from(config, last)
@@ -57,6 +59,8 @@ def train(config: TrainConfig) -> Path:
         warnings.filterwarnings("ignore", ".*dataloader is not resumable.*")
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         warnings.filterwarnings("ignore", ".*isinstance.treespec.*")
+        warnings.filterwarnings("ignore", ".*You have overridden `transfer_batch_to_device`.*")
+        warnings.filterwarnings("ignore", ".*exists and is not empty.*")
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
     return folder / "model.safetensors"
 
@@ -95,7 +99,7 @@ def _trainer(config: TrainConfig, folder: Path, callbacks: list[Any], data: Amod
         # between the two: validation sees the average, the checkpoint holds both sets of weights
         callbacks.insert(1, WeightAverage(config.optim.ema))
     if options.progress:
-        callbacks.append(ProgressBar())
+        callbacks.append(ProgressBar(config.trainer.max_steps or 10_000))
     trainer = L.Trainer(
         accelerator=options.accelerator,
         devices=options.devices,

@@ -30,7 +30,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -39,6 +38,7 @@ import cv2
 import numpy as np
 
 from amodalseg import masks
+from amodalseg.atomic import write_whole
 from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord, Prediction
 
@@ -117,18 +117,6 @@ def count_object(record: AmodalRecord, prediction: Prediction, model: str) -> Ro
     return row
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that a reader sees the old one or the whole new one; makes the folder if it is missing."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """Write rows as csv (UTF-8, comma, header), atomically."""
     text = io.StringIO()
@@ -137,7 +125,7 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
     for row in rows:
         # Fixed decimals: small numbers would otherwise be written as 5e-05.
         writer.writerow(row | {"occlusion_rate": f"{row['occlusion_rate']:.6f}", "seconds": f"{row['seconds']:.4f}"})
-    write_atomically(path, text.getvalue())
+    write_whole(path, text.getvalue())
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -160,11 +148,11 @@ def read_rows(path: Path) -> list[Row]:
                 raise UserError(f"{path}, line 1: missing columns {', '.join(missing)}")
             for fields in reader:
                 where = f"{path}, line {reader.line_num}"
-                row = {name: _typed(where, name, fields[name]) for name in COLUMNS}
-                name = (row["model"], row_key(row))
-                if name in first_seen:
-                    raise UserError(f"{where}: {name[1]} of model {name[0]} is already on line {first_seen[name]}")
-                first_seen[name] = reader.line_num
+                row: Row = {name: _typed(where, name, fields[name]) for name in COLUMNS}
+                model, key = row["model"], row_key(row)
+                if (model, key) in first_seen:
+                    raise UserError(f"{where}: {key} of model {model} is already on line {first_seen[model, key]}")
+                first_seen[model, key] = reader.line_num
                 rows.append(row)
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: not a csv file in UTF-8 ({error})") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -14,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from amodalseg.atomic import replacing
 from amodalseg.config.load import build, to_dict
 from amodalseg.config.schema import CondDiffAMOConfig
 from amodalseg.errors import UserError
@@ -32,12 +32,8 @@ def save_weights(path: Path, state: dict[str, Tensor], config: CondDiffAMOConfig
     """
     metadata = {"format": FORMAT, "model": json.dumps(to_dict(config)), "about": json.dumps(about)}
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with replacing(path) as temporary:
         save_file(tensors, temporary, metadata)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], CondDiffAMOConfig, dict[str, Any]]:

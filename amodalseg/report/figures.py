@@ -71,7 +71,8 @@ def iou_against_steps(curves: Mapping[str, Sequence[tuple[int, float | None, flo
         area = figure.add_subplot(1, 2, column)
         for index, (model, points) in enumerate(curves.items()):
             defined = sorted((point[0], point[column]) for point in points if point[column] is not None)
-            area.plot(*zip(*defined or [(np.nan, np.nan)], strict=True), label=model, **_style(index))
+            steps, values = [step for step, _ in defined], [value for _, value in defined]
+            area.plot(steps, values, label=model, **_style(index))
         area.set_xticks(sorted({point[0] for points in curves.values() for point in points}))
         area.set_title(title)
         area.set_xlabel("sampling steps")
@@ -93,10 +94,10 @@ def _by_rate(rows: Sequence[Row]) -> list[list[Row]]:
 
 def _figure(width: float, height: float) -> Any:
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(width, height), dpi=110, layout="constrained", facecolor="white")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)
-    return figure
+    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
+    return Figure(figsize=(width, height), dpi=110, layout=layout, facecolor="white")
 
 
 def _style(index: int) -> dict[str, Any]:

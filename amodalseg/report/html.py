@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from amodalseg.metrics.counts import Row, write_atomically
+from amodalseg.atomic import write_whole
+from amodalseg.metrics.counts import Row
 from amodalseg.metrics.protocols import PROTOCOLS
 from amodalseg.report.figures import iou_against_rate, iou_against_steps
 from amodalseg.report.pictures import COMPLETED, VISIBLE
@@ -94,7 +95,7 @@ def write_report(
     folder = Path(folder)
     markdown, page = folder / "report.md", folder / "report.html"
     mains, alls = main_tables(results, rows), all_figures(results)
-    write_atomically(markdown, _markdown(mains, alls, run_info))
+    write_whole(markdown, _markdown(mains, alls, run_info))
     if not with_html:
         return markdown, None
     main_names = list(dict.fromkeys(protocol for protocol, _ in MAIN))
@@ -116,7 +117,7 @@ def write_report(
             f"<div class=scroll>{to_html(table)}</div></details>"
         )
     parts.append(f"<h2>How it was made</h2>\n{_facts(run_info)}")
-    write_atomically(page, _page("Evaluation report", "\n".join(parts)))
+    write_whole(page, _page("Evaluation report", "\n".join(parts)))
     return markdown, page
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from amodalseg.metrics.counts import Row, write_atomically
+from amodalseg.atomic import write_whole
+from amodalseg.metrics.counts import Row
 from amodalseg.metrics.protocols import PROTOCOLS, bootstrap
 
 MAIN = [
@@ -50,16 +51,18 @@ def main_tables(results: Sequence[dict], rows: Sequence[Row] = ()) -> list[Table
     Returns:
         Tables in percent with one decimal; the best of each column is marked where models compete.
     """
+    for result in results if rows else ():
+        assert len(_rows_of(result, rows)) == result["num_objects"], "results and rows belong to each other"
     tables = []
     for title, group in _by_data(results).items():
-        columns = [[_figure_cells(group, protocol, name, rows)] for protocol, name in MAIN]
+        columns = [[Cell(result["model"]) for result in group]]
+        columns += [_figure_cells(group, protocol, name, rows) for protocol, name in MAIN]
         header = ["model", *(f"{protocol} · {name}" for protocol, name in MAIN), "objects", "with a hidden part"]
-        columns += [[[Cell(str(result[name])) for result in group]] for name in ("num_objects", "num_occluded")]
+        columns += [[Cell(str(result[name])) for result in group] for name in ("num_objects", "num_occluded")]
         if rows:
             header.append("ms / object, median")
-            columns.append([[_milliseconds(_rows_of(result, rows)) for result in group]])
-        cells = [[Cell(result["model"]) for result in group], *(column[0] for column in columns)]
-        tables.append(Table(title, header, [list(line) for line in zip(*cells, strict=True)]))
+            columns.append([_milliseconds(_rows_of(result, rows)) for result in group])
+        tables.append(Table(title, header, [list(line) for line in zip(*columns, strict=True)]))
     return tables
 
 
@@ -122,7 +125,7 @@ def plain_table(results: Sequence[dict]) -> str:
 
 def write_metrics(path: Path, results: Sequence[dict]) -> None:
     """Write ``metrics.json``: ``{"results": [...]}``, fractions in [0, 1], null where undefined; atomically."""
-    write_atomically(path, json.dumps({"results": list(results)}, indent=2, allow_nan=False) + "\n")
+    write_whole(path, json.dumps({"results": list(results)}, indent=2, allow_nan=False) + "\n")
 
 
 def _by_data(results: Sequence[dict]) -> dict[str, list[dict]]:

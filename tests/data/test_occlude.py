@@ -113,8 +113,8 @@ def test_rates_keep_to_the_range(drawn):
     _, records = drawn
     covered = [record for record in records if record.extra["occluders"]]
     for record in records:
-        whole = np.argwhere(record.amodal)
-        hidden = sum(bool(record.occluder[y, x]) for y, x in whole)
+        whole, occluder = np.argwhere(record.amodal), record.occluder
+        hidden = sum(bool(occluder[y, x]) for y, x in whole)
         assert record.occlusion_rate == pytest.approx(hidden / len(whole))
         assert (record.occlusion_rate == 0) == (not record.extra["occluders"]) == ("fully_visible" in record.flags)
     assert all(0.2 <= record.occlusion_rate <= 0.6 for record in covered)
@@ -156,7 +156,9 @@ def test_a_cut_edge_lies_against_the_border(name, side):
 def test_a_flipped_cut_edge_lies_against_the_opposite_border():
     records = [record for record in some_records() if record.category in ("disc", "cut at the left")]
     occluder = Occluder(records, OccludeConfig(max_occluders=1, scale_min=1.2), seed=0)
-    seen = {(bool(mask[:, 0].any()), bool(mask[:, -1].any())) for mask in (occluder.draw(0, e).occluder for e in range(16))}
+    seen = {
+        (bool(mask[:, 0].any()), bool(mask[:, -1].any())) for mask in (occluder.draw(0, e).occluder for e in range(16))
+    }
     assert (False, False) not in seen and len(seen) > 1
 
 
@@ -175,6 +177,12 @@ def test_limits_are_reported():
         Occluder(some_records()[:2], OccludeConfig(min_area=0.5), seed=0)
     with pytest.raises(UserError, match=r"2 are larger than max_area=0\.02"):
         Occluder(some_records()[:2], OccludeConfig(max_area=0.02), seed=0)
+    with pytest.raises(UserError, match="2 have less than 64 pixels at max_side=12"):
+        Occluder(some_records()[:2], OccludeConfig(), seed=0, max_side=12)
+    with pytest.raises(UserError, match="1 have less than 64 pixels"):
+        Occluder([a_record("empty", disc(0, 0, -1) & False)], OccludeConfig(min_area=0.0), seed=0)
+    with pytest.raises(UserError, match="max_side=0"):
+        Occluder(some_records(), OccludeConfig(), seed=0, max_side=0)
     with pytest.raises(UserError, match="there is none"):
         Occluder([], OccludeConfig(), seed=0)
     with pytest.raises(UserError, match="no second one"):
@@ -208,7 +216,7 @@ def test_wrong_options(options, message):
 def test_out_of_reach_is_named():
     records = [a_record("disc", disc(40, 36, 30)), a_record("dot", disc(40, 36, 9.2))]
     config = OccludeConfig(rate_min=0.5, scale_min=0.1, scale_max=0.2, min_area=0.1)
-    with pytest.raises(UserError, match="disc.*widen the range"):
+    with pytest.raises(UserError, match=r"disc.*widen the range"):
         Occluder(records, config, seed=0).draw(0)
 
 

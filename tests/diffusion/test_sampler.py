@@ -90,7 +90,7 @@ def test_ddim_without_noise_is_exact_for_a_gaussian_posterior_mean():
 
 
 def test_an_object_does_not_depend_on_its_batch():
-    amodal, modal = world(3)
+    _amodal, modal = world(3)
     config = SamplerConfig(steps=4)
     noise = draws(config, 3)
 

@@ -1,5 +1,6 @@
 """Closed forms of the unidirectional state transition."""
 
+import itertools
 import math
 
 import pytest
@@ -59,7 +60,7 @@ def test_one_shared_draw_gives_a_nested_chain_that_never_goes_back():
     times = torch.linspace(0, 1, 11)
     chain = [transit(amodal, modal, keep_probability(t[None], "linear"), uniform) for t in times]
     gone = [state != amodal for state in chain]
-    for earlier, later in zip(gone[:-1], gone[1:], strict=True):
+    for earlier, later in itertools.pairwise(gone):
         assert not (earlier & ~later).any()
     assert not gone[0].any() and torch.equal(chain[-1], modal)
 

@@ -24,7 +24,9 @@ def blob(rng, fill=0.5):
 
 def record_of(amodal, name="0"):
     image = np.zeros((*amodal.shape, 3), np.uint8)
-    return AmodalRecord("d", "val", f"im{name}", name, image, masks.encode(amodal), masks.encode(amodal), category="cup")
+    return AmodalRecord(
+        "d", "val", f"im{name}", name, image, masks.encode(amodal), masks.encode(amodal), category="cup"
+    )
 
 
 def awkward_cases():
@@ -49,7 +51,9 @@ def awkward_cases():
 
 def slow_counts(amodal, modal, raw, answer):
     """Set arithmetic over pixel coordinates of the full image."""
-    a, v, r, p = ({(int(y), int(x)) for y, x in zip(*np.nonzero(mask), strict=True)} for mask in (amodal, modal, raw, answer))
+    a, v, r, p = (
+        {(int(y), int(x)) for y, x in zip(*np.nonzero(mask), strict=True)} for mask in (amodal, modal, raw, answer)
+    )
     height, width = amodal.shape
     steps = max(1, round(0.02 * math.sqrt(height**2 + width**2)))
 
@@ -113,7 +117,9 @@ def some_rows(count=3):
     rows = []
     for number in range(count):
         raw, modal = blob(rng), blob(rng)
-        rows.append(count_object(record_of(blob(rng), str(number)), Prediction(raw | modal, modal, raw, seconds=5e-5), "m"))
+        rows.append(
+            count_object(record_of(blob(rng), str(number)), Prediction(raw | modal, modal, raw, seconds=5e-5), "m")
+        )
     return rows
 
 

@@ -12,7 +12,9 @@ SHAPE = (20, 30)  # 600 pixels: a single hidden one is a rate below 1 %
 def make(number, amodal, modal, raw, union=True, model="m", image=None):
     """An object as its masks and as its row."""
     pixels = np.zeros((*SHAPE, 3), np.uint8)
-    record = AmodalRecord("d", "val", str(image or number // 3), str(number), pixels, masks.encode(modal), masks.encode(amodal))
+    record = AmodalRecord(
+        "d", "val", str(image or number // 3), str(number), pixels, masks.encode(modal), masks.encode(amodal)
+    )
     answer = raw | modal if union else raw
     return (amodal, modal, raw, answer), count_object(record, Prediction(answer, modal, raw), model)
 
@@ -22,7 +24,7 @@ def world(seed=0, count=40, union=False):
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
     cases = []
-    for number in range(count):
+    for _ in range(count):
         amodal = ((x - rng.integers(8, 22)) / rng.integers(3, 14)) ** 2 + ((y - 10) / rng.integers(3, 10)) ** 2 <= 1
         modal = amodal & (x >= np.quantile(x[amodal], rng.choice([0, 0, 0.05, 0.1, 0.3, 0.5, 0.8])))
         cases.append((amodal, modal, (amodal ^ (rng.random(SHAPE) < 0.1)) & (rng.random(SHAPE) < 0.97)))
@@ -119,7 +121,7 @@ def test_protocols_equal_their_slow_transcription(seed, union):
         assert scores[name] == pytest.approx(figures, abs=1e-12), name
         assert PROTOCOLS[name](rows) == scores[name]
     assert scores["boundary"]["full"] == pytest.approx(
-        mean(row["boundary_inter"] / row["boundary_union"] for row in rows)
+        mean(row["boundary_inter"] / row["boundary_union"] if row["boundary_union"] else 1.0 for row in rows)
     )
 
 
@@ -132,7 +134,11 @@ def test_no_object_and_no_hidden_part_give_none_and_never_nan():
     assert scores["per_object_occluded"] == {"full": None, "occluded": None}
     assert scores["c2f"]["occluded"] is None
     assert scores["buckets"]["le_50"] is None and scores["buckets"]["le_50_with_unoccluded"] == 1.0
-    assert (scores["five_bins"]["full"], scores["five_bins"]["occluded"], scores["five_bins"]["num_bins"]) == (1.0, None, 1)
+    assert (scores["five_bins"]["full"], scores["five_bins"]["occluded"], scores["five_bins"]["num_bins"]) == (
+        1.0,
+        None,
+        1,
+    )
     nothing = make(0, square & False, square & False, square & False)[1]
     assert score([nothing])["pooled"]["full"] is None  # no pixel at all
     assert score([nothing])["per_object"]["full"] == 1.0  # two empty masks agree

@@ -40,7 +40,7 @@ def random_masks():
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
-@pytest.mark.parametrize("modal", random_masks(), ids=lambda mask: str(mask.shape))
+@pytest.mark.parametrize("modal", list(random_masks()), ids=lambda mask: str(mask.shape))
 def test_answers_contain_the_modal_mask_and_hold_what_a_prediction_promises(model, modal):
     before = modal.copy()
     (answer,) = model.predict_batch([query(modal)])
@@ -52,7 +52,7 @@ def test_answers_contain_the_modal_mask_and_hold_what_a_prediction_promises(mode
     assert not np.shares_memory(answer.amodal, modal)
 
 
-@pytest.mark.parametrize("modal", random_masks(), ids=lambda mask: str(mask.shape))
+@pytest.mark.parametrize("modal", list(random_masks()), ids=lambda mask: str(mask.shape))
 def test_shapes(modal):
     y, x = np.nonzero(modal)
     copy, box, hull = (model.predict(query(modal).image, modal).amodal for model in MODELS)
@@ -92,7 +92,9 @@ def test_known_figures_on_two_cocoa_photos():
         image = np.zeros((height, width, 3), np.uint8)
         for number, region in enumerate(annotation["regions"]):
             amodal = masks.from_segmentation(region["segmentation"], height, width)
-            modal = masks.from_segmentation(region["visible_mask"], height, width) if "visible_mask" in region else amodal
+            modal = (
+                masks.from_segmentation(region["visible_mask"], height, width) if "visible_mask" in region else amodal
+            )
             record = AmodalRecord("cocoa", "val", str(annotation["image_id"]), str(number), image, modal, amodal)
             for model in MODELS:
                 rows[model.name].append(count_object(record, model.predict(image, record.modal), model.name))

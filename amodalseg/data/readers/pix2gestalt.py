@@ -77,7 +77,7 @@ def read_pix2gestalt(root: Path, split: str) -> Pix2gestalt:
             found.append({entry.name.removesuffix(ending) for entry in entries if entry.name.endswith(ending)})
     whole = sorted(set.intersection(*found))
     if not whole:
-        raise UserError(f"no object in {root} has its image and both masks; check the names, for instance ID_occlusion.png")
+        raise UserError(f"no object in {root} has its image and both masks; the names must be like ID_occlusion.png")
     partial = len(set.union(*found)) - len(whole)
     if partial:
         warnings.warn(f"{partial} ids in {root} lack a file and are left out", stacklevel=2)

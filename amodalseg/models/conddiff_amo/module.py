@@ -68,7 +68,9 @@ class CondDiffAMOModule(L.LightningModule):
         mask = amodal
         if model.ust.enabled:
             keep = keep_probability(t, model.ust.schedule, model.gauss.shift)
-            mask = transit(amodal, modal, keep, block_uniform(tuple(amodal.shape), model.ust.block, None, amodal.device))
+            mask = transit(
+                amodal, modal, keep, block_uniform(tuple(amodal.shape), model.ust.block, None, amodal.device)
+            )
         return corrupt(mask, log_snr(t, model.gauss.shift), torch.randn_like(amodal)), t
 
     def _seed_step(self, batch_idx: int) -> None:

@@ -1,0 +1,109 @@
+"""One random map for image, modal and amodal, then what changes one of them: the only importer of albumentations."""
+
+from __future__ import annotations
+
+import os
+import random
+
+import cv2
+import numpy as np
+
+from amodalseg.config.schema import AugmentConfig
+from amodalseg.errors import UserError
+
+_RANGES = {
+    "flip": (0, 1), "scale": (0, 0.9), "shift": (0, 0.45), "rotate": (0, 180), "color": (0, 1), "grayscale": (0, 1),
+    "modal_jitter": (0, 1), "modal_jitter_px": (1, 100),
+}  # fmt: skip
+
+
+class Augment:
+    """Random changes of a training sample; each call is a pure function of its inputs and of ``rng``.
+
+    Raises:
+        UserError: an option is out of its range.
+    """
+
+    def __init__(self, config: AugmentConfig) -> None:
+        for key, (low, high) in _RANGES.items():
+            if not low <= getattr(config, key) <= high:
+                raise UserError(f"augment.{key}={getattr(config, key)} must be between {low} and {high}")
+        self.config = config
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # or its import asks the network for a newer version
+        import albumentations as A  # takes seconds: only training pays
+
+        turn = (-config.rotate, config.rotate)
+        self._map = A.Compose(
+            [
+                A.HorizontalFlip(p=config.flip),
+                A.Rotate(turn, p=float(config.rotate > 0), border_mode=cv2.BORDER_CONSTANT, fill=0, fill_mask=0),
+                A.ColorJitter((0.8, 1.2), (0.8, 1.2), (0.8, 1.2), (-0.05, 0.05), p=config.color),
+                A.ToGray(p=config.grayscale),
+            ],
+            mask_interpolation=cv2.INTER_NEAREST,
+        )
+
+    def window_jitter(self, rng: np.random.Generator) -> tuple[float, tuple[float, float]]:
+        """Draw the ``scale`` and ``shift`` arguments of ``object_window``."""
+        scale = 1 + self.config.scale * rng.uniform(-1, 1)
+        right, down = self.config.shift * rng.uniform(-1, 1, 2)
+        return float(scale), (float(right), float(down))
+
+    def __call__(
+        self,
+        image: np.ndarray,
+        modal: np.ndarray,
+        amodal: np.ndarray,
+        rng: np.random.Generator,
+        occluder: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Change one sample.
+
+        A map that loses the modal mask (a sliver one pixel wide, or turned out of the window) is not applied: the image
+        and masks then stay as they are.
+
+        Args:
+            image: uint8 (S, S, 3) RGB.
+            modal, amodal: bool (S, S). Modal pixels inside amodal stay inside it, up to ``modal_jitter``.
+            rng: source of every draw.
+            occluder: bool (S, S) of what covers the object, if known.
+
+        Returns:
+            New image, modal and amodal of the same shapes and types.
+        """
+        # One picture of bits instead of three masks: whatever the map does, it does the same to all of them.
+        bits = modal | amodal.astype(np.uint8) << 1
+        if occluder is not None:
+            bits |= occluder.astype(np.uint8) << 2
+        # ``set_random_seed`` would hand every transform the same seed, so that flips and colours came always together.
+        self._map.set_random_state(rng, random.Random(int(rng.integers(2**63))))
+        mapped = self._map(image=image, mask=bits)
+        if (mapped["mask"] & 1).any():
+            image, bits = mapped["image"], mapped["mask"]
+        modal, amodal, occluder = ((bits & bit) > 0 for bit in (1, 2, 4))
+        if rng.random() < self.config.modal_jitter:
+            modal = jitter_modal(modal, (amodal | occluder) & ~modal, self.config.modal_jitter_px, rng)
+        return image, modal, amodal
+
+
+def jitter_modal(modal: np.ndarray, front: np.ndarray, max_px: int, rng: np.random.Generator) -> np.ndarray:
+    """Make a modal mask as imperfect as a predicted one: dilate it, erode it, or open a gap where it is covered.
+
+    Args:
+        modal: bool (S, S), not empty.
+        front: bool (S, S), what hides the object; where it is empty no gap is drawn.
+        max_px: reach in pixels, drawn from 1 to this.
+        rng: source of the draws.
+
+    Returns:
+        bool (S, S); the mask as given if nothing would be left of it. The window's border does not erode it, because
+        the object may go on behind it.
+    """
+    reach = int(rng.integers(1, max_px + 1))
+    change = rng.choice(["dilate", "erode", "gap"] if front.any() else ["dilate", "erode"])
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    if change == "gap":
+        changed = modal & ~cv2.dilate(front.astype(np.uint8), kernel).astype(bool)
+    else:
+        changed = (cv2.dilate if change == "dilate" else cv2.erode)(modal.astype(np.uint8), kernel).astype(bool)
+    return changed if changed.any() else modal

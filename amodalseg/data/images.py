@@ -1,0 +1,111 @@
+"""Photos in and out of files, and the one way in which pictures are resized."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from amodalseg.atomic import write_whole
+from amodalseg.errors import UserError
+from amodalseg.types import AmodalRecord
+
+# Loader workers already keep every core busy; OpenCV's own threads in each of them would only fight over the cores, and
+# a fork while they run can hang.
+cv2.setNumThreads(0)
+
+
+def load_image(path: str | Path) -> np.ndarray:
+    """Read a photo as the annotations see it: pixels as stored, whatever EXIF says about turning them.
+
+    Args:
+        path: any format that OpenCV reads; greyscale is replicated, alpha dropped.
+
+    Returns:
+        uint8 (H, W, 3) RGB.
+
+    Raises:
+        UserError: the file is missing, is no picture, or ends too early.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read the image {path}: {error.strerror}") from error
+    # The decoder fills the rest of a JPEG that ends too early with grey. Neither marker can occur in its entropy-coded
+    # data, so a whole file has an end-of-image marker behind the last start-of-scan marker.
+    if data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+        raise UserError(f"the image {path} ends too early: the file is cut off, copy it again")
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:  # an empty file, or more pixels than OpenCV allows
+        pixels = None
+    if pixels is None:
+        raise UserError(f"cannot decode the image {path}: it is broken, or no picture")
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Height and width of a photo in stored pixels, from its header alone. Raises UserError as ``load_image`` does."""
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except OSError as error:
+        raise UserError(f"cannot read the image {path}: {error.strerror or 'it is broken, or no picture'}") from error
+
+
+def save_png(path: str | Path, image: np.ndarray) -> None:
+    """Write a picture so that the file is either whole or not there; its folder is made if need be.
+
+    Args:
+        path: the file.
+        image: uint8 (H, W, 3) RGB, or uint8 (H, W) grey.
+    """
+    assert image.dtype == np.uint8, image.dtype
+    pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
+    done, data = cv2.imencode(".png", pixels)
+    assert done
+    write_whole(path, data.tobytes())
+
+
+def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize about pixel areas: average along an axis that shrinks, interpolate linearly along one that grows.
+
+    Args:
+        image: uint8 or float32 (H, W) or (H, W, 3).
+        height, width: of the result, pixels.
+
+    Returns:
+        A new array of the same type; exactly the same values where the size does not change.
+    """
+    h, w = image.shape[:2]
+    if (height - h) * (width - w) < 0:  # OpenCV's area mode averages nothing as soon as one axis grows
+        return resize(resize(image, height, w), height, width)
+    how = cv2.INTER_AREA if height < h or width < w else cv2.INTER_LINEAR
+    return cv2.resize(image, (width, height), interpolation=how)
+
+
+def record_image(record: AmodalRecord) -> np.ndarray:
+    """The photo of an object, in the size of its masks.
+
+    Args:
+        record: its image is a path or pixels.
+
+    Returns:
+        uint8 (H, W, 3) RGB. Resized where the reader has flagged ``size_mismatch``: masks are the truth, so they stay.
+
+    Raises:
+        UserError: the photo cannot be read, or differs from the masks in size without that flag.
+    """
+    drawn = isinstance(record.image, np.ndarray)
+    pixels = record.image if isinstance(record.image, np.ndarray) else load_image(record.image)
+    if pixels.shape[:2] == (record.height, record.width):
+        return pixels
+    if "size_mismatch" in record.flags:
+        return resize(pixels, record.height, record.width)
+    raise UserError(
+        f"image and mask of different size: {'the image' if drawn else record.image} is {pixels.shape[1]}x"
+        f"{pixels.shape[0]}, the masks of {record.key} are {record.width}x{record.height} (width x height); "
+        "correct the photo or its annotation"
+    )

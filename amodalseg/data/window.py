@@ -1,0 +1,152 @@
+"""The part of a photo that the network sees, and the exact way back.
+
+Pixel i covers [i, i + 1): a window of ``height`` rows becomes ``size`` rows whose centres lie at
+``top + (i + 0.5) * height / size``, for photos, masks and answers alike, so nothing moves by half a pixel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from amodalseg import masks
+from amodalseg.config.schema import WindowConfig
+from amodalseg.data.cover import overlap
+from amodalseg.data.images import resize
+from amodalseg.errors import UserError
+from amodalseg.types import AmodalRecord
+
+
+@dataclass(frozen=True)
+class Window:
+    """A box in whole pixels of the photo, which it may leave, and the side of the square it is resized to.
+
+    Attributes:
+        top, left: first row and column; negative outside the photo.
+        height, width: of the box, pixels of the photo.
+        size: side of the crop, pixels.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+    size: int
+
+
+def _round(value: float) -> int:
+    """Nearest integer, halves upwards (Python's ``round`` goes to the even one: neighbouring boxes would jump)."""
+    return math.floor(value + 0.5)
+
+
+def object_window(
+    modal: np.ndarray, config: WindowConfig, *, scale: float = 1.0, shift: tuple[float, float] = (0.0, 0.0)
+) -> Window:
+    """Place the window by the modal box alone; the amodal mask must not leak into the question.
+
+    ``square``: side = max(sqrt(expand * w * h), margin * w, margin * h) about the box's centre, padded with zeros where
+    it leaves the photo. ``c2f``: the box, twice as wide and high about its centre, clipped to the photo.
+
+    Args:
+        modal: bool (H, W).
+        config: kind and size.
+        scale: factor on the side lengths (augmentation).
+        shift: of the centre to the right and down, in sides, each in (-0.5, 0.5) (augmentation).
+
+    Raises:
+        UserError: the modal mask is empty.
+    """
+    box = masks.box_xyxy(modal)
+    if box is None:
+        raise UserError("the modal mask is empty: at least one pixel of the object must be visible")
+    x0, y0, x1, y1 = box
+    w, h = x1 - x0, y1 - y0
+    if config.kind == "square":
+        side = max(math.sqrt(config.expand * w * h), config.margin * w, config.margin * h)
+        wide = high = max(1, _round(scale * side))
+    else:
+        wide, high = max(1, _round(scale * 2 * w)), max(1, _round(scale * 2 * h))
+    left = _round((x0 + x1 - wide) / 2 + shift[0] * wide)
+    top = _round((y0 + y1 - high) / 2 + shift[1] * high)
+    if config.kind == "c2f":
+        bottom, right = min(top + high, modal.shape[0]), min(left + wide, modal.shape[1])
+        top, left = max(0, top), max(0, left)
+        high, wide = bottom - top, right - left
+        assert high > 0 and wide > 0, "a shift of half a side or more leaves the photo"
+    return Window(top, left, high, wide, config.size)
+
+
+def crop_image(image: np.ndarray, window: Window) -> np.ndarray:
+    """Cut a window out of a photo. Args: image, uint8 (H, W, 3). Returns: uint8 (S, S, 3), zero outside the photo."""
+    inside, part = overlap(image.shape, (window.height, window.width), window.left, window.top)
+    patch = image[inside]
+    if patch.shape[:2] != (window.height, window.width):
+        patch = np.zeros((window.height, window.width, 3), np.uint8)
+        patch[part] = image[inside]
+    return resize(patch, window.size, window.size)
+
+
+def crop_mask(mask: np.ndarray, window: Window) -> np.ndarray:
+    """Cut a window out of a mask. Args: mask, bool (H, W). Returns: bool (S, S), nearest pixel, False outside."""
+    # whole numbers throughout: the same pixel on every machine, also where a centre falls between two pixels
+    steps = 2 * np.arange(window.size) + 1
+    rows = window.top + steps * window.height // (2 * window.size)
+    columns = window.left + steps * window.width // (2 * window.size)
+    top, bottom = np.searchsorted(rows, (0, mask.shape[0]))
+    left, right = np.searchsorted(columns, (0, mask.shape[1]))
+    crop = np.zeros((window.size, window.size), bool)
+    crop[top:bottom, left:right] = mask[rows[top:bottom]][:, columns[left:right]]
+    return crop
+
+
+def paste(values: np.ndarray, window: Window, height: int, width: int) -> np.ndarray:
+    """Put a map of the window back into the photo: the inverse of ``crop_image``.
+
+    Args:
+        values: float32 (S, S).
+        window: where it comes from.
+        height, width: of the photo, pixels.
+
+    Returns:
+        float32 (H, W): linear where the window is larger than S, averaged where it is smaller, zero outside.
+    """
+    assert values.shape == (window.size, window.size), values.shape
+    patch = resize(values, window.height, window.width)
+    patch = patch.clip(values.min(), values.max())  # an average of ones may come out as 1.0000001
+    full = np.zeros((height, width), np.float32)
+    inside, part = overlap(full.shape, patch.shape, window.left, window.top)
+    full[inside] = patch[part]
+    return full
+
+
+def geometry_ceiling(records: Sequence[AmodalRecord], config: WindowConfig) -> list[dict[str, Any]]:
+    """What the window alone costs: the true amodal mask through the window and back, at a threshold of 0.5.
+
+    Args:
+        records: objects with amodal masks.
+        config: kind and size of the window.
+
+    Returns:
+        One row for each object: ``key``; ``full``, the IoU with the truth in [0, 1]; ``occluded``, the same outside the
+        modal mask, None for an object that is not occluded.
+
+    Raises:
+        UserError: an object without visible pixels, or without an amodal mask.
+    """
+    rows = []
+    for record in records:
+        modal, amodal = record.modal, record.amodal
+        window = object_window(modal, config)
+        back = paste(crop_mask(amodal, window).astype(np.float32), window, *amodal.shape) > 0.5
+        hidden = amodal & ~modal
+        occluded = _iou(back & ~modal, hidden) if hidden.any() else None
+        rows.append({"key": record.key, "full": _iou(back, amodal), "occluded": occluded})
+    return rows
+
+
+def _iou(prediction: np.ndarray, truth: np.ndarray) -> float:
+    return float((prediction & truth).sum() / max(1, (prediction | truth).sum()))

@@ -1,0 +1,178 @@
+"""Denoising network (DN): local emphasis, feature fusion with the gate (equations 8 and 9), mask encoder and decoder.
+
+``ConditionFusion`` depends on the noisy mask and the time only through the pyramid; ``MaskDenoiser`` is the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from amodalseg.config.schema import AFGConfig, DNConfig
+from amodalseg.errors import UserError
+from amodalseg.models.conddiff_amo.ocr import conv_bn_relu
+from amodalseg.models.conddiff_amo.time_embedding import TimeMLP
+
+NUM_GROUPS = 8
+"""Groups of the group norms; divides ``dn.dim``."""
+
+
+class LocalEmphasis(nn.Module):
+    """LE: two 3x3 convolutions with ReLU at the map's own size, then bilinear to the size asked for."""
+
+    def __init__(self, in_channels: int, dim: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(in_channels, dim, 3, padding=1, bias=False),
+            nn.ReLU(),
+            nn.Conv2d(dim, dim, 3, padding=1, bias=False),
+            nn.ReLU(),
+        )
+
+    def forward(self, x: Tensor, size: Sequence[int]) -> Tensor:
+        """(B, C_i, h, w) -> F_up,i (B, d, *size)."""
+        return interpolate(self.layers(x), size=tuple(size), mode="bilinear", align_corners=False)
+
+
+class AdaptiveFeatureGate(nn.Module):
+    """A_1 = G * A_2 + (1 - G) * F_up,1 with G = sigmoid(Conv(ReLU(Conv(cat(A_2, F_up,1))))), equations 8 and 9.
+
+    The last convolution starts at zero, so training starts from G = 1/2: the plain mean of both.
+
+    Args:
+        dim: d.
+        config: ``kernel`` of the first convolution; ``gate`` d maps (channel) or one (spatial).
+
+    Raises:
+        UserError: an even kernel.
+    """
+
+    def __init__(self, dim: int, config: AFGConfig) -> None:
+        super().__init__()
+        if config.kernel < 1 or config.kernel % 2 == 0:
+            raise UserError(f"model.afg.kernel must be odd, for instance 1 or 3, not {config.kernel}")
+        self.hidden = nn.Conv2d(2 * dim, dim, config.kernel, padding=config.kernel // 2)
+        self.gate = nn.Conv2d(dim, dim if config.gate == "channel" else 1, 1)
+        nn.init.zeros_(self.gate.weight)
+        assert self.gate.bias is not None
+        nn.init.zeros_(self.gate.bias)
+
+    def forward(self, a2: Tensor, f_up1: Tensor) -> Tensor:
+        """Two maps (B, d, h, w) -> A_1 (B, d, h, w)."""
+        gate = torch.sigmoid(self.gate(torch.relu(self.hidden(torch.cat([a2, f_up1], dim=1)))))
+        return gate * a2 + (1 - gate) * f_up1
+
+
+class LinearFusion(nn.Module):
+    """A_i = Conv(cat(A_{i+1}, F_up,i)): 1x1 convolution, batch norm, ReLU."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.layers = conv_bn_relu(2 * dim, dim, 1)
+
+    def forward(self, deeper: Tensor, f_up: Tensor) -> Tensor:
+        """Two maps (B, d, h, w) -> (B, d, h, w)."""
+        return self.layers(torch.cat([deeper, f_up], dim=1))
+
+
+class ConditionFusion(nn.Module):
+    """F_1 .. F_4 -> A_1 (equation 9), all at the size of F_1.
+
+    Args:
+        channels: of F_1 .. F_4.
+        dim: d.
+        config: off: A_1 is a third linear fusion.
+    """
+
+    def __init__(self, channels: Sequence[int], dim: int, config: AFGConfig) -> None:
+        super().__init__()
+        self.emphasis = nn.ModuleList(LocalEmphasis(width, dim) for width in channels)
+        self.fuse3 = LinearFusion(dim)
+        self.fuse2 = LinearFusion(dim)
+        self.fuse1: nn.Module = AdaptiveFeatureGate(dim, config) if config.enabled else LinearFusion(dim)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Four maps (B, C_i, h_i, w_i) -> A_1 (B, d, h_1, w_1)."""
+        size = features[0].shape[2:]
+        f_up = [emphasis(feature, size) for emphasis, feature in zip(self.emphasis, features, strict=True)]
+        a3 = self.fuse3(f_up[3], f_up[2])
+        a2 = self.fuse2(a3, f_up[1])
+        return self.fuse1(a2, f_up[0])
+
+
+class ResBlock(nn.Module):
+    """Two 3x3 convolutions with group norm and SiLU around a residual; the time scales and shifts the first."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(dim, dim, 3, padding=1)
+        self.norm1 = nn.GroupNorm(NUM_GROUPS, dim)
+        self.scale_shift = nn.Sequential(nn.SiLU(), nn.Linear(dim, 2 * dim))
+        self.conv2 = nn.Conv2d(dim, dim, 3, padding=1)
+        self.norm2 = nn.GroupNorm(NUM_GROUPS, dim)
+
+    def forward(self, x: Tensor, time_BD: Tensor) -> Tensor:
+        """(B, d, h, w) and the embedded time (B, d) -> (B, d, h, w)."""
+        scale, shift = self.scale_shift(time_BD)[:, :, None, None].chunk(2, dim=1)
+        h = nn.functional.silu(self.norm1(self.conv1(x)) * (1 + scale) + shift)
+        return x + nn.functional.silu(self.norm2(self.conv2(h)))
+
+
+class PixelShuffleUp(nn.Module):
+    """Twice the size: 1x1 convolution to 4 x out, SiLU, pixel shuffle.
+
+    The four weights that become one 2x2 cell start equal (and the bias at 0), so that the layer starts as nearest
+    up-sampling and draws no checkerboard.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, 4 * out_channels, 1)
+        weight = torch.empty(out_channels, in_channels, 1, 1)
+        nn.init.kaiming_uniform_(weight)
+        with torch.no_grad():
+            self.conv.weight.copy_(weight.repeat_interleave(4, dim=0))
+        assert self.conv.bias is not None
+        nn.init.zeros_(self.conv.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in, h, w) -> (B, out, 2 h, 2 w)."""
+        return nn.functional.pixel_shuffle(nn.functional.silu(self.conv(x)), 2)
+
+
+class MaskDenoiser(nn.Module):
+    """x_t, A_1 and time -> logits of x_0. Encoder and decoder meet at a quarter of the size, without skip connections.
+
+    Args:
+        config: ``dim`` d, a multiple of 8; ``dropout`` before the last convolution.
+
+    Raises:
+        UserError: ``dim`` is not a multiple of 8.
+    """
+
+    def __init__(self, config: DNConfig) -> None:
+        super().__init__()
+        dim = config.dim
+        if dim < NUM_GROUPS or dim % NUM_GROUPS:
+            raise UserError(f"model.dn.dim must be a multiple of {NUM_GROUPS}, not {dim}")
+        self.time_mlp = TimeMLP(dim)
+        self.stem = nn.Sequential(nn.Conv2d(1, dim, 7, stride=4, padding=3, bias=False), nn.BatchNorm2d(dim), nn.ReLU())
+        self.res_block = ResBlock(dim)
+        self.encoded = conv_bn_relu(dim, dim, 3)
+        self.decoder = nn.Sequential(
+            conv_bn_relu(2 * dim, dim, 1),
+            PixelShuffleUp(dim, dim // 4),
+            conv_bn_relu(dim // 4, dim // 4, 3),
+            PixelShuffleUp(dim // 4, dim // 8),
+            conv_bn_relu(dim // 8, dim // 8, 3),
+            nn.Dropout(config.dropout),
+            nn.Conv2d(dim // 8, 1, 1),
+        )
+
+    def forward(self, a1: Tensor, x_t_B1HW: Tensor, time_B: Tensor) -> Tensor:
+        """A_1 (B, d, H/4, W/4), x_t (B, 1, H, W) and log-SNR or 1000 t (B,) -> logits (B, 1, H, W)."""
+        h = self.encoded(self.res_block(self.stem(x_t_B1HW), self.time_mlp(time_B)))
+        return self.decoder(torch.cat([a1, h], dim=1))

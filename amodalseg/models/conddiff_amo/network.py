@@ -1,0 +1,62 @@
+"""f(x_t, I, M_v, t): the whole network of CondDiff-AMO, from a noisy mask to the logits of the clean one."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from amodalseg.config.schema import CondDiffAMOConfig
+from amodalseg.errors import UserError
+from amodalseg.models.conddiff_amo.denoiser import ConditionFusion, MaskDenoiser
+from amodalseg.models.conddiff_amo.ocr import OCR
+from amodalseg.models.conddiff_amo.pvt import PVTPyramid
+
+STRIDE = 32
+"""Pixels behind one place of F_4; heights and widths are multiples of it."""
+
+
+class CondDiffAMONetwork(nn.Module):
+    """Pyramid condition network, context refinement, fusion and denoiser.
+
+    Args:
+        config: reads ``pcn``, ``ocr``, ``afg`` and ``dn``. A part that is switched off has no parameters.
+
+    Raises:
+        UserError: an impossible option, or pretrained weights that cannot be fetched.
+    """
+
+    def __init__(self, config: CondDiffAMOConfig) -> None:
+        super().__init__()
+        self.pcn = PVTPyramid(config.pcn)
+        channels = self.pcn.channels
+        self.ocr = OCR(channels[-1], config.ocr) if config.ocr.enabled else None
+        self.fusion = ConditionFusion(channels, config.dn.dim, config.afg)
+        self.denoiser = MaskDenoiser(config.dn)
+
+    def forward(self, image_B3HW: Tensor, modal_B1HW: Tensor, x_t_B1HW: Tensor, time_B: Tensor) -> Tensor:
+        """Predict the clean mask.
+
+        Args:
+            image_B3HW: float, normalised with ImageNet's mean and standard deviation.
+            modal_B1HW: float in {0, 1}; ignored where ``pcn.modal=False``.
+            x_t_B1HW: float noisy mask, clean values -1 and +1.
+            time_B: float, log-SNR or 1000 t (``pcn.time_cond``).
+
+        Returns:
+            Logits (B, 1, H, W), positive inside the amodal mask; x_0 = tanh(logits) when sampling.
+
+        Raises:
+            UserError: H or W is not a multiple of 32.
+        """
+        batch, _, height, width = image_B3HW.shape
+        if height % STRIDE or width % STRIDE:
+            right = f"{-(-width // STRIDE) * STRIDE}x{-(-height // STRIDE) * STRIDE}"
+            raise UserError(
+                f"the network takes widths and heights that are multiples of {STRIDE}, not {width}x{height}; "
+                f"the next right size is {right}"
+            )
+        for mask in (modal_B1HW, x_t_B1HW):
+            assert mask.shape == (batch, 1, height, width), f"mask {tuple(mask.shape)}, image {tuple(image_B3HW.shape)}"
+        features = self.pcn(image_B3HW, modal_B1HW, x_t_B1HW, time_B)
+        if self.ocr is not None:
+            features[-1] = self.ocr(features[-1])
+        return self.denoiser(self.fusion(features), x_t_B1HW, time_B)

@@ -1,0 +1,109 @@
+import os
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from amodalseg import masks
+from amodalseg.data import images
+from amodalseg.errors import UserError
+from amodalseg.types import AmodalRecord
+from tests.worlds import photo, write_photo
+
+
+@pytest.fixture
+def pixels():
+    return photo(np.random.default_rng(1), 40, 60)
+
+
+def record_of(image, height, width, flags=()):
+    mask = np.zeros((height, width), bool)
+    mask[3:9, 4:12] = True
+    return AmodalRecord("world", "val", "7", "3", image, masks.encode(mask), flags=frozenset(flags))
+
+
+def test_rgb_round_trip(tmp_path, pixels):
+    images.save_png(tmp_path / "new" / "a.png", pixels)
+    loaded = images.load_image(tmp_path / "new" / "a.png")
+    assert loaded.dtype == np.uint8 and np.array_equal(loaded, pixels)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "new" / "a.png")), pixels)  # the file itself is RGB
+    assert images.image_size(tmp_path / "new" / "a.png") == (40, 60)
+
+
+def test_grey_is_replicated(tmp_path, pixels):
+    images.save_png(tmp_path / "grey.png", pixels[..., 0])
+    assert np.array_equal(images.load_image(str(tmp_path / "grey.png")), np.repeat(pixels[..., :1], 3, axis=2))
+
+
+def test_exif_does_not_turn_the_photo(tmp_path, pixels):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    Image.fromarray(pixels).save(tmp_path / "turned.jpg", exif=exif)
+    assert cv2.imread(str(tmp_path / "turned.jpg")).shape == (60, 40, 3), "the file asks to be turned"
+    assert images.load_image(tmp_path / "turned.jpg").shape == (40, 60, 3)
+    assert images.image_size(tmp_path / "turned.jpg") == (40, 60)
+
+
+def test_failed_write_leaves_the_old_file(tmp_path, pixels, monkeypatch):
+    images.save_png(tmp_path / "a.png", pixels)
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        images.save_png(tmp_path / "a.png", 255 - pixels)
+    assert np.array_equal(images.load_image(tmp_path / "a.png"), pixels)
+
+
+def test_unreadable_files_are_named(tmp_path, pixels):
+    write_photo(tmp_path / "whole.jpg", pixels)
+    whole = (tmp_path / "whole.jpg").read_bytes()
+    assert images.load_image(tmp_path / "whole.jpg").shape == (40, 60, 3)
+    (tmp_path / "trailing.jpg").write_bytes(whole + b"anything behind the end")
+    assert images.load_image(tmp_path / "trailing.jpg").shape == (40, 60, 3)
+    cases = {"empty.jpg": b"", "text.jpg": b"hello", "cut.jpg": whole[: len(whole) * 3 // 4], "stub.jpg": whole[:300]}
+    images.save_png(tmp_path / "whole.png", pixels)
+    cases["cut.png"] = (tmp_path / "whole.png").read_bytes()[:1000]
+    for name, data in cases.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(UserError, match=name):
+            images.load_image(tmp_path / name)
+    with pytest.raises(UserError, match="absent.jpg: No such file"):
+        images.load_image(tmp_path / "absent.jpg")
+    for name in ("absent.jpg", "empty.jpg", "text.jpg"):
+        with pytest.raises(UserError, match=name):
+            images.image_size(tmp_path / name)
+
+
+def test_record_image_from_path_and_pixels(tmp_path, pixels):
+    images.save_png(tmp_path / "a.png", pixels)
+    assert np.array_equal(images.record_image(record_of(tmp_path / "a.png", 40, 60)), pixels)
+    assert np.array_equal(images.record_image(record_of(pixels, 40, 60)), pixels)
+
+
+def test_size_mismatch_is_refused_or_resized(tmp_path, pixels):
+    images.save_png(tmp_path / "a.png", pixels)
+    with pytest.raises(UserError, match=r"different size: .*a\.png is 60x40.* world/val/7/3 are 30x20"):
+        images.record_image(record_of(tmp_path / "a.png", 20, 30))
+    with pytest.raises(UserError, match="the image is 60x40"):
+        images.record_image(record_of(pixels, 20, 30))
+    halved = images.record_image(record_of(tmp_path / "a.png", 20, 30, ["size_mismatch"]))
+    blocks = pixels.reshape(20, 2, 30, 2, 3).mean(axis=(1, 3))
+    assert np.abs(halved - blocks).max() <= 0.5
+
+
+@pytest.mark.parametrize(("height", "width"), [(20, 30), (20, 180), (120, 20), (40, 15), (80, 60), (160, 240)])
+def test_resize_averages_whole_blocks_and_keeps_ramps(height, width):
+    rows, columns = np.mgrid[:40, :60] + 0.5
+    resized = images.resize((2 * rows + 3 * columns).astype(np.float32), height, width)
+    rows, columns = (np.mgrid[:height, :width] + 0.5) * np.array([40 / height, 60 / width])[:, None, None]
+    inner = np.s_[2:-2, 2:-2]  # nothing lies beyond the border to go on with the ramp
+    assert resized.shape == (height, width)
+    np.testing.assert_allclose(resized[inner], (2 * rows + 3 * columns)[inner], atol=2e-3)
+
+
+def test_resize_averages_along_the_axis_that_shrinks_alone():
+    stripes = np.tile(np.array([0, 100], np.float32), (10, 20))  # columns alternate
+    np.testing.assert_allclose(images.resize(stripes, 30, 20), 50)

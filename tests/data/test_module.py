@@ -1,0 +1,63 @@
+"""Which object goes where: disjoint ranks, exact continuation, batches that do not depend on the number of ranks."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from amodalseg.data.module import RunSampler, batches_of_rank, collate
+from amodalseg.types import Sample
+
+
+def stream(num_objects=10, batch_size=3, num_batches=7, seed=0, rank=0, world=1, start=0):
+    return list(RunSampler(num_objects, batch_size, num_batches, seed, rank, world, lambda: start))
+
+
+def test_every_epoch_is_a_permutation():
+    keys = list(itertools.chain(*stream(num_objects=6, batch_size=4, num_batches=6)))
+    assert len(keys) == 24
+    for epoch in range(4):
+        part = keys[6 * epoch : 6 * epoch + 6]
+        assert [e for e, _ in part] == [epoch] * 6
+        assert sorted(i for _, i in part) == list(range(6))
+    orders = [tuple(i for e, i in keys if e == epoch) for epoch in range(4)]
+    assert len(set(orders)) > 1
+
+
+def test_ranks_see_disjoint_objects_and_together_what_one_process_sees():
+    whole = stream(num_objects=12, batch_size=6, num_batches=4)
+    ranks = [stream(num_objects=12, batch_size=2, num_batches=4, rank=rank, world=3) for rank in range(3)]
+    for step in range(4):
+        together = [key for rank in ranks for key in rank[step]]
+        assert together == whole[step]
+        assert len(set(together)) == 6
+
+
+@pytest.mark.parametrize("start", [1, 3, 7])
+def test_a_resumed_run_goes_on_where_it_stood(start):
+    assert stream(start=start) == stream()[start:]
+
+
+def test_seeds_differ():
+    assert stream(seed=0) != stream(seed=1)
+
+
+@pytest.mark.parametrize(("count", "world"), [(10, 3), (1, 4), (8, 2), (0, 2)])
+def test_evaluation_batches_are_the_same_on_any_number_of_ranks(count, world):
+    alone = batches_of_rank(count, 4, 0, 1)
+    shared = [batches_of_rank(count, 4, rank, world) for rank in range(world)]
+    assert sorted(batch for rank in shared for batch in rank) == sorted(alone)
+    assert sorted(itertools.chain(*alone)) == list(range(count))
+
+
+def test_a_batch_is_two_uint8_tensors():
+    rng = np.random.default_rng(0)
+    samples = [
+        Sample(rng.integers(0, 256, (32, 32, 3), np.uint8), rng.integers(0, 2, (2, 32, 32), np.uint8), f"k{i}")
+        for i in range(3)
+    ]
+    batch = collate(samples)
+    assert batch.image.shape == (3, 3, 32, 32) and str(batch.image.dtype) == "torch.uint8"
+    assert batch.masks.shape == (3, 2, 32, 32) and str(batch.masks.dtype) == "torch.uint8"
+    np.testing.assert_array_equal(batch.image[1].permute(1, 2, 0).numpy(), samples[1].image)
+    assert batch.keys == ["k0", "k1", "k2"]

@@ -1,0 +1,87 @@
+"""What every model must keep. A test class inherits ``ModelContract`` and says how to make its model."""
+
+import numpy as np
+import pytest
+
+from amodalseg import Query, UserError
+from amodalseg.models.base import AmodalModel
+
+
+def query(height: int, width: int, box: tuple[int, int, int, int], seed: int = 0) -> Query:
+    rng = np.random.default_rng(seed)
+    modal = np.zeros((height, width), bool)
+    x0, y0, x1, y1 = box
+    modal[y0:y1, x0:x1] = True
+    return Query(rng.integers(0, 256, (height, width, 3), np.uint8), modal, seed)
+
+
+class ModelContract:
+    """Inherit and define ``make``."""
+
+    always_contains_modal = True
+
+    def make(self) -> AmodalModel:
+        raise NotImplementedError
+
+    @pytest.fixture(scope="class")
+    def model(self):
+        return self.make()
+
+    @pytest.mark.parametrize(
+        ("height", "width", "box"),
+        [
+            (40, 60, (10, 10, 30, 30)),
+            (61, 37, (0, 0, 37, 61)),  # the whole photo
+            (50, 50, (0, 20, 5, 50)),  # at the border
+            (33, 200, (150, 16, 151, 17)),  # one pixel
+            (7, 9, (2, 2, 6, 5)),  # smaller than any window
+        ],
+    )
+    def test_any_size_in_the_same_size_out(self, model, height, width, box):
+        asked = query(height, width, box)
+        before = asked.image.copy(), asked.modal.copy()
+        answer = model.predict(asked.image, asked.modal, seed=3)
+        assert answer.amodal.shape == answer.raw.shape == answer.modal.shape == (height, width)
+        assert answer.amodal.dtype == answer.raw.dtype == bool
+        assert (answer.occluded == (answer.amodal & ~asked.modal)).all()
+        if answer.probability is not None:
+            assert answer.probability.dtype == np.float32 and answer.probability.shape == (height, width)
+            assert answer.probability.min() >= 0 and answer.probability.max() <= 1
+        if self.always_contains_modal:
+            assert not (asked.modal & ~answer.amodal).any()
+        assert (asked.image == before[0]).all() and (asked.modal == before[1]).all()
+
+    def test_the_same_question_has_the_same_answer(self, model):
+        asked = query(40, 60, (10, 10, 30, 30))
+        first, second = (model.predict(asked.image, asked.modal, seed=5) for _ in range(2))
+        assert (first.amodal == second.amodal).all()
+        if first.probability is not None:
+            assert (first.probability == second.probability).all()
+
+    def test_an_answer_does_not_depend_on_its_batch(self, model):
+        asked = [query(40, 60, (10, 10, 30, 30), 1), query(64, 32, (3, 3, 20, 50), 2), query(40, 60, (1, 2, 9, 9), 3)]
+        together = model.predict_batch(asked)
+        alone = [model.predict_batch([one])[0] for one in asked]
+        for one, other in zip(together, alone, strict=True):
+            if one.probability is None:
+                assert (one.amodal == other.amodal).all()
+            else:
+                np.testing.assert_allclose(one.probability, other.probability, atol=1e-4)
+
+    def test_no_question_no_answer(self, model):
+        assert model.predict_batch([]) == []
+
+    @pytest.mark.parametrize(
+        ("image", "modal", "message"),
+        [
+            (np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), bool), "empty"),
+            (np.zeros((8, 8, 3), np.uint8), np.ones((8, 9), bool), "differ in size: 8x8 and 9x8"),
+            (np.zeros((8, 8), np.uint8), np.ones((8, 8), bool), "uint8 array"),
+            (np.zeros((8, 8, 3), np.float32), np.ones((8, 8), bool), "float32"),
+            (np.zeros((8, 8, 3), np.uint8), np.full((8, 8), 255, np.uint8), "mask > 127"),
+        ],
+    )
+    def test_wrong_questions_are_refused_in_one_line(self, model, image, modal, message):
+        with pytest.raises(UserError, match=message) as caught:
+            model.predict(image, modal)
+        assert "\n" not in str(caught.value)

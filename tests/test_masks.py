@@ -1,0 +1,106 @@
+"""Masks against a slow run-length codec of their own."""
+
+import numpy as np
+import pytest
+
+from amodalseg import masks
+
+
+def slow_runs(mask):
+    """Run lengths of a mask, column by column, zeros first: one pixel at a time."""
+    counts, value, run = [], False, 0
+    for x in range(mask.shape[1]):
+        for y in range(mask.shape[0]):
+            if mask[y, x] != value:
+                counts.append(run)
+                value, run = not value, 0
+            run += 1
+    return [*counts, run]
+
+
+def slow_text(counts):
+    """COCO's text form: from the third run on differences to the one before the last, five bits a character."""
+    text = ""
+    for place, count in enumerate(counts):
+        number = count - counts[place - 2] if place > 2 else count
+        while True:
+            bits, number = number & 31, number >> 5
+            done = number == -1 if bits & 16 else number == 0
+            text += chr(48 + bits + (0 if done else 32))
+            if done:
+                break
+    return text
+
+
+def random_masks():
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        yield rng.random(rng.integers(1, 40, 2)) < rng.random()
+    yield np.zeros((5, 9), bool)
+    yield np.ones((70, 90), bool)
+
+
+def test_codec_equals_the_slow_one():
+    for mask in random_masks():
+        counts = slow_runs(mask)
+        assert masks.encode(mask)["counts"].decode() == slow_text(counts)
+        assert masks.encode(mask)["size"] == list(mask.shape)
+        decoded = masks.decode(masks.encode(mask))
+        assert decoded.dtype == bool and np.array_equal(decoded, mask)
+        for form in (counts, slow_text(counts), slow_text(counts).encode()):
+            rle = masks.from_segmentation({"size": list(mask.shape), "counts": form}, 1, 1)
+            assert np.array_equal(masks.decode(rle), mask) and masks.area(rle) == mask.sum()
+
+
+def test_polygons_flat_nested_and_united():
+    box, other = [2, 3, 10, 3, 10, 9, 2, 9], [8.0, 6.0, 14.0, 6.0, 14.0, 12.0, 8.0, 12.0]
+    expected = np.zeros((16, 20), bool)
+    expected[3:9, 2:10] = True
+    assert np.array_equal(masks.decode(masks.from_segmentation(box, 16, 20)), expected)
+    assert np.array_equal(masks.decode(masks.from_segmentation([box], 16, 20)), expected)
+    expected[6:12, 8:14] = True
+    assert np.array_equal(masks.decode(masks.from_segmentation([box, other], 16, 20)), expected)
+
+
+def test_polygon_up_to_the_far_border_fills_the_picture():
+    rle = masks.from_segmentation([0, 0, 20, 0, 20, 16, 0, 16], 16, 20)
+    assert masks.area(rle) == 16 * 20
+
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        ([1, 2, 3, 4], "three x, y pairs"),
+        ([1, 2, 3, 4, 5, 6, 7], "three x, y pairs"),
+        ([[1, 2, 3, 4, 5, 6], [1, 2]], "three x, y pairs"),
+        ([], "not list"),
+        ("abc", "not str"),
+        (None, "not NoneType"),
+        ({"size": [3, 4]}, "'counts'"),
+        ({"counts": "abc"}, "'size'"),
+    ],
+)
+def test_other_forms_are_refused(form, text):
+    with pytest.raises(ValueError, match=text):
+        masks.from_segmentation(form, 16, 20)
+
+
+def test_union():
+    a, b = np.zeros((2, 7, 8), bool)
+    a[1:3, 2:6], b[2:6, 5:8] = True, True
+    assert np.array_equal(masks.decode(masks.union([masks.encode(a), masks.encode(b)])), a | b)
+
+
+def test_box_and_border_equal_the_slow_ones():
+    for mask in random_masks():
+        places = np.argwhere(mask)
+        if len(places):
+            (y0, x0), (y1, x1) = places.min(axis=0), places.max(axis=0) + 1
+            assert masks.box_xyxy(mask) == (x0, y0, x1, y1)
+        else:
+            assert masks.box_xyxy(mask) is None
+        height, width = mask.shape
+        at_border = any(y in (0, height - 1) or x in (0, width - 1) for y, x in places)
+        assert masks.touches_border(mask) == at_border
+        padded = np.pad(mask, 1)
+        assert not masks.touches_border(padded)

@@ -102,5 +102,13 @@ def test_box_and_border_equal_the_slow_ones():
         height, width = mask.shape
         at_border = any(y in (0, height - 1) or x in (0, width - 1) for y, x in places)
         assert masks.touches_border(mask) == at_border
-        padded = np.pad(mask, 1)
-        assert not masks.touches_border(padded)
+
+
+def test_each_border_counts():
+    mask = np.zeros((5, 7), bool)
+    mask[1:-1, 1:-1] = True
+    assert not masks.touches_border(mask)
+    for place in ((0, 3), (4, 3), (2, 0), (2, 6)):
+        at_border = mask.copy()
+        at_border[place] = True
+        assert masks.touches_border(at_border), place

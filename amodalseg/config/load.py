@@ -160,10 +160,11 @@ def _start_afresh(config: DictConfig, layer: dict[str, Any]) -> list[str]:
 
 
 def _keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
-    for key in config:
+    for key in map(str, config):
         yield f"{prefix}{key}"
-        if not OmegaConf.is_missing(config, key) and OmegaConf.is_dict(config._get_node(key)):  # type: ignore[arg-type]
-            yield from _keys(config._get_node(key), f"{prefix}{key}.")  # type: ignore[arg-type]
+        node: Any = config._get_node(key)
+        if OmegaConf.is_dict(node) and not OmegaConf.is_missing(config, key):
+            yield from _keys(node, f"{prefix}{key}.")
 
 
 def _refuse_unknown(layer: dict[str, Any], config: DictConfig, known: list[str], origin: str, prefix: str = "") -> None:

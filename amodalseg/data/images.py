@@ -33,8 +33,8 @@ def load_image(path: str | Path) -> np.ndarray:
         data = Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"cannot read the image {path}: {error.strerror}") from error
-    # The decoder fills the rest of a JPEG that ends too early with grey. Neither marker can occur in its entropy-coded
-    # data, so a whole file has an end-of-image marker behind the last start-of-scan marker.
+    # Some releases of OpenCV fill the rest of a JPEG that ends too early with anything. Neither marker can occur within
+    # its entropy-coded data, so a whole file has an end-of-image marker behind the last start-of-scan marker.
     if data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
         raise UserError(f"the image {path} ends too early: the file is cut off, copy it again")
     try:

@@ -40,6 +40,7 @@ class LastCheckpoint(Checkpoint):
         self.path, self.every_steps, self.saved_step = path, every_steps, 0
 
     def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        assert isinstance(trainer.val_check_batch, int)
         if (batch_idx + 1) % trainer.val_check_batch:
             self._save_if_due(trainer)
 
@@ -86,6 +87,7 @@ class Validation(L.Callback):
         self.best_step = -1
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, CondDiffAMOModule)
         pl_module.validation.clear()
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -97,7 +99,7 @@ class Validation(L.Callback):
                 value = scores[protocol][region]
                 if value is not None:
                     # every rank has all rows, so there is nothing to reduce
-                    self.log(f"val/{protocol}/{region}", value, prog_bar=protocol == "per_object_occluded")
+                    pl_module.log(f"val/{protocol}/{region}", value, prog_bar=protocol == "per_object_occluded")
         self._keep_best(trainer, pl_module, scores)
         if trainer.is_global_zero and self.config.log.pictures:
             self._draw(trainer, pl_module)

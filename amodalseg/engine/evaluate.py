@@ -63,7 +63,7 @@ def answers(
     """
     count = len(dataset) if limit is None else min(limit, len(dataset))
     batches = batches_of_rank(count, batch_size, rank, world)
-    loader = DataLoader(
+    loader: DataLoader = DataLoader(
         dataset, batch_sampler=batches, num_workers=num_workers, collate_fn=as_list  # type: ignore[arg-type]
     )  # fmt: skip
     found: list[tuple[int, dict[str, Any], Rle]] = []

@@ -70,7 +70,9 @@ def test_unreadable_files_are_named(tmp_path, pixels):
         (tmp_path / name).write_bytes(data)
         with pytest.raises(UserError, match=name):
             images.load_image(tmp_path / name)
-    with pytest.raises(UserError, match="absent.jpg: No such file"):
+    with pytest.raises(UserError, match=r"cut\.jpg ends too early"):
+        images.load_image(tmp_path / "cut.jpg")
+    with pytest.raises(UserError, match=r"absent\.jpg: No such file"):
         images.load_image(tmp_path / "absent.jpg")
     for name in ("absent.jpg", "empty.jpg", "text.jpg"):
         with pytest.raises(UserError, match=name):
@@ -95,13 +97,19 @@ def test_size_mismatch_is_refused_or_resized(tmp_path, pixels):
 
 
 @pytest.mark.parametrize(("height", "width"), [(20, 30), (20, 180), (120, 20), (40, 15), (80, 60), (160, 240)])
-def test_resize_averages_whole_blocks_and_keeps_ramps(height, width):
+def test_resize_keeps_ramps(height, width):
     rows, columns = np.mgrid[:40, :60] + 0.5
     resized = images.resize((2 * rows + 3 * columns).astype(np.float32), height, width)
     rows, columns = (np.mgrid[:height, :width] + 0.5) * np.array([40 / height, 60 / width])[:, None, None]
     inner = np.s_[2:-2, 2:-2]  # nothing lies beyond the border to go on with the ramp
     assert resized.shape == (height, width)
     np.testing.assert_allclose(resized[inner], (2 * rows + 3 * columns)[inner], atol=2e-3)
+
+
+def test_resize_averages_whole_blocks():
+    pixels = np.random.default_rng(0).random((40, 60)).astype(np.float32)
+    blocks = pixels.reshape(10, 4, 12, 5).mean(axis=(1, 3))
+    np.testing.assert_allclose(images.resize(pixels, 10, 12), blocks, atol=1e-6)
 
 
 def test_resize_averages_along_the_axis_that_shrinks_alone():

@@ -68,9 +68,8 @@ def test_scale_and_shift(kind):
     mask[90:110, 130:170] = True
     config = WindowConfig(size=32, kind=kind)
     plain, wide = object_window(mask, config), object_window(mask, config, scale=1.5)
-    assert wide.width == pytest.approx(1.5 * plain.width, abs=1) and wide.height == pytest.approx(
-        1.5 * plain.height, abs=1
-    )
+    assert wide.width == pytest.approx(1.5 * plain.width, abs=1)
+    assert wide.height == pytest.approx(1.5 * plain.height, abs=1)
     assert wide.left + wide.width / 2 == pytest.approx(150, abs=0.5)
     moved = object_window(mask, config, shift=(0.25, -0.1))
     assert (moved.width, moved.height) == (plain.width, plain.height)
@@ -161,7 +160,10 @@ def test_paste_keeps_a_ramp_in_its_place():
         edge_y, edge_x = 0.5 * max(1, window.height / size), 0.5 * max(1, window.width / size)
         inner = (rows >= window.top + edge_y) & (rows <= window.top + window.height - edge_y)
         inner &= (columns >= window.left + edge_x) & (columns <= window.left + window.width - edge_x)
-        np.testing.assert_allclose(back[inner], (2 * rows - 3 * columns)[inner], atol=0.02)
+        # an average over a broken number of pixels takes each of them as flat: at most 1/8 of one at the ends
+        blur = sum(slope / 8 * (length / size) ** 2 for slope, length in ((2, window.height), (3, window.width))
+                   if length < size)  # fmt: skip
+        np.testing.assert_allclose(back[inner], (2 * rows - 3 * columns)[inner], atol=0.02 + blur)
         outside = (rows < window.top) | (rows > window.top + window.height)
         outside |= (columns < window.left) | (columns > window.left + window.width)
         assert not back[outside].any()
@@ -178,9 +180,9 @@ def test_round_trip_keeps_the_centre_of_a_blob(window):
 
 
 def test_paste_stays_between_the_values():
-    ones = np.ones((64, 64), np.float32)
-    for height, width in [(37, 41), (63, 11), (100, 90)]:
-        back = paste(ones, Window(0, 0, height, width, 64), 120, 120)
+    ones = np.ones((96, 96), np.float32)
+    for height, width in [(37, 41), (37, 37), (41, 41), (63, 11), (110, 90)]:  # 41: the average comes out above 1
+        back = paste(ones, Window(0, 0, height, width, 96), 120, 120)
         assert back.max() == 1 and back[:height, :width].min() == 1 and back.sum() == height * width
 
 

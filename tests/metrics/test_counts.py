@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from amodalseg import masks
+from amodalseg.atomic import write_whole
 from amodalseg.errors import UserError
 from amodalseg.metrics import counts
-from amodalseg.metrics.counts import COLUMNS, count_object, read_rows, row_key, write_atomically, write_rows
+from amodalseg.metrics.counts import COLUMNS, count_object, read_rows, row_key, write_rows
 from amodalseg.types import AmodalRecord, Prediction
 
 SIZE = (17, 23)
@@ -151,7 +152,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
 
     monkeypatch.setattr(counts.os, "replace", fail)
     with pytest.raises(OSError, match="disk is gone"):
-        write_atomically(path, "new")
+        write_whole(path, "new")
     assert [file.name for file in tmp_path.iterdir()] == ["objects.csv"]
     assert path.read_text() == "old"
 

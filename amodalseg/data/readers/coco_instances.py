@@ -51,7 +51,10 @@ def read_coco_instances(
     photos = by_id(content["images"], ("id", "file_name", "height", "width"), "image", source)
     objects = by_id(content["annotations"], ("id", "image_id", "segmentation"), "annotation", source)
     check_join(objects.values(), photos, source)
-    names = {entry["id"]: entry["name"] for entry in content.get("categories", [])}
+    names = {}
+    for place, entry in enumerate(content.get("categories", [])):
+        require(entry, ("id", "name"), f"{source}: category number {place + 1}")
+        names[entry["id"]] = entry["name"]
     paths = {key: folder / entry["file_name"] for key, entry in photos.items()}
     missing = missing_photos(folder, (paths[entry["image_id"]] for entry in objects.values()), skip_broken)
     records = []

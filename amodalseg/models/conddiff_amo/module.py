@@ -106,7 +106,8 @@ class CondDiffAMOModule(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optim = self.config.optim
-        decayed, rest = [], []
+        decayed: list[torch.nn.Parameter] = []
+        rest: list[torch.nn.Parameter] = []
         for name, parameter in self.network.named_parameters():
             plain = optim.decay_all or (parameter.ndim > 1 and not name.endswith(".bias"))
             (decayed if plain else rest).append(parameter)

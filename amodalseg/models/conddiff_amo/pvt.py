@@ -24,9 +24,9 @@ Size = tuple[int, int]
 class PVTPyramid(nn.Module):
     """Image, modal mask, noisy mask and time -> four feature maps.
 
-    - Adapter (equation 6): cat(I, M_v) -> 3 channels, without bias, so that adapter and patch convolution are exactly
-      one 7x7 convolution, also at the zero-padded border. Identity on RGB at the start: the stem then equals the
-      pretrained one. Without the modal mask (``modal=False``) it loses that column and maps 3 -> 3.
+    - Adapter (equation 6): cat(I, M_v) -> 3 channels, without bias, so that with kernel 1 the adapter and the patch
+      convolution are exactly one 7x7 convolution, also at the zero-padded border. Identity on RGB at the start: the
+      stem then equals the pretrained one. Without the modal mask (``modal=False``) it maps 3 -> 3.
     - ``adapter_init=zero_conv``: no adapter; the modal mask enters as x_t does, by a convolution of its own.
     - ZOE (zero overlapping embedding): x_t enters the patch embedding by a zero-initialised 7x7 stride-4 convolution,
       before the normalisation.

@@ -1,0 +1,188 @@
+import json
+import shutil
+import warnings
+
+import numpy as np
+import pytest
+
+from amodalseg import masks
+from amodalseg.data.images import record_image
+from amodalseg.data.readers import read_coco_files, read_coco_instances
+from amodalseg.errors import UserError
+from tests.worlds import coco_world, disc, edit_json
+
+
+@pytest.fixture
+def world(tmp_path):
+    return coco_world(tmp_path)
+
+
+def break_json(world, change):
+    edit_json(world[0], change)
+    return world
+
+
+def test_every_annotation_becomes_a_record(world):
+    content = json.loads(world[0].read_text())
+    records = read_coco_instances(*world, "train")
+    assert len(records) == len(content["annotations"]) == 18
+    assert len({record.key for record in records}) == 18
+    files = {entry["id"]: entry for entry in content["images"]}
+    for record, entry in zip(records, content["annotations"], strict=True):
+        photo = files[entry["image_id"]]
+        assert record.key == f"coco/train/{entry['image_id']}/{entry['id']}"
+        assert record.image == world[1] / photo["file_name"]
+        assert (record.height, record.width) == (photo["height"], photo["width"])
+        assert record.category == {3: "car", 44: "bottle", 90: "toothbrush"}[record.category_id]
+        assert record.amodal_rle is None and record.modal_source == "gt"
+        assert record_image(record).shape == (photo["height"], photo["width"], 3)
+        with pytest.raises(UserError, match=record.key):
+            _ = record.amodal
+    assert ["crowd" in record.flags for record in records] == [False, False, False, False, False, True] * 3
+    assert all(record.flags <= {"crowd"} for record in records)
+
+
+def test_all_four_encodings_give_the_mask_that_was_drawn(world):
+    records = read_coco_instances(*world, "train")[:6]
+    size = records[0].height, records[0].width
+    ellipse, pair, runs, text, border, crowd = (record.modal for record in records)
+    assert np.array_equal(runs, disc(*size, 32, 66, 20, 16)) and np.array_equal(text, disc(*size, 98, 28, 15, 20))
+    assert np.array_equal(crowd, disc(*size, 70, 70, 9, 16) | disc(*size, 84, 72, 5, 10))
+    for polygon, drawn in (
+        (ellipse, disc(*size, 28.5, 26.25, 17, 13)),
+        (pair, disc(*size, 64, 20, 9, 12) | disc(*size, 72.5, 26, 10, 14.5)),
+    ):  # sixteen corners instead of a round outline
+        assert (polygon & drawn).sum() / (polygon | drawn).sum() > 0.93
+    assert masks.touches_border(border) and not any(map(masks.touches_border, (ellipse, pair, runs, text)))
+
+
+def test_categories_are_optional(world):
+    break_json(world, lambda content: content.pop("categories"))
+    record = read_coco_instances(*world, "train", "mine")[0]
+    assert (record.category_id, record.category, record.dataset) == (3, None, "mine")
+
+
+def test_empty_mask_is_flagged(world):
+    def change(content):
+        content["annotations"][2]["segmentation"]["counts"] = [96 * 128]
+
+    records = read_coco_instances(*break_json(world, change), "train")
+    assert [i for i, record in enumerate(records) if "empty_modal" in record.flags] == [2]
+
+
+def mutate(path, value):
+    """A change that sets, or deletes if ``value`` is ..., the entry at a path of keys."""
+
+    def change(content):
+        for key in path[:-1]:
+            content = content[key]
+        if value is ...:
+            del content[path[-1]]
+        else:
+            content[path[-1]] = value
+
+    return change
+
+
+MISTAKES = [
+    (["images"], ..., "lacks 'images'"),
+    (["annotations"], ..., "lacks 'annotations'"),
+    (["images"], 3, "'images' must be a list"),
+    (["annotations", 4, "segmentation"], ..., "annotation number 5 lacks 'segmentation'"),
+    (["annotations", 4, "id"], ..., "annotation number 5 lacks 'id'"),
+    (["annotations", 4, "image_id"], ..., "annotation number 5 lacks 'image_id'"),
+    (["annotations", 4], 7, "annotation number 5 must be a json object"),
+    (["images", 1, "file_name"], ..., "image number 2 lacks 'file_name'"),
+    (["images", 1, "height"], ..., "image number 2 lacks 'height'"),
+    (["categories", 1, "name"], ..., "category number 2 lacks 'name'"),
+    (["annotations", 4, "image_id"], 999, r"annotation without image: .* 1 annotations .*\(annotation ids 972\)"),
+    (["annotations", 4, "id"], 1000, "1 annotation ids occur more than once: 1000"),
+    (["images", 1, "id"], 5, "1 image ids occur more than once: 5"),
+    (["annotations", 0, "segmentation"], [[1, 2, 3, 4]], "annotation 1000 .* three x, y pairs"),
+    (["annotations", 0, "segmentation"], [], "annotation 1000 .* cannot be read"),
+    (["annotations", 0, "segmentation"], [[1, 2, 3, 4, 5, None]], "annotation 1000 .* cannot be read"),
+    (["annotations", 3, "segmentation", "size"], [96, 127], "annotation 979 has a mask of 127x96, .* is 128x96"),
+    (["annotations", 2, "segmentation", "size"], [128, 96], "annotation 986 has a mask of 96x128, .* is 128x96"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "text"), MISTAKES)
+def test_mistakes_in_the_file_are_named(world, path, value, text):
+    break_json(world, mutate(path, value))
+    with pytest.raises(UserError, match=f"instances_train.json.*{text}"):
+        read_coco_instances(*world, "train")
+
+
+def test_a_list_is_no_instances_file(world):
+    world[0].write_text("[]")
+    with pytest.raises(UserError, match=r"instances_train\.json must be a json object .* not a list"):
+        read_coco_instances(*world, "train")
+
+
+def test_files_that_are_missing_or_broken(world, tmp_path):
+    with pytest.raises(UserError, match=r"absent\.json: No such file"):
+        read_coco_instances(tmp_path / "absent.json", world[1], "train")
+    with pytest.raises(UserError, match="train is a folder: give the json file"):
+        read_coco_instances(world[1], world[1], "train")
+    with pytest.raises(UserError, match=r"no image folder at .*nowhere"):
+        read_coco_instances(world[0], tmp_path / "nowhere", "train")
+    text = world[0].read_text()
+    world[0].write_text('{"images": [],\n "annotations": [}')
+    with pytest.raises(UserError, match=r"instances_train\.json is broken json at line 2, column 18"):
+        read_coco_instances(*world, "train")
+    world[0].write_text(text[:-100])
+    with pytest.raises(UserError, match=r"instances_train\.json is broken json at line 1"):
+        read_coco_instances(*world, "train")
+    world[0].write_bytes(b'{"images": "\xff\xfe"}')
+    with pytest.raises(UserError, match=r"instances_train\.json is no json"):
+        read_coco_instances(*world, "train")
+
+
+def test_missing_photos_are_counted_or_left_out(world):
+    names = sorted(path.name for path in world[1].iterdir())
+    for name in names[1:]:
+        (world[1] / name).unlink()
+    with pytest.raises(UserError, match=rf"{names[1]} \(2 of 3 photos are missing\).*skip_broken"):
+        read_coco_instances(*world, "train")
+    with pytest.warns(UserWarning, match=rf"{names[1]} \(2 of 3 photos are missing\): their objects are left out"):
+        records = read_coco_instances(*world, "train", skip_broken=True)
+    assert {record.image.name for record in records} == {names[0]} and len(records) == 6
+
+
+def test_photos_without_annotation_may_be_missing(world):
+    break_json(world, lambda content: content["annotations"].__delitem__(slice(6, None)))
+    names = sorted(path.name for path in world[1].iterdir())
+    for name in names[1:]:
+        (world[1] / name).unlink()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(read_coco_instances(*world, "train")) == 6
+
+
+def test_several_files_keep_keys_unique(tmp_path):
+    worlds = [coco_world(tmp_path / "a"), coco_world(tmp_path / "b", seed=1), coco_world(tmp_path / "a", name="val")]
+    annotations, images = zip(*worlds, strict=True)
+    records = read_coco_files(annotations, images, split="train", dataset="all")
+    assert len(records) == len({record.key for record in records}) == 54
+    assert [records[i].key for i in (0, 18, 36)] == [
+        "all/train/a-instances_train-5/1000",
+        "all/train/b-instances_train-5/1000",
+        "all/train/a-instances_val-5/1000",
+    ]
+    assert [records[i].image.parent for i in (0, 18, 36)] == list(images)
+    alone = read_coco_files([str(annotations[0])], [str(images[0])], split="train")
+    assert alone == read_coco_instances(annotations[0], images[0], "train")
+
+
+def test_lists_of_files_that_do_not_fit(world, tmp_path):
+    annotations, images = world
+    for files, folders in (([], []), ([annotations], []), ([annotations], [images, images])):
+        with pytest.raises(UserError, match=f"lists {len(files)} files and data.images {len(folders)} folders"):
+            read_coco_files(files, folders, split="train")
+    with pytest.raises(UserError, match="same names"):
+        read_coco_files([annotations, annotations], [images, images], split="train")
+    twin = tmp_path / "other" / tmp_path.name
+    twin.mkdir(parents=True)
+    shutil.copy(annotations, twin)
+    with pytest.raises(UserError, match=f"{annotations}, {twin / annotations.name} have the same names"):
+        read_coco_files([annotations, twin / annotations.name], [images, images], split="train")

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from amodalseg.config.schema import AFGConfig, DNConfig
+from amodalseg.errors import UserError
+from amodalseg.models.conddiff_amo.denoiser import (
+    AdaptiveFeatureGate,
+    ConditionFusion,
+    LinearFusion,
+    LocalEmphasis,
+    MaskDenoiser,
+    PixelShuffleUp,
+    ResBlock,
+)
+
+CHANNELS = (8, 16, 24, 32)
+DIM = 16
+
+
+@pytest.fixture(autouse=True)
+def fixed_seed() -> None:
+    torch.manual_seed(0)
+
+
+def make_features() -> list[torch.Tensor]:
+    return [torch.randn(2, width, 16 // 2**i, 16 // 2**i, requires_grad=True) for i, width in enumerate(CHANNELS)]
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("kind", ["channel", "spatial"])
+def test_the_gate_starts_at_one_half(kernel: int, kind: str) -> None:
+    gate = AdaptiveFeatureGate(DIM, AFGConfig(kernel=kernel, gate=kind))
+    a2, f_up1 = torch.randn(2, 2, DIM, 4, 4)
+    torch.testing.assert_close(gate(a2, f_up1), (a2 + f_up1) / 2)
+    assert gate.gate.out_channels == (DIM if kind == "channel" else 1)
+    assert gate.hidden.kernel_size == (kernel, kernel)
+
+
+@pytest.mark.parametrize(("bias", "chosen"), [(100.0, 0), (-100.0, 1)])
+def test_an_open_gate_takes_a2_and_a_shut_one_the_fine_features(bias: float, chosen: int) -> None:
+    gate = AdaptiveFeatureGate(DIM, AFGConfig())
+    torch.nn.init.constant_(gate.gate.bias, bias)
+    inputs = torch.randn(2, 1, DIM, 4, 4)
+    torch.testing.assert_close(gate(*inputs), inputs[chosen])
+
+
+def test_an_even_gate_kernel_is_refused() -> None:
+    with pytest.raises(UserError, match=r"afg\.kernel must be odd"):
+        AdaptiveFeatureGate(DIM, AFGConfig(kernel=2))
+
+
+def test_local_emphasis_resizes_and_stays_positive() -> None:
+    for width, side in [(8, 16), (32, 2), (32, 3)]:
+        result = LocalEmphasis(width, DIM)(torch.randn(1, width, side, side), (16, 16))
+        assert result.shape == (1, DIM, 16, 16) and result.min() >= 0
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_fusion_joins_all_four_maps(enabled: bool) -> None:
+    fusion = ConditionFusion(CHANNELS, DIM, AFGConfig(enabled=enabled))
+    features = make_features()
+    a1 = fusion(features)
+    assert a1.shape == (2, DIM, 16, 16)
+    a1.square().sum().backward()
+    assert all(feature.grad.abs().max() > 0 for feature in features)
+    assert isinstance(fusion.fuse1, AdaptiveFeatureGate if enabled else LinearFusion)
+
+
+def test_pixel_shuffle_starts_as_nearest_upsampling() -> None:
+    up = PixelShuffleUp(12, 5)
+    x = torch.randn(2, 12, 3, 4)
+    result = up(x)
+    assert result.shape == (2, 5, 6, 8)
+    torch.testing.assert_close(result, result[..., ::2, ::2].repeat_interleave(2, 2).repeat_interleave(2, 3))
+    assert len({channel.abs().sum().item() for channel in result[0]}) == 5  # but the channels differ
+
+
+def test_the_time_changes_the_residual_block_between_the_norms() -> None:
+    block = ResBlock(DIM)
+    x = torch.randn(2, DIM, 4, 4)
+    assert not torch.allclose(block(x, torch.ones(2, DIM)), block(x, -torch.ones(2, DIM)))
+    for parameter in block.scale_shift.parameters():
+        torch.nn.init.zeros_(parameter)
+    assert torch.equal(block(x, torch.ones(2, DIM)), block(x, -torch.ones(2, DIM)))
+
+
+def test_denoiser_answers_at_the_size_of_the_noisy_mask() -> None:
+    denoiser = MaskDenoiser(DNConfig(dim=DIM)).eval()
+    assert denoiser(torch.randn(2, DIM, 16, 24), torch.randn(2, 1, 64, 96), torch.zeros(2)).shape == (2, 1, 64, 96)
+
+
+@pytest.mark.parametrize("dim", [0, 4, 20])
+def test_a_width_that_group_norm_cannot_split_is_refused(dim: int) -> None:
+    with pytest.raises(UserError, match=f"dn.dim must be a multiple of 8, not {dim}"):
+        MaskDenoiser(DNConfig(dim=dim))

@@ -1,4 +1,4 @@
-"""The command line: ``amodalseg train | eval | data | models``. One clear line and exit code 2 for every mistake."""
+"""The command line: ``amodalseg train | eval | data | models | cost``. One clear line and exit code 2 for every mistake."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     _configured(commands, "train", "train a model, or go on with a run", _train)
     _configured(commands, "eval", "score models on a data set and write a report", _eval)
+    _configured(commands, "cost", "parameters and operations of a training configuration's network", _cost)
     commands.add_parser("models", help="list the models at hand").set_defaults(run=_models)
 
     data = commands.add_parser("data", help="look at data").add_subparsers(dest="data_command", required=True)
@@ -83,6 +84,18 @@ def _eval(options: argparse.Namespace) -> None:
     from amodalseg.engine.evaluate import run_evaluation
 
     run_evaluation(config)
+
+
+def _cost(options: argparse.Namespace) -> None:
+    from amodalseg.config.load import load_config
+    from amodalseg.config.schema import TrainConfig
+
+    model = load_config(TrainConfig, options.config, options.overrides).model
+    from amodalseg.models.conddiff_amo.cost import describe_cost
+
+    print(f"{model.pcn.backbone}, width {model.dn.dim}, {model.window.size} px, one evaluation of one window")
+    for part, parameters, gflop in describe_cost(model):
+        print(f"  {part:14s} {parameters / 1e6:7.2f} M parameters {gflop:7.2f} GFLOP")
 
 
 def _models(options: argparse.Namespace) -> None:

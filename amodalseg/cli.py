@@ -1,4 +1,4 @@
-"""The command line: ``amodalseg train | eval | data | models | cost``. One clear line and exit code 2 for every mistake."""
+"""The command line: ``amodalseg train | eval | data | models | cost``. Every mistake: one clear line, exit code 2."""
 
 from __future__ import annotations
 

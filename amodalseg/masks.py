@@ -45,6 +45,8 @@ def from_segmentation(segmentation: Any, height: int, width: int) -> Rle:
             raise ValueError("an RLE needs the keys 'size' and 'counts'")
         counts, size = segmentation["counts"], [int(n) for n in segmentation["size"]]
         if isinstance(counts, list):
+            if sum(counts) != size[0] * size[1]:
+                raise ValueError(f"an RLE's runs add up to {sum(counts)} pixels, not to {size[0]} x {size[1]}")
             return coco.frPyObjects({"size": size, "counts": counts}, *size)
         return {"size": size, "counts": counts.encode() if isinstance(counts, str) else bytes(counts)}
     if isinstance(segmentation, list) and segmentation:

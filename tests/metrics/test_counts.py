@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from amodalseg import masks
-from amodalseg.atomic import write_whole
 from amodalseg.errors import UserError
 from amodalseg.metrics import counts
 from amodalseg.metrics.counts import COLUMNS, count_object, read_rows, row_key, write_rows
@@ -141,20 +140,6 @@ def test_further_columns_are_left_out(tmp_path):
     lines = (tmp_path / "a.csv").read_text().splitlines()
     (tmp_path / "a.csv").write_text("\n".join(["note," + lines[0], *("hello," + line for line in lines[1:])]))
     assert read_rows(tmp_path / "a.csv") == rows
-
-
-def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
-    path = tmp_path / "objects.csv"
-    path.write_text("old")
-
-    def fail(*_):
-        raise OSError("disk is gone")
-
-    monkeypatch.setattr(counts.os, "replace", fail)
-    with pytest.raises(OSError, match="disk is gone"):
-        write_whole(path, "new")
-    assert [file.name for file in tmp_path.iterdir()] == ["objects.csv"]
-    assert path.read_text() == "old"
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,14 @@ class ModelContract:
 
     always_contains_modal = True
 
-    def make(self) -> AmodalModel:
+    @classmethod
+    def make(cls) -> AmodalModel:
         raise NotImplementedError
 
     @pytest.fixture(scope="class")
-    def model(self):
-        return self.make()
+    @classmethod
+    def model(cls):
+        return cls.make()
 
     @pytest.mark.parametrize(
         ("height", "width", "box"),

@@ -16,17 +16,20 @@ from amodalseg.models.conddiff_amo.model import CondDiffAMO
 
 
 class TestModal(ModelContract):
-    def make(self):
+    @classmethod
+    def make(cls):
         return MODELS["modal"]()
 
 
 class TestBox(ModelContract):
-    def make(self):
+    @classmethod
+    def make(cls):
         return MODELS["box"]()
 
 
 class TestConvexHull(ModelContract):
-    def make(self):
+    @classmethod
+    def make(cls):
         return MODELS["convex_hull"]()
 
 
@@ -42,14 +45,16 @@ def tiny(**changes) -> CondDiffAMO:
 
 
 class TestCondDiffAMO(ModelContract):
-    def make(self):
+    @classmethod
+    def make(cls):
         return tiny()
 
 
 class TestCondDiffAMOWithoutUnion(ModelContract):
     always_contains_modal = False
 
-    def make(self):
+    @classmethod
+    def make(cls):
         return tiny(
             post=PostConfig(union_visible=False), window=WindowConfig(size=32, kind="c2f"),
             sampler=SamplerConfig(steps=3, kind="renoise_ust"),

@@ -170,6 +170,8 @@ def _keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
 def _refuse_unknown(layer: dict[str, Any], config: DictConfig, known: list[str], origin: str, prefix: str = "") -> None:
     for key, value in layer.items():
         full = f"{prefix}{key}"
+        if full == "override":
+            continue  # checked against each model's own configuration
         if key not in set(config):
             near = difflib.get_close_matches(full, known, n=1, cutoff=0.0)
             same_leaf = [name for name in known if name.rpartition(".")[2] == str(key)]

@@ -329,7 +329,7 @@ class EvalConfig:
     out: str = REQUIRED  # folder for objects.csv, metrics.json, report.md, report.html
     models: list[str] = field(default_factory=list)
     seed: int = 0
-    steps: Optional[int] = None  # sampling steps; default: the model's own
+    override: dict[str, Any] = field(default_factory=dict)  # of the models that sample: sampler.*, vgpe.*, post.*
     data: Any = REQUIRED
     loader: LoaderConfig = field(default_factory=LoaderConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)

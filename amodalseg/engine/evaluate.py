@@ -113,7 +113,7 @@ def run_evaluation(config: EvalConfig) -> Path:
             "progress": config.trainer.progress,
         }  # fmt: skip
         every[model.name] = answers(model, dataset, config.loader.batch_size, **options)
-        if config.report.html and config.report.steps_curve and hasattr(model, "set_steps"):
+        if config.report.html and config.report.steps_curve and hasattr(model, "override"):
             curves[model.name] = _steps_curve(model, dataset, config, options)
     if rank == 0:
         _write(config, folder, dataset, every, curves)
@@ -124,11 +124,11 @@ def run_evaluation(config: EvalConfig) -> Path:
 def _open_model(name: str, config: EvalConfig, device: str) -> AmodalModel:
     model = load_model(name, device)
     model.name = name
-    if config.steps is not None:
-        if hasattr(model, "set_steps"):
-            model.set_steps(config.steps)
+    if config.override:
+        if hasattr(model, "override"):
+            model.override(config.override)
         else:
-            warnings.warn(f"steps={config.steps} has no effect on '{name}', which does not sample", stacklevel=2)
+            warnings.warn(f"override has no effect on '{name}', which does not sample", stacklevel=2)
     return model
 
 
@@ -176,14 +176,14 @@ def _steps_curve(
     """(steps, full, occluded) by ``per_object_occluded`` on the first objects."""
     usual, points = model.config.sampler.steps, []
     for steps in config.report.steps_curve:
-        model.set_steps(steps)
+        model.override({"sampler": {"steps": steps}})
         found = answers(
             model, dataset, config.loader.batch_size, **{**options, "progress": False},
             limit=config.report.steps_objects,
         )  # fmt: skip
         scores = score([row for row, _ in found])["per_object_occluded"]
         points.append((steps, scores["full"], scores["occluded"]))
-    model.set_steps(usual)
+    model.override({"sampler": {"steps": usual}})
     return points
 
 

@@ -107,3 +107,17 @@ def test_refusals(tmp_path, capsys, overrides, part):
 def test_another_evaluation_in_the_same_folder_is_refused(evaluated, capsys):
     assert main(eval_arguments(evaluated, "models=[modal]")) == 2
     assert "holds another run" in capsys.readouterr().err
+
+
+def test_sampling_can_change_without_training(trained, tmp_path, capsys):
+    model = f"models=[{trained}]"
+    assert main(eval_arguments(tmp_path / "a", model, "override.sampler.kind=ddim", "report.html=false")) == 0
+    for change, part in [
+        ("override.sampler.kind=euler", "ddpm, ddim, renoise_ust"),
+        ("override.sampler.stepz=1", "did you mean 'model.sampler.steps'"),
+        ("override.dn.dim=8", "override.dn cannot change after training"),
+    ]:
+        assert main(eval_arguments(tmp_path / "b", model, change)) == 2
+        assert part in capsys.readouterr().err
+    assert main(eval_arguments(tmp_path / "c", "models=[modal]", "override.sampler.steps=1", "report.html=false")) == 0
+    assert "no effect on 'modal'" in capsys.readouterr().err

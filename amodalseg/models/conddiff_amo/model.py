@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amodalseg.config.schema import CondDiffAMOConfig
+from amodalseg.config.load import build, to_dict
+from amodalseg.config.schema import CondDiffAMOConfig, ModelOnly
 from amodalseg.data.window import crop_image, crop_mask, object_window, paste
 from amodalseg.diffusion.sampler import num_draws, sample
 from amodalseg.diffusion.schedule import log_snr
+from amodalseg.errors import UserError
 from amodalseg.models.base import AmodalModel, check_query
 from amodalseg.models.conddiff_amo.network import CondDiffAMONetwork
 from amodalseg.models.weights import load_state, read_weights, save_weights
@@ -82,9 +84,21 @@ class CondDiffAMO(AmodalModel):
         self.network.to(device)
         return self
 
-    def set_steps(self, steps: int) -> None:
-        """Sample with another number of steps T than the model was configured with."""
-        self.config.sampler.steps = steps
+    def override(self, options: dict[str, Any]) -> None:
+        """Sample in another way than the model was configured with; the weights stay as they are.
+
+        Args:
+            options: nested, only of the sections ``sampler``, ``vgpe`` and ``post``, for instance
+                ``{"sampler": {"steps": 3}}``.
+
+        Raises:
+            UserError: another section, an unknown key, a value that is no choice.
+        """
+        wrong = sorted(set(options) - {"sampler", "vgpe", "post"})
+        if wrong:
+            raise UserError(f"override.{wrong[0]} cannot change after training; sampler, vgpe and post can")
+        layers = [("the model", {"model": to_dict(self.config)}), ("override", {"model": options})]
+        self.config = build(ModelOnly, layers).model
 
     @property
     def device(self) -> torch.device:

@@ -1,0 +1,143 @@
+"""What a user can get wrong, through the command line: exit code 2, one clear line, nothing left behind."""
+
+import json
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from amodalseg.cli import main
+from tests.worlds import coco_world, cocoa_world, edit_json
+
+ROOT = Path(__file__).parents[1]
+
+
+def refused(capsys, arguments, *parts):
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1, error
+    for part in parts:
+        assert part in error, error
+
+
+def occlude(annotations, images, out, *more):
+    return ["eval", str(ROOT / "configs/eval/photos.yaml"), f"data.annotations=[{annotations}]",
+            f"data.images=[{images}]", f"out={out}", "models=[modal]", "trainer.progress=false",
+            "report.html=false", "data.num_objects=4", *more]  # fmt: skip
+
+
+@pytest.fixture
+def coco(tmp_path):
+    return coco_world(tmp_path / "coco")
+
+
+@pytest.fixture
+def out(tmp_path):
+    yield tmp_path / "out"
+    leftovers = [path for path in tmp_path.rglob(".*") if path.name.endswith(".part")]
+    assert not leftovers
+
+
+def test_a_users_own_photos_work(coco, out, capsys):
+    assert main(occlude(*coco, out)) == 0
+    assert "coco_occlude" in capsys.readouterr().out
+    assert json.loads((out / "metrics.json").read_text())["results"][0]["num_objects"] == 4
+
+
+def test_real_cocoa_layout(tmp_path, out):
+    root = cocoa_world(tmp_path / "cocoa")
+    arguments = ["eval", str(ROOT / "configs/eval/cocoa.yaml"), f"data.root={root}", "data.split=val", f"out={out}",
+                 "trainer.progress=false"]  # fmt: skip
+    assert main(arguments) == 0
+    assert (out / "report.html").is_file()
+
+
+def test_broken_json_is_named_with_its_position(coco, out, capsys):
+    coco[0].write_text('{"images": [1, 2,}\n')
+    refused(capsys, occlude(*coco, out), str(coco[0]), "line 1")
+    assert not out.exists()
+
+
+def test_missing_files_and_folders(coco, out, capsys, tmp_path):
+    refused(capsys, occlude(tmp_path / "absent.json", coco[1], out), "absent.json")
+    refused(capsys, occlude(coco[0], tmp_path / "nowhere", out), "nowhere")
+    refused(capsys, ["train", "absent.yaml"], "absent.yaml")
+
+
+def test_annotation_without_image(coco, out, capsys):
+    edit_json(coco[0], lambda content: content["images"].pop())
+    refused(capsys, occlude(*coco, out), str(coco[0]), "image")
+
+
+def test_photos_that_cannot_be_decoded(coco, out, capsys):
+    photos = sorted(coco[1].iterdir())
+    photos[0].write_bytes(b"no picture")
+    refused(capsys, occlude(*coco, out), photos[0].name, "1 of 3 photos", "data.skip_broken=true")
+    assert main(occlude(*coco, out, "data.skip_broken=true")) == 0
+    assert "1 of 3 photos are left out" in capsys.readouterr().err
+
+
+def test_photo_and_mask_of_different_size(coco, out, capsys):
+    photo = sorted(coco[1].iterdir())[1]
+    cv2.imwrite(str(photo), np.zeros((50, 40, 3), np.uint8))
+    refused(capsys, occlude(*coco, out), photo.name, "size")
+
+
+def test_annotations_and_images_must_pair(coco, out, capsys):
+    arguments = [a for a in occlude(*coco, out) if not a.startswith("data.images")]
+    refused(capsys, [*arguments, "data.images=[a,b]"], "images")
+
+
+def test_modal_masks_alone_cannot_be_scored(coco, out, capsys):
+    arguments = ["eval", str(ROOT / "configs/eval/cocoa.yaml"), "data.name=coco", f"data.annotations=[{coco[0]}]",
+                 f"data.images=[{coco[1]}]", f"out={out}"]  # fmt: skip
+    refused(capsys, arguments, "coco_occlude")
+
+
+def test_models_that_are_none(coco, out, capsys, tmp_path):
+    torch.save({"a": 1}, tmp_path / "pickle.safetensors")
+    refused(capsys, [*occlude(*coco, out), f"models=[{tmp_path}/pickle.safetensors]"], "pickle")
+    refused(capsys, [*occlude(*coco, out), "models=[convex_hul]"], "did you mean 'convex_hull'")
+    assert not out.exists()
+
+
+def test_an_output_that_is_taken(coco, out, capsys):
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    refused(capsys, occlude(*coco, out), "choose another out=")
+    assert [path.name for path in out.iterdir()] == ["notes.txt"]
+
+
+def test_ceiling_draw_cost_and_models(tmp_path, capsys):
+    config = str(ROOT / "configs/eval/synthetic.yaml")
+    assert main(["data", "ceiling", config, "data.num_objects=3", "data.size=64"]) == 0
+    assert "square   96 px" in capsys.readouterr().out
+    target = tmp_path / "folder/objects.png"
+    assert main(["data", "draw", config, "data.num_objects=3", "--count", "3", "--to", str(target)]) == 0
+    assert cv2.imread(str(target)).ndim == 3
+    assert main(["cost", str(ROOT / "configs/experiment/photos_tiny.yaml")]) == 0
+    assert "5.56 M parameters" in capsys.readouterr().out
+    assert main(["models"]) == 0
+    assert "convex_hull" in capsys.readouterr().out
+
+
+@pytest.mark.skipif("AMODALSEG_DATA" not in os.environ, reason="needs the real COCOA photos")
+def test_published_figures_of_the_two_cocoa_photos(out):
+    """Computed independently of this project."""
+    assert main(["eval", str(ROOT / "configs/eval/cocoa.yaml"), f"out={out}", "trainer.progress=false"]) == 0
+    results = {r["model"]: r for r in json.loads((out / "metrics.json").read_text())["results"]}
+    assert results["modal"]["num_objects"] == 13 and results["modal"]["num_occluded"] == 6
+
+    def figure(model, protocol, region):
+        return results[model]["scores"][protocol][region]
+
+    assert figure("modal", "pooled", "full") == pytest.approx(0.8049, abs=5e-5)
+    assert figure("modal", "per_object", "full") == pytest.approx(0.8759, abs=5e-5)
+    assert figure("modal", "per_object_occluded", "full") == pytest.approx(0.7311, abs=5e-5)
+    assert figure("box", "pooled", "full") == pytest.approx(0.6594, abs=5e-5)
+    assert figure("box", "pooled", "occluded") == pytest.approx(0.5417, abs=5e-5)
+    assert figure("convex_hull", "pooled", "full") == pytest.approx(0.874, abs=0.005)
+    assert figure("convex_hull", "pooled", "occluded") == pytest.approx(0.652, abs=0.01)

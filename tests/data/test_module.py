@@ -1,12 +1,20 @@
 """Which object goes where: disjoint ranks, exact continuation, batches that do not depend on the number of ranks."""
 
 import itertools
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from amodalseg.data.module import RunSampler, batches_of_rank, collate
+from amodalseg.config.load import load_config
+from amodalseg.config.schema import TrainConfig
+from amodalseg.data.dataset import TrainingSet
+from amodalseg.data.module import AmodalDataModule, RunSampler, batches_of_rank, collate
+from amodalseg.data.synthetic import SyntheticWorld
 from amodalseg.types import Sample
+
+ROOT = Path(__file__).parents[2]
 
 
 def stream(num_objects=10, batch_size=3, num_batches=7, seed=0, rank=0, world=1, start=0):
@@ -61,3 +69,30 @@ def test_a_batch_is_two_uint8_tensors():
     assert batch.masks.shape == (3, 2, 32, 32) and str(batch.masks.dtype) == "torch.uint8"
     np.testing.assert_array_equal(batch.image[1].permute(1, 2, 0).numpy(), samples[1].image)
     assert batch.keys == ["k0", "k1", "k2"]
+
+
+def test_the_data_module_deals_out_disjoint_objects_to_two_ranks():
+    config = load_config(TrainConfig, ROOT / "configs/experiment/synthetic_tiny.yaml", ["data.num_objects=8"])
+    config.loader.batch_size, config.trainer.max_steps = 2, 2
+    seen = []
+    for rank in range(2):
+        data = AmodalDataModule(config)
+        data.trainer = SimpleNamespace(global_step=0, global_rank=rank, world_size=2)
+        seen.append([key for batch in data.train_dataloader() for key in batch.keys])
+    assert len(seen[0]) == len(seen[1]) == 4
+    assert not set(seen[0]) & set(seen[1])
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_any_number_of_workers_sees_the_same_data(num_workers):
+    config = load_config(TrainConfig, ROOT / "configs/experiment/synthetic_tiny.yaml", ["data.num_objects=8"])
+    config.loader.batch_size, config.trainer.max_steps, config.loader.num_workers = 3, 3, num_workers
+    data = AmodalDataModule(config)
+    data.trainer = SimpleNamespace(global_step=0, global_rank=0, world_size=1)
+    batches = list(data.train_dataloader())
+    keys = [key for batch in batches for key in batch.keys]
+    assert len(keys) == 9 and len(set(keys)) == 9  # a new draw of the first object comes with a new epoch
+    total = sum(int(batch.image.sum()) + 7 * int(batch.masks.sum()) for batch in batches)
+    reference = TrainingSet(SyntheticWorld(config.data), config.model.window, config.augment, config.seed, True)
+    again = [reference[key] for batch in RunSampler(8, 3, 3, config.seed, 0, 1, lambda: 0) for key in batch]
+    assert total == sum(int(s.image.sum()) + 7 * int(s.masks.sum()) for s in again)

@@ -68,11 +68,14 @@ class WeightAverage(WeightAveraging):
     """
 
     def __init__(self, decay: float) -> None:
-        def average(mean: torch.Tensor, current: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
-            weight = torch.clamp((1 + count) / (10 + count), max=decay).to(mean.device)
-            return (mean + (1 - weight) * (current - mean)).to(mean.dtype)
+        def average(means: list[torch.Tensor], currents: list[torch.Tensor], count: Any) -> None:
+            # called once for each type of number
+            if means[0].is_floating_point():
+                torch._foreach_lerp_(means, currents, 1 - min(decay, (1 + int(count)) / (10 + int(count))))
+            else:
+                torch._foreach_copy_(means, currents)  # batch norm's counters
 
-        super().__init__(use_buffers=True, avg_fn=average)
+        super().__init__(use_buffers=True, multi_avg_fn=average)
 
 
 class Validation(L.Callback):

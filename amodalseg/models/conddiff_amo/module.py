@@ -112,7 +112,9 @@ class CondDiffAMOModule(L.LightningModule):
             plain = optim.decay_all or (parameter.ndim > 1 and not name.endswith(".bias"))
             (decayed if plain else rest).append(parameter)
         groups = [{"params": decayed, "weight_decay": optim.weight_decay}, {"params": rest, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW([group for group in groups if group["params"]], lr=optim.lr)
+        # one kernel for all weights; with a gradient scaler it would unscale by itself, past the clipping
+        fused = self.config.trainer.precision != "16-mixed"
+        optimizer = torch.optim.AdamW([group for group in groups if group["params"]], lr=optim.lr, fused=fused)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.learning_rate_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 

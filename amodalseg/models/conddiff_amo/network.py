@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from amodalseg.config.schema import CondDiffAMOConfig
@@ -31,6 +32,8 @@ class CondDiffAMONetwork(nn.Module):
         self.ocr = OCR(channels[-1], config.ocr) if config.ocr.enabled else None
         self.fusion = ConditionFusion(channels, config.dn.dim, config.afg)
         self.denoiser = MaskDenoiser(config.dn)
+        # the same numbers; convolutions are faster so, and the change to the backbone's tokens is free
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, image_B3HW: Tensor, modal_B1HW: Tensor, x_t_B1HW: Tensor, time_B: Tensor) -> Tensor:
         """Predict the clean mask.
@@ -56,6 +59,7 @@ class CondDiffAMONetwork(nn.Module):
             )
         for mask in (modal_B1HW, x_t_B1HW):
             assert mask.shape == (batch, 1, height, width), f"mask {tuple(mask.shape)}, image {tuple(image_B3HW.shape)}"
+        image_B3HW = image_B3HW.contiguous(memory_format=torch.channels_last)
         features = self.pcn(image_B3HW, modal_B1HW, x_t_B1HW, time_B)
         if self.ocr is not None:
             features[-1] = self.ocr(features[-1])

@@ -69,6 +69,17 @@ class Composites:
         return self.occluder.draw(int(self.order[place]) + lap * len(self.order), epoch)
 
 
+def prompted(source: Source) -> tuple[Source, int]:
+    """Leave out what cannot be asked for: objects without a visible pixel. Returns: the others, how many were left out.
+
+    Only a data set that is read is looked through; what is drawn has visible pixels by construction.
+    """
+    if not isinstance(source, RecordList):
+        return source, 0
+    kept = [record for record in source.records if "empty_modal" not in record.flags]
+    return RecordList(kept), len(source) - len(kept)
+
+
 def open_source(config: Any) -> Source:
     """Open the data set that a data configuration names.
 
@@ -160,6 +171,8 @@ class TrainingSet:
         rng = np.random.default_rng(stable_seed("augment", self.seed, epoch, index))
         modal, amodal, occluder = record.modal, record.amodal, record.occluder
         scale, shift = self.augment.window_jitter(rng) if self.augment else (1.0, (0.0, 0.0))
+        if not modal.any():
+            raise UserError(f"{record.key} has no visible pixel, so there is nothing to train on; leave it out")
         window = object_window(modal, self.window, scale=scale, shift=shift)
         image = crop_image(record_image(record), window)
         modal, amodal = crop_mask(modal, window), crop_mask(amodal, window)
@@ -177,20 +190,14 @@ class EvaluationSet:
     """
 
     def __init__(self, source: Source, seed: int) -> None:
-        self.source, self.seed = source, seed
-        unprompted = (
-            {i for i, record in enumerate(source.records) if "empty_modal" in record.flags}
-            if isinstance(source, RecordList)
-            else set()
-        )
-        self.num_unprompted = len(unprompted)
-        self.indices = [i for i in range(len(source)) if i not in unprompted]
+        self.source, self.num_unprompted = prompted(source)
+        self.seed = seed
 
     def __len__(self) -> int:
-        return len(self.indices)
+        return len(self.source)
 
     def __getitem__(self, place: int) -> tuple[AmodalRecord, Query]:
-        record = self.source.draw(self.indices[place])
+        record = self.source.draw(place)
         return record, record_query(record, self.seed)
 
 

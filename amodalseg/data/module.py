@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from amodalseg.config.schema import TrainConfig
-from amodalseg.data.dataset import EvaluationSet, TrainingSet, open_source
+from amodalseg.data.dataset import EvaluationSet, TrainingSet, open_source, prompted
 from amodalseg.errors import UserError
 from amodalseg.types import Batch, Sample, stable_seed
 
@@ -74,9 +74,11 @@ class AmodalDataModule(L.LightningDataModule):
     def train_set(self) -> TrainingSet:
         if self._train is None:
             data = self.config.data
-            source = open_source(data)
+            source, num_unprompted = prompted(open_source(data))
             if len(source) == 0:
                 raise UserError(f"the training data ({data.name}) holds no object")
+            if num_unprompted:
+                print(f"{num_unprompted} training objects have no visible pixel and are left out")
             fresh = getattr(data, "fresh", False)
             self._train = TrainingSet(source, self.config.model.window, self.config.augment, self.config.seed, fresh)
         return self._train
@@ -85,6 +87,8 @@ class AmodalDataModule(L.LightningDataModule):
     def val_set(self) -> EvaluationSet:
         if self._val is None:
             self._val = EvaluationSet(open_source(self.config.val), self.config.seed)
+            if len(self._val) == 0:
+                raise UserError(f"the validation data ({self.config.val.name}) holds no object")
         return self._val
 
     def num_steps(self, world: int) -> int:
@@ -116,6 +120,7 @@ class AmodalDataModule(L.LightningDataModule):
         assert trainer is not None
         # whole batches go round the ranks, so that the same objects share a batch on any number of ranks
         batches = batches_of_rank(len(self.val_set), loader.batch_size, trainer.global_rank, trainer.world_size)
+        batches = batches or [[]]  # Lightning refuses a rank without a batch, but not one with an empty batch
         return DataLoader(
             self.val_set,  # type: ignore[arg-type]
             batch_sampler=batches,  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from torch import Tensor
 from amodalseg.config.schema import GaussConfig, SamplerConfig, USTConfig, VGPEConfig
 from amodalseg.diffusion.ensemble import Ensemble, clamp_visible, is_clamped
 from amodalseg.diffusion.schedule import alpha_sigma, log_snr, posterior_table, step_times
-from amodalseg.diffusion.transition import corrupt, keep_probability, transit
+from amodalseg.diffusion.transition import corrupt, keep_probability, tiles, transit
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 """(x_t (B, 1, H, W), t (B,)) -> x_0 in [-1, 1], (B, 1, H, W)."""
@@ -71,7 +71,7 @@ def sample(
             # the ddpm standard deviation never exceeds sigma_s; the clamp is for rounding only
             x = alpha[step + 1] * x0 + (sigma[step + 1] ** 2 - v**2).clamp_min(0).sqrt() * eps + v * noise[step + 1]
         else:
-            uniform = torch.special.ndtr(noise[steps + step])
+            uniform = tiles(torch.special.ndtr(noise[steps + step]), ust.block)
             x = renoise(x0, modal, times[step + 1], uniform, noise[step + 1], gauss, ust)
     return ensemble.result()
 

@@ -60,12 +60,16 @@ def block_uniform(
     shape: tuple[int, ...], block: int, generator: torch.Generator | None, device: torch.device
 ) -> Tensor:
     """Uniform draws (B, 1, H, W) that are constant on block x block tiles (block = 1: independent pixels)."""
-    batch, channels, height, width = shape
-    coarse = (batch, channels, -(-height // block), -(-width // block))
-    draws = torch.rand(coarse, generator=generator, device=device)
+    return tiles(torch.rand(shape, generator=generator, device=device), block)
+
+
+def tiles(values: Tensor, block: int) -> Tensor:
+    """Give every block x block tile of (B, C, H, W) the value of its first pixel."""
     if block == 1:
-        return draws
-    return draws.repeat_interleave(block, 2).repeat_interleave(block, 3)[..., :height, :width]
+        return values
+    height, width = values.shape[-2:]
+    coarse = values[..., ::block, ::block]
+    return coarse.repeat_interleave(block, 2).repeat_interleave(block, 3)[..., :height, :width]
 
 
 def corrupt(mask: Tensor, log_snr_B: Tensor, noise: Tensor) -> Tensor:

@@ -39,6 +39,10 @@ class LastCheckpoint(Checkpoint):
     def __init__(self, path: Path, every_steps: int) -> None:
         self.path, self.every_steps, self.saved_step = path, every_steps, 0
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # a resumed run stands at a saved step; saving it again, inside a step that accumulates, would shift the data
+        self.saved_step = trainer.global_step
+
     def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         assert isinstance(trainer.val_check_batch, int)
         if (batch_idx + 1) % trainer.val_check_batch:
@@ -77,6 +81,11 @@ class WeightAverage(WeightAveraging):
 
         super().__init__(use_buffers=True, multi_avg_fn=average)
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        # the model is still on the CPU here; the average belongs where the weights will be
+        self._device = trainer.strategy.root_device
+        super().setup(trainer, pl_module, stage)
+
 
 class Validation(L.Callback):
     """Scores the fixed validation set by named protocols, draws the picture grid, keeps the best weights.
@@ -91,11 +100,12 @@ class Validation(L.Callback):
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, CondDiffAMOModule)
-        pl_module.validation.clear()
+        pl_module.validation_rows.clear()
+        pl_module.validation_pictures.clear()
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, CondDiffAMOModule)
-        rows = gather([row for _, _, row in pl_module.validation])
+        rows = gather(pl_module.validation_rows)
         scores = score(rows)
         for protocol in ("pooled", "per_object", "per_object_occluded"):
             for region in ("full", "occluded"):
@@ -106,7 +116,6 @@ class Validation(L.Callback):
         self._keep_best(trainer, pl_module, scores)
         if trainer.is_global_zero and self.config.log.pictures:
             self._draw(trainer, pl_module)
-        pl_module.validation.clear()
 
     def _keep_best(self, trainer: L.Trainer, module: CondDiffAMOModule, scores: dict[str, Any]) -> None:
         protocol, region = self.config.checkpoint.monitor.split(".")
@@ -116,12 +125,15 @@ class Validation(L.Callback):
             return
         self.best, self.best_step = value, trainer.global_step
         if trainer.is_global_zero:
-            about = {"train": to_dict(self.config), "step": trainer.global_step, "val": scores}
-            module.model.save(self.folder / "model.safetensors", about)
+            self.save(module, trainer.global_step, scores)
+
+    def save(self, module: CondDiffAMOModule, step: int, scores: dict[str, Any]) -> None:
+        """Write the weights that are now in the network to ``model.safetensors``."""
+        about = {"train": to_dict(self.config), "step": step, "val": scores}
+        module.model.save(self.folder / "model.safetensors", about)
 
     def _draw(self, trainer: L.Trainer, module: CondDiffAMOModule) -> None:
-        entries = [(record, prediction) for record, prediction, _ in module.validation[: self.config.log.pictures]]
-        grid = validation_grid(entries)
+        grid = validation_grid(module.validation_pictures)
         save_png(self.folder / "pictures" / f"step_{trainer.global_step:07d}.png", grid)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
@@ -137,8 +149,8 @@ class Validation(L.Callback):
 class ProgressBar(TQDMProgressBar):
     """One bar over the whole run; in a log file a line now and then instead of thousands."""
 
-    def __init__(self, num_steps: int) -> None:
-        super().__init__(refresh_rate=1 if sys.stderr.isatty() else max(1, num_steps // 20))
+    def __init__(self) -> None:
+        super().__init__(refresh_rate=1 if sys.stderr.isatty() else 100)
 
     def on_train_epoch_start(self, trainer: L.Trainer, *_: Any) -> None:
         super().on_train_epoch_start(trainer)

@@ -18,7 +18,7 @@ from amodalseg.config.schema import EvalConfig
 from amodalseg.data.dataset import EvaluationSet, RecordList, open_source
 from amodalseg.data.module import as_list, batches_of_rank
 from amodalseg.engine.distributed import gather
-from amodalseg.engine.run_folder import claim, provenance
+from amodalseg.engine.run_folder import check_folder, claim, provenance
 from amodalseg.errors import UserError
 from amodalseg.masks import Rle
 from amodalseg.metrics.counts import count_object, write_rows
@@ -99,10 +99,10 @@ def run_evaluation(config: EvalConfig) -> Path:
     models = [_open_model(name, config, "cpu") for name in config.models]
     dataset = EvaluationSet(open_source(config.data), config.seed)
     _check_data(config, dataset)
-    rank, world, place, finish = _processes(config, device)
     folder = Path(config.out)
-    if rank == 0:
-        claim(folder, config)
+    check_folder(folder, config)
+    rank, world, place, finish = _processes(config, device)
+    claim(folder, config)
 
     every: dict[str, Answers] = {}
     curves: dict[str, list[tuple[int, float | None, float | None]]] = {}
@@ -115,6 +115,8 @@ def run_evaluation(config: EvalConfig) -> Path:
         every[model.name] = answers(model, dataset, config.loader.batch_size, **options)
         if config.report.html and config.report.steps_curve and hasattr(model, "override"):
             curves[model.name] = _steps_curve(model, dataset, config, options)
+        if hasattr(model, "to"):
+            model.to("cpu")  # room for the next one
     if rank == 0:
         _write(config, folder, dataset, every, curves)
     finish()
@@ -161,11 +163,15 @@ def _processes(config: EvalConfig, device: str) -> tuple[int, int, Callable[[Amo
 
         return 0, 1, mover(pick_device(device)), lambda: None
     from lightning.fabric import Fabric
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     strategy = "ddp" if options.strategy == "auto" else options.strategy
-    fabric = Fabric(
-        accelerator=options.accelerator, devices=options.devices, num_nodes=options.num_nodes, strategy=strategy
-    )
+    try:
+        fabric = Fabric(
+            accelerator=options.accelerator, devices=options.devices, num_nodes=options.num_nodes, strategy=strategy
+        )
+    except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
+        raise UserError(f"Lightning refuses the trainer.* options: {str(error)[:300]}") from error
     fabric.launch()
     return fabric.global_rank, fabric.world_size, mover(str(fabric.device)), fabric.barrier
 

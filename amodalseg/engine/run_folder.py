@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -9,39 +10,71 @@ from typing import Any
 
 import yaml
 
-from amodalseg.atomic import write_whole
+from amodalseg.atomic import PART, write_whole
 from amodalseg.config.load import to_dict, to_yaml
 from amodalseg.errors import UserError
 
 CONFIG_FILE = "config.yaml"
+RESULTS = ("last.ckpt", "model.safetensors", "objects.csv")
+"""What makes a folder a run: one that broke off before the first of these may be started anew with other options."""
 FREE = ("out", "log", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.progress",
-        "trainer.accelerator", "trainer.compile", "checkpoint.resume", "loader.num_workers", "overwrite")  # fmt: skip
-"""Options that may change between a run and its continuation."""
+        "trainer.accelerator", "trainer.compile", "checkpoint.resume", "loader.num_workers")  # fmt: skip
+"""Options, or whole sections, that may change between a run and its continuation."""
 
 
-def claim(folder: Path, config: Any) -> None:
-    """Make the folder this run's own, or refuse it.
+def is_first_process() -> bool:
+    """Whether this is the process that writes, also before the processes have found each other."""
+    ranks = (os.environ.get(name) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
+    return int(next((rank for rank in ranks if rank), 0)) == 0
+
+
+def check_folder(folder: Path, config: Any) -> None:
+    """Refuse a folder that is not this run's, without touching it.
 
     Raises:
-        UserError: the folder holds a run of another configuration (the options that differ are named), or is a file.
+        UserError: the folder holds a run of another configuration (the options that differ are named), other files, or
+            is a file itself.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"out={folder} is a file; name a folder")
-    kept = folder / CONFIG_FILE
-    if kept.is_file():
-        old, new = _flat(yaml.safe_load(kept.read_text()) or {}), _flat(to_dict(config))
-        differing = sorted(
-            key for key in old.keys() | new.keys() if old.get(key) != new.get(key) and not key.startswith(FREE)
-        )
+    if any((folder / name).exists() for name in RESULTS):
+        old, new = _flat(_read_config(folder / CONFIG_FILE)), _flat(to_dict(config))
+        differing = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key) and not _is_free(key))
         if differing:
             more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
             raise UserError(
                 f"{folder} holds another run (it differs in {', '.join(differing[:3])}{more}); "
                 "choose another out= or remove the folder"
             )
-    elif folder.is_dir() and any(path.is_file() for path in folder.iterdir()):
+    elif folder.is_dir() and not (folder / CONFIG_FILE).is_file() and _holds_files(folder):
         raise UserError(f"{folder} holds files that are no run of this program; choose another out=")
-    write_whole(kept, to_yaml(config))
+
+
+def claim(folder: Path, config: Any) -> None:
+    """Make the folder this run's own: ``check_folder``, then clear what a kill cut off and write the configuration."""
+    check_folder(folder, config)
+    if is_first_process():
+        for unfinished in folder.glob(f".*{PART}"):
+            unfinished.unlink()
+        write_whole(folder / CONFIG_FILE, to_yaml(config))
+
+
+def _holds_files(folder: Path) -> bool:
+    return any(path.is_file() and path.suffix != PART for path in folder.iterdir())
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path} cannot be read, so it is unclear whose run this is; choose another out=") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is no configuration, so it is unclear whose run this is; choose another out=")
+    return content
+
+
+def _is_free(key: str) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in FREE)
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

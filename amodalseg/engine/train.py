@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import warnings
 from pathlib import Path
@@ -10,18 +11,19 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from amodalseg.config.load import to_dict
 from amodalseg.config.schema import TrainConfig
 from amodalseg.data.module import AmodalDataModule
 from amodalseg.engine.callbacks import AtomicCheckpointIO, LastCheckpoint, ProgressBar, Validation, WeightAverage
-from amodalseg.engine.run_folder import claim
+from amodalseg.engine.run_folder import check_folder, claim
 from amodalseg.errors import UserError
-from amodalseg.metrics.protocols import PROTOCOLS
+from amodalseg.metrics.protocols import score
 from amodalseg.models import load_model
 from amodalseg.models.conddiff_amo.model import CondDiffAMO
 from amodalseg.models.conddiff_amo.module import CondDiffAMOModule
-from amodalseg.models.weights import load_state, read_checkpoint
+from amodalseg.models.weights import check_state, load_state, read_checkpoint
 
 
 def train(config: TrainConfig) -> Path:
@@ -39,51 +41,86 @@ def train(config: TrainConfig) -> Path:
     """
     _check(config)
     folder = Path(config.out)
-    last = folder / "last.ckpt"
+    check_folder(folder, config)
     L.seed_everything(config.seed, workers=True, verbose=False)
     torch.set_float32_matmul_precision("high")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # tips and echoes of our own settings
-    data = AmodalDataModule(config)
-    data.train_set, data.val_set  # noqa: B018 (bad data is refused before the folder is touched)
-    resume = _resume_from(config, last)
-    claim(folder, config)
+    warnings.filterwarnings("ignore", "|".join(NOISE))
 
+    # whatever can be wrong is found before the folder is touched
+    data = AmodalDataModule(config)
+    data.train_set, data.val_set  # noqa: B018
     validation = Validation(config, folder)
-    trainer = _trainer(config, folder, [validation, LastCheckpoint(last, config.checkpoint.every_steps)], data)
+    trainer = _trainer(config, folder, validation)
     num_steps = data.num_steps(trainer.world_size)
-    module = CondDiffAMOModule(config, num_steps)
+    trainer.val_check_interval = validation_interval(
+        num_steps, config.checkpoint.val_every_steps, config.trainer.accumulate
+    )
+    module = CondDiffAMOModule(_without_download(config, folder), num_steps)
+    resume = _resume_from(config, folder / "last.ckpt", module, trainer.world_size)
     if config.init and resume is None:
         _start_from(module, config.init)
-    with warnings.catch_warnings():
-        # the sampler itself goes on from the saved step, which Lightning cannot know
-        warnings.filterwarnings("ignore", ".*dataloader is not resumable.*")
-        warnings.filterwarnings("ignore", ".*does not have many workers.*")
-        warnings.filterwarnings("ignore", ".*isinstance.treespec.*")
-        warnings.filterwarnings("ignore", ".*You have overridden `transfer_batch_to_device`.*")
-        warnings.filterwarnings("ignore", ".*exists and is not empty.*")
+    claim(folder, config)
+
+    try:
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
-    return folder / "model.safetensors"
+    except SystemExit:
+        if trainer.interrupted:  # Lightning turns Ctrl-C into an exit
+            raise KeyboardInterrupt from None
+        raise
+    weights = folder / "model.safetensors"
+    if trainer.is_global_zero and not weights.is_file():
+        validation.save(module, trainer.global_step, {})  # a finished run whose file was removed
+    return weights
+
+
+NOISE = [
+    # the sampler itself goes on from the saved step, which Lightning cannot know
+    ".*dataloader is not resumable.*",
+    ".*does not have many workers.*",
+    ".*isinstance.treespec.*",
+    ".*You have overridden `transfer_batch_to_device`.*",
+    ".*exists and is not empty.*",
+    ".*smaller than the logging interval.*",
+    ".*This DataLoader will create.*",
+    ".*anonymous setting has no effect.*",
+]
+"""Warnings about things that are as they should be."""
 
 
 def _check(config: TrainConfig) -> None:
-    protocol, _, region = config.checkpoint.monitor.partition(".")
-    if protocol not in PROTOCOLS or region not in ("full", "occluded"):
-        names = ", ".join(PROTOCOLS)
-        raise UserError(
-            f"checkpoint.monitor={config.checkpoint.monitor} must be PROTOCOL.full or PROTOCOL.occluded, "
-            f"with a protocol of: {names}"
-        )
+    figures = [f"{protocol}.{name}" for protocol, found in score([]).items() for name in found if "num_" not in name]
+    if config.checkpoint.monitor not in figures:
+        raise UserError(f"checkpoint.monitor={config.checkpoint.monitor} is none of: {', '.join(figures)}")
+    if config.trainer.precision == "16-mixed" and not torch.cuda.is_available():
+        raise UserError("trainer.precision=16-mixed needs a GPU; auto takes bf16 where the hardware has it")
     if config.data.name == "coco" or config.val.name == "coco":
         raise UserError("data.name=coco has modal masks only, which cannot be trained on; use coco_occlude")
 
 
-def _resume_from(config: TrainConfig, last: Path) -> str | None:
-    if not last.is_file():
+def _resume_from(config: TrainConfig, last: Path, module: CondDiffAMOModule, world: int) -> str | None:
+    if not last.exists():
         return None
     if not config.checkpoint.resume:
         raise UserError(f"{last.parent} holds a run already and checkpoint.resume is false; choose another out=")
-    read_checkpoint(last)  # a damaged file is refused with one clear line
+    checkpoint = read_checkpoint(last)
+    prefix, state = "network.", checkpoint["state_dict"]
+    check_state(module.network, {key.removeprefix(prefix): value for key, value in state.items()}, last)
+    saved, now = checkpoint["amodalseg"].get("world"), world
+    if saved != now:
+        raise UserError(
+            f"{last} was saved by {saved} processes and cannot go on with {now}: batches, and with them the run, would "
+            f"change; use as many devices, or begin anew from its weights with init={last.parent} and another out="
+        )
     return str(last)
+
+
+def _without_download(config: TrainConfig, folder: Path) -> TrainConfig:
+    """Pretrained weights are fetched once: a continued run, or one with ``init``, brings its own."""
+    if config.init is None and not (folder / "last.ckpt").exists():
+        return config
+    pcn = dataclasses.replace(config.model.pcn, pretrained=False)
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, pcn=pcn))
 
 
 def _start_from(module: CondDiffAMOModule, name: str) -> None:
@@ -93,19 +130,28 @@ def _start_from(module: CondDiffAMOModule, name: str) -> None:
     load_state(module.network, model.network.state_dict(), Path(name))
 
 
-def _trainer(config: TrainConfig, folder: Path, callbacks: list[Any], data: AmodalDataModule) -> L.Trainer:
-    options = config.trainer
+def _trainer(config: TrainConfig, folder: Path, validation: Validation) -> L.Trainer:
+    # in this order validation sees the weight average, and the checkpoint holds both sets of weights
+    callbacks: list[Any] = [validation]
     if config.optim.ema:
-        # between the two: validation sees the average, the checkpoint holds both sets of weights
-        callbacks.insert(1, WeightAverage(config.optim.ema))
-    if options.progress:
-        callbacks.append(ProgressBar(config.trainer.max_steps or 10_000))
-    trainer = L.Trainer(
+        callbacks.append(WeightAverage(config.optim.ema))
+    callbacks.append(LastCheckpoint(folder / "last.ckpt", config.checkpoint.every_steps))
+    if config.trainer.progress:
+        callbacks.append(ProgressBar())
+    try:
+        return _lightning_trainer(config, folder, callbacks)
+    except (TypeError, ValueError, RuntimeError, ModuleNotFoundError, MisconfigurationException) as error:
+        raise UserError(f"Lightning refuses the trainer.* options: {str(error)[:300]}") from error
+
+
+def _lightning_trainer(config: TrainConfig, folder: Path, callbacks: list[Any]) -> L.Trainer:
+    options = config.trainer
+    return L.Trainer(
         accelerator=options.accelerator,
         devices=options.devices,
         num_nodes=options.num_nodes,
         strategy=options.strategy,
-        precision=_precision(options.precision),  # type: ignore[arg-type]
+        precision=_precision(options.precision, options.accelerator),  # type: ignore[arg-type]
         max_epochs=1,  # one long "epoch": the sampler counts the passes over the data
         accumulate_grad_batches=options.accumulate,
         gradient_clip_val=config.optim.clip or None,
@@ -116,17 +162,13 @@ def _trainer(config: TrainConfig, folder: Path, callbacks: list[Any], data: Amod
         use_distributed_sampler=False,
         log_every_n_steps=config.log.every_steps,
         check_val_every_n_epoch=None,
-        val_check_interval=1,  # set below, when the number of devices is known
+        val_check_interval=1,  # set as soon as the number of devices is known
         num_sanity_val_steps=0,
         enable_checkpointing=True,
         enable_progress_bar=options.progress,
         enable_model_summary=False,
         default_root_dir=folder,
     )
-    trainer.val_check_interval = validation_interval(
-        data.num_steps(trainer.world_size), config.checkpoint.val_every_steps, options.accumulate
-    )
-    return trainer
 
 
 def validation_interval(num_steps: int, every: int, accumulate: int) -> int:
@@ -135,10 +177,12 @@ def validation_interval(num_steps: int, every: int, accumulate: int) -> int:
     return max(1, num_steps // times) * accumulate
 
 
-def _precision(name: str) -> str:
+def _precision(name: str, accelerator: str) -> str:
     if name != "auto":
         return name
-    return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
+    gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    # cards before Ampere only emulate it, slower than float32
+    return "bf16-mixed" if gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
 
 
 def _loggers(config: TrainConfig, folder: Path) -> list[Any]:

@@ -51,43 +51,58 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], CondDiffAMOConfig, dict
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], CondDiffAMOConfig, dict[str, Any]]:
-    with path.open("rb") as file:
-        head = file.read(4)
-    if head[:2] == b"PK" or head[:1] == b"\x80":
-        raise UserError(f"{path} is a pickle, which could run code when loaded; expected a .safetensors file")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
+        if _is_pickle(path):
+            text = f"{path} is a pickle, which could run code when loaded; expected a .safetensors file"
+            raise UserError(text) from error
         raise UserError(f"{path} is no complete safetensors file ({error}); copy or train it again") from error
     if metadata.get("format") != FORMAT:
         raise UserError(f"{path} holds no amodalseg model: its metadata says {metadata.get('format', 'nothing')!r}")
-    return state, model_config(json.loads(metadata["model"]), path), json.loads(metadata["about"])
+    try:
+        plain, about = json.loads(metadata["model"]), json.loads(metadata["about"])
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{path} has no readable configuration inside; copy or train it again") from error
+    return state, model_config(plain, path), about
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether a file that is no safetensors file begins like a pickle, or a zip of them."""
+    with path.open("rb") as file:
+        head = file.read(4)
+    return head == b"PK\x03\x04" or (head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"))
 
 
 def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], CondDiffAMOConfig, dict[str, Any]]:
     checkpoint = read_checkpoint(path)
-    if "amodalseg" not in checkpoint:
-        raise UserError(f"{path} was not written by an amodalseg training run")
-    kept = checkpoint["amodalseg"]
     prefix = "network."
     state = {
         key.removeprefix(prefix): value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)
     }
-    return state, model_config(kept["model"], path), {"step": checkpoint["global_step"]}
+    return state, model_config(checkpoint["amodalseg"]["model"], path), {"step": checkpoint["global_step"]}
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a training checkpoint as plain data. Raises UserError if it is missing, truncated or needs code to load."""
+    """Read a training checkpoint as plain data.
+
+    Raises:
+        UserError: it is missing, truncated, needs code to load, or is none of this program's.
+    """
     if not path.is_file():
-        raise UserError(f"no checkpoint at {path}")
+        raise UserError(f"no checkpoint file at {path}")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(f"{path} is a pickle that needs code to load, or damaged; it was not loaded") from error
     except (RuntimeError, EOFError, zipfile.BadZipFile, OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path} is damaged or truncated ({str(error).splitlines()[0]}); use another one") from error
+        raise UserError(f"{path} is damaged or truncated; use another checkpoint, or begin anew") from error
+    parts = {"amodalseg", "state_dict", "global_step", "pytorch-lightning_version"}
+    if not isinstance(checkpoint, dict) or not parts <= checkpoint.keys():
+        raise UserError(f"{path} was not written by an amodalseg training run")
+    return checkpoint
 
 
 def model_config(plain: dict[str, Any], path: Path) -> CondDiffAMOConfig:
@@ -97,8 +112,8 @@ def model_config(plain: dict[str, Any], path: Path) -> CondDiffAMOConfig:
     return build(ModelOnly, [(str(path), {"model": plain})]).model
 
 
-def load_state(network: torch.nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    """Load every weight, or refuse: a model with some random layers gives numbers that look almost right."""
+def check_state(network: torch.nn.Module, state: dict[str, Tensor], path: Path) -> None:
+    """Refuse weights that are not exactly the network's: with some random layers, numbers look almost right."""
     own = network.state_dict()
     missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     shapes = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
@@ -108,4 +123,10 @@ def load_state(network: torch.nn.Module, state: dict[str, Tensor], path: Path) -
             f"{path} holds another architecture: {len(missing)} weights missing, {len(extra)} unknown, "
             f"{len(shapes)} of another shape (for instance {example})"
         )
+
+
+def load_state(network: torch.nn.Module, state: dict[str, Tensor], path: Path) -> None:
+    """Load every weight. Raises UserError as ``check_state`` does."""
+    check_state(network, state, path)
+    own = network.state_dict()
     network.load_state_dict({key: value.to(own[key].dtype) for key, value in state.items()})

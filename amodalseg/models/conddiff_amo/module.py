@@ -28,7 +28,8 @@ class CondDiffAMOModule(L.LightningModule):
     Attributes:
         network: the weights.
         model: the same network with its sampler around it; validation runs it as evaluation does.
-        validation: (record, prediction, row) of the objects this rank has validated in the current pass.
+        validation_rows: counts of the objects this rank has validated in the current pass.
+        validation_pictures: the first of them with their predictions; full photos of all would not fit in memory.
     """
 
     def __init__(self, config: TrainConfig, num_steps: int) -> None:
@@ -38,7 +39,8 @@ class CondDiffAMOModule(L.LightningModule):
         if config.trainer.compile:
             self.network.compile()  # in place: the names of the weights stay as they are
         self.model = CondDiffAMO(config.model, self.network, batch_size=config.loader.batch_size)
-        self.validation: list[tuple[AmodalRecord, Prediction, dict[str, Any]]] = []
+        self.validation_rows: list[dict[str, Any]] = []
+        self.validation_pictures: list[tuple[AmodalRecord, Prediction]] = []
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self._seed_step(batch_idx)
@@ -98,7 +100,9 @@ class CondDiffAMOModule(L.LightningModule):
     def validation_step(self, batch: list[tuple[AmodalRecord, Query]], batch_idx: int) -> None:
         predictions = self.model.predict_batch([query for _, query in batch])
         for (record, _), prediction in zip(batch, predictions, strict=True):
-            self.validation.append((record, prediction, count_object(record, prediction, self.model.name)))
+            self.validation_rows.append(count_object(record, prediction, self.model.name))
+            if len(self.validation_pictures) < self.config.log.pictures:
+                self.validation_pictures.append((record, prediction))
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         # validation batches are full photos as arrays: the model itself cuts and moves their windows
@@ -129,4 +133,6 @@ class CondDiffAMOModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # plain values only, so that the file loads with weights_only
-        checkpoint["amodalseg"] = {"model": to_dict(self.config.model)}
+        checkpoint["amodalseg"] = {
+            "model": to_dict(self.config.model), "world": self.trainer.world_size, "num_steps": self.num_steps,
+        }  # fmt: skip

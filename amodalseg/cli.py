@@ -6,9 +6,12 @@ import argparse
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from amodalseg.errors import UserError
+
+_IN_WORKER = f"{UserError.__module__}.{UserError.__qualname__}: "
+"""A mistake met in a loader worker arrives with the worker's traceback as its text, the sentence behind this mark."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,12 +23,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 2 something given was wrong, 130 interrupted.
     """
-    options = _parser().parse_args(sys.argv[1:] if arguments is None else list(arguments))
     warnings.showwarning = _short_warning  # a user wants the sentence, not the line of code it came from
     try:
+        options = _parser().parse_args(sys.argv[1:] if arguments is None else list(arguments))
         options.run(options)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        message = str(error).rpartition(_IN_WORKER)[2]
+        print(f"error: {' '.join(message.split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
@@ -33,10 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; '{self.prog} --help' shows what can be given")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="amodalseg", description="Amodal segmentation: image + visible mask -> whole mask."
-    )
+    parser = _Parser(prog="amodalseg", description="Amodal segmentation: image + visible mask -> whole mask.")
     commands = parser.add_subparsers(dest="command", required=True)
     _configured(commands, "train", "train a model, or go on with a run", _train)
     _configured(commands, "eval", "score models on a data set and write a report", _eval)
@@ -46,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     data = commands.add_parser("data", help="look at data").add_subparsers(dest="data_command", required=True)
     _configured(data, "ceiling", "what the window alone costs: the true mask through it and back", _ceiling)
     draw = _configured(data, "draw", "draw objects: image, modal mask, hidden part", _draw)
-    draw.add_argument("--count", type=int, default=16, help="number of objects (16)")
+    draw.add_argument("--count", type=_count, default=16, help="number of objects (16)")
     draw.add_argument("--to", default="objects.png", help="picture file (objects.png)")
     return parser
 
@@ -57,6 +64,12 @@ def _configured(commands: Any, name: str, text: str, run: Any) -> argparse.Argum
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="options that win over the file's")
     parser.set_defaults(run=run)
     return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 1")
+    return int(text)
 
 
 def _short_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
@@ -110,15 +123,22 @@ def _source(options: argparse.Namespace) -> tuple[Any, Any]:
     from amodalseg.data.dataset import EvaluationSet, open_source
 
     config = load_config(EvalConfig, options.config, [*options.overrides, "out=unused"])
-    return config, EvaluationSet(open_source(config.data), config.seed)
+    dataset = EvaluationSet(open_source(config.data), config.seed)
+    if len(dataset) == 0:
+        raise UserError(f"the data set '{config.data.name}' holds no object")
+    return config, dataset
 
 
 def _ceiling(options: argparse.Namespace) -> None:
+    from dataclasses import replace
+    from pathlib import Path
+
     from amodalseg.config.schema import WindowConfig
     from amodalseg.data.window import geometry_ceiling
 
     config, dataset = _source(options)
-    records = [dataset[i][0] for i in range(len(dataset))]
+    # the window needs masks only; the pixels of a whole data set would not fit into memory
+    records = [replace(dataset[i][0], image=Path("-"), whole_rgb=None) for i in range(len(dataset))]
     print(f"{config.data.name}: {len(records)} objects, true mask through the window and back, per_object means")
     for kind in ("square", "c2f"):
         for size in (96, 128, 256, 512):
@@ -135,10 +155,13 @@ def _draw(options: argparse.Namespace) -> None:
     from amodalseg.data.images import save_png
     from amodalseg.report.pictures import record_grid
 
+    target = Path(options.to)
+    if target.suffix.lower() != ".png" or target.is_dir():
+        raise UserError(f"--to '{options.to}' is no picture file; give a name that ends in .png")
     _, dataset = _source(options)
     records = [dataset[i][0] for i in range(min(options.count, len(dataset)))]
-    save_png(Path(options.to), record_grid(records))
-    print(f"{len(records)} objects: {options.to}")
+    save_png(target, record_grid(records))
+    print(f"{len(records)} objects: {target}")
 
 
 if __name__ == "__main__":

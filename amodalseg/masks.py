@@ -15,6 +15,11 @@ from pycocotools import mask as coco
 Rle = dict[str, Any]
 """Compressed COCO run lengths: ``{"size": [H, W], "counts": bytes}``."""
 
+MAX_SIDE = 20_000
+"""Pixels. The C code of pycocotools computes in 32 bits: larger masks overflow in its polygons and its text form."""
+CHARACTERS = bytes(range(48, 48 + 64))
+"""Of COCO's text form."""
+
 
 def encode(mask: np.ndarray) -> Rle:
     """Compress a mask. Args: mask, bool (H, W). Returns: its RLE."""
@@ -38,23 +43,72 @@ def from_segmentation(segmentation: Any, height: int, width: int) -> Rle:
         The compressed RLE.
 
     Raises:
-        ValueError: a polygon with fewer than three points, or a form that is none of the above.
+        ValueError: whatever cannot be such a mask. pycocotools itself crashes on some of it, loops without an end on
+            other, and takes damaged run lengths for a smaller mask, so nothing reaches it unchecked.
     """
     if isinstance(segmentation, dict):
-        if "counts" not in segmentation or "size" not in segmentation:
-            raise ValueError("an RLE needs the keys 'size' and 'counts'")
-        counts, size = segmentation["counts"], [int(n) for n in segmentation["size"]]
-        if isinstance(counts, list):
-            if sum(counts) != size[0] * size[1]:
-                raise ValueError(f"an RLE's runs add up to {sum(counts)} pixels, not to {size[0]} x {size[1]}")
-            return coco.frPyObjects({"size": size, "counts": counts}, *size)
-        return {"size": size, "counts": counts.encode() if isinstance(counts, str) else bytes(counts)}
+        return _from_run_lengths(segmentation)
     if isinstance(segmentation, list) and segmentation:
         rings = [segmentation] if isinstance(segmentation[0], (int, float)) else segmentation
-        if any(len(ring) < 6 or len(ring) % 2 for ring in rings):
-            raise ValueError("a polygon needs at least three x, y pairs")
-        return coco.merge(coco.frPyObjects([[float(v) for v in ring] for ring in rings], height, width))
+        return _from_polygons(rings, _checked_size([height, width]))
     raise ValueError(f"a mask is a polygon, a list of polygons or an RLE, not {type(segmentation).__name__}")
+
+
+def _checked_size(size: Any) -> list[int]:
+    if isinstance(size, (list, tuple)) and len(size) == 2 and all(type(n) is int and 0 < n <= MAX_SIDE for n in size):
+        return list(size)
+    raise ValueError(f"a mask's size is [height, width], whole numbers from 1 to {MAX_SIDE}, not {size!r:.60}")
+
+
+def _from_run_lengths(segmentation: dict[str, Any]) -> Rle:
+    if "counts" not in segmentation or "size" not in segmentation:
+        raise ValueError("an RLE needs the keys 'size' and 'counts'")
+    counts, size = segmentation["counts"], _checked_size(segmentation["size"])
+    if isinstance(counts, list):
+        if not all(type(n) is int and n >= 0 for n in counts):
+            raise ValueError("an RLE's runs are whole numbers that are not negative")
+        total = sum(counts)
+    elif isinstance(counts, (str, bytes)):
+        counts = counts.encode(errors="surrogatepass") if isinstance(counts, str) else counts
+        total = int(_runs(counts).sum())
+    else:
+        raise ValueError(f"an RLE's 'counts' are a list or a text, not {type(counts).__name__}")
+    if total != size[0] * size[1]:
+        raise ValueError(f"an RLE's runs add up to {total} pixels, not to {size[0]} x {size[1]}")
+    rle = {"size": size, "counts": counts}
+    return coco.frPyObjects(rle, *size) if isinstance(counts, list) else rle
+
+
+def _runs(text: bytes) -> np.ndarray:
+    """Run lengths of COCO's text form: signed, 5 bits a character, from the fourth on less the one before the last."""
+    if not text or text.translate(None, CHARACTERS) or text[-1] - 48 & 32:
+        raise ValueError("an RLE's text is damaged or cut off")
+    codes = np.frombuffer(text, np.uint8).astype(np.int64) - 48
+    ends = np.flatnonzero(codes < 32)  # the bit 32 says that the number goes on
+    lengths = np.diff(ends, prepend=-1)
+    starts = ends - lengths + 1
+    if lengths.max() > 6:
+        raise ValueError("an RLE's text is damaged: a number in it is too long")
+    places = np.arange(len(codes)) - np.repeat(starts, lengths)
+    runs = np.add.reduceat((codes & 31) << 5 * places, starts) - ((codes[ends] & 16) << 5 * lengths - 4)
+    runs[1::2], runs[2::2] = runs[1::2].cumsum(), runs[2::2].cumsum()
+    if runs.min() < 0:
+        raise ValueError("an RLE's text is damaged: it has a negative run")
+    return runs
+
+
+def _from_polygons(rings: list[Any], size: list[int]) -> Rle:
+    try:
+        polygons = [np.asarray(ring, np.float64) for ring in rings]
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError("a polygon is a list of numbers") from error
+    middle = np.array(size[::-1]) / 2
+    for polygon in polygons:
+        if polygon.ndim != 1 or len(polygon) < 6 or len(polygon) % 2:
+            raise ValueError("a polygon needs at least three x, y pairs")
+        if not (np.abs(polygon.reshape(-1, 2) - middle) <= 21 * middle).all():  # NaN is not less than anything
+            raise ValueError(f"a polygon has a point far outside of its image of {size[1]}x{size[0]} (width x height)")
+    return coco.merge(coco.frPyObjects(polygons, *size))
 
 
 def area(rle: Rle) -> int:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from amodalseg.cli import main
+from amodalseg.errors import UserError
 from tests.worlds import coco_world, cocoa_world, edit_json
 
 ROOT = Path(__file__).parents[1]
@@ -122,6 +123,77 @@ def test_ceiling_draw_cost_and_models(tmp_path, capsys):
     assert "5.56 M parameters" in capsys.readouterr().out
     assert main(["models"]) == 0
     assert "convex_hull" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        ([], "command"),
+        (["evaluate"], "invalid choice: 'evaluate'"),
+        (["train"], "required: CONFIG.yaml"),
+        (["eval", "a.yaml", "--foo=1"], "unrecognized arguments: --foo=1"),
+        (["data", "draw", "a.yaml", "--count", "x"], "'x' is no whole number from 1"),
+        (["data", "draw", "a.yaml", "--count", "0"], "'0' is no whole number from 1"),
+        (["data", "draw", "a.yaml", "--count", "-1"], "--count"),
+        (["data", "draw", "a.yaml", "--to", ""], "ends in .png"),
+        (["data", "draw", "a.yaml", "--to", "a.jpg"], "ends in .png"),
+        (["data", "draw", "a.yaml", "--to", "."], "ends in .png"),
+    ],
+)
+def test_mistyped_commands(arguments, part, capsys):
+    refused(capsys, arguments, part)
+
+
+def test_pictures_that_cannot_be_written(tmp_path, capsys):
+    draw = ["data", "draw", str(ROOT / "configs/eval/synthetic.yaml"), "data.size=64", "--count", "1", "--to"]
+    (tmp_path / "folder.png").mkdir()
+    refused(capsys, [*draw, str(tmp_path / "folder.png")], "folder.png' is no picture file")
+    (tmp_path / "file").write_text("mine")
+    refused(capsys, [*draw, str(tmp_path / "file/a.png")], "cannot write", "a.png")
+
+
+@pytest.mark.parametrize("command", [[], ["eval"], ["data", "draw"]])
+def test_help(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--help"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: amodalseg")
+
+
+def test_messages_are_one_line(monkeypatch, capsys):
+    def several_lines(_):
+        raise UserError("one\n  two")
+
+    monkeypatch.setattr("amodalseg.cli._models", several_lines)
+    refused(capsys, ["models"], "error: one two\n")
+
+
+class Broken(torch.utils.data.Dataset):
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        raise UserError("cannot decode the image a.jpg: copy it again")
+
+
+def test_a_mistake_met_in_a_loader_worker_is_one_line(monkeypatch, capsys):
+    monkeypatch.setattr("amodalseg.cli._models", lambda _: list(torch.utils.data.DataLoader(Broken(), num_workers=1)))
+    refused(capsys, ["models"], "error: cannot decode the image a.jpg: copy it again\n")
+
+
+def test_ceiling_and_draw_of_nothing(coco, capsys):
+    edit_json(coco[0], lambda content: content["annotations"].clear())
+    config = [str(ROOT / "configs/eval/photos.yaml"), f"data.annotations=[{coco[0]}]", f"data.images=[{coco[1]}]"]
+    refused(capsys, ["data", "ceiling", *config, "data.name=coco"], "no object")
+    refused(capsys, ["data", "draw", *config, "data.name=coco"], "no object")
+
+
+def test_ceiling_holds_no_pixels(monkeypatch):
+    kept = []
+    monkeypatch.setattr("amodalseg.data.window.geometry_ceiling", lambda records, _: kept.extend(records) or [
+        {"full": 1.0, "occluded": None}])  # fmt: skip
+    assert main(["data", "ceiling", str(ROOT / "configs/eval/synthetic.yaml"), "data.num_objects=2"]) == 0
+    assert len(kept) == 16 and all(isinstance(record.image, Path) for record in kept)
 
 
 @pytest.mark.skipif("AMODALSEG_DATA" not in os.environ, reason="needs the real COCOA photos")

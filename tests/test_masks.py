@@ -78,11 +78,69 @@ def test_polygon_up_to_the_far_border_fills_the_picture():
         (None, "not NoneType"),
         ({"size": [3, 4]}, "'counts'"),
         ({"counts": "abc"}, "'size'"),
+        ([1, 2, 3, 4, 5, None], "far outside"),
+        ([1, 2, 3, 4, 5, 1e300], "far outside of its image of 20x16"),
+        ([[1, 2, 3, 4, 5, 1e9]], "far outside"),
+        ([[1, 2, 3, 4, 5, float("nan")]], "far outside"),
+        ([[1, 2, 3, 4, 5, -200]], "far outside"),
+        ([[1, 2, 3, 4, 5, "x"]], "list of numbers"),
+        ([[1, 2, 3, 4, 5, 10**400]], "list of numbers"),
+        ([{"x": 1}], "list of numbers"),
+        ([1, 2, [3], 4, 5, 6], "list of numbers"),
+        ([[1, 2, 3, 4, 5, 6], None], "three x, y pairs"),
+        ([[[1, 2, 3, 4, 5, 6]]], "three x, y pairs"),
     ],
 )
 def test_other_forms_are_refused(form, text):
     with pytest.raises(ValueError, match=text):
         masks.from_segmentation(form, 16, 20)
+
+
+def refused(text, counts, size=(5, 7), image=(16, 20)):
+    with pytest.raises(ValueError, match=text):
+        masks.from_segmentation({"size": size, "counts": counts}, *image)
+
+
+@pytest.mark.parametrize("size", [[96], [5, 7, 1], [-5, 7], [0, 7], [5.0, 7], [10**9, 7], "ab", None, 5, [None, 7]])
+def test_sizes_are_two_positive_whole_numbers(size):
+    refused("whole numbers from 1 to 20000", [35], size)
+    refused("whole numbers from 1 to 20000", slow_text([35]), size)
+
+
+@pytest.mark.parametrize("image", [(-16, 20), (16, 10**9), (None, 20), (16, [])])
+def test_polygons_need_an_image_of_a_sensible_size(image):
+    with pytest.raises(ValueError, match="whole numbers from 1 to 20000"):
+        masks.from_segmentation([1, 2, 3, 4, 5, 6], *image)
+
+
+def test_damaged_runs_are_refused():
+    for counts in ([36, -1], [35.0], [None, 35], ["35"], [True, 34]):
+        refused("not negative", counts)
+    for counts in (5, None, {}):
+        refused("list or a text", counts)
+    refused("add up to 34 pixels, not to 5 x 7", [30, 4])
+    refused("add up to 0 pixels", [])
+
+
+def test_damaged_texts_are_refused():
+    whole = slow_text([3, 10, 2, 8, 4, 8])
+    assert masks.area(masks.from_segmentation({"size": [5, 7], "counts": whole}, 1, 1)) == 26
+    for text in ("", "!!!", "é", "\ud800", whole + "\x7f", whole[:-1] + "Z", slow_text([100])[:-1]):
+        refused("damaged or cut off", text)
+    refused("negative run", slow_text([30, 10, -5]))
+    refused("negative run", slow_text([3, 10, 2, -4, 24]))
+    refused("too long", "PPPPPPP0")
+    for size in ([5, 5], [50, 70]):  # pycocotools looks for the rest of the runs for ever
+        refused("add up to 35 pixels", whole, size)
+    for place in range(1, len(whole)):
+        refused("add up to", whole[:place])
+
+
+def test_text_of_large_runs():
+    counts = [399_000_000, 0, 1, 999_999]
+    rle = masks.from_segmentation({"size": [20_000, 20_000], "counts": slow_text(counts)}, 1, 1)
+    assert masks.area(rle) == 999_999
+    assert rle == masks.from_segmentation({"size": [20_000, 20_000], "counts": counts}, 1, 1)
 
 
 def test_union():

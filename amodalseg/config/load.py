@@ -47,24 +47,20 @@ def load_config(kind: type[T], path: str | Path, overrides: Sequence[str] = ()) 
 def build(kind: type[T], layers: Sequence[tuple[str, dict[str, Any]]]) -> T:
     """Merge (origin, plain dict) layers into ``kind``; the checks of ``load_config``."""
     config = _skeleton(kind, layers)
-    known = sorted(_keys(config))
     for origin, layer in layers:
-        fresh = _start_afresh(config, layer)
-        for key in fresh:
-            config[key] = OmegaConf.structured(SECTIONS[key][layer[key]["name"]])
-        known = sorted({*known, *_keys(config)})
-        _refuse_unknown(layer, config, known, origin)
+        _start_afresh(config, layer)
+        _refuse_misplaced(layer, config, sorted(_keys(config)), origin)
         try:
             config.merge_with(OmegaConf.create(layer))
         except OmegaConfBaseException as error:
-            raise UserError(f"{origin}: {error.full_key or ''}: {_first_line(error)}") from error
-    missing = sorted(OmegaConf.missing_keys(config))
-    if missing:
-        raise UserError(f"these values are missing, give them in the file or as key=value: {', '.join(missing)}")
+            raise UserError(f"{origin}: {_where(error)}{_first_line(error)}") from error
     try:
+        missing = sorted(OmegaConf.missing_keys(config))
+        if missing:
+            raise UserError(f"these values are missing, give them in the file or as key=value: {', '.join(missing)}")
         result: Any = OmegaConf.to_object(config)
     except OmegaConfBaseException as error:
-        raise UserError(f"{error.full_key or 'configuration'}: {_first_line(error)}") from error
+        raise UserError(f"{_where(error)}{_first_line(error)}") from error
     _check(result, "")
     return result
 
@@ -83,20 +79,31 @@ def to_yaml(config: Any) -> str:
 
 
 def _read_layers(path: Path, above: tuple[Path, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
-    if not path.is_file():
-        raise UserError(f"no configuration file at {path}")
+    content = _read_yaml(path)
     if path.resolve() in above:
         raise UserError(f"{path}: 'base' leads back to a file that names it")
-    try:
-        content = yaml.load(path.read_text(), _Loader) or {}
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} must hold 'key: value' lines, not a {type(content).__name__}")
     bases = content.pop("base", [])
-    for base in [bases] if isinstance(bases, str) else bases:
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
+        raise UserError(f"{path}: 'base' must be the name of a file, or a list of names, not {bases}")
+    for base in bases:
         yield from _read_layers(path.parent / base, (*above, path.resolve()))
     yield str(path), content
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.load(path.read_text("utf-8"), _Loader)
+    except OSError as error:
+        raise UserError(f"no configuration file at {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is no text in UTF-8; save it in that encoding") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    content = {} if content is None else content
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold 'key: value' lines, not a {type(content).__name__}")
+    return content
 
 
 def _read_overrides(overrides: Sequence[str]) -> dict[str, Any]:
@@ -106,12 +113,21 @@ def _read_overrides(overrides: Sequence[str]) -> dict[str, Any]:
     try:
         plain = OmegaConf.to_container(OmegaConf.from_dotlist(list(overrides)))
     except (OmegaConfBaseException, yaml.YAMLError) as error:
-        raise UserError(f"an argument cannot be read: {_first_line(error)}") from error
+        raise UserError(f"an argument cannot be read: {' '.join(str(error).split())}") from error
     return plain  # type: ignore[return-value]
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which 1e-4 is a number, as in every other language."""
+    """Safe YAML in which 1e-4 is a number, as in every other language, and a key may be given once only."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"'{key.value}' is given twice", problem_mark=key.start_mark)
+            seen.add(str(key.value))
+        return node
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -132,31 +148,30 @@ _Loader.add_implicit_resolver(
 
 def _skeleton(kind: type, layers: Sequence[tuple[str, dict[str, Any]]]) -> DictConfig:
     config = OmegaConf.structured(kind)
-    for section, choices in SECTIONS.items():
-        if section not in set(config):
-            continue
-        name = next(
-            (layer[section]["name"] for _, layer in layers if isinstance(layer.get(section), dict)
-             and "name" in layer[section]), None,
-        )  # fmt: skip
-        if name is None:
-            raise UserError(f"{section}.name is missing; choose one of: {', '.join(choices)}")
-        if name not in choices:
-            raise UserError(f"{section}.name={name} is unknown; choose one of: {', '.join(choices)}")
-        config[section] = OmegaConf.structured(choices[name])
+    for section in SECTIONS:
+        if section in set(config):
+            contents = (layer.get(section) for _, layer in layers)
+            names = (content["name"] for content in contents if isinstance(content, dict) and "name" in content)
+            config[section] = OmegaConf.structured(_class_of(section, next(names, None)))
     return config
 
 
-def _start_afresh(config: DictConfig, layer: dict[str, Any]) -> list[str]:
-    fresh = []
-    for section, choices in SECTIONS.items():
+def _start_afresh(config: DictConfig, layer: dict[str, Any]) -> None:
+    for section in SECTIONS:
         content = layer.get(section)
         if section in set(config) and isinstance(content, dict) and "name" in content:
-            if content["name"] not in choices:
-                raise UserError(f"{section}.name={content['name']} is unknown; choose one of: {', '.join(choices)}")
+            chosen = _class_of(section, content["name"])
             if content["name"] != config[section].name:
-                fresh.append(section)
-    return fresh
+                config[section] = OmegaConf.structured(chosen)
+
+
+def _class_of(section: str, name: Any) -> type:
+    choices = SECTIONS[section]
+    if name is None:
+        raise UserError(f"{section}.name is missing; choose one of: {', '.join(choices)}")
+    if not isinstance(name, str) or name not in choices:
+        raise UserError(f"{section}.name={name} is unknown; choose one of: {', '.join(choices)}")
+    return choices[name]
 
 
 def _keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
@@ -167,36 +182,55 @@ def _keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
             yield from _keys(node, f"{prefix}{key}.")
 
 
-def _refuse_unknown(layer: dict[str, Any], config: DictConfig, known: list[str], origin: str, prefix: str = "") -> None:
+def _refuse_misplaced(layer: dict[str, Any], config: Any, known: list[str], origin: str, prefix: str = "") -> None:
     for key, value in layer.items():
-        full = f"{prefix}{key}"
-        if full == "override":
-            continue  # checked against each model's own configuration
-        if key not in set(config):
-            near = difflib.get_close_matches(full, known, n=1, cutoff=0.0)
-            same_leaf = [name for name in known if name.rpartition(".")[2] == str(key)]
-            hint = near[0] if not same_leaf else difflib.get_close_matches(full, same_leaf, n=1, cutoff=0.0)[0]
-            raise UserError(f"{origin}: there is no option '{full}'; did you mean '{hint}'?")
-        node = config._get_node(key)
-        if isinstance(value, dict) and OmegaConf.is_dict(node):
-            _refuse_unknown(value, node, known, origin, f"{full}.")  # type: ignore[arg-type]
+        full, free = f"{prefix}{key}", prefix == "override."  # free: checked against each model's own configuration
+        if "." in str(key):
+            nested = full.replace(".", ": {") + ": ..." + "}" * full.count(".")
+            raise UserError(f"{origin}: '{key}' is one key with dots in it; write it nested, {nested}")
+        if not free and key not in set(config):
+            raise UserError(f"{origin}: there is no option '{full}'; did you mean '{_nearest(full, known)}'?")
+        if isinstance(value, str) and value == schema.REQUIRED and not OmegaConf.is_missing(config, key):
+            raise UserError(f"{origin}: {full}={value} is no value; give one, or leave the key out")
+        section = None if free else config._get_node(key)
+        if not isinstance(value, dict) and (free or OmegaConf.is_dict(section)):
+            raise UserError(f"{origin}: {full} is a section: give {full}.key=value, not {full}={value}")
+        if OmegaConf.is_dict(section):
+            _refuse_misplaced(value, section, known, origin, f"{full}.")
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    same_leaf = [option for option in known if option.rpartition(".")[2] == name.rpartition(".")[2]]
+    return difflib.get_close_matches(name, same_leaf or known, n=1, cutoff=0.0)[0]
+
+
+def _where(error: OmegaConfBaseException) -> str:
+    return f"{error.full_key}: " if error.full_key else ""
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0]
+    return str(error).strip().partition("\n")[0]
 
 
 # ----------------------------------------------------------------------------------------------------------- values
 
 _LIMITS: dict[str, tuple[float, float]] = {
     "rate_min": (0, 1), "rate_max": (0, 1), "unoccluded": (0, 1), "flip": (0, 1), "color": (0, 1), "grayscale": (0, 1),
-    "modal_jitter": (0, 1), "drop_path": (0, 1), "dropout": (0, 1), "ema": (0, 1), "threshold": (0, 1), "eta": (0, 1),
-    "min_area": (0, 1), "max_area": (0, 1), "batch_size": (1, 1e9), "num_workers": (0, 1e4), "steps": (1, 10_000),
-    "num_objects": (1, 1e12), "size": (32, 1e5), "dim": (16, 1e5), "max_steps": (1, 1e12), "max_epochs": (1, 1e9),
-    "every_steps": (1, 1e12), "val_every_steps": (1, 1e12), "accumulate": (1, 1e9), "num_nodes": (1, 1e6),
-    "lr": (0, 1e3), "block": (1, 1e5), "upsample": (1, 2), "expand": (1e-3, 1e3), "margin": (1e-3, 1e3),
-    "max_side": (32, 1e6), "max_occluders": (1, 100), "warmup_steps": (0, 1e12), "clip": (0, 1e9),
+    "modal_jitter": (0, 1), "drop_path": (0, 0.99), "dropout": (0, 1), "ema": (0, 0.99999), "threshold": (0, 1),
+    "eta": (0, 1), "min_area": (0, 1), "max_area": (0, 1), "batch_size": (1, 1e9), "num_workers": (0, 1e4),
+    "steps": (1, 10_000), "num_objects": (1, 1e12), "size": (32, 1e5), "dim": (16, 1e5), "max_steps": (1, 1e12),
+    "max_epochs": (1, 1e9), "every_steps": (1, 1e12), "val_every_steps": (1, 1e12), "accumulate": (1, 1e9),
+    "num_nodes": (1, 1e6), "lr": (0, 1e3), "min_lr": (0, 1e3), "weight_decay": (0, 1e3), "block": (1, 1e5),
+    "upsample": (1, 2), "expand": (1e-3, 1e3), "margin": (1e-3, 1e3), "max_side": (32, 1e6), "max_occluders": (1, 100),
+    "warmup_steps": (0, 1e12), "clip": (0, 1e9), "seed": (0, 2**32 - 1), "pictures": (0, 1000),
+    "steps_objects": (1, 1e12), "steps_curve": (1, 10_000), "bce": (0, 1e3), "iou": (0, 1e3), "beta_a": (1e-3, 1e3),
+    "beta_b": (1e-3, 1e3), "kernel": (1, 31), "adapter": (1, 31), "scale_min": (0, 1e3), "scale_max": (0, 1e3),
+    "soft_edge": (0, 1e3), "scale": (0, 0.9), "rotate": (0, 180), "modal_jitter_px": (0, 100),
+    "gauss.shift": (-50, 50), "augment.shift": (0, 1),
 }  # fmt: skip
+"""By the last part of an option's name, or by the last two where sections differ."""
+_ODD = ("kernel", "adapter")
+_ELEMENTS: dict[str, type] = {"list[str]": str, "list[int]": int}
 
 
 def _check(config: Any, prefix: str) -> None:
@@ -207,12 +241,33 @@ def _check(config: Any, prefix: str) -> None:
         choices = spec.metadata.get("choices")
         if choices and value not in choices:
             raise UserError(f"{key}={value} is no choice; choose one of: {', '.join(choices)}")
-        if spec.name in _LIMITS and isinstance(value, (int, float)) and not isinstance(value, bool):
-            low, high = _LIMITS[spec.name]
-            if not low <= value <= high:
-                raise UserError(f"{key}={value} is out of range: it must be between {low:g} and {high:g}")
+        element = _ELEMENTS.get(str(spec.type))
+        for item in value if element else [value]:
+            if element and type(item) is not element:
+                raise UserError(f"{key}={value} must be a plain list; {item} is no {element.__name__}")
+            _check_range(key, item)
+    _check_together(config, prefix)
+
+
+def _check_range(key: str, value: Any) -> None:
+    limits = _LIMITS.get(".".join(key.split(".")[-2:])) or _LIMITS.get(key.rpartition(".")[2])
+    if limits is None or not isinstance(value, (int, float)):
+        return
+    low, high = limits
+    if not low <= value <= high:  # so written, nan is refused too
+        shown = [f"{bound:g}" if isinstance(bound, float) else str(bound) for bound in limits]
+        raise UserError(f"{key}={value} is out of range: it must be between {shown[0]} and {shown[1]}")
+    if key.endswith(_ODD) and value % 2 == 0:
+        raise UserError(f"{key}={value} must be odd, for instance {value - 1} or {value + 1}")
+
+
+def _check_together(config: Any, prefix: str) -> None:
     if hasattr(config, "rate_min") and config.rate_min >= config.rate_max:
         raise UserError(f"{prefix}rate_min={config.rate_min} must be below {prefix}rate_max={config.rate_max}")
+    if isinstance(config, schema.OptimConfig) and config.min_lr > config.lr:
+        raise UserError(f"{prefix}min_lr={config.min_lr} must not be above {prefix}lr={config.lr}")
+    if isinstance(config, schema.LossConfig) and config.bce == config.iou == 0:
+        raise UserError(f"{prefix}bce=0 and {prefix}iou=0 leave nothing to learn from; give one of them a weight")
     if isinstance(config, schema.WindowConfig) and config.size % 32:
         raise UserError(
             f"{prefix}size={config.size} must be a multiple of 32, for instance {-(-config.size // 32) * 32}"

@@ -229,7 +229,6 @@ class SyntheticData:
     rate_min: float = 0.1  # occlusion rate
     rate_max: float = 0.7
     unoccluded: float = 0.0
-    skip_broken: bool = False
 
 
 @dataclass
@@ -267,20 +266,26 @@ class OptimConfig:
 
 
 @dataclass
-class TrainerConfig:
-    """Handed to Lightning's Trainer as it is."""
+class ProcessConfig:
+    """The processes and devices of a run, in Lightning's words, and whether it shows its progress."""
 
-    max_epochs: int = 40  # passes over the data; max_steps, if set, wins
-    max_steps: Optional[int] = None
     accelerator: str = "auto"
     devices: Any = "auto"  # auto, a number, or a list of device indices
     num_nodes: int = 1
     strategy: str = "auto"
+    progress: bool = True
+
+
+@dataclass
+class TrainerConfig(ProcessConfig):
+    """What training reads besides: how long it runs, and how it computes."""
+
+    max_epochs: int = 40  # passes over the data; max_steps, if set, wins
+    max_steps: Optional[int] = None
     precision: str = one_of("auto", "32-true", "bf16-mixed", "16-mixed")  # auto: bf16 where the hardware has it
     accumulate: int = 1
     sync_batchnorm: bool = False
     compile: bool = False
-    progress: bool = True
 
 
 @dataclass
@@ -332,9 +337,8 @@ class EvalConfig:
     override: dict[str, Any] = field(default_factory=dict)  # of the models that sample: sampler.*, vgpe.*, post.*
     data: Any = REQUIRED
     loader: LoaderConfig = field(default_factory=LoaderConfig)
-    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    trainer: ProcessConfig = field(default_factory=ProcessConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
-    overwrite: bool = False
 
 
 @dataclass

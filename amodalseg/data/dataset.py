@@ -21,7 +21,7 @@ from amodalseg.config.schema import (
     WindowConfig,
 )
 from amodalseg.data.augment import Augment
-from amodalseg.data.images import load_image, record_image
+from amodalseg.data.images import record_image
 from amodalseg.data.occlude import Occluder
 from amodalseg.data.readers import read_coco_files, read_cocoa, read_pix2gestalt
 from amodalseg.data.synthetic import SyntheticWorld
@@ -127,29 +127,34 @@ def _some(items: list[T], count: int | None, seed: int) -> list[T]:
 
 
 def decodable(records: list[AmodalRecord], skip_broken: bool) -> list[AmodalRecord]:
-    """Decode every photo once, before hours of training depend on it.
+    """Decode every photo once, and compare its size with its masks', before hours of training depend on it.
 
     Raises:
-        UserError: photos that cannot be decoded, with their count (``skip_broken``: they are left out, with a warning).
+        UserError: photos that are broken, with their count (``skip_broken``: they are left out, with a warning).
     """
-    paths = sorted({record.image for record in records if isinstance(record.image, Path)})
+    cases: dict[tuple[Path, int, int], AmodalRecord] = {}
+    for record in records:
+        if isinstance(record.image, Path):
+            cases.setdefault((record.image, record.height, record.width), record)
+    first_of = [cases[key] for key in sorted(cases)]
 
-    def problem(path: Path) -> str | None:
+    def problem(record: AmodalRecord) -> str | None:
         try:
-            load_image(path)
+            record_image(record)
         except UserError as error:
             return str(error)
         return None
 
     with ThreadPoolExecutor() as pool:
-        checks = tqdm(pool.map(problem, paths), total=len(paths), desc="checking photos", disable=len(paths) < 2000)
-        broken = {path: text for path, text in zip(paths, checks, strict=True) if text}
+        found = pool.map(problem, first_of)
+        checks = tqdm(found, total=len(cases), desc="checking photos", disable=len(cases) < 2000)
+        broken = {record.image: text for record, text in zip(first_of, checks, strict=True) if text}
     if not broken:
         return records
-    first = next(iter(broken.values()))
+    first, num_photos = next(iter(broken.values())), len({path for path, *_ in cases})
     if not skip_broken:
-        raise UserError(f"{first} ({len(broken)} of {len(paths)} photos are broken; data.skip_broken=true goes on)")
-    warnings.warn(f"{first}; {len(broken)} of {len(paths)} photos are left out (data.skip_broken=true)", stacklevel=2)
+        raise UserError(f"{first} ({len(broken)} of {num_photos} photos are broken; data.skip_broken=true goes on)")
+    warnings.warn(f"{first}; {len(broken)} of {num_photos} photos are left out (data.skip_broken=true)", stacklevel=2)
     return [record for record in records if record.image not in broken]
 
 

@@ -15,6 +15,8 @@ from amodalseg.types import AmodalRecord
 # Loader workers already keep every core busy; OpenCV's own threads in each of them would only fight over the cores, and
 # a fork while they run can hang.
 cv2.setNumThreads(0)
+# What OpenCV would write to the terminal, we say in one line. The function has moved between its releases 4 and 5.
+(cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel)(0)
 
 
 def load_image(path: str | Path) -> np.ndarray:
@@ -34,8 +36,11 @@ def load_image(path: str | Path) -> np.ndarray:
     except OSError as error:
         raise UserError(f"cannot read the image {path}: {error.strerror}") from error
     # Some releases of OpenCV fill the rest of a JPEG that ends too early with anything. Neither marker can occur within
-    # its entropy-coded data, so a whole file has an end-of-image marker behind the last start-of-scan marker.
-    if data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+    # its entropy-coded data, so a whole file has an end-of-image marker behind the last start-of-scan marker. Libpng
+    # writes its own lines to the terminal; a whole PNG has a chunk IEND, here with its checksum.
+    cut_jpeg = data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
+    cut_png = data.startswith(b"\x89PNG") and b"IEND\xae\x42\x60\x82" not in data
+    if cut_jpeg or cut_png:
         raise UserError(f"the image {path} ends too early: the file is cut off, copy it again")
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)

@@ -97,7 +97,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(f"{path} is a pickle that needs code to load, or damaged; it was not loaded") from error
-    except (RuntimeError, EOFError, zipfile.BadZipFile, OSError, ValueError, KeyError) as error:
+    except (RuntimeError, EOFError, zipfile.BadZipFile, OSError, ValueError, LookupError) as error:
         raise UserError(f"{path} is damaged or truncated; use another checkpoint, or begin anew") from error
     parts = {"amodalseg", "state_dict", "global_step", "pytorch-lightning_version"}
     if not isinstance(checkpoint, dict) or not parts <= checkpoint.keys():

@@ -1,11 +1,13 @@
 """Configuration files: precedence, and one clear line for every mistake."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 import yaml
 
-from amodalseg.config.load import build, load_config, to_dict, to_yaml
+from amodalseg.config import schema
+from amodalseg.config.load import _LIMITS, build, load_config, to_dict, to_yaml
 from amodalseg.config.schema import DATA, CocoaData, EvalConfig, ModelOnly, SyntheticData, TrainConfig
 from amodalseg.errors import UserError
 
@@ -102,6 +104,24 @@ def test_environment_variable(monkeypatch):
         (["loader.batch_size=0"], ["loader.batch_size=0", "between"]),
         (["data.rate_min=0.8"], ["data.rate_min=0.8", "data.rate_max"]),
         (["model.window.size=100"], ["model.window.size=100", "128"]),
+        (["data=null"], ["data is a section: give data.key=value"]),
+        (["val=null"], ["val is a section"]),
+        (["model=null"], ["model is a section"]),
+        (["data=synthetic"], ["data is a section: give data.key=value, not data=synthetic"]),
+        (["optim=3"], ["optim is a section: give optim.key=value"]),
+        (["model.window=[1]"], ["model.window is a section"]),
+        (["override.sampler.steps=3"], ["there is no option 'override'"]),
+        (["data.name=[a]"], ["data.name=['a'] is unknown", "cocoa"]),
+        (["data.name=null"], ["data.name is missing", "cocoa"]),
+        (["seed=${foo}"], ["seed: ", "'foo' not found"]),
+        (["seed=${"], ["an argument cannot be read"]),
+        (["seed=???"], ["seed=??? is no value"]),
+        (["out=???"], ["out=??? is no value"]),
+        (["optim={lr: 1, lr: 2}"], ["found duplicate key lr"]),
+        (["optim.min_lr=1"], ["optim.min_lr=1.0 must not be above optim.lr=0.0001"]),
+        (["model.loss.bce=0", "model.loss.iou=0"], ["model.loss.bce=0 and model.loss.iou=0"]),
+        (["model.afg.kernel=2"], ["model.afg.kernel=2 must be odd, for instance 1 or 3"]),
+        (["model.pcn.adapter=4"], ["model.pcn.adapter=4 must be odd"]),
         (["--devices=2"], ["no key=value"]),
         (["devices"], ["'devices' is no key=value"]),
     ],
@@ -110,6 +130,71 @@ def test_mistakes_in_arguments(small, overrides, parts):
     with pytest.raises(UserError) as caught:
         load_config(TrainConfig, small, overrides)
     assert "\n" not in str(caught.value)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "low", "high", "beyond"),
+    [
+        ("seed", 0, 2**32 - 1, [-1, 2**32]),
+        ("data.seed", 0, 2**32 - 1, [-1, 2**32]),
+        ("log.pictures", 0, 1000, [-1, 1001]),
+        ("optim.lr", 1e-6, 1000, [-1, 1001, "nan", "inf"]),
+        ("optim.min_lr", 0, 1e-4, [-1, 1001, "nan"]),
+        ("optim.weight_decay", 0, 1000, [-1e-9, 1001, "nan"]),
+        ("optim.ema", 0, 0.99999, [-0.1, 1, "nan"]),
+        ("model.pcn.drop_path", 0, 0.99, [-0.1, 1, "nan"]),
+        ("model.loss.bce", 0, 1000, [-1, 1001, "nan"]),
+        ("model.loss.iou", 0, 1000, [-1, 1001, "nan"]),
+        ("model.diff.beta_a", 0.001, 1000, [0, 1001, "nan"]),
+        ("model.diff.beta_b", 0.001, 1000, [0, 1001, "nan"]),
+        ("model.gauss.shift", -50, 50, [-51, 51, "nan"]),
+        ("model.afg.kernel", 1, 31, [-1, 33]),
+        ("model.pcn.adapter", 1, 31, [-1, 33]),
+        ("augment.scale", 0, 0.9, [-0.1, 1, "nan"]),
+        ("augment.shift", 0, 1, [-0.1, 1.1, "nan"]),
+        ("augment.rotate", 0, 180, [-1, 181, "nan"]),
+        ("augment.modal_jitter_px", 0, 100, [-1, 101]),
+        ("data.rate_min", 0, 0.6, [-0.1, "nan"]),
+    ],
+)
+def test_ranges(small, key, low, high, beyond):
+    for value in (low, high):
+        assert load_config(TrainConfig, small, [f"{key}={value}"])
+    for value in beyond:
+        with pytest.raises(UserError, match=rf"^{key}=.* is out of range: it must be between "):
+            load_config(TrainConfig, small, [f"{key}={value}"])
+
+
+def test_every_number_has_a_range():
+    for kind in vars(schema).values():
+        for option in dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else []:
+            if option.type in ("int", "float", "list[int]", "Optional[int]"):
+                assert option.name in _LIMITS or any(name.endswith(f".{option.name}") for name in _LIMITS), option.name
+
+
+@pytest.mark.parametrize(
+    ("overrides", "parts"),
+    [
+        (["models=[[modal]]"], ["models=[['modal']]", "is no str"]),
+        (["models=[{a: 1}]"], ["models=", "is no str"]),
+        (["report.steps_curve=[0]"], ["report.steps_curve=0", "between 1 and 10000"]),
+        (["report.steps_curve=[1,10001]"], ["report.steps_curve=10001", "between 1 and 10000"]),
+        (["report.steps_curve=[[1]]"], ["report.steps_curve=[[1]]", "is no int"]),
+        (["report.steps_objects=0"], ["report.steps_objects=0"]),
+        (["report.pictures=1001"], ["report.pictures=1001"]),
+        (["override=3"], ["override is a section"]),
+        (["override.sampler=3"], ["override.sampler is a section: give override.sampler.key=value"]),
+        (["override={sampler.steps: 3}"], ["write it nested, override: {sampler: {steps: ...}}"]),
+        (["data.name=cocoa", "data.size=64"], ["there is no option 'data.size'; did you mean 'data.seed'"]),
+        (["trainer.max_epochs=3"], ["there is no option 'trainer.max_epochs'"]),
+        (["overwrite=true"], ["there is no option 'overwrite'"]),
+    ],
+)
+def test_mistakes_in_arguments_of_an_evaluation(overrides, parts):
+    with pytest.raises(UserError) as caught:
+        load_config(EvalConfig, ROOT / "configs/eval/synthetic.yaml", overrides)
     for part in parts:
         assert part in str(caught.value)
 
@@ -135,6 +220,55 @@ def test_mistakes_in_files(tmp_path, small):
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(UserError, match="must hold 'key: value' lines"):
         load_config(TrainConfig, tmp_path / "list.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("base: 3", r"'base' must be the name of a file, or a list of names, not 3"),
+        ("base:", r"'base' must be"),
+        ("base: [3]", r"'base' must be"),
+        ("base: {a: b}", r"'base' must be"),
+        ("base: absent.yaml", r"no configuration file at .*absent\.yaml"),
+        ("optim:\n  lr: 1\n  lr: 2", r"'lr' is given twice.*line 3"),
+        ("seed: ???", r"seed=\?\?\? is no value"),
+        ("trainer.progress: false", r"write it nested, trainer: \{progress: \.\.\.\}"),
+        ("report: {a.b: false}", r"write it nested, report: \{a: \{b: \.\.\.\}\}"),
+        ("loader:", r"loader is a section"),
+        ("out: 2020-13-45", r"is not valid YAML: month"),
+        ("false", r"must hold 'key: value' lines"),
+        ("# \xff", r"is no text in UTF-8"),
+    ],
+)
+def test_files_that_are_refused(tmp_path, content, message):
+    path = tmp_path / "a.yaml"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(UserError, match=rf"a\.yaml.*{message}|{message}") as caught:
+        load_config(EvalConfig, path, ["out=x", "data.name=synthetic"])
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_cannot_be_read(tmp_path, monkeypatch):
+    def denied(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", denied)
+    with pytest.raises(UserError, match=r"a\.yaml: Permission denied"):
+        load_config(EvalConfig, tmp_path / "a.yaml")
+
+
+def test_a_yaml_merge_may_be_overridden(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("out: x\ndata: &one {name: synthetic, size: 64}\noverride: {a: &two {<<: *one, size: 96}}\n")
+    assert load_config(EvalConfig, path).override == {"a": {"name": "synthetic", "size": 96}}
+
+
+def test_a_value_left_open_may_be_given_later(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("out: ???\ndata: {name: cocoa, root: ???}\n")
+    assert load_config(EvalConfig, path, ["out=x", "data.root=y"]).data.root == "y"
+    with pytest.raises(UserError, match=r"missing.*: data\.root, out"):
+        load_config(EvalConfig, path)
 
 
 def test_section_without_a_name(tmp_path):

@@ -1,3 +1,4 @@
+import contextlib
 import os
 
 import cv2
@@ -52,7 +53,7 @@ def test_failed_write_leaves_the_old_file(tmp_path, pixels, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(UserError, match="disk full"):
         images.save_png(tmp_path / "a.png", 255 - pixels)
     assert np.array_equal(images.load_image(tmp_path / "a.png"), pixels)
 
@@ -72,11 +73,51 @@ def test_unreadable_files_are_named(tmp_path, pixels):
             images.load_image(tmp_path / name)
     with pytest.raises(UserError, match=r"cut\.jpg ends too early"):
         images.load_image(tmp_path / "cut.jpg")
+    with pytest.raises(UserError, match=r"cut\.png ends too early"):
+        images.load_image(tmp_path / "cut.png")
     with pytest.raises(UserError, match=r"absent\.jpg: No such file"):
         images.load_image(tmp_path / "absent.jpg")
     for name in ("absent.jpg", "empty.jpg", "text.jpg"):
         with pytest.raises(UserError, match=name):
             images.image_size(tmp_path / name)
+
+
+def test_nothing_but_our_own_line_about_unreadable_files(tmp_path, pixels, capfd):
+    images.save_png(tmp_path / "whole.png", pixels)
+    whole = (tmp_path / "whole.png").read_bytes()
+    for name, data in {"half.png": whole[: len(whole) // 2], "tail.png": whole[:-1], "head.png": whole[:20]}.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(UserError, match=f"{name} ends too early"):
+            images.load_image(tmp_path / name)
+    (tmp_path / "trailing.png").write_bytes(whole + b"anything behind the end")
+    assert np.array_equal(images.load_image(tmp_path / "trailing.png"), pixels)
+    cv2.imwrite(str(tmp_path / "float.tif"), pixels.astype(np.float32))
+    with contextlib.suppress(UserError):  # releases of OpenCV differ in what they make of it
+        images.load_image(tmp_path / "float.tif")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_png_of_every_kind_becomes_8_bit_rgb(tmp_path, pixels):
+    rng = np.random.default_rng(2)
+    alpha = Image.fromarray(rng.integers(0, 256, (40, 60), dtype=np.uint8))
+    wide = rng.integers(0, 2**16, (40, 60, 3), dtype=np.uint16)
+    rgb, grey = Image.fromarray(pixels), Image.fromarray(pixels[..., 0])
+    few, bits = rgb.quantize(64), Image.fromarray(pixels[..., 0] > 127)
+    with_alpha, grey_alpha = rgb.copy(), grey.copy()
+    with_alpha.putalpha(alpha), grey_alpha.putalpha(alpha)
+    for name, picture in {"rgba": with_alpha, "la": grey_alpha, "palette": few, "bits": bits}.items():
+        picture.save(tmp_path / f"{name}.png")
+    few.save(tmp_path / "holes.png", transparency=3)
+    cv2.imwrite(str(tmp_path / "wide.png"), wide[..., ::-1])
+    cv2.imwrite(str(tmp_path / "grey.png"), wide[..., 0])
+    expected = {
+        "rgba": pixels, "la": grey.convert("RGB"), "palette": few.convert("RGB"), "holes": few.convert("RGB"),
+        "bits": bits.convert("RGB"), "wide": wide >> 8, "grey": np.repeat(wide[..., :1] >> 8, 3, axis=2),
+    }  # fmt: skip
+    for name, picture in expected.items():
+        loaded = images.load_image(tmp_path / f"{name}.png")
+        assert loaded.dtype == np.uint8 and loaded.shape == (40, 60, 3), name
+        assert np.array_equal(loaded, np.asarray(picture)), name
 
 
 def test_record_image_from_path_and_pixels(tmp_path, pixels):

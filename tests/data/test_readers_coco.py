@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 from amodalseg import masks
-from amodalseg.data.images import record_image
+from amodalseg.config.schema import CocoData
+from amodalseg.data import images
+from amodalseg.data.dataset import open_source
+from amodalseg.data.images import load_image, record_image, save_png
 from amodalseg.data.readers import read_coco_files, read_coco_instances
 from amodalseg.errors import UserError
-from tests.worlds import coco_world, disc, edit_json
+from tests.worlds import coco_world, compressed, disc, edit_json
 
 
 @pytest.fixture
@@ -101,8 +104,30 @@ MISTAKES = [
     (["annotations", 0, "segmentation"], [[1, 2, 3, 4]], "annotation 1000 .* three x, y pairs"),
     (["annotations", 0, "segmentation"], [], "annotation 1000 .* cannot be read"),
     (["annotations", 0, "segmentation"], [[1, 2, 3, 4, 5, None]], "annotation 1000 .* cannot be read"),
-    (["annotations", 3, "segmentation", "size"], [96, 127], "annotation 979 has a mask of 127x96, .* is 128x96"),
+    (
+        ["annotations", 3, "segmentation", "size"],
+        [96, 127],
+        "annotation 979 .* add up to 12288 pixels, not to 96 x 127",
+    ),
+    (["annotations", 3, "segmentation"], compressed(np.ones((96, 127))), "979 has a mask of 127x96, .* is 128x96"),
     (["annotations", 2, "segmentation", "size"], [128, 96], "annotation 986 has a mask of 96x128, .* is 128x96"),
+    (["annotations", 2, "segmentation", "size"], [96], r"annotation 986 .* \[height, width\]"),
+    (["annotations", 2, "segmentation", "counts"], [96 * 128 + 1, -1], "annotation 986 .* not negative"),
+    (["annotations", 3, "segmentation", "counts"], "!!!", "annotation 979 .* damaged or cut off"),
+    (["annotations", 3, "segmentation", "counts"], 5, "annotation 979 .* list or a text"),
+    (["annotations", 0, "segmentation"], [[1, 2, 3, 4, 5, 1e300]], "annotation 1000 .* far outside"),
+    (["annotations", 0, "segmentation"], [[1, 2, 3, 4, 5, float("nan")]], "annotation 1000 .* far outside"),
+    (["images", 2, "height"], -96, r"annotation 1000 .* \[height, width\].* not \[-96, 128\]"),
+    (["categories"], None, "'categories' must be a list, not null"),
+    (["categories"], 3, "'categories' must be a list, not a whole number"),
+    (["categories", 1, "id"], [1], "category number 2: 'id' must be a whole number or a text, not a list"),
+    (["annotations", 4, "id"], [4], "annotation number 5: 'id' must be a whole number or a text, not a list"),
+    (["annotations", 4, "image_id"], [5], "annotation number 5: 'image_id' must be a whole number or a text"),
+    (["annotations", 4, "category_id"], [5], "annotation number 5: 'category_id' must be .* not a list"),
+    (["images", 1, "id"], {}, "image number 2: 'id' must be a whole number or a text, not an object"),
+    (["images", 1, "file_name"], 7, "image number 2: 'file_name' must be a text, not a whole number"),
+    (["images", 1, "file_name"], None, "image number 2: 'file_name' must be a text, not null"),
+    (["images", 1, "width"], 128.5, "image number 2: 'width' must be a whole number, not a number"),
 ]
 
 
@@ -133,6 +158,10 @@ def test_files_that_are_missing_or_broken(world, tmp_path):
     world[0].write_text(text[:-100])
     with pytest.raises(UserError, match=r"instances_train\.json is broken json at line 1"):
         read_coco_instances(*world, "train")
+    for odd in ("[" * 100_000, "9" * 5000):
+        world[0].write_text(odd)
+        with pytest.raises(UserError, match=r"instances_train\.json is broken json: nested too deeply, or a number"):
+            read_coco_instances(*world, "train")
     world[0].write_bytes(b'{"images": "\xff\xfe"}')
     with pytest.raises(UserError, match=r"instances_train\.json is no json"):
         read_coco_instances(*world, "train")
@@ -147,6 +176,27 @@ def test_missing_photos_are_counted_or_left_out(world):
     with pytest.warns(UserWarning, match=rf"{names[1]} \(2 of 3 photos are missing\): their objects are left out"):
         records = read_coco_instances(*world, "train", skip_broken=True)
     assert {record.image.name for record in records} == {names[0]} and len(records) == 6
+
+
+def test_photos_of_another_size_are_found_before_anything_starts(world):
+    names = sorted(path.name for path in world[1].iterdir())
+    save_png(world[1] / names[0], load_image(world[1] / names[0])[:-1])
+    (world[1] / names[2]).write_bytes(b"no photo")
+    config = CocoData(annotations=[str(world[0])], images=[str(world[1])])
+    text = rf"different size: .*{names[0]} is 128x95, the masks of .* are 128x96 .*"
+    with pytest.raises(UserError, match=rf"{text}\(2 of 3 photos are broken; data\.skip_broken=true goes on\)"):
+        open_source(config)
+    config.skip_broken = True
+    with pytest.warns(UserWarning, match=f"{text}; 2 of 3 photos are left out"):
+        source = open_source(config)
+    assert {source.draw(i).image.name for i in range(len(source))} == {names[1]} and len(source) == 6
+
+
+def test_one_photo_is_decoded_once(world, monkeypatch):
+    seen = []
+    monkeypatch.setattr(images, "load_image", lambda path: seen.append(path) or load_image(path))
+    open_source(CocoData(annotations=[str(world[0])], images=[str(world[1])]))
+    assert sorted(seen) == sorted(world[1].iterdir())
 
 
 def test_photos_without_annotation_may_be_missing(world):

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from amodalseg import masks
+from amodalseg.config.schema import CocoaData
+from amodalseg.data.dataset import open_source
 from amodalseg.data.images import image_size, load_image, record_image, save_png
 from amodalseg.data.readers import read_cocoa
 from amodalseg.errors import UserError
@@ -221,7 +223,21 @@ MISTAKES = [
     (lambda c: region(c, 2).pop("segmentation"), "annotation 40, region 2 lacks 'segmentation'"),
     (lambda c: region(c, 2).__setitem__("segmentation", [1, 2]), "annotation 40, region 2 .* three x, y pairs"),
     (lambda c: region(c, 1).__setitem__("visible_mask", None), "annotation 40, region 1 .* cannot be read"),
-    (lambda c: region(c, 3)["visible_mask"].__setitem__("size", [9, 8]), r"annotation 40, region 3 .* \[9, 8\]"),
+    (lambda c: region(c, 3).update(visible_mask=compressed(np.ones((9, 8)))), r"annotation 40, region 3 .* \[9, 8\]"),
+    (lambda c: region(c, 3)["visible_mask"].update(size=[5, 5]), "annotation 40, region 3 .* not to 5 x 5"),
+    (lambda c: region(c, 1)["visible_mask"].update(size=[90]), r"annotation 40, region 1 .* size .* not \[90\]"),
+    (lambda c: region(c, 1)["visible_mask"].update(size="ab"), "annotation 40, region 1 .* size .* not 'ab'"),
+    (lambda c: region(c, 3)["visible_mask"].update(size="ab"), "annotation 40, region 3 .* size .* not 'ab'"),
+    (lambda c: region(c, 2).update(order="1"), "annotation 40, region 2: 'order' must be a whole number, not a text"),
+    (lambda c: region(c, 2).update(order=None), "annotation 40, region 2: 'order' must be a whole number, not null"),
+    (lambda c: region(c, 2).update(name=None), "annotation 40, region 2: 'name' must be a text, not null"),
+    (lambda c: region(c, 2).update(name=3), "annotation 40, region 2: 'name' must be a text, not a whole number"),
+    (lambda c: region(c, 2).update(occlude_rate="0"), "region 2: 'occlude_rate' must be .* a number, not a text"),
+    (lambda c: region(c, 2).update(occlude_rate=None), "region 2: 'occlude_rate' must be .* a number, not null"),
+    (lambda c: c["annotations"][0].update(regions=None), "annotation number 1: 'regions' must be a list, not null"),
+    (lambda c: c["annotations"][0].update(regions=[7]), "annotation 41, region 0 must be a json object"),
+    (lambda c: c["annotations"][0].update(image_id=[5]), "annotation number 1: 'image_id' must be .* not a list"),
+    (lambda c: c["images"][0].update(file_name=None), "image number 1: 'file_name' must be a text, not null"),
     (lambda c: c["annotations"][0].__setitem__("image_id", 5), r"annotation without image: .*\(annotation ids 41\)"),
     (lambda c: c["annotations"][0].__setitem__("id", 40), "1 annotation ids occur more than once: 40"),
 ]
@@ -248,6 +264,31 @@ def test_missing_files(root, tmp_path):
     with pytest.warns(UserWarning, match=rf"{gone.name} \(1 of 2 photos are missing\)"):
         records = read_cocoa(root, skip_broken=True)
     assert len(records) == 6 and not of_first_photo(records)
+
+
+@pytest.mark.parametrize("data", [b"no photo", None])
+def test_broken_photos_are_counted_or_left_out(root, data):
+    path = of_first_photo(read_cocoa(root))[0].image
+    path.write_bytes(data or path.read_bytes()[:-300])
+    text = rf"{path.name}.* ?\(1 of 2 photos are broken; data\.skip_broken=true goes on\)"
+    with pytest.raises(UserError, match=text):
+        open_source(CocoaData(root=str(root)))
+    with pytest.warns(UserWarning, match=rf"{path.name}.*; 1 of 2 photos are left out"):
+        source = open_source(CocoaData(root=str(root), skip_broken=True))
+    assert len(source) == 6 and path not in {source.draw(i).image for i in range(6)}
+
+
+def test_broken_photo_whose_size_nobody_knows(root):
+    def change(content):
+        del content["images"][0]["height"]
+        for entry in content["annotations"][-1]["regions"]:
+            entry.pop("visible_mask", None)
+
+    path = of_first_photo(read_cocoa(root))[0].image
+    path.write_bytes(b"no photo")
+    edit_json(root / FILE, change)
+    with pytest.raises(UserError, match=path.name):
+        read_cocoa(root, skip_broken=True)
 
 
 @pytest.mark.skipif("AMODALSEG_DATA" not in os.environ, reason="AMODALSEG_DATA is not set: no real COCOA photos")

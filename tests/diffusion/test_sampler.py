@@ -179,3 +179,18 @@ def test_minmax_scaling_fills_the_range_of_each_object():
     ensemble = Ensemble(VGPEConfig(norm="minmax"))
     ensemble.add(torch.tensor([[[[0.2, 0.6]]], [[[0.1, 0.9]]]]))
     assert torch.allclose(ensemble.result().amax((1, 2, 3)), torch.ones(2))
+
+
+def test_renoise_ust_moves_blocks_together_as_training_does():
+    modal = torch.zeros(1, 1, 32, 32)
+    config, seen = SamplerConfig(kind="renoise_ust", steps=2), []
+
+    def oracle(x, t):
+        seen.append(x)
+        return torch.ones_like(x)
+
+    noise = draws(config, 1, 32)
+    noise[1] = 0  # the second state is then the mask alone
+    sample(oracle, modal, noise, config, GAUSS, USTConfig(block=8), VGPEConfig(clamp=False))
+    state = seen[1][0, 0].reshape(4, 8, 4, 8).permute(0, 2, 1, 3).reshape(16, 64)
+    assert (state == state[:, :1]).all() and state.unique().numel() == 2

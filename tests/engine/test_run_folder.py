@@ -23,8 +23,37 @@ def test_the_same_run_may_come_back_and_another_may_not(tmp_path):
     again = config(out)
     again.trainer.devices = 4  # on other hardware it is still the same run
     run_folder.claim(out, again)
+    (out / "objects.csv").touch()
+    run_folder.claim(out, again)
     with pytest.raises(UserError, match=r"holds another run \(it differs in seed\)"):
         run_folder.claim(out, config(out, seed=3))
+
+
+def test_a_start_that_failed_may_be_corrected(tmp_path):
+    run_folder.claim(tmp_path, config(tmp_path))
+    run_folder.claim(tmp_path, config(tmp_path, seed=3))
+    assert "seed: 3" in (tmp_path / "config.yaml").read_text()
+
+
+def test_what_a_kill_cut_off_is_cleared_and_never_in_the_way(tmp_path):
+    (tmp_path / ".config.yaml.7.part").write_text("half")
+    (tmp_path / ".last.ckpt.7.part").write_text("half")
+    run_folder.claim(tmp_path, config(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+
+
+def test_only_the_first_process_writes(tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    run_folder.claim(tmp_path, config(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", [b"- 1", b"a: [", b"\xff\xfe"])
+def test_a_folder_whose_configuration_is_damaged(tmp_path, content):
+    (tmp_path / "last.ckpt").touch()
+    (tmp_path / "config.yaml").write_bytes(content)
+    with pytest.raises(UserError, match="unclear whose run this is"):
+        run_folder.claim(tmp_path, config(tmp_path))
 
 
 def test_a_folder_of_other_files_is_not_taken(tmp_path):
@@ -44,10 +73,16 @@ def test_writing_leaves_the_old_file_when_it_is_interrupted(tmp_path, monkeypatc
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "replace", interrupted)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(UserError, match=r"cannot write .*a\.txt: disk full"):
         write_whole(path, "new")
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_place_where_nothing_can_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot write"):
+        write_whole(tmp_path / "file" / "inside.txt", "x")
 
 
 def test_provenance_names_the_versions():
@@ -57,4 +92,4 @@ def test_provenance_names_the_versions():
 
 def test_only_free_options_are_ignored():
     names = set(TrainConfig.__dataclass_fields__)
-    assert all(option.split(".")[0] in names | {"overwrite"} for option in run_folder.FREE)
+    assert all(option.split(".")[0] in names for option in run_folder.FREE)

@@ -16,6 +16,7 @@ from amodalseg import load_model
 from amodalseg.cli import main
 from amodalseg.engine.train import validation_interval
 from amodalseg.models.conddiff_amo import module
+from tests.worlds import cocoa_world
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +71,68 @@ def test_a_run_that_breaks_off_and_goes_on_ends_in_the_same_weights(finished, tm
     assert len(list((out / "pictures").iterdir())) == 2
 
 
+def test_two_interruptions_of_a_run_that_accumulates(tmp_path, monkeypatch):
+    """The second one strikes in the middle of a step, right after the first continuation."""
+    options = ["trainer.accumulate=2", "trainer.max_steps=6"]
+    assert main(train_arguments(tmp_path / "whole", *options)) == 0
+    original = module.CondDiffAMOModule.training_step
+    for step, half in [(4, 0), (3, 1)]:
+
+        def breaks(self, batch, batch_idx, step=step, half=half):
+            if (self.global_step, batch_idx % 2) == (step, half):
+                raise RuntimeError("power cut")
+            return original(self, batch, batch_idx)
+
+        monkeypatch.setattr(module.CondDiffAMOModule, "training_step", breaks)
+        with pytest.raises(RuntimeError, match="power cut"):
+            main(train_arguments(tmp_path / "broken", *options))
+    monkeypatch.setattr(module.CondDiffAMOModule, "training_step", original)
+    assert main(train_arguments(tmp_path / "broken", *options)) == 0
+    assert_same_weights(tmp_path / "whole/last.ckpt", tmp_path / "broken/last.ckpt")
+
+
+def test_a_run_cannot_go_on_with_another_number_of_processes(tmp_path, capsys, monkeypatch):
+    assert main(train_arguments(tmp_path / "a", "trainer.max_steps=3")) == 0
+    checkpoint = torch.load(tmp_path / "a/last.ckpt", weights_only=True)
+    checkpoint["amodalseg"]["world"] = 8
+    torch.save(checkpoint, tmp_path / "a/last.ckpt")
+    assert main(train_arguments(tmp_path / "a", "trainer.max_steps=3")) == 2
+    assert "saved by 8 processes and cannot go on with 1" in capsys.readouterr().err
+
+
+def test_weights_that_were_removed_come_back(tmp_path):
+    arguments = train_arguments(tmp_path / "a", "trainer.max_steps=3", "checkpoint.val_every_steps=3")
+    assert main(arguments) == 0
+    weights = tmp_path / "a/model.safetensors"
+    before = load_file(weights)
+    weights.unlink()
+    assert main(arguments) == 0
+    after = load_file(weights)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_hidden_regions_of_cocoa_are_left_out_of_training(tmp_path, capsys):
+    root = cocoa_world(tmp_path / "cocoa")
+    arguments = [
+        a for a in train_arguments(tmp_path / "run", "trainer.max_steps=3") if not a.startswith(("data.", "val."))
+    ]
+    data = ["name=cocoa", f"root={root}", "split=val"]
+    assert main([*arguments, *(f"{section}.{key}" for section in ("data", "val") for key in data)]) == 0
+    assert "2 training objects have no visible pixel and are left out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["trainer.devices=3x", "trainer.accelerator=foo", "trainer.strategy=foo", "trainer.precision=16-mixed",
+     "checkpoint.monitor=buckets.full", "model.dn.dim=20"],
+)  # fmt: skip
+def test_a_refused_start_leaves_nothing(tmp_path, capsys, option):
+    assert main(train_arguments(tmp_path / "x", option)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+    assert not (tmp_path / "x").exists()
+
+
 def test_kill_9_in_the_middle_of_an_epoch(finished, tmp_path):
     out = tmp_path / "killed"
     arguments = train_arguments(out)
@@ -93,7 +156,9 @@ def test_a_finished_run_stays_as_it_is(finished):
 
 def test_two_processes_train(tmp_path):
     out = tmp_path / "two"
-    done = run_program(train_arguments(out, "trainer.devices=2", "trainer.strategy=ddp", "trainer.max_steps=4"))
+    # two objects in one batch: the second process has nothing to validate
+    options = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.max_steps=4", "val.num_objects=2"]
+    done = run_program(train_arguments(out, *options))
     assert done.returncode == 0, done.stderr
     assert (out / "model.safetensors").is_file()
     assert torch.load(out / "last.ckpt", weights_only=True)["global_step"] == 4

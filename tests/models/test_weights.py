@@ -1,5 +1,6 @@
 """Model files: exact round trip, and one clear line for every file that is none."""
 
+import os
 import pickle
 
 import pytest
@@ -61,6 +62,34 @@ def test_a_pickle_is_refused_and_never_run(tmp_path):
     with pytest.raises(UserError, match="is a pickle"):
         load_model(tmp_path / "old.pt", "cpu")
     assert not marker.exists()
+
+
+def test_a_file_whose_first_byte_is_that_of_a_pickle(tmp_path):
+    """The first bytes are the length of the header, which depends on the texts inside: 0x80 is as likely as others."""
+    model, path = tiny(), tmp_path / "model.safetensors"
+    for length in range(0, 300, 4):
+        model.save(path, {"note": "x" * length})
+        if path.read_bytes()[0] == 0x80:
+            break
+    assert path.read_bytes()[0] == 0x80
+    assert load_model(path, "cpu").config == model.config
+
+
+def test_others_may_read_the_file(saved):
+    assert saved[1].stat().st_mode & 0o777 == 0o666 & ~_umask()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04"])
+def test_a_checkpoint_that_is_none(tmp_path, content):
+    (tmp_path / "a.ckpt").write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.ckpt is (a pickle|damaged)"):
+        load_model(tmp_path / "a.ckpt", "cpu")
 
 
 def test_another_programs_file(tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from amodalseg import masks
-from amodalseg.data.readers.files import by_id, check_join, load_json, missing_photos, require
+from amodalseg.data.readers.files import ID, by_id, check_join, load_json, missing_photos, require
 from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord
 
@@ -47,13 +47,15 @@ def read_coco_instances(
     """
     source, folder = Path(annotations), Path(images)
     content = load_json(source)
-    require(content, ("images", "annotations"), str(source))
-    photos = by_id(content["images"], ("id", "file_name", "height", "width"), "image", source)
-    objects = by_id(content["annotations"], ("id", "image_id", "segmentation"), "annotation", source)
+    require(content, {"images": (list,), "annotations": (list,)}, str(source), {"categories": (list,)})
+    photo_keys = {"id": ID, "file_name": (str,), "height": (int,), "width": (int,)}
+    photos = by_id(content["images"], photo_keys, "image", source)
+    object_keys, optional = {"id": ID, "image_id": ID, "segmentation": ()}, {"category_id": (*ID, type(None))}
+    objects = by_id(content["annotations"], object_keys, "annotation", source, optional)
     check_join(objects.values(), photos, source)
     names = {}
     for place, entry in enumerate(content.get("categories", [])):
-        require(entry, ("id", "name"), f"{source}: category number {place + 1}")
+        require(entry, {"id": ID, "name": (str,)}, f"{source}: category number {place + 1}")
         names[entry["id"]] = entry["name"]
     paths = {key: folder / entry["file_name"] for key, entry in photos.items()}
     missing = missing_photos(folder, (paths[entry["image_id"]] for entry in objects.values()), skip_broken)
@@ -86,7 +88,7 @@ def _modal(annotation: dict[str, Any], photo: dict[str, Any], source: Path) -> m
     where, size = f"{source}: annotation {annotation['id']}", [photo["height"], photo["width"]]
     try:
         rle = masks.from_segmentation(annotation["segmentation"], *size)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError, IndexError) as error:
         raise UserError(f"{where} has a mask that cannot be read: {error}") from error
     if rle["size"] != size:
         raise UserError(

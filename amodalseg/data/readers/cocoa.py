@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from amodalseg import masks
 from amodalseg.data.images import image_size
-from amodalseg.data.readers.files import by_id, check_join, load_json, missing_photos, require
+from amodalseg.data.readers.files import ID, by_id, check_join, load_json, missing_photos, require
 from amodalseg.errors import UserError
 from amodalseg.masks import Rle
 from amodalseg.types import AmodalRecord
@@ -76,12 +77,12 @@ def read_cocoa(
 
 def _open(source: Path) -> tuple[list[dict[str, Any]], dict[Any, dict[str, Any]]]:
     """Annotations, and image entries by id, of a whole file or of a single record."""
-    content, keys = load_json(source), ("id", "image_id", "regions")
+    content, keys = load_json(source), {"id": ID, "image_id": ID, "regions": (list,)}
     if isinstance(content, dict) and "regions" in content:
-        require(content, (*keys, "url"), str(source))
+        require(content, {**keys, "url": (str,)}, str(source))
         return [content], {content["image_id"]: {"file_name": content["url"].rpartition("/")[2]}}
-    require(content, ("images", "annotations"), str(source))
-    photos = by_id(content["images"], ("id", "file_name"), "image", source)
+    require(content, {"images": (list,), "annotations": (list,)}, str(source))
+    photos = by_id(content["images"], {"id": ID, "file_name": (str,)}, "image", source)
     annotations = list(by_id(content["annotations"], keys, "annotation", source).values())
     check_join(annotations, photos, source)
     return annotations, photos
@@ -93,8 +94,9 @@ def _read_regions(
     places = [f"{source}: annotation {annotation['id']}, region {i}" for i in range(len(annotation["regions"]))]
     regions = list(zip(annotation["regions"], places, strict=True))
     for region, where in regions:
-        require(region, ("segmentation",), where)
-    size, mismatch = _mask_size(annotation["regions"], photo, path)
+        optional = {"order": (int,), "occlude_rate": (int, float), "name": (str,)}
+        require(region, {"segmentation": ()}, where, optional)
+    size, mismatch = _mask_size(regions, photo, path)
     amodals = [_mask(region["segmentation"], size, where) for region, where in regions]
     records = []
     for index, (region, where) in enumerate(regions):
@@ -132,21 +134,30 @@ def _read_regions(
     return records
 
 
-def _mask_size(regions: list[dict[str, Any]], photo: dict[str, Any], path: Path) -> tuple[list[int], bool]:
+def _mask_size(regions: list[tuple[dict[str, Any], str]], photo: dict[str, Any], path: Path) -> tuple[list[int], bool]:
     """[H, W] of one annotation's masks (from run lengths if any, else the json, else the photo); do they differ?"""
-    stored = (mask for region in regions for mask in (region["segmentation"], region.get("visible_mask")))
-    sizes = [[int(n) for n in mask["size"]] for mask in stored if isinstance(mask, dict) and "size" in mask][:1]
+    stored = ((region.get(key), where) for region, where in regions for key in ("segmentation", "visible_mask"))
+    run_lengths = ((mask, where) for mask, where in stored if isinstance(mask, dict))
+    sizes = [_read_mask(mask, [1, 1], where)["size"] for mask, where in islice(run_lengths, 1)]
     if "height" in photo and "width" in photo:
         sizes.append([photo["height"], photo["width"]])
-    sizes.append(list(image_size(path)))
+    try:
+        sizes.append(list(image_size(path)))
+    except UserError:
+        if not sizes:  # otherwise `decodable` in data/dataset.py names it, and counts it among the others
+            raise
     return sizes[0], any(size != sizes[0] for size in sizes)
 
 
-def _mask(segmentation: Any, size: list[int], where: str) -> Rle:
+def _read_mask(segmentation: Any, size: list[int], where: str) -> Rle:
     try:
-        rle = masks.from_segmentation(segmentation, *size)
-    except (ValueError, TypeError) as error:
+        return masks.from_segmentation(segmentation, *size)
+    except (ValueError, TypeError, OverflowError, IndexError) as error:
         raise UserError(f"{where} has a mask that cannot be read: {error}") from error
+
+
+def _mask(segmentation: Any, size: list[int], where: str) -> Rle:
+    rle = _read_mask(segmentation, size, where)
     if rle["size"] != size:
         raise UserError(f"{where} has a mask of {rle['size']} (height, width), other masks of its image are {size}")
     return rle

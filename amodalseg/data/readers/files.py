@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from amodalseg.errors import UserError
+
+Keys = Mapping[str, tuple[type, ...]]
+"""Keys of a json object and the types that their values may have; () is any."""
+ID = (int, str)
+NONE: Keys = MappingProxyType({})
+WORDS = {
+    int: "a whole number", float: "a number", str: "a text", list: "a list", dict: "an object", bool: "true or false",
+    type(None): "null",
+}  # fmt: skip
 
 
 def load_json(path: Path) -> Any:
@@ -28,35 +38,46 @@ def load_json(path: Path) -> Any:
         raise UserError(f"{path} is broken json at {place}: {error.msg}; was it copied as a whole?") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is no json: byte {error.start} is no text") from error
+    except (RecursionError, ValueError) as error:
+        raise UserError(f"{path} is broken json: nested too deeply, or a number of thousands of digits") from error
 
 
-def require(entry: Any, keys: Collection[str], where: str) -> None:
-    """Check that a json object has its keys. Args: where, the file and the place in it, for the message."""
+def require(entry: Any, keys: Keys, where: str, optional: Keys = NONE) -> None:
+    """Check that a json object has its keys, with values of the right types.
+
+    Args:
+        entry: what should be the object.
+        keys: that it must have.
+        where: the file and the place in it, for the message.
+        optional: keys that it may have.
+    """
     if not isinstance(entry, dict):
         raise UserError(f"{where} must be a json object with {_quoted(keys)}, not a {type(entry).__name__}")
     missing = [key for key in keys if key not in entry]
     if missing:
         raise UserError(f"{where} lacks {_quoted(missing)}")
+    for key, types in (*keys.items(), *optional.items()):
+        if types and key in entry and not isinstance(entry[key], types):
+            wanted = " or ".join(WORDS[kind] for kind in types)
+            raise UserError(f"{where}: '{key}' must be {wanted}, not {WORDS[type(entry[key])]}")
 
 
-def by_id(entries: Any, keys: Collection[str], kind: str, source: Path) -> dict[Any, dict[str, Any]]:
+def by_id(entries: list[Any], keys: Keys, kind: str, source: Path, optional: Keys = NONE) -> dict[Any, dict[str, Any]]:
     """Index json objects by their ``id``.
 
     Args:
         entries: the list in the file.
-        keys: that each of them must have, ``id`` among them.
+        keys, optional: as in ``require``; ``id`` is among the keys.
         kind: what they are, for the messages.
         source: the file, for the messages.
 
     Raises:
-        UserError: no list, a key is missing, or ids occur twice.
+        UserError: a key is missing, a value is of a wrong type, or ids occur twice.
     """
-    if not isinstance(entries, list):
-        raise UserError(f"{source}: '{kind}s' must be a list, not a {type(entries).__name__}")
     found: dict[Any, dict[str, Any]] = {}
     twice = []
     for place, entry in enumerate(entries):
-        require(entry, keys, f"{source}: {kind} number {place + 1}")
+        require(entry, keys, f"{source}: {kind} number {place + 1}", optional)
         if entry["id"] in found:
             twice.append(entry["id"])
         found[entry["id"]] = entry

@@ -202,6 +202,7 @@ class CocoaData:
     seed: int = 0
     skip_broken: bool = False
     include_stuff: bool = True
+    modal_source: str = one_of("gt")  # whose modal masks the model is given; so far only the annotated ones
     fix_subset: str = one_of("keep", "union")  # modal pixels outside the amodal mask: keep, or add to the amodal mask
 
 

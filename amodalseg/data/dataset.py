@@ -104,6 +104,14 @@ def open_source(config: Any) -> Source:
             fix_subset=config.fix_subset,
             skip_broken=config.skip_broken,
         )
+        outside = sum("modal_outside_amodal" in record.flags for record in records)
+        if outside:
+            done = (
+                "added to their amodal mask"
+                if config.fix_subset == "union"
+                else "kept (data.fix_subset=union adds them)"
+            )
+            print(f"{outside} of {len(records)} objects have modal pixels outside their amodal mask: {done}")
         return RecordList(_some(decodable(records, config.skip_broken), config.num_objects, config.seed))
     assert isinstance(config, (CocoData, CocoOccludeData)), type(config)
     records = read_coco_files(

@@ -243,7 +243,7 @@ def test_mistakes_in_files(tmp_path, small):
 def test_files_that_are_refused(tmp_path, content, message):
     path = tmp_path / "a.yaml"
     path.write_bytes(content.encode("latin-1"))
-    with pytest.raises(UserError, match=rf"a\.yaml.*{message}|{message}") as caught:
+    with pytest.raises(UserError, match=message) as caught:
         load_config(EvalConfig, path, ["out=x", "data.name=synthetic"])
     assert "\n" not in str(caught.value)
 
@@ -265,7 +265,7 @@ def test_a_yaml_merge_may_be_overridden(tmp_path):
 
 def test_a_value_left_open_may_be_given_later(tmp_path):
     path = tmp_path / "a.yaml"
-    path.write_text("out: ???\ndata: {name: cocoa, root: ???}\n")
+    path.write_text('out: ???\ndata: {name: cocoa, root: "???"}\n')
     assert load_config(EvalConfig, path, ["out=x", "data.root=y"]).data.root == "y"
     with pytest.raises(UserError, match=r"missing.*: data\.root, out"):
         load_config(EvalConfig, path)

@@ -61,6 +61,8 @@ def train(config: TrainConfig) -> Path:
     if config.init and resume is None:
         _start_from(module, config.init)
     claim(folder, config)
+    if trainer.is_global_zero:
+        _announce(config, trainer, data, num_steps, resume)
 
     try:
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
@@ -86,6 +88,18 @@ NOISE = [
     ".*anonymous setting has no effect.*",
 ]
 """Warnings about things that are as they should be."""
+
+
+def _announce(
+    config: TrainConfig, trainer: L.Trainer, data: AmodalDataModule, num_steps: int, resume: str | None
+) -> None:
+    samples = config.loader.batch_size * trainer.world_size * config.trainer.accumulate
+    begun = f", going on from step {read_checkpoint(Path(resume))['global_step']}" if resume else ""
+    print(
+        f"{config.out}: {len(data.train_set)} objects to train on, {len(data.val_set)} to validate; "
+        f"{num_steps} steps of {samples} on {trainer.world_size} x {trainer.strategy.root_device.type}, {trainer.precision}{begun}",
+        flush=True,
+    )
 
 
 def _check(config: TrainConfig) -> None:

@@ -95,9 +95,10 @@ def _announce(
 ) -> None:
     samples = config.loader.batch_size * trainer.world_size * config.trainer.accumulate
     begun = f", going on from step {read_checkpoint(Path(resume))['global_step']}" if resume else ""
+    device = f"{trainer.world_size} x {trainer.strategy.root_device.type}, {trainer.precision}"
     print(
         f"{config.out}: {len(data.train_set)} objects to train on, {len(data.val_set)} to validate; "
-        f"{num_steps} steps of {samples} on {trainer.world_size} x {trainer.strategy.root_device.type}, {trainer.precision}{begun}",
+        f"{num_steps} steps of {samples} on {device}{begun}",
         flush=True,
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -85,8 +84,6 @@ def _train(options: argparse.Namespace) -> None:
     from amodalseg.config.schema import TrainConfig
 
     config = load_config(TrainConfig, options.config, options.overrides)
-    # on few cores, threads that spin while they wait take the time of the loader's workers
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from amodalseg.engine.train import train
 
     print(f"model: {train(config)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,9 @@ def train(config: TrainConfig) -> Path:
     resume = _resume_from(config, folder / "last.ckpt", module, trainer.world_size)
     if config.init and resume is None:
         _start_from(module, config.init)
+    if trainer.strategy.root_device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+        # threads that share a core with a loader's worker wait for each other most of the time
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) - config.loader.num_workers))
     claim(folder, config)
     if trainer.is_global_zero:
         _announce(config, trainer, data, num_steps, resume)

@@ -2,9 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+
+
+@dataclass
+class Patch:
+    """One object, cut to its own box.
+
+    Attributes:
+        name: the family of its silhouette, or the key of its record.
+        alpha: float32 (h, w) in [0, 1], how much of each pixel it covers.
+        rgb: (h, w, 3) in [0, 255], its colour; filled in outside the object too.
+        x, y: left top corner in the picture, pixels; may lie outside.
+    """
+
+    name: str
+    alpha: np.ndarray
+    rgb: np.ndarray
+    x: int = 0
+    y: int = 0
+
+    @property
+    def mask(self) -> np.ndarray:
+        """bool (h, w): more than half covered. The truth masks are made of this."""
+        return self.alpha > 0.5
+
+    def mask_in(self, shape: tuple[int, ...]) -> np.ndarray:
+        """bool (H, W): the mask in a picture of that shape."""
+        full = np.zeros(shape[:2], bool)
+        here, there = overlap(shape, self.alpha.shape, self.x, self.y)
+        full[here] = self.mask[there]
+        return full
 
 
 class Spot(NamedTuple):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from amodalseg import masks
-from amodalseg.data.cover import overlap
+from amodalseg.data.cover import Patch
 from amodalseg.data.images import record_image
 from amodalseg.types import AmodalRecord
 
@@ -58,34 +57,8 @@ class PhotoCache:
         return photo
 
 
-@dataclass
-class Cutout:
-    """An object cut from its photo, at its new size.
-
-    Attributes:
-        key: the record's.
-        alpha: float32 (h, w) in [0, 1]; soft at the seam.
-        rgb: uint8 (h, w, 3), the photo around the object.
-        x, y: left top corner in the picture, pixels; may lie outside.
-    """
-
-    key: str
-    alpha: np.ndarray
-    rgb: np.ndarray
-    x: int = 0
-    y: int = 0
-
-    @property
-    def mask(self) -> np.ndarray:
-        """bool (h, w): what it hides, by definition the pixels with more than half of its colour."""
-        return self.alpha > 0.5
-
-    def mask_in(self, shape: tuple[int, ...]) -> np.ndarray:
-        """bool (H, W): the mask in a picture of that shape."""
-        full = np.zeros(shape[:2], bool)
-        here, there = overlap(shape, self.alpha.shape, self.x, self.y)
-        full[here] = self.mask[there]
-        return full
+class Cutout(Patch):
+    """An object cut from its photo, at its new size: alpha is soft at the seam, rgb the photo around it (uint8)."""
 
     def harmonised(self, rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
         """Its colours, a random part of the way towards a photo's brightness and contrast.

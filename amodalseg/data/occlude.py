@@ -140,8 +140,8 @@ class Occluder:
             flags=frozenset() if (modal != amodal).any() else frozenset({"fully_visible"}),
             extra={
                 "source": record.key,
-                "occluders": [cover.key for cover in covers],
-                "behind": neighbour.key if neighbour else None,
+                "occluders": [cover.name for cover in covers],
+                "behind": neighbour.name if neighbour else None,
             },
         )
 

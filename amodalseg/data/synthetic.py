@@ -11,9 +11,9 @@ import numpy as np
 
 from amodalseg import masks
 from amodalseg.config.schema import SyntheticData
-from amodalseg.data.cover import nearest, random_direction, random_pixel, slide
+from amodalseg.data.cover import Patch, nearest, random_direction, random_pixel, slide
 from amodalseg.data.synthetic_glyphs import letter, pictogram
-from amodalseg.data.synthetic_paint import Sprite, background, cast_shadow, lay, rasterise, shade, texture
+from amodalseg.data.synthetic_paint import background, cast_shadow, lay, rasterise, shade, texture
 from amodalseg.data.synthetic_shapes import ANY_WAY_UP, UPRIGHT
 from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord, stable_seed
@@ -68,11 +68,11 @@ class SyntheticWorld:
         hide = rng.random() >= config.unoccluded
         for _ in range(SCENES):
             target = self._target(rng)
-            amodal = target.mask_in(config.size)
+            amodal = target.mask_in((config.size, config.size))
             covers = self._covers(rng, amodal) if hide else []
             occluder = np.zeros_like(amodal)
             for cover in covers:
-                occluder |= cover.mask_in(config.size)
+                occluder |= cover.mask_in((config.size, config.size))
             rate = (amodal & occluder).sum() / amodal.sum()
             if not hide or config.rate_min <= rate <= config.rate_max:
                 break
@@ -86,7 +86,7 @@ class SyntheticWorld:
         near = [*apart, *covers]
         picture = self._picture(rng, [*behind, target, *near])
         whole = np.zeros((config.size, config.size, 3), np.float32)
-        lay(whole, Sprite(target.family, np.ones_like(target.alpha), target.rgb, target.x, target.y))
+        lay(whole, Patch(target.name, np.ones_like(target.alpha), target.rgb, target.x, target.y))
         return AmodalRecord(
             dataset="synthetic",
             split=config.split,
@@ -95,14 +95,14 @@ class SyntheticWorld:
             image=picture,
             modal_rle=masks.encode(amodal & ~occluder),
             amodal_rle=masks.encode(amodal),
-            category=target.family,
+            category=target.name,
             order=1 + len(near),
             occluder_rle=masks.encode(occluder),
             whole_rgb=np.rint(whole).clip(0, 255).astype(np.uint8) * amodal[..., None],
             flags=frozenset() if hide and rate > 0 else frozenset({"fully_visible"}),
         )
 
-    def _sprite(self, rng: np.random.Generator, side: float) -> Sprite:
+    def _sprite(self, rng: np.random.Generator, side: float) -> Patch:
         """A random object whose longer side is about ``side`` pixels, not yet painted."""
         families = GLYPHS if rng.random() < GLYPH_SHARE else SHAPES
         family = families[rng.integers(len(families))]
@@ -114,9 +114,9 @@ class SyntheticWorld:
         matrix = np.array([[c, -s], [s, c]]) @ np.array([[flip * stretch, shear], [0, 1 / stretch]])
         points = np.concatenate([ring for rings, value in silhouette if value for ring in rings]) @ matrix.T
         alpha = rasterise(silhouette, matrix * (side / np.ptp(points, axis=0).max()))
-        return Sprite(family.__name__, alpha, np.empty(0))
+        return Patch(family.__name__, alpha, np.empty(0))
 
-    def _target(self, rng: np.random.Generator) -> Sprite:
+    def _target(self, rng: np.random.Generator) -> Patch:
         """An object that lies wholly inside the picture and is large enough."""
         size = self.config.size
         while True:
@@ -126,7 +126,7 @@ class SyntheticWorld:
                 sprite.x, sprite.y = MARGIN + int(rng.integers(room_x + 1)), MARGIN + int(rng.integers(room_y + 1))
                 return sprite
 
-    def _covers(self, rng: np.random.Generator, amodal: np.ndarray) -> list[Sprite]:
+    def _covers(self, rng: np.random.Generator, amodal: np.ndarray) -> list[Patch]:
         """One or two objects that together hide a rate drawn from the range, as nearly as whole pixels allow."""
         config, left = self.config, amodal.copy()
         goal = max(1, round(rng.uniform(config.rate_min, config.rate_max) * amodal.sum()))
@@ -145,10 +145,10 @@ class SyntheticWorld:
                     break
             cover.x, cover.y = spot.x, spot.y
             covers.append(cover)
-            left &= ~cover.mask_in(config.size)
+            left &= ~cover.mask_in((config.size, config.size))
         return covers
 
-    def _neighbours(self, rng: np.random.Generator, amodal: np.ndarray, num: int) -> tuple[list[Sprite], list[Sprite]]:
+    def _neighbours(self, rng: np.random.Generator, amodal: np.ndarray, num: int) -> tuple[list[Patch], list[Patch]]:
         """Objects that hide nothing of the target: most behind it, some nearer but beside it."""
         size, behind, apart = self.config.size, [], []
         for _ in range(num):
@@ -162,11 +162,11 @@ class SyntheticWorld:
                 clear, _ = slide(amodal, sprite.mask, spot + away * 2 * size, spot, goal=1)
                 gap = away * rng.uniform(1.5, size / 8)
                 sprite.x, sprite.y = clear.x + round(gap[0]), clear.y + round(gap[1])
-                if not (amodal & sprite.mask_in(size)).any():  # a step away may meet a limb of the target
+                if not (amodal & sprite.mask_in((size, size))).any():  # a step away may meet a limb of the target
                     apart.append(sprite)
         return behind, apart
 
-    def _picture(self, rng: np.random.Generator, sprites: list[Sprite]) -> np.ndarray:
+    def _picture(self, rng: np.random.Generator, sprites: list[Patch]) -> np.ndarray:
         """Paint the sprites and lay them over a background, the farthest first. Returns: uint8 (size, size, 3)."""
         size = self.config.size
         canvas = background(rng, size)

@@ -2,46 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 
-from amodalseg.data.cover import overlap, random_direction
+from amodalseg.data.cover import Patch, overlap, random_direction
 from amodalseg.data.synthetic_shapes import Silhouette
 
 Rng = np.random.Generator
 SUPERSAMPLE = 4
-
-
-@dataclass
-class Sprite:
-    """One object, cut to its own box.
-
-    Attributes:
-        family: name of its silhouette family.
-        alpha: float32 (h, w) in [0, 1], how much of each pixel it covers.
-        rgb: float32 (h, w, 3) in [0, 255], its colour; filled in outside the silhouette too.
-        x, y: left top corner in the picture, pixels; may lie outside.
-    """
-
-    family: str
-    alpha: np.ndarray
-    rgb: np.ndarray
-    x: int = 0
-    y: int = 0
-
-    @property
-    def mask(self) -> np.ndarray:
-        """bool (h, w): at least half covered. The truth masks are made of this."""
-        return self.alpha > 0.5
-
-    def mask_in(self, size: int) -> np.ndarray:
-        """bool (size, size): the mask in the picture."""
-        full = np.zeros((size, size), bool)
-        here, there = overlap(full.shape, self.alpha.shape, self.x, self.y)
-        full[here] = self.mask[there]
-        return full
 
 
 def rasterise(silhouette: Silhouette, matrix: np.ndarray) -> np.ndarray:
@@ -160,7 +128,7 @@ def background(rng: Rng, size: int) -> np.ndarray:
     return canvas
 
 
-def cast_shadow(canvas: np.ndarray, sprite: Sprite, offset: np.ndarray, softness: float, strength: float) -> None:
+def cast_shadow(canvas: np.ndarray, sprite: Patch, offset: np.ndarray, softness: float, strength: float) -> None:
     """Darken what lies under a sprite's soft shadow, in place.
 
     Args:
@@ -178,7 +146,7 @@ def cast_shadow(canvas: np.ndarray, sprite: Sprite, offset: np.ndarray, softness
     canvas[here] *= 1 - strength * alpha[there][..., None]
 
 
-def lay(canvas: np.ndarray, sprite: Sprite) -> None:
+def lay(canvas: np.ndarray, sprite: Patch) -> None:
     """Blend a sprite over the canvas, float32 (H, W, 3), in place."""
     here, there = overlap(canvas.shape, sprite.alpha.shape, sprite.x, sprite.y)
     canvas[here] += (sprite.rgb[there] - canvas[here]) * sprite.alpha[there][..., None]

@@ -63,7 +63,7 @@ def train(config: TrainConfig) -> Path:
         _start_from(module, config.init)
     if trainer.strategy.root_device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         # threads that share a core with a loader's worker wait for each other most of the time
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) - config.loader.num_workers))
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // trainer.num_devices - config.loader.num_workers))
     claim(folder, config)
     if trainer.is_global_zero:
         _announce(config, trainer, data, num_steps, resume)

@@ -72,7 +72,7 @@ class Composites:
 def prompted(source: Source) -> tuple[Source, int]:
     """Leave out what cannot be asked for: objects without a visible pixel. Returns: the others, how many were left out.
 
-    Only a data set that is read is looked through; what is drawn has visible pixels by construction.
+    Only records that are all at hand are looked through; what is opened one by one is refused when it is asked for.
     """
     if not isinstance(source, RecordList):
         return source, 0

@@ -96,7 +96,7 @@ def run_evaluation(config: EvalConfig) -> Path:
         raise UserError(f"models names one model twice: {', '.join(config.models)}")
     # all that can be wrong is found before the first object is predicted
     device = {"auto": "auto", "gpu": "cuda"}.get(config.trainer.accelerator, config.trainer.accelerator)
-    models = [_open_model(name, config, "cpu") for name in config.models]
+    models = [_open_model(name, config) for name in config.models]
     dataset = EvaluationSet(open_source(config.data), config.seed)
     _check_data(config, dataset)
     folder = Path(config.out)
@@ -114,7 +114,7 @@ def run_evaluation(config: EvalConfig) -> Path:
         }  # fmt: skip
         every[model.name] = answers(model, dataset, config.loader.batch_size, **options)
         if config.report.html and config.report.steps_curve and hasattr(model, "override"):
-            curves[model.name] = _steps_curve(model, dataset, config, options)
+            curves[model.name] = _steps_curve(model, dataset, config, options, every[model.name])
         if hasattr(model, "to"):
             model.to("cpu")  # room for the next one
     if rank == 0:
@@ -123,8 +123,8 @@ def run_evaluation(config: EvalConfig) -> Path:
     return folder
 
 
-def _open_model(name: str, config: EvalConfig, device: str) -> AmodalModel:
-    model = load_model(name, device)
+def _open_model(name: str, config: EvalConfig) -> AmodalModel:
+    model = load_model(name, "cpu")
     model.name = name
     if config.override:
         if hasattr(model, "override"):
@@ -177,16 +177,16 @@ def _processes(config: EvalConfig, device: str) -> tuple[int, int, Callable[[Amo
 
 
 def _steps_curve(
-    model: Any, dataset: EvaluationSet, config: EvalConfig, options: dict[str, Any]
+    model: Any, dataset: EvaluationSet, config: EvalConfig, options: dict[str, Any], known: Answers
 ) -> list[tuple[int, float | None, float | None]]:
-    """(steps, full, occluded) by ``per_object_occluded`` on the first objects."""
-    usual, points = model.config.sampler.steps, []
+    """(steps, full, occluded) by ``per_object_occluded`` on the first objects; ``known`` are those at usual steps."""
+    usual, limit, points = model.config.sampler.steps, config.report.steps_objects, []
     for steps in config.report.steps_curve:
-        model.override({"sampler": {"steps": steps}})
-        found = answers(
-            model, dataset, config.loader.batch_size, **{**options, "progress": False},
-            limit=config.report.steps_objects,
-        )  # fmt: skip
+        if steps == usual:
+            found = known[:limit]
+        else:
+            model.override({"sampler": {"steps": steps}})
+            found = answers(model, dataset, config.loader.batch_size, **{**options, "progress": False}, limit=limit)
         scores = score([row for row, _ in found])["per_object_occluded"]
         points.append((steps, scores["full"], scores["occluded"]))
     model.override({"sampler": {"steps": usual}})
@@ -205,6 +205,6 @@ def _write(
     write_rows(folder / "objects.csv", rows)
     write_metrics(folder / "metrics.json", results)
     print(plain_table(results))
-    about = {"command": shlex.join(sys.argv), "config": config, "num_unprompted": dataset.num_unprompted}
+    about = {"command": shlex.join(sys.argv), "num_unprompted": dataset.num_unprompted}
     report = build_report(config, folder, dataset, every, results, curves, {**about, **provenance()})
     print(f"report: {report}")

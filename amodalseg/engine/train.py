@@ -58,7 +58,7 @@ def train(config: TrainConfig) -> Path:
         num_steps, config.checkpoint.val_every_steps, config.trainer.accumulate
     )
     module = CondDiffAMOModule(_without_download(config, folder), num_steps)
-    resume = _resume_from(config, folder / "last.ckpt", module, trainer.world_size)
+    resume, step = _resume_from(config, folder / "last.ckpt", module, trainer.world_size)
     if config.init and resume is None:
         _start_from(module, config.init)
     if trainer.strategy.root_device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
@@ -66,7 +66,7 @@ def train(config: TrainConfig) -> Path:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // trainer.num_devices - config.loader.num_workers))
     claim(folder, config)
     if trainer.is_global_zero:
-        _announce(config, trainer, data, num_steps, resume)
+        _announce(config, trainer, data, num_steps, step)
 
     try:
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
@@ -94,11 +94,9 @@ NOISE = [
 """Warnings about things that are as they should be."""
 
 
-def _announce(
-    config: TrainConfig, trainer: L.Trainer, data: AmodalDataModule, num_steps: int, resume: str | None
-) -> None:
+def _announce(config: TrainConfig, trainer: L.Trainer, data: AmodalDataModule, num_steps: int, step: int) -> None:
     samples = config.loader.batch_size * trainer.world_size * config.trainer.accumulate
-    begun = f", going on from step {read_checkpoint(Path(resume))['global_step']}" if resume else ""
+    begun = f", going on from step {step}" if step else ""
     device = f"{trainer.world_size} x {trainer.strategy.root_device.type}, {trainer.precision}"
     print(
         f"{config.out}: {len(data.train_set)} objects to train on, {len(data.val_set)} to validate; "
@@ -117,9 +115,10 @@ def _check(config: TrainConfig) -> None:
         raise UserError("data.name=coco has modal masks only, which cannot be trained on; use coco_occlude")
 
 
-def _resume_from(config: TrainConfig, last: Path, module: CondDiffAMOModule, world: int) -> str | None:
+def _resume_from(config: TrainConfig, last: Path, module: CondDiffAMOModule, world: int) -> tuple[str | None, int]:
+    """The checkpoint to go on from and its step, once it is known to fit; (None, 0) for a new run."""
     if not last.exists():
-        return None
+        return None, 0
     if not config.checkpoint.resume:
         raise UserError(f"{last.parent} holds a run already and checkpoint.resume is false; choose another out=")
     checkpoint = read_checkpoint(last)
@@ -131,7 +130,7 @@ def _resume_from(config: TrainConfig, last: Path, module: CondDiffAMOModule, wor
             f"{last} was saved by {saved} processes and cannot go on with {now}: batches, and with them the run, would "
             f"change; use as many devices, or begin anew from its weights with init={last.parent} and another out="
         )
-    return str(last)
+    return str(last), checkpoint["global_step"]
 
 
 def _without_download(config: TrainConfig, folder: Path) -> TrainConfig:

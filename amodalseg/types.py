@@ -37,6 +37,7 @@ class AmodalRecord:
         order: depth rank in its image, 1 = nearest, if known.
         raw_rate: the occlusion rate stored in the file, if any; ``occlusion_rate`` is always recomputed.
         occluder_rle: what covers the object, if known.
+        unknown_rle: where nobody knows whether the object goes on (training ignores these pixels); None: nowhere.
         whole_rgb: the object's own pixels where it is whole (uint8 HW3; zero outside the amodal mask), if known.
         flags: any of ``empty_modal``, ``fully_visible``, ``touches_border``, ``modal_outside_amodal``, ``crowd``,
             ``size_mismatch``.
@@ -56,6 +57,7 @@ class AmodalRecord:
     raw_rate: float | None = None
     modal_source: str = "gt"
     occluder_rle: Rle | None = None
+    unknown_rle: Rle | None = None
     whole_rgb: np.ndarray | None = None
     flags: frozenset[str] = frozenset()
     group: dict[str, Any] | None = None
@@ -106,7 +108,7 @@ class AmodalRecord:
 class Sample(NamedTuple):
     """One object cut to its window for training: uint8 arrays, normalised later on the device.
 
-    image: uint8 (S, S, 3) RGB. masks: uint8 (2, S, S) in {0, 1}: modal, amodal. key: the record's.
+    image: uint8 (S, S, 3) RGB. masks: uint8 (3, S, S) in {0, 1}: modal, amodal, unknown. key: the record's.
     """
 
     image: np.ndarray
@@ -115,7 +117,7 @@ class Sample(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """A stack of samples. image: uint8 (B, 3, S, S). masks: uint8 (B, 2, S, S): modal, amodal. keys: B strings."""
+    """A stack of samples. image: uint8 (B, 3, S, S). masks: uint8 (B, 3, S, S): modal, amodal, unknown. keys: B strings."""
 
     image: Any
     masks: Any

@@ -124,6 +124,7 @@ class LossConfig:
     bce_weighted: bool = True
     bce: float = 1.0
     iou: float = 1.0
+    hidden: float = 0.0  # IoU loss outside the modal mask, where the question lies (not in the paper)
 
 
 @dataclass
@@ -176,6 +177,35 @@ class CocoOccludeData:
     skip_broken: bool = False
     max_side: Optional[int] = None  # shrink photos whose longer side exceeds this
     occlude: OccludeConfig = field(default_factory=OccludeConfig)
+
+
+@dataclass
+class MixConfig:
+    """Shares of the ways in which a training scene is made (``data/scenes.py``); any weights, they need not sum to 1."""
+
+    covered: float = 0.3  # a whole object in its own photo, other objects pasted on it
+    natural: float = 0.2  # any object among its real neighbours; where one of them may hide it, the truth is unknown
+    behind: float = 0.3  # an object pasted into another photo, behind objects that were there
+    surface: float = 0.2  # a large flat thing (ground, wall, table) behind the objects of a photo
+    synthetic: float = 0.0  # the procedural world
+
+
+@dataclass
+class ScenesData:
+    """Training scenes of many kinds from COCO-instances files: pasted and natural occlusion, small and large objects."""
+
+    name: str = "scenes"
+    annotations: list[str] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
+    split: str = "train"
+    num_objects: int = 20000
+    seed: int = 0
+    fresh: bool = False  # training: draw anew in every epoch
+    skip_broken: bool = False
+    max_side: Optional[int] = 256  # shrink photos whose longer side exceeds this
+    mix: MixConfig = field(default_factory=MixConfig)
+    occlude: OccludeConfig = field(default_factory=OccludeConfig)
+    front: float = 0.2  # probability that a pasted object or a surface lies in front of what was there
 
 
 @dataclass
@@ -264,6 +294,8 @@ class OptimConfig:
     warmup_steps: int = 0
     clip: float = 1.0  # global norm; 0: off
     ema: float = 0.0  # decay of the weight average; 0: off
+    early_size: Optional[int] = None  # window size of the first part of the run: coarse samples cost a fraction
+    early_share: float = 0.5  # of the run's steps, for that part
 
 
 @dataclass
@@ -359,6 +391,7 @@ class DataOnly:
 MODELS: dict[str, type] = {"conddiff_amo": CondDiffAMOConfig}
 DATA: dict[str, type] = {
     "coco_occlude": CocoOccludeData,
+    "scenes": ScenesData,
     "coco": CocoData,
     "cocoa": CocoaData,
     "pix2gestalt": Pix2gestaltData,

@@ -56,7 +56,8 @@ class Augment:
         amodal: np.ndarray,
         rng: np.random.Generator,
         occluder: np.ndarray | None = None,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        unknown: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Change one sample.
 
         A map that loses the modal mask (a sliver one pixel wide, or turned out of the window) is not applied: the image
@@ -67,23 +68,26 @@ class Augment:
             modal, amodal: bool (S, S). Modal pixels inside amodal stay inside it, up to ``modal_jitter``.
             rng: source of every draw.
             occluder: bool (S, S) of what covers the object, if known.
+            unknown: bool (S, S), where nobody knows whether the object goes on; default: nowhere.
 
         Returns:
-            New image, modal and amodal of the same shapes and types.
+            New image, modal, amodal and unknown of the same shapes and types.
         """
-        # One picture of bits instead of three masks: whatever the map does, it does the same to all of them.
+        # One picture of bits instead of four masks: whatever the map does, it does the same to all of them.
         bits = modal | amodal.astype(np.uint8) << 1
         if occluder is not None:
             bits |= occluder.astype(np.uint8) << 2
+        if unknown is not None:
+            bits |= unknown.astype(np.uint8) << 3
         # ``set_random_seed`` would hand every transform the same seed, so that flips and colours came always together.
         self._map.set_random_state(rng, random.Random(int(rng.integers(2**63))))
         mapped = self._map(image=image, mask=bits)
         if (mapped["mask"] & 1).any():
             image, bits = mapped["image"], mapped["mask"]
-        modal, amodal, occluder = ((bits & bit) > 0 for bit in (1, 2, 4))
+        modal, amodal, occluder, unknown = ((bits & bit) > 0 for bit in (1, 2, 4, 8))
         if rng.random() < self.config.modal_jitter:
             modal = jitter_modal(modal, (amodal | occluder) & ~modal, self.config.modal_jitter_px, rng)
-        return image, modal, amodal
+        return image, modal, amodal, unknown
 
 
 def jitter_modal(modal: np.ndarray, front: np.ndarray, max_px: int, rng: np.random.Generator) -> np.ndarray:

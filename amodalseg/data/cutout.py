@@ -18,43 +18,60 @@ MAX_GROWTH = 2.0  # a cut-out enlarged further would be blurred beyond belief
 
 
 class PhotoCache:
-    """Photos of records, shrunk, the latest ones kept.
+    """Photos of records and their modal masks, shrunk, the latest ones kept: decoding and shrinking cost the most.
 
     Args:
         max_side: shrink photos whose longer side exceeds this, pixels; None: keep every size.
-        max_bytes: of pixels to keep; the least recently used photos go first.
+        max_bytes: of pixels to keep; the least recently used go first.
     """
 
-    def __init__(self, max_side: int | None = None, max_bytes: int = 256 * 2**20) -> None:
+    def __init__(self, max_side: int | None = None, max_bytes: int = 384 * 2**20) -> None:
         self.max_side, self.max_bytes, self.num_bytes = max_side, max_bytes, 0
-        self._photos: OrderedDict[tuple, np.ndarray] = OrderedDict()
+        self._kept: OrderedDict[tuple, np.ndarray] = OrderedDict()
 
     def __call__(self, record: AmodalRecord) -> tuple[np.ndarray, np.ndarray]:
-        """The photo and the modal mask at the cache's size: uint8 (H, W, 3), not to be written to, and bool (H, W)."""
-        photo, modal = self._photo(record), record.modal
-        if photo.shape[:2] != modal.shape:
-            size = photo.shape[1::-1]
-            modal = cv2.resize(modal.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST).astype(bool)
-        return photo, modal
+        """The photo and the modal mask at the cache's size: uint8 (H, W, 3) and bool (H, W), not to be written to."""
+        photo = self._photo(record)
+        return photo, self._modal(record, photo.shape[:2])
+
+    def _modal(self, record: AmodalRecord, shape: tuple[int, ...]) -> np.ndarray:
+        key = ("modal", record.key, record.modal_rle["counts"])
+        modal = self._find(key)
+        if modal is None:
+            modal = record.modal
+            if modal.shape != shape:
+                small = cv2.resize(modal.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST)
+                modal = small.astype(bool)
+            self._keep(key, modal)
+        return modal
 
     def _photo(self, record: AmodalRecord) -> np.ndarray:
         drawn = isinstance(record.image, np.ndarray)
         key = (id(record.image) if drawn else str(record.image), record.height, record.width)
-        if key in self._photos:
-            self._photos.move_to_end(key)
-            return self._photos[key]
+        photo = self._find(key)
+        if photo is not None:
+            return photo
         photo = record_image(record)
         scale = min(1.0, (self.max_side or np.inf) / max(photo.shape[:2]))
         if scale < 1:
             size = max(1, round(photo.shape[1] * scale)), max(1, round(photo.shape[0] * scale))
             photo = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
         if not drawn:  # a drawn picture is in memory already, and an id may be used again once it is gone
-            photo.flags.writeable = False
-            self._photos[key] = photo
-            self.num_bytes += photo.nbytes
-            while self.num_bytes > self.max_bytes and len(self._photos) > 1:
-                self.num_bytes -= self._photos.popitem(last=False)[1].nbytes
+            self._keep(key, photo)
         return photo
+
+    def _find(self, key: tuple) -> np.ndarray | None:
+        if key not in self._kept:
+            return None
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+    def _keep(self, key: tuple, pixels: np.ndarray) -> None:
+        pixels.flags.writeable = False
+        self._kept[key] = pixels
+        self.num_bytes += pixels.nbytes
+        while self.num_bytes > self.max_bytes and len(self._kept) > 1:
+            self.num_bytes -= self._kept.popitem(last=False)[1].nbytes
 
 
 class Cutout(Patch):

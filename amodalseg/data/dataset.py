@@ -5,18 +5,21 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
+from amodalseg import masks
 from amodalseg.config.schema import (
     AugmentConfig,
     CocoaData,
     CocoData,
     CocoOccludeData,
     Pix2gestaltData,
+    ScenesData,
     SyntheticData,
     WindowConfig,
 )
@@ -24,6 +27,7 @@ from amodalseg.data.augment import Augment
 from amodalseg.data.images import record_image
 from amodalseg.data.occlude import Occluder
 from amodalseg.data.readers import read_coco_files, read_cocoa, read_pix2gestalt
+from amodalseg.data.scenes import Scenes
 from amodalseg.data.synthetic import SyntheticWorld
 from amodalseg.data.window import crop_image, crop_mask, object_window
 from amodalseg.errors import UserError
@@ -113,13 +117,15 @@ def open_source(config: Any) -> Source:
             )
             print(f"{outside} of {len(records)} objects have modal pixels outside their amodal mask: {done}")
         return RecordList(_some(decodable(records, config.skip_broken), config.num_objects, config.seed))
-    assert isinstance(config, (CocoData, CocoOccludeData)), type(config)
+    assert isinstance(config, (CocoData, CocoOccludeData, ScenesData)), type(config)
     records = read_coco_files(
         config.annotations, config.images, split=config.split, dataset=config.name, skip_broken=config.skip_broken
     )
     records = decodable(records, config.skip_broken)
     if isinstance(config, CocoData):
         return RecordList(_some(records, config.num_objects, config.seed))
+    if isinstance(config, ScenesData):
+        return Scenes(records, config)
     occluder = Occluder(
         records, config.occlude, seed=config.seed, dataset=config.name, split=config.split, max_side=config.max_side
     )
@@ -167,7 +173,7 @@ def decodable(records: list[AmodalRecord], skip_broken: bool) -> list[AmodalReco
 
 
 class TrainingSet:
-    """Record -> window -> augmented ``Sample``. Keys are (epoch, index): no state has to reach the workers."""
+    """Record -> window -> augmented ``Sample``. Keys are (epoch, index, window size): workers need no other state."""
 
     def __init__(
         self, source: Source, window: WindowConfig, augment: AugmentConfig | None, seed: int, fresh: bool
@@ -178,21 +184,22 @@ class TrainingSet:
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, key: tuple[int, int]) -> Sample:
-        epoch, index = key
+    def __getitem__(self, key: tuple[int, int, int]) -> Sample:
+        epoch, index, size = key
         record = self.source.draw(index, epoch if self.fresh else 0)
         rng = np.random.default_rng(stable_seed("augment", self.seed, epoch, index))
         modal, amodal, occluder = record.modal, record.amodal, record.occluder
         scale, shift = self.augment.window_jitter(rng) if self.augment else (1.0, (0.0, 0.0))
         if not modal.any():
             raise UserError(f"{record.key} has no visible pixel, so there is nothing to train on; leave it out")
-        window = object_window(modal, self.window, scale=scale, shift=shift)
+        window = object_window(modal, replace(self.window, size=size), scale=scale, shift=shift)
         image = crop_image(record_image(record), window)
-        modal, amodal = crop_mask(modal, window), crop_mask(amodal, window)
+        unknown = np.zeros_like(modal) if record.unknown_rle is None else masks.decode(record.unknown_rle)
+        modal, amodal, unknown = (crop_mask(mask, window) for mask in (modal, amodal, unknown))
         if self.augment:
             occluder = None if occluder is None else crop_mask(occluder, window)
-            image, modal, amodal = self.augment(image, modal, amodal, rng, occluder)
-        return Sample(image, np.stack([modal, amodal]).astype(np.uint8), record.key)
+            image, modal, amodal, unknown = self.augment(image, modal, amodal, rng, occluder, unknown)
+        return Sample(image, np.stack([modal, amodal, unknown]).astype(np.uint8), record.key)
 
 
 class EvaluationSet:

@@ -16,8 +16,8 @@ from amodalseg.errors import UserError
 from amodalseg.types import Batch, Sample, stable_seed
 
 
-class RunSampler(Sampler[list[tuple[int, int]]]):
-    """Batches of (epoch, index) keys for one rank, from any point of the run on.
+class RunSampler(Sampler[list[tuple[int, int, int]]]):
+    """Batches of (epoch, index, window size) keys for one rank, from any point of the run on.
 
     The run is one stream: epoch after epoch, each a fresh permutation of all objects. Batch number b takes the next
     ``world * batch_size`` places of the stream and each rank its own slice, so ranks never share an object, and a
@@ -26,15 +26,15 @@ class RunSampler(Sampler[list[tuple[int, int]]]):
 
     def __init__(
         self, num_objects: int, batch_size: int, num_batches: int, seed: int, rank: int, world: int,
-        position: Callable[[], int],
+        position: Callable[[], int], size_of: Callable[[int], int],
     ) -> None:  # fmt: skip
         self.num_objects, self.batch_size, self.num_batches = num_objects, batch_size, num_batches
-        self.seed, self.rank, self.world, self.position = seed, rank, world, position
+        self.seed, self.rank, self.world, self.position, self.size_of = seed, rank, world, position, size_of
 
     def __len__(self) -> int:
         return self.num_batches
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
         permutation, of_epoch = np.empty(0, dtype=np.int64), -1
         for number in range(self.position(), self.num_batches):
             first = (number * self.world + self.rank) * self.batch_size
@@ -44,7 +44,7 @@ class RunSampler(Sampler[list[tuple[int, int]]]):
                 if epoch != of_epoch:
                     draw = np.random.default_rng(stable_seed("order", self.seed, epoch))
                     permutation, of_epoch = draw.permutation(self.num_objects), epoch
-                batch.append((epoch, int(permutation[index])))
+                batch.append((epoch, int(permutation[index]), self.size_of(number)))
             yield batch
 
 
@@ -103,9 +103,13 @@ class AmodalDataModule(L.LightningDataModule):
         trainer, loader = self.trainer, self.config.loader
         assert trainer is not None
         accumulate = self.config.trainer.accumulate
+        num_batches = self.num_steps(trainer.world_size) * accumulate
+        early, late = self.config.optim.early_size or 0, self.config.model.window.size
+        num_early = round(self.config.optim.early_share * num_batches) if early else 0
         sampler = RunSampler(
-            len(self.train_set), loader.batch_size, self.num_steps(trainer.world_size) * accumulate, self.config.seed,
+            len(self.train_set), loader.batch_size, num_batches, self.config.seed,
             trainer.global_rank, trainer.world_size, lambda: trainer.global_step * accumulate,
+            lambda number: early if number < num_early else late,
         )  # fmt: skip
         return DataLoader(
             self.train_set,  # type: ignore[arg-type]

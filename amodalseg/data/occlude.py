@@ -110,18 +110,18 @@ class Occluder:
         rng = np.random.default_rng(stable_seed("occlude", self.dataset, self.split, self.seed, epoch, index))
         photo, amodal = self.photos(record)
         hide = rng.random() >= self.config.unoccluded
-        covers = self._covers(rng, source, amodal) if hide else []
+        covers = self.covers(rng, source, amodal) if hide else []
         neighbour = None
         if rng.random() < (BEHIND_COVERED if hide else BEHIND):
-            neighbour = self._place(
+            neighbour = self.place(
                 rng, source, amodal, amodal, goal=max(1, round(rng.uniform(0.1, 0.6) * amodal.sum()))
             )
 
         image, occluder = photo.astype(np.float32), np.zeros_like(amodal)
         if neighbour:
-            self._paste(rng, image, neighbour, under=amodal)
+            self.paste(rng, image, neighbour, under=amodal)
         for cover in covers:
-            self._paste(rng, image, cover)
+            self.paste(rng, image, cover)
             occluder |= cover.mask_in(amodal.shape)
         modal = amodal & ~occluder
         return AmodalRecord(
@@ -145,7 +145,7 @@ class Occluder:
             },
         )
 
-    def _covers(self, rng: np.random.Generator, source: int, amodal: np.ndarray) -> list[Cutout]:
+    def covers(self, rng: np.random.Generator, source: int, amodal: np.ndarray) -> list[Cutout]:
         """Occluders that together hide a share of the object that lies within the range."""
         config, total = self.config, int(amodal.sum())
         for attempt in range(COMPOSITES):
@@ -155,7 +155,7 @@ class Occluder:
             left, covers = amodal.copy(), []
             for rank in range(1, num + 1):
                 wanted = round(goal * (1 if rank == num else rank / num)) - (total - int(left.sum()))
-                cover = self._place(rng, source, left, amodal, wanted) if wanted >= 1 else None
+                cover = self.place(rng, source, left, amodal, wanted) if wanted >= 1 else None
                 if cover:
                     covers.append(cover)
                     left &= ~cover.mask_in(amodal.shape)
@@ -166,7 +166,7 @@ class Occluder:
             f"{COMPOSITES} tries: widen the range, raise scale_max, or give more objects"
         )
 
-    def _place(
+    def place(
         self, rng: np.random.Generator, source: int, left: np.ndarray, amodal: np.ndarray, goal: int
     ) -> Cutout | None:
         """Put another object where it hides ``goal`` pixels of ``left``; None if none of a few is able to."""
@@ -200,7 +200,7 @@ class Occluder:
                 return cover
         return None
 
-    def _paste(
+    def paste(
         self, rng: np.random.Generator, image: np.ndarray, cover: Cutout, under: np.ndarray | None = None
     ) -> None:
         """Blend a cut-out into float32 (H, W, 3), in place; ``under``: bool (H, W) of an object that stays in front."""

@@ -45,10 +45,10 @@ class CondDiffAMOModule(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self._seed_step(batch_idx)
         masks = batch.masks.float()
-        modal, amodal = masks[:, :1], masks[:, 1:]
+        modal, amodal, unknown = masks.split(1, dim=1)
         x_t, t = self.noisy_mask(amodal, modal)
         logits = self.network(normalise(batch.image), modal, x_t, time_input(t, self.config.model))
-        loss, parts = amodal_loss(logits, amodal, self.config.model.loss)
+        loss, parts = amodal_loss(logits, amodal, self.config.model.loss, modal, unknown)
         self._refuse_not_finite(loss, batch.keys)
         self.log("train/loss", loss.detach(), prog_bar=True)
         self.log_dict({f"train/{name}": value for name, value in parts.items()})
@@ -121,6 +121,14 @@ class CondDiffAMOModule(L.LightningModule):
         optimizer = torch.optim.AdamW([group for group in groups if group["params"]], lr=optim.lr, fused=fused)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.learning_rate_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        # Lightning refuses to clip for a fused optimiser under mixed precision, also under bf16, which has no scaler
+        # to get in its way
+        if gradient_clip_val:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), gradient_clip_val)
 
     def learning_rate_factor(self, step: int) -> float:
         """Linear warm-up from 0, then a cosine from ``optim.lr`` to ``optim.min_lr`` at the last step."""

@@ -226,8 +226,9 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "steps_objects": (1, 1e12), "steps_curve": (1, 10_000), "bce": (0, 1e3), "iou": (0, 1e3), "beta_a": (1e-3, 1e3),
     "beta_b": (1e-3, 1e3), "kernel": (1, 31), "adapter": (1, 31), "scale_min": (0, 1e3), "scale_max": (0, 1e3),
     "soft_edge": (0, 1e3), "scale": (0, 0.9), "rotate": (0, 180), "modal_jitter_px": (0, 100),
-    "gauss.shift": (-50, 50), "augment.shift": (0, 1), "hidden": (0, 1e3), "front": (0, 1), "early_share": (0, 1),
-    "covered": (0, 1e6), "natural": (0, 1e6), "behind": (0, 1e6), "surface": (0, 1e6), "synthetic": (0, 1e6),
+    "gauss.shift": (-50, 50), "augment.shift": (0, 1), "hidden": (0, 1e3), "front": (0, 1), "covered": (0, 1e3),
+    "natural": (0, 1e3), "behind": (0, 1e3), "surface": (0, 1e3), "synthetic": (0, 1e3), "refresh_every": (1, 10_000),
+    "early_share": (0, 1),
 }  # fmt: skip
 """By the last part of an option's name, or by the last two where sections differ."""
 _ODD = ("kernel", "adapter")
@@ -272,4 +273,5 @@ def _check_together(config: Any, prefix: str) -> None:
     for name in ("size",) if isinstance(config, schema.WindowConfig) else ("early_size",):
         size = getattr(config, name, None)
         if size is not None and (size % 32 or size < 32):
-            raise UserError(f"{prefix}{name}={size} must be a multiple of 32, for instance {max(32, -(-size // 32) * 32)}")
+            right = max(32, -(-size // 32) * 32)
+            raise UserError(f"{prefix}{name}={size} must be a multiple of 32, for instance {right}")

@@ -97,6 +97,7 @@ class SamplerConfig:
     steps: int = 10
     init: str = one_of("gvm", "gauss")  # x_T: the noised modal mask, or pure noise
     eta: float = 0.0  # ddim: 0 deterministic, 1 as noisy as ddpm
+    refresh_every: int = 1  # steps that share one condition (A_1); between them the mask denoiser alone runs
 
 
 @dataclass
@@ -181,7 +182,7 @@ class CocoOccludeData:
 
 @dataclass
 class MixConfig:
-    """Shares of the ways in which a training scene is made (``data/scenes.py``); any weights, they need not sum to 1."""
+    """Shares of the ways in which a training scene is made (``data/scenes.py``); they need not sum to 1."""
 
     covered: float = 0.3  # a whole object in its own photo, other objects pasted on it
     natural: float = 0.2  # any object among its real neighbours; where one of them may hide it, the truth is unknown
@@ -192,7 +193,7 @@ class MixConfig:
 
 @dataclass
 class ScenesData:
-    """Training scenes of many kinds from COCO-instances files: pasted and natural occlusion, small and large objects."""
+    """Training scenes of many kinds from COCO-instances files: pasted and natural occlusion, things and surfaces."""
 
     name: str = "scenes"
     annotations: list[str] = field(default_factory=list)

@@ -173,7 +173,10 @@ def decodable(records: list[AmodalRecord], skip_broken: bool) -> list[AmodalReco
 
 
 class TrainingSet:
-    """Record -> window -> augmented ``Sample``. Keys are (epoch, index, window size): workers need no other state."""
+    """Record -> window -> augmented ``Sample``. Workers need no state besides the keys.
+
+    A key is (epoch, index, side of the window in pixels); without the side it is the configured one.
+    """
 
     def __init__(
         self, source: Source, window: WindowConfig, augment: AugmentConfig | None, seed: int, fresh: bool
@@ -184,8 +187,8 @@ class TrainingSet:
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, key: tuple[int, int, int]) -> Sample:
-        epoch, index, size = key
+    def __getitem__(self, key: tuple[int, int] | tuple[int, int, int]) -> Sample:
+        epoch, index, size = key if len(key) == 3 else (*key, self.window.size)
         record = self.source.draw(index, epoch if self.fresh else 0)
         rng = np.random.default_rng(stable_seed("augment", self.seed, epoch, index))
         modal, amodal, occluder = record.modal, record.amodal, record.occluder

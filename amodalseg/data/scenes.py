@@ -23,6 +23,7 @@ from amodalseg.types import AmodalRecord, stable_seed
 NEAR = 3  # pixels around a neighbour where annotations of two objects do not agree to the pixel
 MIN_PLACE = 0.02  # of the photo's area, for the part of a pasted object that falls into it
 THING = 0.1  # of the photo's longer side, the smallest thing put on a surface
+TRIES = 200  # before a kind of scene is called impossible to draw from these photos
 
 
 class Scenes:
@@ -36,11 +37,11 @@ class Scenes:
     - ``synthetic``: the procedural world.
 
     Args:
-        records: objects with modal masks.
+        records: objects with modal masks, their photos files.
         config: shares of the kinds, and how things are covered.
 
     Raises:
-        UserError: as ``Occluder``; no kind has a share.
+        UserError: as ``Occluder``; no kind has a share; no object is large enough for the kinds that have one.
     """
 
     def __init__(self, records: list[AmodalRecord], config: ScenesData) -> None:
@@ -57,38 +58,55 @@ class Scenes:
         self.shares = shares / shares.sum()
         self.in_photo: dict[str, list[int]] = {}
         for index, record in enumerate(records):
-            if "crowd" not in record.flags:
-                self.in_photo.setdefault(str(record.image), []).append(index)
-        self.natives = [index for own in self.in_photo.values() for index in own if self._size(index) >= 4 * MIN_WHOLE]
+            self.in_photo.setdefault(str(record.image), []).append(index)
+        self.natives = [index for own in self.in_photo.values() for index in self._single(own) if self._is_large(index)]
+        if not self.natives and mix.natural + mix.behind + mix.surface > 0:
+            raise UserError(
+                f"none of {len(records)} objects has {4 * MIN_WHOLE} pixels at max_side={config.max_side}, which the "
+                "kinds natural, behind and surface of data.mix need: give larger photos or set their shares to 0"
+            )
         self.world = SyntheticWorld(
             SyntheticData(split=config.split, seed=config.seed, unoccluded=config.occlude.unoccluded)
         )
 
-    def _size(self, index: int) -> float:
-        """Pixels of an object's modal mask after its photo is shrunk."""
+    def _single(self, indices: list[int]) -> list[int]:
+        """Those of the objects that are no crowds."""
+        return [index for index in indices if "crowd" not in self.records[index].flags]
+
+    def _is_large(self, index: int) -> bool:
+        """Whether an object's modal mask has pixels enough after its photo is shrunk."""
         record = self.records[index]
-        shrink = min(1.0, (self.config.max_side or np.inf) / max(record.height, record.width))
-        return masks.area(record.modal_rle) * shrink**2
+        shrink = min(1.0, (self.config.max_side or np.inf) / max(1, record.height, record.width))
+        return masks.area(record.modal_rle) * shrink**2 >= 4 * MIN_WHOLE
 
     def __len__(self) -> int:
         return self.config.num_objects
 
     def draw(self, index: int, epoch: int = 0) -> AmodalRecord:
-        """Draw one scene. ``extra["kind"]`` names its kind."""
+        """Draw one scene. ``extra["kind"]`` names its kind.
+
+        Raises:
+            UserError: the photos allow no scene of a kind that has a share.
+        """
         rng = np.random.default_rng(stable_seed("scene", self.config.split, self.config.seed, epoch, index))
-        while True:
-            kind = str(rng.choice(self.kinds, p=self.shares))
-            if kind == "synthetic":
-                record = self.world.draw(index, epoch)
-            elif kind == "covered":
-                record = self.occluder.draw(int(rng.integers(2**31)), epoch)
-            else:
-                found = {"natural": self._natural, "behind": self._behind, "surface": self._surface}[kind](rng)
-                if found is None:
-                    continue
-                record = self._record(found, f"{epoch}-{index}")
-            record.extra["kind"] = kind
-            return record
+        kind = str(rng.choice(self.kinds, p=self.shares))
+        if kind == "synthetic":
+            record = self.world.draw(index, epoch)
+        elif kind == "covered":
+            record = self.occluder.draw(int(rng.integers(2**31)), epoch)
+        else:
+            record = self._record(self._found(rng, kind), f"{epoch}-{index}")
+        record.extra["kind"] = kind
+        return record
+
+    def _found(self, rng: np.random.Generator, kind: str) -> _Scene:
+        """Try until a scene of the kind is sound: another kind in its place would shift the shares."""
+        make = {"natural": self._natural, "behind": self._behind, "surface": self._surface}[kind]
+        for _ in range(TRIES):
+            scene = make(rng)
+            if scene is not None:
+                return scene
+        raise UserError(f"no scene of the kind {kind} in {TRIES} tries: give more photos, or set data.mix.{kind}=0")
 
     def _natural(self, rng: np.random.Generator) -> _Scene | None:
         source = int(rng.choice(self.natives))
@@ -99,7 +117,7 @@ class Scenes:
             if other != source:
                 others |= self.photos(self.records[other])[1]
         near = cv2.dilate(others.astype(np.uint8), np.ones((2 * NEAR + 1,) * 2, np.uint8)).astype(bool)
-        scene = _Scene(image, target, np.zeros_like(target), unknown=near & ~target)
+        scene = _Scene(record.image_id, image, target, np.zeros_like(target), unknown=near & ~target)
         if rng.random() >= self.config.occlude.unoccluded:
             self._cover(rng, scene, source)
         return scene if scene.is_sound(self.config.occlude.rate_max) else None
@@ -145,11 +163,11 @@ class Scenes:
             return None
         front = np.zeros_like(target)
         keep_all = rng.random() < self.config.front  # in front of everything: the answer is the modal mask
-        for index in self.in_photo[str(record.image)]:
+        for index in self._single(self.in_photo[str(record.image)]):
             if not keep_all and rng.random() < 0.8:
                 front |= self.photos(self.records[index])[1]
         self.occluder.paste(rng, image, pasted, under=front)
-        scene = _Scene(image, target, front & target)
+        scene = _Scene(record.image_id, image, target, front & target)
         if rng.random() < (0.75 if source < 0 else 0.4):
             self._cover(rng, scene, source)
         return scene if scene.is_sound(self.config.occlude.rate_max) else None
@@ -167,11 +185,11 @@ class Scenes:
                     self._lay(rng, scene, cover)
             return
         for _ in range(rng.integers(1, 6)):
-            index, _side = self.occluder.occluders[rng.integers(len(self.occluder.occluders))]
+            index, side = self.occluder.occluders[rng.integers(len(self.occluder.occluders))]
             longer = max(scene.target.shape) * rng.uniform(THING, 0.5)
             cover = cut_out(self.records[index], self.photos, longer, rng.random() < 0.5, config.soft_edge)
-            if cover is None or _side:
-                continue
+            if cover is None or side:
+                continue  # it may lie anywhere, so none that shows a straight cut
             cover.x, cover.y = (int(v) for v in random_pixel(rng, scene.target) - random_pixel(rng, cover.mask))
             self._lay(rng, scene, cover)
 
@@ -185,7 +203,7 @@ class Scenes:
         return AmodalRecord(
             dataset=self.config.name,
             split=self.config.split,
-            image_id=name,
+            image_id=scene.photo,  # scenes of one photo are not independent: intervals are drawn over photos
             object_id=name,
             image=np.rint(scene.image).clip(0, 255).astype(np.uint8),
             modal_rle=masks.encode(modal),
@@ -200,9 +218,10 @@ class _Scene:
     """A picture in the making: float32 (H, W, 3), and bool (H, W) target, hidden part, and what is unknown."""
 
     def __init__(
-        self, image: np.ndarray, target: np.ndarray, hidden: np.ndarray, unknown: np.ndarray | None = None
+        self, photo: str, image: np.ndarray, target: np.ndarray, hidden: np.ndarray, unknown: np.ndarray | None = None
     ) -> None:
-        self.image, self.target, self.hidden, self.unknown = image, target, hidden, unknown
+        self.photo, self.image = photo, image
+        self.target, self.hidden, self.unknown = target, hidden, unknown
         self.occluder = np.zeros_like(target)
 
     def is_sound(self, rate_max: float) -> bool:

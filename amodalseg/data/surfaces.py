@@ -15,7 +15,7 @@ def draw_surface(rng: Rng, height: int, width: int) -> tuple[str, np.ndarray]:
         Its family, and its coverage, float32 (height, width) in [0, 1], soft by half a pixel at the edge.
     """
     family = FAMILIES[rng.integers(len(FAMILIES))]
-    scale = 4  # supersampling, so that slanted edges are smooth
+    scale = 4  # corners in quarters of a pixel, on a canvas of twice the size, so that slanted edges are smooth
     canvas = np.zeros((height * 2, width * 2), np.uint8)
     for ring in family(rng):
         points = np.rint(ring * (2 * width * scale, 2 * height * scale)).astype(np.int32)
@@ -42,7 +42,7 @@ def side(rng: Rng) -> list[np.ndarray]:
 def board(rng: Rng) -> list[np.ndarray]:
     """A rectangle seen from aslant: a table top, a tray, a carpet, a bed, a screen."""
     top, left, right = rng.uniform(0.05, 0.5), rng.uniform(-0.1, 0.4), rng.uniform(0.6, 1.1)
-    bottom, slant, lean = rng.uniform(0.6, 1.1), rng.uniform(0, 0.25), rng.uniform(-0.2, 0.2)
+    bottom, slant, lean = rng.uniform(0.6, 1.1), rng.uniform(0, 0.4) * (right - left), rng.uniform(-0.2, 0.2)
     ring = np.array([[left + slant + lean, top], [right - slant + lean, top], [right, bottom], [left, bottom]])
     return [_turned(ring, rng.normal(0, 0.25))]
 
@@ -68,10 +68,8 @@ def furniture(rng: Rng) -> list[np.ndarray]:
     if rng.random() < 0.7:  # the legs
         wide, down, lean = rng.uniform(0.02, 0.08), rng.uniform(0.05, 0.35), rng.uniform(-0.03, 0.06)
         for x, way in ((left, -1), (right - wide, 1)):
-            foot = x + way * lean
-            rings.append(
-                np.array([[x, bottom - 0.05], [x + wide, bottom - 0.05], [foot + wide, bottom + down], [foot, bottom + down]])
-            )
+            foot, head, end = x + way * lean, bottom - 0.05, bottom + down
+            rings.append(np.array([[x, head], [x + wide, head], [foot + wide, end], [foot, end]]))
     turn, move = rng.normal(0, 0.08), rng.uniform(-0.15, 0.15, 2)
     return [_turned(ring + move, turn) for ring in rings]
 

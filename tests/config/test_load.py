@@ -147,6 +147,7 @@ def test_mistakes_in_arguments(small, overrides, parts):
         ("model.pcn.drop_path", 0, 0.99, [-0.1, 1, "nan"]),
         ("model.loss.bce", 0, 1000, [-1, 1001, "nan"]),
         ("model.loss.iou", 0, 1000, [-1, 1001, "nan"]),
+        ("model.loss.hidden", 0, 1000, [-1, 1001, "nan"]),
         ("model.diff.beta_a", 0.001, 1000, [0, 1001, "nan"]),
         ("model.diff.beta_b", 0.001, 1000, [0, 1001, "nan"]),
         ("model.gauss.shift", -50, 50, [-51, 51, "nan"]),

@@ -35,14 +35,15 @@ def same(a, b):
 
 
 def test_all_off_changes_nothing(sample):
-    assert same(call(augment(), sample, 0), sample[:3])
+    image, modal, amodal, unknown = call(augment(), sample, 0)
+    assert same((image, modal, amodal), sample[:3]) and not unknown.any() and unknown.dtype == bool
 
 
 def test_inputs_are_left_alone_and_types_kept(sample):
     before = [array.copy() for array in sample]
     changes = augment(flip=1, rotate=30, color=1, grayscale=0.5, modal_jitter=1)
     for seed in range(10):
-        image, modal, amodal = call(changes, sample, seed)
+        image, modal, amodal, _ = call(changes, sample, seed)
         assert image.shape == (SIZE, SIZE, 3) and image.dtype == np.uint8
         assert modal.shape == amodal.shape == (SIZE, SIZE) and modal.dtype == amodal.dtype == bool
     assert same(before, sample)
@@ -56,7 +57,7 @@ def test_pure_function_of_the_generator(sample):
     for seed in reversed(range(12)):  # another order, an object of its own, one sent to a worker process
         for again in (changes, *others):
             assert same(call(again, sample, seed), first[seed])
-    assert len({image.tobytes() for image, _, _ in first}) > 6, "draws must differ between seeds"
+    assert len({image.tobytes() for image, *_ in first}) > 6, "draws must differ between seeds"
     jitters = [augment(scale=0.2, shift=0.1).window_jitter(np.random.default_rng(3)) for _ in range(2)]
     assert jitters[0] == jitters[1]
 
@@ -64,7 +65,7 @@ def test_pure_function_of_the_generator(sample):
 def test_flip_and_colour_are_drawn_independently(sample):
     changes, seen = augment(flip=0.5, color=0.5), set()
     for seed in range(40):
-        image, _, amodal = call(changes, sample, seed)
+        image, _, amodal, _ = call(changes, sample, seed)
         flipped = np.array_equal(amodal, sample[2][:, ::-1])
         assert flipped or np.array_equal(amodal, sample[2])
         seen.add((flipped, np.array_equal(image, sample[0][:, ::-1] if flipped else sample[0])))
@@ -79,7 +80,7 @@ def test_one_map_for_image_and_masks(options):
     image = np.stack([modal, amodal, np.ones_like(modal)], axis=2).astype(np.uint8) * 255
     moved = False
     for seed in range(8):
-        out, new_modal, new_amodal = call(augment(**options), (image, modal, amodal, occluder), seed)
+        out, new_modal, new_amodal, _ = call(augment(**options), (image, modal, amodal, occluder), seed)
         for channel, mask in ((0, new_modal), (1, new_amodal)):
             assert mask[out[..., channel] > 200].all() and not mask[out[..., channel] < 55].any()
         moved |= not np.array_equal(new_amodal, amodal)
@@ -92,19 +93,35 @@ def test_rotation_fills_with_zeros(sample):
     assert any(not image[0, 0].any() for image in found)
 
 
+def test_what_is_unknown_takes_part_in_the_map(sample):
+    unknown = disc(SIZE, SIZE, 10, 38, 6, 9)
+    for options in ({"flip": 1.0}, {"rotate": 40.0}, {"flip": 0.5, "rotate": 90.0, "modal_jitter": 1.0}):
+        for seed in range(4):
+            image, modal, amodal, occluder = sample
+            plain = augment(**options | {"modal_jitter": 0.0})
+            found = augment(**options)(image, modal, amodal, np.random.default_rng(seed), occluder, unknown)[3]
+            # the same map as of any other mask: put the region into the amodal mask's place
+            assert np.array_equal(plain(image, modal, unknown, np.random.default_rng(seed))[2], found)
+            assert found.any() and not np.array_equal(found, unknown)
+    changes = augment(flip=0.5, rotate=30.0, modal_jitter=1.0)
+    alone = call(changes, sample, 5)
+    with_it = changes(*sample[:3], np.random.default_rng(5), sample[3], unknown)
+    assert same(alone[:3], with_it[:3]) and not alone[3].any(), "it changes nothing else"
+
+
 def test_modal_stays_inside_amodal_through_every_map():
     rng = np.random.default_rng(0)
     changes, image = augment(flip=0.5, rotate=180.0), np.zeros((SIZE, SIZE, 3), np.uint8)
     for _ in range(40):
         amodal = rng.random((SIZE, SIZE)) < 0.6
         modal = amodal & (rng.random((SIZE, SIZE)) < 0.5)
-        _, new_modal, new_amodal = changes(image, modal, amodal, rng)
+        _, new_modal, new_amodal, _ = changes(image, modal, amodal, rng)
         assert new_modal.any() and not (new_modal & ~new_amodal).any()
 
 
 def test_colour_changes_the_image_alone(sample):
     for options in ({"color": 1.0}, {"grayscale": 1.0}):
-        image, modal, amodal = call(augment(**options), sample, 1)
+        image, modal, amodal, _ = call(augment(**options), sample, 1)
         assert not np.array_equal(image, sample[0])
         assert same((modal, amodal), sample[1:3])
     assert (np.ptp(image.astype(int), axis=2) == 0).all()
@@ -115,14 +132,14 @@ def test_a_map_that_loses_the_modal_mask_is_not_applied():
     corner[0, 0] = True  # every turn but a quarter moves it out of the window
     image = photo(np.random.default_rng(4), SIZE, SIZE)
     for seed in range(6):
-        out, modal, amodal = augment(rotate=40.0, color=1.0)(image, corner, corner, np.random.default_rng(seed))
+        out, modal, amodal, _ = augment(rotate=40.0, color=1.0)(image, corner, corner, np.random.default_rng(seed))
         assert np.array_equal(modal, corner) and np.array_equal(amodal, corner) and np.array_equal(out, image)
 
 
 def test_modal_jitter_leaves_image_and_amodal_alone(sample):
     changes, differing = augment(modal_jitter=1.0, modal_jitter_px=3), 0
     for seed in range(20):
-        image, modal, amodal = call(changes, sample, seed)
+        image, modal, amodal, _ = call(changes, sample, seed)
         assert same((image, amodal), (sample[0], sample[2])) and modal.any()
         differing += not np.array_equal(modal, sample[1])
     assert differing == 20

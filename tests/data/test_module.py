@@ -18,7 +18,20 @@ ROOT = Path(__file__).parents[2]
 
 
 def stream(num_objects=10, batch_size=3, num_batches=7, seed=0, rank=0, world=1, start=0):
-    return list(RunSampler(num_objects, batch_size, num_batches, seed, rank, world, lambda: start))
+    batches = RunSampler(num_objects, batch_size, num_batches, seed, rank, world, lambda: start, lambda number: 64)
+    assert all(size == 64 for batch in batches for *_, size in batch)
+    return [[(epoch, index) for epoch, index, _ in batch] for batch in batches]
+
+
+def test_the_first_part_of_a_run_sees_coarser_windows():
+    options = ["data.num_objects=8", "optim.early_size=32", "optim.early_share=0.4", "trainer.max_steps=5"]
+    config = load_config(TrainConfig, ROOT / "configs/experiment/synthetic_tiny.yaml", options)
+    config.loader.batch_size, config.loader.num_workers = 2, 0
+    data, full = AmodalDataModule(config), config.model.window.size
+    for start in (0, 1, 3):  # also when the run goes on from a checkpoint
+        data.trainer = SimpleNamespace(global_step=start, global_rank=0, world_size=1)
+        sides = [batch.image.shape[-1] for batch in data.train_dataloader()]
+        assert sides == [32, 32, full, full, full][start:]
 
 
 def test_every_epoch_is_a_permutation():
@@ -61,12 +74,12 @@ def test_evaluation_batches_are_the_same_on_any_number_of_ranks(count, world):
 def test_a_batch_is_two_uint8_tensors():
     rng = np.random.default_rng(0)
     samples = [
-        Sample(rng.integers(0, 256, (32, 32, 3), np.uint8), rng.integers(0, 2, (2, 32, 32), np.uint8), f"k{i}")
+        Sample(rng.integers(0, 256, (32, 32, 3), np.uint8), rng.integers(0, 2, (3, 32, 32), np.uint8), f"k{i}")
         for i in range(3)
     ]
     batch = collate(samples)
     assert batch.image.shape == (3, 3, 32, 32) and str(batch.image.dtype) == "torch.uint8"
-    assert batch.masks.shape == (3, 2, 32, 32) and str(batch.masks.dtype) == "torch.uint8"
+    assert batch.masks.shape == (3, 3, 32, 32) and str(batch.masks.dtype) == "torch.uint8"
     np.testing.assert_array_equal(batch.image[1].permute(1, 2, 0).numpy(), samples[1].image)
     assert batch.keys == ["k0", "k1", "k2"]
 
@@ -94,5 +107,7 @@ def test_any_number_of_workers_sees_the_same_data(num_workers):
     assert len(keys) == 9 and len(set(keys)) == 9  # a new draw of the first object comes with a new epoch
     total = sum(int(batch.image.sum()) + 7 * int(batch.masks.sum()) for batch in batches)
     reference = TrainingSet(SyntheticWorld(config.data), config.model.window, config.augment, config.seed, True)
-    again = [reference[key] for batch in RunSampler(8, 3, 3, config.seed, 0, 1, lambda: 0) for key in batch]
+    size = config.model.window.size
+    sampler = RunSampler(8, 3, 3, config.seed, 0, 1, lambda: 0, lambda _: size)
+    again = [reference[key] for batch in sampler for key in batch]
     assert total == sum(int(s.image.sum()) + 7 * int(s.masks.sum()) for s in again)

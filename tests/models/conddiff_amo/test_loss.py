@@ -23,14 +23,22 @@ def make_target(batch: int = 2, height: int = 36, width: int = 40) -> torch.Tens
     return target
 
 
-def slow_loss(logits: np.ndarray, target: np.ndarray) -> tuple[float, float]:
-    """Pixel by pixel, in float64: (bce, iou) of equation 10."""
-    bces, ious = [], []
-    for z, g in zip(logits[:, 0].astype(float), target[:, 0].astype(float), strict=True):
+def slow_loss(
+    logits: np.ndarray, target: np.ndarray, modal: np.ndarray | None = None, unknown: np.ndarray | None = None
+) -> tuple[float, float, float]:
+    """Pixel by pixel, in float64: (bce, iou) of equation 10, and the IoU loss outside the modal mask."""
+    nothing = np.zeros(target.shape)
+    modal, unknown = nothing if modal is None else modal, nothing if unknown is None else unknown
+    bces, ious, hiddens = [], [], []
+    for z, g, m, u in zip(
+        logits[:, 0].astype(float), target[:, 0].astype(float), modal[:, 0], unknown[:, 0], strict=True
+    ):
         height, width = g.shape
-        weights = bce = inter = total = 0.0
+        weights = bce = inter = total = hidden_inter = hidden_total = 0.0
         for i in range(height):
             for j in range(width):
+                if u[i, j]:
+                    continue
                 window = g[max(0, i - 15) : i + 16, max(0, j - 15) : j + 16]
                 w = 1 + 5 * abs(window.sum() / 961 - g[i, j])
                 p = 1 / (1 + math.exp(-z[i, j]))
@@ -38,18 +46,115 @@ def slow_loss(logits: np.ndarray, target: np.ndarray) -> tuple[float, float]:
                 bce -= w * (g[i, j] * math.log(p) + (1 - g[i, j]) * math.log(1 - p))
                 inter += w * p * g[i, j]
                 total += w * (p + g[i, j])
+                if not m[i, j]:
+                    hidden_inter += p * g[i, j]
+                    hidden_total += p + g[i, j]
         bces.append(bce / weights)
         ious.append(1 - (inter + 1) / (total - inter + 1))
-    return sum(bces) / len(bces), sum(ious) / len(ious)
+        hiddens.append(1 - (hidden_inter + 1) / (hidden_total - hidden_inter + 1))
+    return sum(bces) / len(bces), sum(ious) / len(ious), sum(hiddens) / len(hiddens)
+
+
+def make_masks(seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    """Modal and unknown masks in {0, 1} for ``make_target``, pixels at random."""
+    generator = torch.Generator().manual_seed(seed)
+    modal = make_target() * (torch.rand(2, 1, 36, 40, generator=generator) < 0.6)
+    unknown = (torch.rand(2, 1, 36, 40, generator=generator) < 0.3) * (1 - modal)
+    return modal, unknown
 
 
 def test_equals_the_slow_loss() -> None:
     logits, target = 2 * torch.randn(2, 1, 36, 40), make_target()
     loss, parts = amodal_loss(logits, target, LossConfig(bce=0.7, iou=1.3))
-    bce, iou = slow_loss(logits.numpy(), target.numpy())
+    bce, iou, _ = slow_loss(logits.numpy(), target.numpy())
     assert math.isclose(parts["bce"].item(), bce, rel_tol=1e-5)
     assert math.isclose(parts["iou"].item(), iou, rel_tol=1e-5)
     assert math.isclose(loss.item(), 0.7 * bce + 1.3 * iou, rel_tol=1e-5)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_equals_the_slow_loss_with_hidden_and_unknown_parts(seed: int) -> None:
+    logits, target, (modal, unknown) = 2 * torch.randn(2, 1, 36, 40), make_target(), make_masks(seed)
+    loss, parts = amodal_loss(logits, target, LossConfig(bce=0.7, iou=1.3, hidden=0.4), modal, unknown)
+    expected = slow_loss(*(tensor.numpy() for tensor in (logits, target, modal, unknown)))
+    for name, value in zip(("bce", "iou", "hidden"), expected, strict=True):
+        assert math.isclose(parts[name].item(), value, rel_tol=1e-5), name
+    assert math.isclose(loss.item(), np.dot(expected, (0.7, 1.3, 0.4)), rel_tol=1e-5)
+
+
+def one_object() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Target, modal mask, and one half of the n = 80 hidden pixels, float (1, 1, 32, 32)."""
+    target, modal, half = torch.zeros(3, 1, 1, 32, 32)
+    target[..., 4:24, 6:16] = 1
+    modal[..., 4:16, 6:16] = 1
+    half[..., 16:20, 6:16] = 1
+    return target, modal, half
+
+
+def hidden_loss(answer: torch.Tensor, target: torch.Tensor, modal: torch.Tensor, *unknown: torch.Tensor) -> float:
+    """L_hidden of an answer in {0, 1} that is given with certainty."""
+    return amodal_loss(40 * (2 * answer - 1), target, LossConfig(hidden=1.0), modal, *unknown)[1]["hidden"].item()
+
+
+def test_closed_forms_of_the_hidden_part() -> None:
+    target, modal, half = one_object()
+    n = 80
+    assert hidden_loss(target, target, modal) == pytest.approx(0, abs=1e-6)
+    assert hidden_loss(modal + half, target, modal) == pytest.approx(1 - (n / 2 + 1) / (n + 1), rel=1e-5)
+    assert hidden_loss(modal, target, modal) == pytest.approx(1 - 1 / (n + 1), rel=1e-5)
+    for answer in (half, modal + half):  # the visible part is given: what is said about it does not matter
+        assert hidden_loss(answer, target, modal) == pytest.approx(1 - (n / 2 + 1) / (n + 1), rel=1e-5)
+    wide = torch.ones_like(target)
+    assert hidden_loss(wide, target, modal) == pytest.approx(1 - (n + 1) / (32 * 32 - modal.sum().item() + 1), rel=1e-5)
+    # nothing hides it: not growing is right, and each pixel too many costs
+    assert hidden_loss(target, target, target) == pytest.approx(0, abs=1e-6)
+    extra = target.clone()
+    extra[..., 24:26, 6:16] = 1
+    assert hidden_loss(extra, target, target) == pytest.approx(1 - 1 / (20 + 1), rel=1e-5)
+    # half of the hidden part is unknown, and the other half found
+    assert hidden_loss(modal + half, target, modal, target - modal - half) == pytest.approx(0, abs=1e-6)
+    assert hidden_loss(target, target, modal, half) == pytest.approx(0, abs=1e-6)
+    assert hidden_loss(modal + half, target, modal, half) == pytest.approx(1 - 1 / (n / 2 + 1), rel=1e-5)
+
+
+def test_without_its_weight_the_hidden_part_leaves_the_loss_as_it_is() -> None:
+    logits, target, (modal, _) = torch.randn(2, 1, 36, 40), make_target(), make_masks()
+    before, parts = amodal_loss(logits, target, LossConfig())
+    after, others = amodal_loss(logits, target, LossConfig(hidden=0.0), modal, torch.zeros_like(modal))
+    assert torch.equal(before, after) and parts.keys() == others.keys() == {"bce", "iou"}
+    # equation 10 as it stands, without any mask of what is known
+    weight, probability = boundary_weight(target), torch.sigmoid(logits)
+    pixels = binary_cross_entropy_with_logits(logits, target, reduction="none")
+    bce = ((weight * pixels).sum((1, 2, 3)) / weight.sum((1, 2, 3))).mean()
+    inter = (weight * probability * target).sum((1, 2, 3))
+    iou = (1 - (inter + 1) / ((weight * (probability + target)).sum((1, 2, 3)) - inter + 1)).mean()
+    assert torch.equal(after, bce + iou)
+    with pytest.raises(AssertionError, match="not given"):
+        amodal_loss(logits, target, LossConfig(hidden=1.0))
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_unknown_pixels_weigh_nothing(weighted: bool) -> None:
+    config = LossConfig(hidden=1.0, bce_weighted=weighted)
+    target, (modal, unknown) = make_target(), make_masks()
+    logits = torch.randn(2, 1, 36, 40, requires_grad=True)
+    loss, _ = amodal_loss(logits, target, config, modal, unknown)
+    loss.backward()
+    ignored = unknown.bool()
+    assert ignored.any() and (logits.grad[ignored] == 0).all() and (logits.grad[~ignored] != 0).all()
+    other = torch.where(ignored, 5 * torch.randn(2, 1, 36, 40), logits.detach())
+    assert torch.equal(amodal_loss(other, target, config, modal, unknown)[0], loss.detach())
+    assert amodal_loss(other, target, config, modal)[0] != amodal_loss(logits.detach(), target, config, modal)[0]
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_nothing_known_is_nothing_learnt(weighted: bool) -> None:
+    target = make_target()
+    logits = torch.randn(2, 1, 36, 40, requires_grad=True)
+    config = LossConfig(hidden=1.0, bce_weighted=weighted)
+    loss, _ = amodal_loss(logits, target, config, torch.zeros_like(target), torch.ones_like(target))
+    loss.backward()
+    assert loss == 0 and not logits.grad.any()
 
 
 def test_weight_of_corner_and_flat_regions() -> None:

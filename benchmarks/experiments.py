@@ -1,0 +1,161 @@
+"""Find out what helps: train variants of one recipe, score them on the same objects, print paired differences.
+
+    python benchmarks/experiments.py table4 --steps 750
+    python benchmarks/experiments.py sampling --model conddiff_amo_tiny
+
+Every row changes one thing in the reference of its group. Runs and scores that exist are not made again, so a group can
+be broken off, resumed, and extended. Differences are per object against the reference, with a 95 % bootstrap interval
+over pictures: intervals of two separate scores overlap long before their difference is in doubt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from amodalseg.metrics.counts import read_rows
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPE = "configs/experiment/photos_tiny.yaml"
+SHORT = ["model.window.size=64", "optim.early_size=null", "optim.ema=0.998", "optim.warmup_steps=50"]
+SETS = {"photos": "configs/eval/photos.yaml", "scenes": "configs/eval/scenes.yaml", "cocoa": "configs/eval/cocoa.yaml"}
+NO_VGPE = ["override.vgpe.clamp=false", "override.vgpe.ensemble=false"]
+DDPM = ["override.sampler.kind=ddpm", "override.sampler.steps=10"]
+VM, OCR, AFG, UST = (f"model.{key}=false" for key in ("pcn.modal", "ocr.enabled", "afg.enabled", "ust.enabled"))
+
+# group -> row -> options of the training; the first row is the reference
+TRAINED: dict[str, dict[str, list[str]]] = {
+    "table4": {
+        "full": [], "A: no VM, OCR, AFG": [VM, OCR, AFG], "B: no VM": [VM], "C: no OCR": [OCR], "D: no AFG": [AFG],
+        "E: no VM, OCR": [VM, OCR], "F: no OCR, AFG": [OCR, AFG], "G: no VM, AFG": [VM, AFG], "I: no UST": [UST],
+        "full, seed 1": ["seed=1"], "I: no UST, seed 1": [UST, "seed=1"],
+    },
+    "scenes": {
+        "all kinds": [], "covered only": [f"data.mix.{kind}=0" for kind in ("natural", "behind", "surface")],
+        "no surfaces": ["data.mix.surface=0"], "no natural": ["data.mix.natural=0"], "no behind": ["data.mix.behind=0"],
+        "with synthetic": ["data.mix.synthetic=0.15"], "none unoccluded": ["data.occlude.unoccluded=0"],
+        "no modal jitter": ["augment.modal_jitter=0"],
+    },
+    "loss": {
+        "bce + iou + hidden": [], "bce + iou": ["model.loss.hidden=0"],
+        "bce + 2 hidden": ["model.loss.iou=0", "model.loss.hidden=2"],
+    },
+    "input": {
+        "zero_conv": [], "random adapter": ["model.pcn.adapter_init=random"],
+        "identity adapter": ["model.pcn.adapter_init=identity"],
+    },
+    "window": {"c2f": [], "square": ["model.window.kind=square"]},
+    "diffusion": {
+        "linear UST, shift -3.41, tanh": [], "block 4": ["model.ust.block=4"], "cosine UST": ["model.ust.schedule=cosine"],
+        "shift 0": ["model.gauss.shift=0"], "sigmoid": ["model.diff.x0_act=sigmoid"],
+        "t ~ Beta(2, 1)": ["model.diff.t_dist=beta", "model.diff.beta_a=2"],
+    },
+}  # fmt: skip
+# row -> options of the evaluation of one trained model
+SAMPLED: dict[str, list[str]] = {
+    "renoise_ust, 5 steps": [],
+    **{f"renoise_ust, {n}": [f"override.sampler.steps={n}"] for n in (1, 2, 3, 10, 20)},
+    "ddpm, 10": DDPM,
+    "ddpm, 5": [DDPM[0], "override.sampler.steps=5"],
+    "ddim, 10": ["override.sampler.kind=ddim", "override.sampler.steps=10"],
+    "x_T gauss": ["override.sampler.init=gauss"],
+    "condition every 2nd step": ["override.sampler.refresh_every=2"],
+    "condition once": ["override.sampler.refresh_every=5"],
+    "no clamp": NO_VGPE[:1],
+    "no ensemble": NO_VGPE[1:],
+    "no VGPE": NO_VGPE,
+}
+
+
+def main() -> None:
+    """Run one group and print its table as markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("group", choices=[*TRAINED, "sampling"])
+    parser.add_argument("--steps", type=int, default=1000, help="optimiser steps of each training run (1000)")
+    parser.add_argument("--model", default="conddiff_amo_tiny", help="what the group 'sampling' evaluates")
+    parser.add_argument("--out", type=Path, default=Path("outputs/experiments"), help="folder of the runs")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=["photos"], help="evaluation sets (photos)")
+    options, given = parser.parse_known_args()
+    folder = options.out / options.group
+
+    table: dict[str, dict[str, Path]] = {}
+    if options.group == "sampling":
+        for row, changes in SAMPLED.items():
+            table[row] = {s: evaluate(options.model, folder / slug(row), s, changes) for s in options.sets}
+    else:
+        for row, changes in TRAINED[options.group].items():
+            run = folder / slug(row) if changes else options.out / f"reference_{options.steps}"
+            if not (run / "model.safetensors").is_file():
+                length = [f"trainer.max_steps={options.steps}", "checkpoint.val_every_steps=1000000", "val.num_objects=8"]
+                call("train.py", RECIPE, f"out={run}", *SHORT, *length, "trainer.progress=false", *changes, *given)
+            table[row] = {s: evaluate(str(run), run, s, []) for s in options.sets}
+            if options.group == "table4":
+                for name, changes in {"ddpm": DDPM, "no VGPE": NO_VGPE, "ddpm, no VGPE": [*DDPM, *NO_VGPE]}.items():
+                    paths = {s: evaluate(str(run), run / slug(name), s, changes) for s in options.sets}
+                    table[f"{row} · {name}"] = paths
+    for name in options.sets:
+        print(f"\n{name} (`{SETS[name]}`)\n\n{markdown({row: read(paths[name]) for row, paths in table.items()})}")
+
+
+def slug(row: str) -> str:
+    """A file name for a row."""
+    return "".join(c if c.isalnum() else "_" for c in row).strip("_")
+
+
+def call(*words: str) -> None:
+    """Run a program of the repository; stops with its message if it fails."""
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(words)}\n{done.stderr.strip()}")
+
+
+def evaluate(model: str, folder: Path, name: str, changes: list[str]) -> Path:
+    """Score a model on one set, unless that was done. Returns: its objects.csv."""
+    out = folder / f"eval_{name}"
+    if not (out / "objects.csv").is_file():
+        quiet = ["report.html=false", "report.steps_curve=[]", "trainer.progress=false"]
+        call("eval.py", SETS[name], f"models=[{model}]", f"out={out}", *quiet, *changes)
+    return out / "objects.csv"
+
+
+def read(path: Path) -> dict[tuple[str, str], tuple[float, float]]:
+    """(image, object) -> IoU of the full mask and of the occluded region, of the objects that are occluded."""
+    return {
+        (row["image_id"], row["object_id"]): (row["out_inter"] / row["out_union"], row["occ_inter"] / row["occ_union"])
+        for row in read_rows(path)
+        if row["occluded_area"]
+    }
+
+
+def markdown(table: dict[str, dict[tuple[str, str], tuple[float, float]]]) -> str:
+    """Means in percent (`per_object_occluded`), and the paired difference to the first row with its interval."""
+    lines = ["| | occluded | full | occluded, difference | full, difference |", "|---|---:|---:|---:|---:|"]
+    first = next(iter(table.values()))
+    for row, found in table.items():
+        keys = sorted(first)
+        assert sorted(found) == keys, f"{row} was scored on other objects than the reference"
+        values, reference = (100 * np.array([rows[key] for key in keys]) for rows in (found, first))
+        cells = [f"{values[:, 1].mean():.1f}", f"{values[:, 0].mean():.1f}"]
+        for column in (1, 0):
+            difference = values[:, column] - reference[:, column]
+            low, high = interval(difference, [image for image, _ in keys])
+            cells.append("" if found is first else f"{difference.mean():+.1f} [{low:+.1f}, {high:+.1f}]")
+        lines.append(f"| {row} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def interval(values: np.ndarray, images: list[str], draws: int = 2000) -> tuple[float, float]:
+    """95 % bootstrap interval of a mean over objects; pictures are drawn, with all their objects."""
+    names, place = np.unique(images, return_inverse=True)
+    total, count = np.bincount(place, values), np.bincount(place)
+    chosen = np.random.default_rng(0).integers(len(names), size=(draws, len(names)))
+    low, high = np.quantile(total[chosen].sum(1) / count[chosen].sum(1), [0.025, 0.975])
+    return float(low), float(high)
+
+
+if __name__ == "__main__":
+    main()

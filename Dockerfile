@@ -11,7 +11,7 @@ ENV PIP_NO_CACHE_DIR=1 PYTHONUNBUFFERED=1 AMODALSEG_DATA=/data PATH=/app/.venv/b
 # dependencies first: they change seldom and are large
 COPY --chown=user pyproject.toml constraints.txt README.md LICENSE ./
 USER user
-RUN python -m venv .venv && mkdir amodalseg && touch amodalseg/__init__.py \
+RUN python -m venv .venv && mkdir amodalseg checkpoints && touch amodalseg/__init__.py \
     && pip install -c constraints.txt -e ".[track]"
 
 COPY --chown=user . .

@@ -10,10 +10,12 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "AmodalRecord": "amodalseg.types",
+    "CondDiffAMO": "amodalseg.models.conddiff_amo.model",
     "Prediction": "amodalseg.types",
     "Query": "amodalseg.types",
     "UserError": "amodalseg.errors",
     "evaluate": "amodalseg.engine.evaluate",
+    "export_model": "amodalseg.export.write",
     "list_datasets": "amodalseg.data.catalog",
     "list_models": "amodalseg.models",
     "load_model": "amodalseg.models",
@@ -21,11 +23,13 @@ _PUBLIC = {
 }
 __all__ = [
     "AmodalRecord",
+    "CondDiffAMO",
     "Prediction",
     "Query",
     "UserError",
     "__version__",
     "evaluate",
+    "export_model",
     "list_datasets",
     "list_models",
     "load_model",
@@ -36,7 +40,9 @@ if TYPE_CHECKING:
     from amodalseg.data.catalog import list_datasets, read_dataset
     from amodalseg.engine.evaluate import evaluate
     from amodalseg.errors import UserError
+    from amodalseg.export.write import export_model
     from amodalseg.models import list_models, load_model
+    from amodalseg.models.conddiff_amo.model import CondDiffAMO
     from amodalseg.types import AmodalRecord, Prediction, Query
 
 

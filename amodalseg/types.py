@@ -7,10 +7,12 @@ into a ``Query``, which a model answers with a ``Prediction``.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -117,7 +119,10 @@ class Sample(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """A stack of samples. image: uint8 (B, 3, S, S). masks: uint8 (B, 3, S, S): modal, amodal, unknown. keys: B strings."""
+    """A stack of samples.
+
+    image: uint8 (B, 3, S, S). masks: uint8 (B, 3, S, S): modal, amodal, unknown. keys: B strings.
+    """
 
     image: Any
     masks: Any
@@ -128,7 +133,7 @@ class Batch(NamedTuple):
 class Query:
     """What a model is asked: complete this object in this photo.
 
-    image: uint8 (H, W, 3) RGB. modal: bool (H, W), not empty. seed: of every random draw made for this object.
+    image: uint8 (H, W, 3) RGB. modal: bool (H, W), not empty. seed: of every random draw made for this object, from 0.
     occluder: bool (H, W) of what covers it, for methods that use it. category: name, for methods that use it.
     """
 
@@ -139,27 +144,106 @@ class Query:
     category: str | None = None
 
 
-@dataclass
+Made = np.ndarray | Callable[[], np.ndarray]
+"""An array, or a function that makes it when it is first asked for."""
+
+
 class Prediction:
-    """A model's answer, in the full image.
+    """A model's answer for one object, in the full image.
+
+    Arrays that a model hands over as functions are made when they are first asked for: an answer of a large photo is
+    small until then.
 
     Attributes:
         amodal: bool (H, W), the model's final mask.
         modal: bool (H, W), the mask it was given.
-        probability: float32 (H, W) in [0, 1], or None for models that have none; zero outside the window.
         raw: bool (H, W), the mask before the modal mask was united into it (equal to ``amodal`` if that is off).
-        samples: bool (K, H, W), single draws of a model that was asked for several, else None.
+        probability: float32 (H, W) in [0, 1], or None for models that have none; zero outside the window. The mean over
+            the samples of a model that was asked for several.
+        samples: bool (K, H, W), the final masks of the single draws of a model that was asked for several, else None.
         seconds: wall time of this object's share of the work.
     """
 
-    amodal: np.ndarray
-    modal: np.ndarray
-    raw: np.ndarray
-    probability: np.ndarray | None = None
-    samples: np.ndarray | None = None
-    seconds: float = 0.0
+    def __init__(
+        self,
+        amodal: Made,
+        modal: np.ndarray,
+        raw: Made,
+        probability: Made | None = None,
+        samples: Made | None = None,
+        seconds: float = 0.0,
+    ) -> None:
+        self._made = {"amodal": amodal, "raw": raw, "probability": probability, "samples": samples}
+        self.modal, self.seconds = modal, seconds
+
+    def _make(self, name: str) -> np.ndarray | None:
+        made = self._made[name]
+        return made() if callable(made) else made
+
+    @cached_property
+    def amodal(self) -> np.ndarray:
+        """The model's final mask."""
+        return cast(np.ndarray, self._make("amodal"))
+
+    @cached_property
+    def raw(self) -> np.ndarray:
+        """The mask before the modal mask was united into it."""
+        return cast(np.ndarray, self._make("raw"))
+
+    @cached_property
+    def probability(self) -> np.ndarray | None:
+        """In [0, 1]."""
+        return self._make("probability")
+
+    @cached_property
+    def samples(self) -> np.ndarray | None:
+        """The masks of the single draws."""
+        return self._make("samples")
 
     @property
     def occluded(self) -> np.ndarray:
-        """bool (H, W): predicted and not visible."""
+        """bool, shape of ``amodal``: predicted and not visible."""
         return self.amodal & ~self.modal
+
+
+class PredictionStack(Prediction):
+    """The answers for a stack of N objects of one photo.
+
+    ``modal``, ``amodal``, ``raw``, ``occluded`` and ``probability`` are (N, H, W), ``samples`` is (N, K, H, W),
+    ``seconds`` the time of all. ``stack[i]`` is the ``Prediction`` of one object, made anew each time: going through a
+    large photo object by object holds one object's full-size arrays at a time, where ``stack.amodal`` holds all.
+    """
+
+    def __init__(self, members: Sequence[Prediction], modal: np.ndarray, draws: int | None = None) -> None:
+        """Collect answers.
+
+        Args:
+            members: of the objects, in the order of ``modal``.
+            modal: bool (N, H, W).
+            draws: samples of each object, or None for a model that has no probability: the shapes of an empty stack.
+        """
+        self._members = list(members)
+        shape = modal.shape[1:]
+        super().__init__(
+            partial(self._all, "amodal", shape, bool),
+            modal,
+            partial(self._all, "raw", shape, bool),
+            None if draws is None else partial(self._all, "probability", shape, np.float32),
+            partial(self._all, "samples", (draws, *shape), bool) if draws is not None and draws > 1 else None,
+            sum(member.seconds for member in members),
+        )
+
+    def _all(self, name: str, shape: tuple[int, ...], kind: type) -> np.ndarray:
+        arrays: np.ndarray = np.zeros((len(self), *shape), kind)
+        for array, member in zip(arrays, self, strict=True):
+            array[:] = getattr(member, name)
+        return arrays
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __getitem__(self, index: int) -> Prediction:
+        return copy(self._members[index])  # what the copy makes goes when the copy goes
+
+    def __iter__(self) -> Iterator[Prediction]:
+        return (self[index] for index in range(len(self)))

@@ -7,7 +7,7 @@ Pixel i covers [i, i + 1): a window of ``height`` rows becomes ``size`` rows who
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,11 @@ from amodalseg.data.cover import overlap
 from amodalseg.data.images import resize
 from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord
+
+MAX_PIXELS = 1 << 25
+"""A window of more pixels of the photo is never held as a whole: at the sides of a 20,000 px photo it would not fit."""
+STRIPE = 256
+"""Columns or rows that are held at once then."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +89,25 @@ def crop_image(image: np.ndarray, window: Window) -> np.ndarray:
     """Cut a window out of a photo. Args: image, uint8 (H, W, 3). Returns: uint8 (S, S, 3), zero outside the photo."""
     inside, part = overlap(image.shape, (window.height, window.width), window.left, window.top)
     patch = image[inside]
+    if window.height * window.width > MAX_PIXELS:
+        return _crop_in_stripes(patch, part, window)
     if patch.shape[:2] != (window.height, window.width):
         patch = np.zeros((window.height, window.width, 3), np.uint8)
         patch[part] = image[inside]
     return resize(patch, window.size, window.size)
+
+
+def _crop_in_stripes(patch: np.ndarray, part: tuple[slice, ...], window: Window) -> np.ndarray:
+    """``crop_image`` of a huge window: rows first, some columns at a time, then columns. ``part`` is the photo's."""
+    rows, columns = part
+    narrow = np.zeros((window.size, window.width, 3), np.float32)
+    for start in range(0, patch.shape[1], STRIPE):
+        stripe = patch[:, start : start + STRIPE]
+        padded = np.zeros((window.height, stripe.shape[1], 3), np.float32)
+        padded[rows] = stripe
+        first = columns.start + start
+        narrow[:, first : first + stripe.shape[1]] = resize(padded, window.size, stripe.shape[1])
+    return np.rint(resize(narrow, window.size, window.size)).clip(0, 255).astype(np.uint8)
 
 
 def crop_mask(mask: np.ndarray, window: Window) -> np.ndarray:
@@ -114,13 +134,39 @@ def paste(values: np.ndarray, window: Window, height: int, width: int) -> np.nda
     Returns:
         float32 (H, W): linear where the window is larger than S, averaged where it is smaller, zero outside.
     """
-    assert values.shape == (window.size, window.size), values.shape
-    patch = resize(values, window.height, window.width)
-    patch = patch.clip(values.min(), values.max())  # an average of ones may come out as 1.0000001
     full = np.zeros((height, width), np.float32)
-    inside, part = overlap(full.shape, patch.shape, window.left, window.top)
-    full[inside] = patch[part]
+    for inside, patch in _pieces(values, window, height, width):
+        full[inside] = patch
     return full
+
+
+def paste_mask(values: np.ndarray, window: Window, height: int, width: int, threshold: float) -> np.ndarray:
+    """``paste(...) > threshold`` for a threshold of at least 0, without a map of the photo's size. bool (H, W)."""
+    full = np.zeros((height, width), bool)
+    for inside, patch in _pieces(values, window, height, width):
+        full[inside] = patch > threshold
+    return full
+
+
+def _pieces(
+    values: np.ndarray, window: Window, height: int, width: int
+) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
+    """The parts of the photo that a window covers, as (place in the photo, float32 values there)."""
+    assert values.shape == (window.size, window.size), values.shape
+    inside, part = overlap((height, width), (window.height, window.width), window.left, window.top)
+    low, high = values.min(), values.max()  # an average of ones may come out as 1.0000001
+    if window.height * window.width <= MAX_PIXELS:
+        yield inside, resize(values, window.height, window.width)[part].clip(low, high)
+        return
+    wide = resize(values, window.size, window.width)[:, part[1]]
+    scale = window.size / window.height
+    for start in range(part[0].start, part[0].stop, STRIPE):
+        stop = min(start + STRIPE, part[0].stop)
+        centres = ((np.arange(start, stop) + 0.5) * scale - 0.5).clip(0, window.size - 1)
+        above = np.floor(centres).astype(int)
+        share = (centres - above).astype(np.float32)[:, None]
+        rows = wide[above] * (1 - share) + wide[np.minimum(above + 1, window.size - 1)] * share
+        yield (slice(start + window.top, stop + window.top), inside[1]), rows.clip(low, high)
 
 
 def geometry_ceiling(records: Sequence[AmodalRecord], config: WindowConfig) -> list[dict[str, Any]]:

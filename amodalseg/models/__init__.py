@@ -17,21 +17,30 @@ MODELS: dict[str, Callable[[], AmodalModel]] = {
 }
 """Models that need no weights."""
 
-CHECKPOINTS = Path(__file__).resolve().parents[2] / "checkpoints"
-"""Where the weights that ship with the project lie."""
+CHECKPOINTS = (Path(__file__).resolve().parents[1] / "checkpoints", Path(__file__).resolve().parents[2] / "checkpoints")
+"""Where the weights that ship with the project lie: inside an installed package, beside the package in a checkout."""
+DEFAULT = "conddiff_amo_tiny"
+"""What ``load_model`` opens when it is given no name."""
+HUB = "hf:"
+"""Marks names on the Hugging Face hub."""
 
 
 def list_models() -> list[str]:
     """Names that ``load_model`` takes: models without weights, and the checkpoints at hand."""
-    return [*MODELS, *sorted(path.stem for path in CHECKPOINTS.glob("*.safetensors"))]
+    return [*MODELS, *sorted(_shipped())]
 
 
-def load_model(name: str | Path, device: str = "auto") -> AmodalModel:
+def _shipped() -> dict[str, Path]:
+    """Checkpoints by name; where both places have one, the package's own."""
+    return {path.stem: path for folder in reversed(CHECKPOINTS) for path in folder.glob("*.safetensors")}
+
+
+def load_model(name: str | Path = DEFAULT, device: str = "auto") -> AmodalModel:
     """Open a model.
 
     Args:
-        name: one of ``list_models()``, a ``.safetensors`` model file, a training ``.ckpt``, or a run folder that holds
-            ``model.safetensors``.
+        name: one of ``list_models()``, a ``.safetensors`` model file, a training ``.ckpt``, a folder that holds
+            ``model.safetensors``, or ``hf:owner/name`` on the Hugging Face hub (``hf:owner/name@revision``).
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:1``, ...
 
     Raises:
@@ -39,16 +48,21 @@ def load_model(name: str | Path, device: str = "auto") -> AmodalModel:
     """
     if str(name) in MODELS:
         return MODELS[str(name)]()
-    path = _find(name)
+    path = None if str(name).startswith(HUB) else model_file(name)
     from amodalseg.models.conddiff_amo.model import CondDiffAMO
 
-    model = CondDiffAMO.load(path, name=str(name))
+    if path is None:
+        repository, _, revision = str(name).removeprefix(HUB).partition("@")
+        model = CondDiffAMO.from_pretrained(repository, revision=revision or None)
+        model.name = str(name)
+    else:
+        model = CondDiffAMO.load(path, name=str(name))
     return model.to(pick_device(device))
 
 
-def _find(name: str | Path) -> Path:
-    path = Path(name)
-    shipped = CHECKPOINTS / f"{name}.safetensors"
+def model_file(name: str | Path) -> Path:
+    """The file of a model that has weights, from whatever ``load_model`` takes. Raises UserError if there is none."""
+    path, shipped = Path(name), _shipped()
     if path.suffix in {".safetensors", ".ckpt", ".pt", ".pth", ".bin"} or path.is_file():
         return path
     if path.is_dir():
@@ -56,11 +70,11 @@ def _find(name: str | Path) -> Path:
         if not inside.is_file():
             raise UserError(f"the folder {path} holds no model.safetensors: did its training run reach a validation?")
         return inside
-    if shipped.is_file():
-        return shipped
+    if str(name) in shipped:
+        return shipped[str(name)]
     near = difflib.get_close_matches(str(name), list_models(), n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else f"; choose one of {', '.join(list_models())} or give a file"
-    raise UserError(f"there is no model '{name}'{hint}")
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    raise UserError(f"there is no model '{name}'{hint} (there are {', '.join(list_models())}, or give a file)")
 
 
 def pick_device(device: str) -> str:

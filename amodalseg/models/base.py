@@ -2,59 +2,165 @@
 
 from __future__ import annotations
 
+import operator
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from amodalseg.errors import UserError
-from amodalseg.types import Prediction, Query
+from amodalseg.types import Prediction, PredictionStack, Query, stable_seed
 
 
 def check_query(query: Query) -> None:
     """Refuse a query that no model can answer. Raises UserError with one line that says what to change."""
     image, modal = query.image, query.modal
     if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3):
-        raise UserError(
-            f"the image must be a uint8 array (H, W, 3) in RGB, not {getattr(image, 'dtype', type(image).__name__)} "
-            f"{getattr(image, 'shape', '')}"
-        )
-    if not (isinstance(modal, np.ndarray) and modal.dtype == bool and modal.ndim == 2):
-        raise UserError(
-            f"the modal mask must be a bool array (H, W), not {getattr(modal, 'dtype', type(modal).__name__)} "
-            f"{getattr(modal, 'shape', '')}; compare with a threshold first, for instance mask > 127"
-        )
-    if image.shape[:2] != modal.shape:
+        raise UserError(f"the image must be a uint8 array (H, W, 3) in RGB, not {_kind(image)}")
+    check_masks(image, modal)
+    if modal.ndim != 2:
+        raise UserError(f"a query asks for one object: the modal mask must be (H, W), not {modal.shape}")
+
+
+def as_rgb(image: np.ndarray) -> np.ndarray:
+    """Bring a photo to uint8 (H, W, 3) RGB, without copying it.
+
+    Args:
+        image: uint8 (H, W, 3) RGB as it is; grey (H, W) or (H, W, 1) becomes three equal channels; of RGBA (H, W, 4)
+            the alpha channel is dropped, so transparent pixels show whatever colour the file has there.
+
+    Raises:
+        UserError: anything else, with the way to convert it.
+    """
+    if not isinstance(image, np.ndarray):
+        raise UserError(f"the image must be a uint8 array (H, W, 3) in RGB, not {_kind(image)}; try np.asarray(image)")
+    if image.ndim == 3 and image.shape[0] in (1, 3, 4) and image.shape[2] not in (1, 3, 4):
+        raise UserError(f"the image {image.shape} has its channels first; give image.transpose(1, 2, 0)")
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)) or 0 in image.shape:
+        raise UserError(f"the image must be a uint8 array (H, W, 3) in RGB, (H, W) or (H, W, 4), not {image.shape}")
+    if image.dtype != np.uint8:
+        raise UserError(f"the image must be a uint8 array with values from 0 to 255, not {_convert(image)}")
+    if image.ndim == 2:
+        image = image[..., None]
+    return np.broadcast_to(image, (*image.shape[:2], 3)) if image.shape[2] == 1 else image[..., :3]
+
+
+def _convert(image: np.ndarray) -> str:
+    """What an image of another dtype is, and how it becomes uint8."""
+    if np.issubdtype(image.dtype, np.floating):
+        finite = np.isfinite(image)
+        if not finite.all():
+            count = image.size - np.count_nonzero(finite)
+            return f"{image.dtype}, and {count} of its values are NaN or infinite; find out why before you convert it"
+        if image.max() <= 1:
+            return f"{image.dtype}; give (image.clip(0, 1) * 255).round().astype(np.uint8)"
+        return f"{image.dtype}; give image.clip(0, 255).round().astype(np.uint8)"
+    if image.dtype == np.uint16:
+        return "uint16; give (image >> 8).astype(np.uint8)"
+    if image.dtype == bool:
+        return "bool; give image.astype(np.uint8) * 255"
+    return f"{image.dtype}; give image.clip(0, 255).astype(np.uint8)"
+
+
+def _kind(value: object) -> str:
+    return f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+
+
+def check_masks(image: np.ndarray, modal: np.ndarray) -> None:
+    """Refuse modal masks, bool (H, W) or (N, H, W), that do not fit an image (H, W, 3). Raises UserError."""
+    if not (isinstance(modal, np.ndarray) and modal.dtype == bool and modal.ndim in (2, 3)):
+        how = "; compare with a threshold first, for instance mask > 127"
+        if isinstance(modal, np.ndarray) and modal.dtype == bool:
+            how = ""
+        elif not isinstance(modal, np.ndarray):
+            how = "; of several masks, np.stack(masks) makes one"
+        raise UserError(f"the modal mask must be a bool array (H, W), or a stack (N, H, W), not {_kind(modal)}{how}")
+    if image.shape[:2] != modal.shape[-2:]:
         raise UserError(
             f"image and modal mask differ in size: {image.shape[1]}x{image.shape[0]} and "
-            f"{modal.shape[1]}x{modal.shape[0]} (width x height)"
+            f"{modal.shape[-1]}x{modal.shape[-2]} (width x height)"
         )
-    if not modal.any():
-        raise UserError("the modal mask is empty: at least one pixel of the object must be visible")
+    empty = [index for index, mask in enumerate(modal.reshape(-1, *modal.shape[-2:])) if not mask.any()]
+    if empty:
+        which = f"modal mask number {empty[0]} of the stack, counted from 0," if modal.ndim == 3 else "the modal mask"
+        more = f" (and {len(empty) - 1} more)" if len(empty) > 1 else ""
+        raise UserError(f"{which} is empty{more}: at least one pixel of the object must be visible")
+
+
+def whole_number(value: Any, name: str, least: int) -> int:
+    """An argument that must be a whole number, as an int. Raises UserError."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if isinstance(value, bool) or number < least:
+        raise UserError(f"{name} must be a whole number from {least}, not {value!r}")
+    return number
+
+
+def sample_seed(seed: int, sample: int) -> int:
+    """The seed of one of several samples of an object; that of the first is the object's own."""
+    return seed if sample == 0 else stable_seed(seed, sample)
 
 
 class AmodalModel(ABC):
     """Completes objects. Windows, normalisation and pasting back belong to the model, not to its caller."""
 
     name: str = ""
+    draws: bool = False
+    """Whether the model samples: only then do seed, ``num_samples`` and ``steps`` have an effect."""
+    batch_size: int = 16
+    """Objects, or samples of objects, in one run of the network; bounds memory, whatever the number of queries."""
 
     @abstractmethod
-    def predict_batch(self, queries: Sequence[Query]) -> list[Prediction]:
+    def predict_batch(
+        self, queries: Sequence[Query], *, num_samples: int = 1, steps: int | None = None
+    ) -> list[Prediction]:
         """Answer queries, of any image sizes, independently of each other: an answer never depends on its batch.
+
+        Args:
+            queries: what is asked.
+            num_samples, steps: as for ``predict``.
 
         Raises:
             UserError: a query that ``check_query`` refuses.
         """
 
-    def predict(self, image: np.ndarray, modal: np.ndarray, *, seed: int = 0) -> Prediction:
-        """Complete one object.
+    def predict(
+        self, image: np.ndarray, modal: np.ndarray, *, seed: int = 0, num_samples: int = 1, steps: int | None = None
+    ) -> Prediction:
+        """Complete one object of a photo, or many.
 
         Args:
-            image: uint8 (H, W, 3) RGB.
-            modal: bool (H, W), the visible pixels.
-            seed: of every random draw.
+            image: uint8 (H, W, 3) RGB of any size; grey and RGBA are converted, see ``as_rgb``.
+            modal: bool (H, W), the visible pixels; or a stack (N, H, W) of any N, which is answered in batches.
+            seed: of every random draw, from 0. Each object of a stack gets this very seed, so its answer is the one
+                that it gets alone.
+            num_samples: draws of each object. The probability is their mean, and ``amodal`` is where that exceeds the
+                model's threshold. The first draw is the answer to ``num_samples=1``; number k comes from
+                ``stable_seed(seed, k)``.
+            steps: of the sampler, for this call; default: the model's own.
 
         Returns:
-            Masks of the image's size.
+            Masks of the image's size; for a stack, a ``PredictionStack`` with masks (N, H, W).
+
+        Raises:
+            UserError: an image, a mask or a number that cannot be used.
         """
-        return self.predict_batch([Query(image, modal, seed)])[0]
+        image = as_rgb(image)
+        check_masks(image, modal)
+        seed, num_samples = whole_number(seed, "seed", 0), whole_number(num_samples, "num_samples", 1)
+        steps = None if steps is None else whole_number(steps, "steps", 1)
+        self.warn_if_unused(num_samples, steps)
+        queries = [Query(image, mask, seed) for mask in modal.reshape(-1, *modal.shape[-2:])]
+        members = self.predict_batch(queries, num_samples=num_samples, steps=steps)
+        if modal.ndim == 2:
+            return members[0]
+        return PredictionStack(members, modal, num_samples if self.draws else None)
+
+    def warn_if_unused(self, num_samples: int, steps: int | None) -> None:
+        """Say that a model which does not sample has no use for ``num_samples`` and ``steps``."""
+        if not self.draws and (num_samples != 1 or steps is not None):
+            warnings.warn(f"'{self.name}' does not sample: num_samples and steps have no effect", stacklevel=3)

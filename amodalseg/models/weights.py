@@ -19,9 +19,18 @@ from amodalseg.config.schema import CondDiffAMOConfig
 from amodalseg.errors import UserError
 
 FORMAT = "amodalseg-1"
+READABLE = (FORMAT,)
+"""Formats of model files that this version reads."""
 
 
-def save_weights(path: Path, state: dict[str, Tensor], config: CondDiffAMOConfig, about: dict[str, Any]) -> None:
+def save_weights(
+    path: Path,
+    state: dict[str, Tensor],
+    config: CondDiffAMOConfig,
+    about: dict[str, Any],
+    *,
+    dtype: str = "float32",
+) -> None:
     """Write a model file: weights, and the configuration that rebuilds the model inside it.
 
     Args:
@@ -29,11 +38,24 @@ def save_weights(path: Path, state: dict[str, Tensor], config: CondDiffAMOConfig
         state: the network's state dict.
         config: the model's configuration.
         about: anything worth keeping (training configuration, step, scores); stored as json.
+        dtype: ``float32`` keeps every tensor as it is; ``float16`` halves the file, see ``_to_half``. Either loads to
+            the network's own types.
     """
+    assert dtype in ("float32", "float16"), dtype
     metadata = {"format": FORMAT, "model": json.dumps(to_dict(config)), "about": json.dumps(about)}
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
+    if dtype == "float16":
+        tensors = {key: _to_half(key, value) for key, value in tensors.items()}
     with replacing(path) as temporary:
         save_file(tensors, temporary, metadata)
+
+
+def _to_half(key: str, value: Tensor) -> Tensor:
+    """float32 -> float16, save for counters, batch norm's statistics (which divide), and what float16 cannot hold."""
+    if not value.is_floating_point() or key.endswith(("running_mean", "running_var")):
+        return value
+    half = value.half()
+    return half if torch.isfinite(half).all() else value
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], CondDiffAMOConfig, dict[str, Any]]:
@@ -60,13 +82,22 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], CondDiffAMOConfig,
             text = f"{path} is a pickle, which could run code when loaded; expected a .safetensors file"
             raise UserError(text) from error
         raise UserError(f"{path} is no complete safetensors file ({error}); copy or train it again") from error
-    if metadata.get("format") != FORMAT:
-        raise UserError(f"{path} holds no amodalseg model: its metadata says {metadata.get('format', 'nothing')!r}")
+    if metadata.get("format") not in READABLE:
+        raise _wrong_format(path, metadata.get("format"))
     try:
         plain, about = json.loads(metadata["model"]), json.loads(metadata["about"])
     except (KeyError, ValueError) as error:
         raise UserError(f"{path} has no readable configuration inside; copy or train it again") from error
     return state, model_config(plain, path), about
+
+
+def _wrong_format(path: Path, found: str | None) -> UserError:
+    program, _, number = (found or "").partition("-")
+    if program != "amodalseg" or not number.isdecimal():
+        return UserError(f"{path} holds no amodalseg model: its metadata says {found or 'nothing'!r}")
+    newer = int(number) > int(FORMAT.partition("-")[2])
+    advice = "update amodalseg" if newer else "save it anew with the version that wrote it, or train again"
+    return UserError(f"{path} has the format {found}, but this version reads {', '.join(READABLE)} only; {advice}")
 
 
 def _is_pickle(path: Path) -> bool:
@@ -115,14 +146,27 @@ def model_config(plain: dict[str, Any], path: Path) -> CondDiffAMOConfig:
 def check_state(network: torch.nn.Module, state: dict[str, Tensor], path: Path) -> None:
     """Refuse weights that are not exactly the network's: with some random layers, numbers look almost right."""
     own = network.state_dict()
-    missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    shapes = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
-    if missing or extra or shapes:
-        example = (missing or extra or sorted(shapes))[0]
-        raise UserError(
-            f"{path} holds another architecture: {len(missing)} weights missing, {len(extra)} unknown, "
-            f"{len(shapes)} of another shape (for instance {example})"
-        )
+    shapes = [
+        f"{key} is {_shape(state[key])}, not {_shape(own[key])}"
+        for key in sorted(own.keys() & state.keys())
+        if own[key].shape != state[key].shape
+    ]
+    parts = (
+        (sorted(own.keys() - state.keys()), "missing"),
+        (sorted(state.keys() - own.keys()), "unknown"),
+        (shapes, "of another shape"),
+    )
+    found = [f"{len(names)} {what} ({_some(names)})" for names, what in parts if names]
+    if found:
+        raise UserError(f"{path} holds another architecture: weights {', '.join(found)}")
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "a number"
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def load_state(network: torch.nn.Module, state: dict[str, Tensor], path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -97,6 +97,28 @@ def object_strip(
     cells = object_cells(image, modal, [mask for _, mask in predictions], amodal, side)
     titles = ["image", "modal (given)", *(name for name, _ in predictions), "truth"]
     return grid([cells], titles[: len(cells)])
+
+
+def completion_picture(image: np.ndarray, objects: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """A whole photo with its completed objects: hidden parts tinted ``COMPLETED``, visible ones ``VISIBLE``.
+
+    Args:
+        image: uint8 (H, W, 3).
+        objects: (modal, amodal) of each, bool (H, W).
+
+    Returns:
+        A new uint8 (H, W, 3) picture. What is visible lies above all hidden parts, as in the photo.
+    """
+    line = max(1, max(image.shape[:2]) // 640)
+    picture, seen = image, np.zeros(image.shape[:2], bool)
+    outlines: list[np.ndarray] = []
+    for modal, amodal in objects:
+        picture = overlay(picture, amodal & ~modal, COMPLETED, outline=line)
+        outlines += cv2.findContours(modal.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)[0]
+        seen |= modal
+    tinted = overlay(image, seen, VISIBLE)
+    picture = np.where(seen[..., None], tinted, picture)
+    return cv2.drawContours(picture, outlines, -1, VISIBLE, line, cv2.LINE_AA)
 
 
 def validation_grid(entries: Sequence[tuple[AmodalRecord, Prediction]], side: int = 160) -> np.ndarray:

@@ -7,7 +7,7 @@ import pytest
 
 from amodalseg import masks
 from amodalseg.config.schema import WindowConfig
-from amodalseg.data.window import Window, crop_image, crop_mask, geometry_ceiling, object_window, paste
+from amodalseg.data.window import Window, crop_image, crop_mask, geometry_ceiling, object_window, paste, paste_mask
 from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord
 from tests.worlds import disc, photo
@@ -206,3 +206,20 @@ def test_geometry_ceiling():
     seen = min(90, window.left + window.width) - 10
     assert lost["full"] == pytest.approx(seen / 80, abs=0.02)
     assert lost["occluded"] == pytest.approx((seen - 10) / 70, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    "window", [Window(-30, -50, 300, 400, 32), Window(5, 7, 90, 80, 32), Window(-500, 20, 1000, 33, 32)]
+)
+def test_a_huge_window_goes_in_stripes_with_the_same_result(window, monkeypatch):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (200, 180, 3), np.uint8)
+    values = rng.random((window.size, window.size)).astype(np.float32)
+    crop, back = crop_image(image, window), paste(values, window, 200, 180)
+    mask = paste_mask(values, window, 200, 180, 0.5)
+    assert np.array_equal(mask, back > 0.5) and 0 < mask.sum() < mask.size
+    monkeypatch.setattr("amodalseg.data.window.MAX_PIXELS", 100)
+    monkeypatch.setattr("amodalseg.data.window.STRIPE", 17)
+    assert np.abs(crop_image(image, window).astype(int) - crop).max() <= 1  # rounded once, not twice
+    np.testing.assert_allclose(paste(values, window, 200, 180), back, atol=1e-5)
+    assert (paste_mask(values, window, 200, 180, 0.5) != mask).mean() < 1e-3

@@ -78,7 +78,7 @@ class ModelContract:
         [
             (np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), bool), "empty"),
             (np.zeros((8, 8, 3), np.uint8), np.ones((8, 9), bool), "differ in size: 8x8 and 9x8"),
-            (np.zeros((8, 8), np.uint8), np.ones((8, 8), bool), "uint8 array"),
+            (np.zeros((8, 8, 2), np.uint8), np.ones((8, 8), bool), "uint8 array"),
             (np.zeros((8, 8, 3), np.float32), np.ones((8, 8), bool), "float32"),
             (np.zeros((8, 8, 3), np.uint8), np.full((8, 8), 255, np.uint8), "mask > 127"),
         ],

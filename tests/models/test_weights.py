@@ -9,9 +9,10 @@ from safetensors.torch import save_file
 from test_contract import tiny
 
 from amodalseg import UserError, load_model
+from amodalseg.cli import main
 from amodalseg.config.schema import AFGConfig, DNConfig
 from amodalseg.models.conddiff_amo.model import CondDiffAMO
-from amodalseg.models.weights import load_state, read_weights
+from amodalseg.models.weights import load_state, read_weights, save_weights
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +106,7 @@ def test_another_architecture(saved):
     model, path = saved
     with pytest.raises(UserError, match=r"another architecture: .* of another shape"):
         load_state(tiny(dn=DNConfig(dim=32), afg=AFGConfig(kernel=1)).network, model.network.state_dict(), path)
-    with pytest.raises(UserError, match=r"another architecture: 6 weights missing, 4 unknown"):
+    with pytest.raises(UserError, match=r"another architecture: weights 6 missing \(.*\), 4 unknown"):
         load_state(tiny(afg=AFGConfig(enabled=False)).network, {**model.network.state_dict()}, path)
 
 
@@ -127,3 +128,68 @@ def test_an_empty_folder_and_a_missing_device(saved, tmp_path):
         load_model(tmp_path)
     with pytest.raises(UserError, match="cannot be used here"):
         load_model(saved[1], "cuda:99")
+
+
+def test_the_names_of_weights_that_do_not_fit(saved):
+    model, path = saved
+    state = dict(model.network.state_dict())
+    names = sorted(state)
+    for name in names[:5]:
+        del state[name]
+    state["extra.one"] = torch.zeros(1)
+    state[names[9]] = torch.zeros(3, 7)
+    with pytest.raises(UserError) as caught:
+        load_state(model.network, state, path)
+    shown = f"5 missing ({', '.join(names[:3])}, ...), 1 unknown (extra.one), 1 of another shape ({names[9]} is 3x7"
+    assert shown in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        ("amodalseg-0", "the format amodalseg-0, but this version reads amodalseg-1 only; save it anew"),
+        ("amodalseg-2", "the format amodalseg-2, but this version reads amodalseg-1 only; update amodalseg"),
+        ("amodalseg-x", "holds no amodalseg model: its metadata says 'amodalseg-x'"),
+    ],
+)
+def test_another_version_of_the_format(saved, tmp_path, monkeypatch, found, message):
+    monkeypatch.setattr("amodalseg.models.weights.FORMAT", found)
+    saved[0].save(tmp_path / "other.safetensors")
+    monkeypatch.undo()
+    with pytest.raises(UserError, match=message):
+        load_model(tmp_path / "other.safetensors", "cpu")
+
+
+def test_half_the_size(saved, tmp_path):
+    model, path = saved
+    state = {name: value.clone() for name, value in model.network.state_dict().items()}
+    large = next(name for name in state if name.endswith("proj.weight"))
+    state[large] += 1e5  # more than float16 holds
+    save_weights(tmp_path / "half.safetensors", state, model.config, {"a": 1}, dtype="float16")
+    assert (tmp_path / "half.safetensors").stat().st_size < 0.56 * path.stat().st_size
+    stored, config, about = read_weights(tmp_path / "half.safetensors")
+    assert config == model.config and about == {"a": 1}
+    kinds = {name: value.dtype for name, value in stored.items()}
+    assert kinds[large] == torch.float32 and kinds["denoiser.decoder.0.0.weight"] == torch.float16
+    assert all(kinds[name] == state[name].dtype for name in kinds if "running_" in name or "num_batches" in name)
+    loaded = CondDiffAMO.load(tmp_path / "half.safetensors").network.state_dict()
+    for name, value in state.items():
+        assert loaded[name].dtype == value.dtype
+        torch.testing.assert_close(loaded[name], value, rtol=1e-3, atol=1e-7)
+
+
+def test_a_release(saved, tmp_path, capsys, monkeypatch):
+    model, out = saved[0], tmp_path / "checkpoints/name.safetensors"
+    monkeypatch.setenv("AMODALSEG_DATA", "/somewhere/data")
+    model.save(tmp_path / "run/model.safetensors", {"step": 7, "train": {"root": "/somewhere/data/coco"}})
+    command = ["release", str(tmp_path / "run"), "--out", str(out)]
+    assert main([*command, "--about", "data=two photos", "seed=3"]) == 0
+    assert "sha256" in capsys.readouterr().out and out.stat().st_size < 0.56 * saved[1].stat().st_size
+    about = read_weights(out)[2]
+    assert about.pop("commit") and about == {
+        "step": 7, "train": {"root": "$AMODALSEG_DATA/coco"}, "data": "two photos", "seed": "3",
+    }  # fmt: skip
+    assert load_model(out, "cpu").about["seed"] == "3"
+    assert main([*command, "--about", "seed"]) == 2
+    assert main([*command[:3], str(tmp_path / "name.pt")]) == 2
+    assert "no key=value" in (error := capsys.readouterr().err) and "ends in .safetensors" in error

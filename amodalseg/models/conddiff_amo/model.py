@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,16 @@ import torch
 from torch import Tensor
 
 from amodalseg.config.load import build, to_dict
-from amodalseg.config.schema import CondDiffAMOConfig, ModelOnly
-from amodalseg.data.window import crop_image, crop_mask, object_window, paste
+from amodalseg.config.schema import CondDiffAMOConfig, ModelOnly, SamplerConfig
+from amodalseg.data.noise import draw_noise
 from amodalseg.diffusion.sampler import num_draws, sample
-from amodalseg.diffusion.schedule import log_snr
 from amodalseg.errors import UserError
-from amodalseg.models.base import AmodalModel, check_query
+from amodalseg.models.conddiff_amo.accelerate import Acceleration
+from amodalseg.models.conddiff_amo.evaluation import create_denoiser
 from amodalseg.models.conddiff_amo.network import CondDiffAMONetwork
+from amodalseg.models.hub import HubModel
 from amodalseg.models.weights import load_state, read_weights, save_weights
-from amodalseg.types import Prediction, Query
+from amodalseg.models.windowed import WindowModel
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -33,18 +34,7 @@ def normalise(image: Tensor) -> Tensor:
     return (image.float() / 255 - mean) / std
 
 
-def time_input(t: Tensor, config: CondDiffAMOConfig) -> Tensor:
-    """The network's time argument for times t (B,) in [0, 1]: the log-SNR, or 1000 t (``pcn.time_cond``)."""
-    return log_snr(t, config.gauss.shift) if config.pcn.time_cond == "log_snr" else 1000 * t
-
-
-def predict_x0(network: torch.nn.Module, image: Tensor, modal: Tensor, x: Tensor, t: Tensor, config: CondDiffAMOConfig):
-    """One evaluation: x_0 = tanh(z), or 2 sigmoid(z) - 1 (``diff.x0_act``), float32 (B, 1, H, W) in [-1, 1]."""
-    logits = network(image, modal, x, time_input(t, config)).float()
-    return torch.tanh(logits) if config.diff.x0_act == "tanh" else 2 * torch.sigmoid(logits) - 1
-
-
-class CondDiffAMO(AmodalModel):
+class CondDiffAMO(HubModel, WindowModel):
     """A network and the configuration of everything around it.
 
     Args:
@@ -52,6 +42,9 @@ class CondDiffAMO(AmodalModel):
         network: default: one with random weights.
         name: how reports call it.
         batch_size: windows in one forward pass; bounds memory, whatever the number of queries.
+
+    Attributes:
+        about: what the file it was loaded from says about its training: data, step, scores.
     """
 
     def __init__(
@@ -64,24 +57,49 @@ class CondDiffAMO(AmodalModel):
     ) -> None:
         self.config, self.name, self.batch_size = config, name, batch_size
         self.network = network if network is not None else CondDiffAMONetwork(config)
+        self.about: dict[str, Any] = {}
+        self.acceleration: Acceleration | None = None
 
     @classmethod
     def load(cls, path: Path, name: str | None = None) -> CondDiffAMO:
-        """Read a model file or a training checkpoint. Raises UserError as ``read_weights`` and ``load_state`` do."""
-        state, config, _ = read_weights(path)
+        """Read a model file or a training checkpoint; its weights are frozen (``requires_grad``), ready to answer.
+
+        Raises UserError as ``read_weights`` and ``load_state`` do.
+        """
+        state, config, about = read_weights(path)
         config.pcn.pretrained = False  # the file's own weights follow; nothing is to be downloaded
         model = cls(config, name=name or path.stem)
         load_state(model.network, state, path)
-        model.network.eval()
-        return model
+        model.network.eval().requires_grad_(False)
+        model.about = about
+        return model.accelerate()
 
     def save(self, path: Path, about: dict[str, Any] | None = None) -> None:
-        """Write weights and configuration to one ``.safetensors`` file."""
-        save_weights(path, self.network.state_dict(), self.config, about or {})
+        """Write weights, configuration and what is known about them to one ``.safetensors`` file."""
+        save_weights(path, self.network.state_dict(), self.config, self.about if about is None else about)
 
     def to(self, device: torch.device | str) -> CondDiffAMO:
         """Move the network."""
         self.network.to(device)
+        return self
+
+    def accelerate(self, *, precision: str = "fp32", compile: bool = False) -> CondDiffAMO:
+        """Answer through a folded copy of the network (``docs/inference.md``), as every loaded model does.
+
+        The copy follows the weights: it is made anew after an optimiser's step, ``load_state_dict`` or ``to``. Weights
+        that can be trained are compared at each run for that, of frozen ones PyTorch's counters. While the network is
+        in training mode, it answers itself.
+
+        Args:
+            precision: ``fp32``, the same answers up to rounding; ``bf16``, about twice as fast where the hardware has
+                it (GPUs, CPUs with avx512_bf16).
+            compile: through ``torch.compile`` with static shapes, on a GPU as CUDA graphs. The first batch of a size
+                takes a minute or so; batches are filled up to powers of two.
+
+        Raises:
+            UserError: another precision.
+        """
+        self.acceleration = Acceleration(precision, compile)
         return self
 
     def override(self, options: dict[str, Any]) -> None:
@@ -104,63 +122,43 @@ class CondDiffAMO(AmodalModel):
     def device(self) -> torch.device:
         return next(self.network.parameters()).device
 
-    def predict_batch(self, queries: Sequence[Query]) -> list[Prediction]:
-        for query in queries:
-            check_query(query)
-        predictions: list[Prediction] = []
-        for start in range(0, len(queries), self.batch_size):
-            predictions += self._predict_windows(queries[start : start + self.batch_size])
-        return predictions
+    def window_probability(
+        self, image: np.ndarray, modal: np.ndarray, seeds: Sequence[int], steps: int | None
+    ) -> np.ndarray:
+        pixels, mask = torch.from_numpy(image).permute(0, 3, 1, 2), torch.from_numpy(modal)[:, None]
+        return self.probability(pixels, mask, self.draw_noise(seeds, steps), steps)[:, 0].cpu().numpy()
 
-    def _predict_windows(self, queries: Sequence[Query]) -> list[Prediction]:
-        began = time.perf_counter()
-        windows = [object_window(query.modal, self.config.window) for query in queries]
-        pairs = list(zip(queries, windows, strict=True))
-        image = np.stack([crop_image(query.image, window) for query, window in pairs])
-        modal = np.stack([crop_mask(query.modal, window) for query, window in pairs])
-        probability = self.probability(
-            torch.from_numpy(image).permute(0, 3, 1, 2),
-            torch.from_numpy(modal)[:, None],
-            self.draw_noise([query.seed for query in queries]),
-        )
-        maps = probability[:, 0].cpu().numpy()
-        predictions = []
-        for (query, window), window_map in zip(pairs, maps, strict=True):
-            full = paste(window_map, window, *query.modal.shape)
-            raw = full > self.config.post.threshold
-            amodal = raw | query.modal if self.config.post.union_visible else raw
-            predictions.append(Prediction(amodal, query.modal, raw, full))
-        share = (time.perf_counter() - began) / len(queries)
-        for prediction in predictions:
-            prediction.seconds = share
-        return predictions
+    def _sampler(self, steps: int | None) -> SamplerConfig:
+        """The sampler's options, with another number of steps if one is given."""
+        return self.config.sampler if steps is None else replace(self.config.sampler, steps=steps)
 
-    def draw_noise(self, seeds: Sequence[int]) -> Tensor:
+    def draw_noise(self, seeds: Sequence[int], steps: int | None = None) -> Tensor:
         """Standard normal maps (draws, B, 1, S, S), each object's from its own seed, on the CPU on every machine."""
-        size = self.config.window.size
-        shape = (num_draws(self.config.sampler), 1, size, size)
-        return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds], dim=1)
+        return torch.from_numpy(draw_noise(seeds, num_draws(self._sampler(steps)), self.config.window.size))
 
-    @torch.no_grad()
-    def probability(self, image: Tensor, modal: Tensor, noise: Tensor) -> Tensor:
+    @torch.inference_mode()
+    def probability(self, image: Tensor, modal: Tensor, noise: Tensor, steps: int | None = None) -> Tensor:
         """Sample amodal probabilities in the window.
 
         Args:
             image: uint8 (B, 3, S, S).
             modal: bool or {0, 1} (B, 1, S, S).
             noise: (draws, B, 1, S, S), see ``draw_noise``.
+            steps: of the sampler, the same as in ``draw_noise``; default: the configuration's.
 
         Returns:
             float32 (B, 1, S, S) in [0, 1].
         """
+        config, device, sampler, fast = self.config, self.device, self._sampler(steps), self.acceleration
         was_training = self.network.training
-        self.network.eval()
-        config, device = self.config, self.device
+        network = self.network.eval() if fast is None or was_training else fast.fold(self.network)
+        count = len(image)
+        if fast is not None and count:
+            filler = torch.zeros(fast.padded(count) - count, dtype=torch.long)
+            places = torch.cat([torch.arange(count), filler])
+            image, modal, noise = image[places], modal[places], noise[:, places]
         pixels, mask = normalise(image.to(device)), modal.to(device).float()
-
-        def denoise(x: Tensor, t: Tensor) -> Tensor:
-            return predict_x0(self.network, pixels, mask, x, t, config)
-
-        result = sample(denoise, mask, noise.to(device), config.sampler, config.gauss, config.ust, config.vgpe)
+        denoise = create_denoiser(network, pixels, mask, config, sampler)
+        result = sample(denoise, mask, noise.to(device), sampler, config.gauss, config.ust, config.vgpe)
         self.network.train(was_training)
-        return result
+        return result[:count]

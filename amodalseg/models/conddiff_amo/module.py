@@ -16,8 +16,9 @@ from amodalseg.diffusion.schedule import log_snr
 from amodalseg.diffusion.transition import block_uniform, corrupt, draw_times, keep_probability, transit
 from amodalseg.errors import UserError
 from amodalseg.metrics.counts import count_object
+from amodalseg.models.conddiff_amo.evaluation import time_input
 from amodalseg.models.conddiff_amo.loss import amodal_loss
-from amodalseg.models.conddiff_amo.model import CondDiffAMO, normalise, time_input
+from amodalseg.models.conddiff_amo.model import CondDiffAMO, normalise
 from amodalseg.models.conddiff_amo.network import CondDiffAMONetwork
 from amodalseg.types import AmodalRecord, Batch, Prediction, Query, stable_seed
 

@@ -50,17 +50,26 @@ class CondDiffAMONetwork(nn.Module):
         Raises:
             UserError: H or W is not a multiple of 32.
         """
+        return self.denoiser(self.condition(image_B3HW, modal_B1HW, x_t_B1HW, time_B), x_t_B1HW, time_B)
+
+    def condition(self, image_B3HW: Tensor, modal_B1HW: Tensor, x_t_B1HW: Tensor, time_B: Tensor) -> Tensor:
+        """``forward`` without the mask denoiser: A_1, float (B, d, H/4, W/4). Raises UserError as ``forward`` does."""
         batch, _, height, width = image_B3HW.shape
-        if height % STRIDE or width % STRIDE:
-            right = f"{-(-width // STRIDE) * STRIDE}x{-(-height // STRIDE) * STRIDE}"
-            raise UserError(
-                f"the network takes widths and heights that are multiples of {STRIDE}, not {width}x{height}; "
-                f"the next right size is {right}"
-            )
+        check_size(height, width)
         for mask in (modal_B1HW, x_t_B1HW):
             assert mask.shape == (batch, 1, height, width), f"mask {tuple(mask.shape)}, image {tuple(image_B3HW.shape)}"
         image_B3HW = image_B3HW.contiguous(memory_format=torch.channels_last)
         features = self.pcn(image_B3HW, modal_B1HW, x_t_B1HW, time_B)
         if self.ocr is not None:
             features[-1] = self.ocr(features[-1])
-        return self.denoiser(self.fusion(features), x_t_B1HW, time_B)
+        return self.fusion(features)
+
+
+def check_size(height: int, width: int) -> None:
+    """Raise UserError, with the next right size, if a height or width is not a multiple of ``STRIDE``."""
+    if height % STRIDE or width % STRIDE:
+        right = f"{-(-width // STRIDE) * STRIDE}x{-(-height // STRIDE) * STRIDE}"
+        raise UserError(
+            f"the network takes widths and heights that are multiples of {STRIDE}, not {width}x{height}; "
+            f"the next right size is {right}"
+        )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import partial
+from typing import cast
 
 import cv2
 import numpy as np
@@ -19,18 +21,28 @@ class _Geometric(AmodalModel):
 
     @abstractmethod
     def complete(self, modal: np.ndarray) -> np.ndarray:
-        """Modal mask, bool (H, W), not empty -> amodal mask, bool (H, W), a new array."""
+        """Modal mask within its own box, bool (h, w) -> amodal mask there, bool (h, w), a new array."""
 
-    def predict_batch(self, queries: Sequence[Query]) -> list[Prediction]:
+    def predict_batch(
+        self, queries: Sequence[Query], *, num_samples: int = 1, steps: int | None = None
+    ) -> list[Prediction]:
         for query in queries:
             check_query(query)
         predictions = []
         for query in queries:
             start = time.perf_counter()
-            amodal = self.complete(query.modal)
+            x0, y0, x1, y1 = cast(tuple[int, int, int, int], box_xyxy(query.modal))
+            place = slice(y0, y1), slice(x0, x1)
+            amodal = partial(_in_photo, self.complete(query.modal[place]), place, query.modal.shape)
             seconds = time.perf_counter() - start
             predictions.append(Prediction(amodal, query.modal, raw=amodal, seconds=seconds))
         return predictions
+
+
+def _in_photo(patch: np.ndarray, place: tuple[slice, slice], shape: tuple[int, int]) -> np.ndarray:
+    full = np.zeros(shape, bool)
+    full[place] = patch
+    return full
 
 
 class ModalCopy(_Geometric):
@@ -48,12 +60,7 @@ class FilledBox(_Geometric):
     name = "box"
 
     def complete(self, modal: np.ndarray) -> np.ndarray:
-        box = box_xyxy(modal)
-        assert box is not None, "check_query refuses empty masks"
-        x0, y0, x1, y1 = box
-        amodal = np.zeros_like(modal)
-        amodal[y0:y1, x0:x1] = True
-        return amodal
+        return np.ones_like(modal)
 
 
 class ConvexHull(_Geometric):

@@ -1,0 +1,60 @@
+"""A run's weights -> the file that ships."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from amodalseg.engine.run_folder import provenance
+from amodalseg.errors import UserError
+from amodalseg.models import model_file
+from amodalseg.models.weights import check_state, read_weights, save_weights
+
+
+def release(run: str, out: Path, about: Sequence[str]) -> Path:
+    """Write a model's weights in half the size, with what a reader must know about them.
+
+    The file keeps what the run's own says (training configuration, step, scores), and gets the ``key=value`` notes
+    and the commit of this program.
+
+    Args:
+        run: a run folder, a ``.safetensors`` file or a ``.ckpt``.
+        out: ends in .safetensors.
+        about: notes; ``data``, ``command``, ``seed``, ``scores``, ``hardware`` and ``licence`` are worth one each.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        UserError: weights that cannot be used, a note that is no key=value, a name with another ending.
+    """
+    if out.suffix != ".safetensors":
+        raise UserError(f"--out '{out}' is no model file; give a name that ends in .safetensors")
+    notes = dict(note.partition("=")[::2] for note in about)
+    wrong = [note for note in about if not note.partition("=")[0] or "=" not in note]
+    if wrong:
+        raise UserError(f"--about '{wrong[0]}' is no key=value")
+    path = model_file(run)
+    state, config, known = read_weights(path)
+    config.pcn.pretrained = False  # the file brings its own weights; none are to be downloaded
+    from amodalseg.models.conddiff_amo.network import CondDiffAMONetwork
+
+    check_state(CondDiffAMONetwork(config), state, path)
+    known = {**_without_folders(known), "commit": provenance()["commit"], **notes}
+    save_weights(out, state, config, known, dtype="float16")
+    content = out.read_bytes()
+    print(f"{out}: {len(content) / 1e6:.1f} MB, sha256 {hashlib.sha256(content).hexdigest()}")
+    return out
+
+
+def _without_folders(known: dict[str, Any]) -> dict[str, Any]:
+    """What is known, without the place of data and project on the machine that trained: it tells a reader nothing."""
+    text = json.dumps(known)
+    for folder, name in ((os.environ.get("AMODALSEG_DATA"), "$AMODALSEG_DATA"), (os.getcwd(), ".")):
+        if folder:
+            text = text.replace(json.dumps(folder.rstrip("/"))[1:-1], name)
+    return json.loads(text)

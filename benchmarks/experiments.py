@@ -90,7 +90,11 @@ def main() -> None:
         for row, changes in TRAINED[options.group].items():
             run = folder / slug(row) if changes else options.out / f"reference_{options.steps}"
             if not (run / "model.safetensors").is_file():
-                length = [f"trainer.max_steps={options.steps}", "checkpoint.val_every_steps=1000000", "val.num_objects=8"]
+                length = [
+                    f"trainer.max_steps={options.steps}",
+                    "checkpoint.val_every_steps=1000000",
+                    "val.num_objects=8",
+                ]
                 call("train.py", RECIPE, f"out={run}", *SHORT, *length, "trainer.progress=false", *changes, *given)
             table[row] = {s: evaluate(str(run), run, s, []) for s in options.sets}
             if options.group == "table4":

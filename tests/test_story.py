@@ -70,7 +70,7 @@ def test_dotted_options_in_the_documents_exist():
     for path in DOCUMENTS:
         for option in re.findall(r"`((?:\w+\.)+\w+)(?:=[^`]*)?`", path.read_text()):
             head, *rest = option.split(".")
-            if head in sections and not option.endswith((".py", ".yaml", ".safetensors")):
+            if head in sections and not option.endswith((".py", ".yaml", ".safetensors", ".pt2")):
                 value = config
                 for part in (head, *rest):
                     assert hasattr(value, part), f"{path.name}: {option}"

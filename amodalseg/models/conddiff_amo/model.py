@@ -94,7 +94,7 @@ class CondDiffAMO(HubModel, WindowModel):
             precision: ``fp32``, the same answers up to rounding; ``bf16``, about twice as fast where the hardware has
                 it (GPUs, CPUs with avx512_bf16).
             compile: through ``torch.compile`` with static shapes, on a GPU as CUDA graphs. The first batch of a size
-                takes a minute or so; batches are filled up to powers of two.
+                takes minutes; batches are filled up to powers of two.
 
         Raises:
             UserError: another precision.

@@ -51,7 +51,8 @@ TRAINED: dict[str, dict[str, list[str]]] = {
     "window": {"c2f": [], "square": ["model.window.kind=square"]},
     "diffusion": {
         "linear UST, shift -3.41, tanh": [], "block 4": ["model.ust.block=4"],
-        "cosine UST": ["model.ust.schedule=cosine"], "shift 0": ["model.gauss.shift=0"], "sigmoid": ["model.diff.x0_act=sigmoid"],
+        "cosine UST": ["model.ust.schedule=cosine"], "shift 0": ["model.gauss.shift=0"],
+        "sigmoid": ["model.diff.x0_act=sigmoid"],
         "t ~ Beta(2, 1)": ["model.diff.t_dist=beta", "model.diff.beta_a=2"],
     },
 }  # fmt: skip

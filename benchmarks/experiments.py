@@ -80,7 +80,9 @@ def main() -> None:
     parser.add_argument("--model", default="conddiff_amo_tiny", help="what the group 'sampling' evaluates")
     parser.add_argument("--out", type=Path, default=Path("outputs/experiments"), help="folder of the runs")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=["photos"], help="evaluation sets (photos)")
+    parser.add_argument("--rows", nargs="+", help="only these rows, beside the reference (all)")
     options, given = parser.parse_known_args()
+    options.out = ROOT / options.out
     folder = options.out / options.group
 
     table: dict[str, dict[str, Path]] = {}
@@ -89,6 +91,8 @@ def main() -> None:
             table[row] = {s: evaluate(options.model, folder / slug(row), s, changes) for s in options.sets}
     else:
         for row, changes in TRAINED[options.group].items():
+            if changes and options.rows and row not in options.rows:
+                continue
             run = folder / slug(row) if changes else options.out / f"reference_{options.steps}"
             if not (run / "model.safetensors").is_file():
                 length = [

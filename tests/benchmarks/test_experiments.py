@@ -1,0 +1,57 @@
+"""The experiments: every row is a valid configuration that differs from its reference, and the table's arithmetic."""
+
+import numpy as np
+import pytest
+
+from amodalseg.config.load import load_config, to_dict
+from amodalseg.config.schema import EvalConfig, TrainConfig
+from benchmarks import experiments as program
+
+ROWS = [(group, row) for group, rows in program.TRAINED.items() for row in rows]
+
+
+@pytest.mark.parametrize(("group", "row"), ROWS)
+def test_every_trained_row_is_a_valid_configuration_of_its_own(group, row):
+    rows = program.TRAINED[group]
+    first, this = (
+        to_dict(load_config(TrainConfig, program.ROOT / program.RECIPE, ["out=unused", *program.SHORT, *changes]))
+        for changes in (next(iter(rows.values())), rows[row])
+    )
+    assert (this == first) == (rows[row] == [])
+    assert list(rows.values()).count([]) == 1
+
+
+@pytest.mark.parametrize("row", program.SAMPLED)
+def test_every_sampled_row_is_a_valid_override(row):
+    config = load_config(EvalConfig, program.ROOT / program.SETS["photos"], program.SAMPLED[row])
+    assert (config.override == {}) == (program.SAMPLED[row] == [])
+
+
+def test_rows_have_names_of_their_own():
+    for rows in (*program.TRAINED.values(), program.SAMPLED):
+        assert len({program.slug(row) for row in rows}) == len(rows)
+
+
+def test_the_interval_draws_whole_pictures():
+    rng = np.random.default_rng(0)
+    of_photo = np.repeat(rng.normal(1, 1, 50), 8)  # eight objects of a photo that are all alike
+    names = np.repeat([f"p{i}" for i in range(50)], 8)
+    low, high = program.interval(of_photo, list(names))
+    single_low, single_high = program.interval(of_photo, [str(i) for i in range(400)])
+    assert low < of_photo.mean() < high
+    # eight equal objects say no more than one: the interval is wider by the square root of eight
+    assert (high - low) / (single_high - single_low) == pytest.approx(np.sqrt(8), rel=0.15)
+
+
+def test_differences_are_paired():
+    keys = [(f"p{i}", "0") for i in range(20)]
+    hard = {key: (0.01 * i, 0.02 * i) for i, key in enumerate(keys)}
+    better = {key: (full + 0.01, occluded + 0.03) for key, (full, occluded) in hard.items()}
+    table = program.markdown({"reference": hard, "better": better}).splitlines()
+    assert table[2] == "| reference | 19.0 | 9.5 |  |  |"
+    assert table[3] == "| better | 22.0 | 10.5 | +3.0 [+3.0, +3.0] | +1.0 [+1.0, +1.0] |"
+
+
+def test_other_objects_are_no_reference():
+    with pytest.raises(AssertionError, match="other objects"):
+        program.markdown({"a": {("p", "0"): (0.5, 0.5)}, "b": {("q", "0"): (0.5, 0.5)}})

@@ -1,0 +1,113 @@
+"""The whole sampler as one module: from the pixels of a window to the amodal mask in it."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from amodalseg.config.schema import CondDiffAMOConfig
+from amodalseg.diffusion.sampler import num_draws, sample
+from amodalseg.diffusion.schedule import step_times
+from amodalseg.models.conddiff_amo.evaluation import create_denoiser, time_input
+from amodalseg.models.conddiff_amo.fold import FoldedNetwork, TimeFeatures
+from amodalseg.models.conddiff_amo.model import normalise
+from amodalseg.models.conddiff_amo.network import CondDiffAMONetwork
+
+INPUTS = ("image", "modal", "noise")
+OUTPUTS = ("probability", "mask")
+
+
+class TabulatedNetwork(FoldedNetwork):
+    """A folded network for the times of one sampler only: a table of what it makes of them takes the layers' place.
+
+    Args:
+        network: stays as it is.
+        config: names the sampler's steps, and what the network takes as a time.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, network: CondDiffAMONetwork, config: CondDiffAMOConfig) -> None:
+        super().__init__(network)
+        with torch.no_grad():
+            features = super().embed_time(time_input(step_times(config.sampler.steps)[:-1].float(), config))
+        self.num_tokens = len(features.tokens)
+        for index, token in enumerate(features.tokens):
+            self.register_buffer(f"token{index}", token)
+        self.register_buffer("scale", features.scale)
+        self.register_buffer("shift", features.shift)
+        self.pyramid.time_tokens = None
+        del self.denoiser.time_mlp, self.denoiser.block.scale_shift
+
+    def embed_time(self, time: Tensor) -> TimeFeatures:
+        """The table, whose rows are the sampler's steps."""
+        assert len(time) == len(self.scale), f"{len(time)} times for a table of {len(self.scale)} steps"
+        return TimeFeatures([getattr(self, f"token{i}") for i in range(self.num_tokens)], self.scale, self.shift)
+
+
+class SamplerGraph(nn.Module):
+    """Normalisation, all steps of the sampler, VGPE, threshold and union, for a fixed configuration.
+
+    The loop over the steps is unrolled when the module is traced, so ``config.sampler.steps`` is part of the graph.
+
+    Args:
+        network: on the CPU; any module that is called as ``CondDiffAMONetwork`` is, a ``FoldedNetwork`` included. It
+            becomes a part of this module, in evaluation mode.
+        config: of the model around it.
+    """
+
+    def __init__(self, network: nn.Module, config: CondDiffAMOConfig) -> None:
+        super().__init__()
+        # weights in the usual order: files keep channels_last badly, and the numbers are the same
+        self.network: Any = network.to(memory_format=torch.contiguous_format)
+        self.config = config
+        self.eval().requires_grad_(False)
+
+    def forward(self, image: Tensor, modal: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Complete a batch of windows.
+
+        Args:
+            image: uint8 (B, 3, S, S) RGB.
+            modal: uint8 (B, 1, S, S); every value but 0 is visible.
+            noise: float32 (draws, B, 1, S, S), standard normal; ``data/noise.py`` draws it.
+
+        Returns:
+            The probability, float32 (B, 1, S, S) in [0, 1], before the union; and the mask, uint8 (B, 1, S, S) in
+            {0, 1}: probability above the threshold, united with the modal mask if ``post.union_visible``.
+        """
+        config, visible = self.config, modal > 0
+        mask = visible.float()
+        denoise = create_denoiser(self.network, normalise(image), mask, config, config.sampler)
+        probability = sample(denoise, mask, noise, config.sampler, config.gauss, config.ust, config.vgpe)
+        final = probability > config.post.threshold
+        if config.post.union_visible:
+            final = final | visible
+        return probability, final.to(torch.uint8)
+
+
+def trace(graph: SamplerGraph) -> torch.export.ExportedProgram:
+    """Record a graph for batches of any size from 1."""
+    size, batch = graph.config.window.size, 2  # a batch of 1 would be taken for a constant
+    example = (
+        torch.zeros(batch, 3, size, size, dtype=torch.uint8),
+        torch.ones(batch, 1, size, size, dtype=torch.uint8),
+        torch.zeros(num_draws(graph.config.sampler), batch, 1, size, size),
+    )
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.export.export(graph, example, dynamic_shapes=batch_shapes(), strict=False)
+    for module in program.graph_module.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            for node in module.graph.nodes:
+                node.meta.pop("stack_trace", None)  # paths of this machine, which have no place in a file to share
+    return program
+
+
+def batch_shapes() -> tuple[dict[int, torch.export.Dim], ...]:
+    """The one dynamic axis of each input: the batch."""
+    batch = torch.export.Dim("batch", min=1)
+    return {0: batch}, {0: batch}, {1: batch}

@@ -1,0 +1,129 @@
+"""A predictor of an exported file: NumPy, OpenCV and ONNX Runtime. Never imports PyTorch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from amodalseg.config.load import build
+from amodalseg.config.schema import CondDiffAMOConfig, ModelOnly
+from amodalseg.data.noise import draw_noise
+from amodalseg.errors import UserError
+from amodalseg.models.windowed import WindowModel
+
+FORMAT = "amodalseg-onnx-1"
+"""Written into every file, and raised by one when its inputs, outputs or metadata change."""
+
+
+class OnnxPredictor(WindowModel):
+    """Completes objects in photos of any size with an exported file.
+
+    It is used as the model that the file was made of, and answers as that one does for the same seed, up to rounding:
+    ``predict(image, modal, seed=0, num_samples=1)``, one mask or a stack of them.
+
+    Args:
+        path: the .onnx file.
+        providers: of ONNX Runtime, in order of preference, for instance ``["CUDAExecutionProvider"]``; default: the
+            CPU.
+        num_threads: of one operation on the CPU; default: ONNX Runtime's own choice, all cores.
+        batch_size: windows in one run; bounds memory, whatever the number of objects.
+
+    Attributes:
+        config: of the model that was exported.
+        about: what its file said about its training.
+
+    Raises:
+        UserError: no such file, no ONNX file, one of another program or of another format version; a provider that
+            this machine does not have; ONNX Runtime is not installed.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        providers: Sequence[str] | None = None,
+        num_threads: int | None = None,
+        *,
+        batch_size: int = 16,
+    ) -> None:
+        self.path, self.name, self.batch_size = Path(path), Path(path).stem, batch_size
+        self._session = _open(self.path, providers, num_threads)
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        found = metadata.get("format")
+        if found != FORMAT:
+            known = f"in the format {found!r}" if found else "by another program"
+            raise UserError(
+                f"{path} was written {known}, and this release reads {FORMAT!r}: export the model again with it"
+            )
+        try:
+            plain, self.about = json.loads(metadata["model"]), json.loads(metadata["about"])
+        except (KeyError, ValueError) as error:
+            raise UserError(f"{path} has no readable configuration inside; export the model again") from error
+        self.config: CondDiffAMOConfig = build(ModelOnly, [(str(path), {"model": plain})]).model
+        self._shapes = {node.name: tuple(node.shape) for node in self._session.get_inputs()}
+
+    @property
+    def num_draws(self) -> int:
+        """Noise maps that the graph takes for each object."""
+        return self._shapes["noise"][0]
+
+    def run(self, image: np.ndarray, modal: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Complete windows: the graph itself.
+
+        Args:
+            image: uint8 (B, 3, S, S) RGB.
+            modal: uint8 (B, 1, S, S); every value but 0 is visible.
+            noise: float32 (draws, B, 1, S, S), standard normal.
+
+        Returns:
+            Probability, float32 (B, 1, S, S), and mask, uint8 (B, 1, S, S) in {0, 1}.
+
+        Raises:
+            UserError: arrays of other shapes or types.
+        """
+        given = {"image": image, "modal": modal, "noise": noise}
+        for name, array in given.items():
+            kind = np.float32 if name == "noise" else np.uint8
+            wanted = tuple(n if isinstance(n, int) else len(image) for n in self._shapes[name])
+            if array.dtype != kind or array.shape != wanted:
+                raise UserError(
+                    f"the graph takes '{name}' as {np.dtype(kind)} {wanted}, not {array.dtype} {array.shape}"
+                )
+        probability, mask = self._session.run(["probability", "mask"], given)
+        return probability, mask
+
+    def window_probability(
+        self, image: np.ndarray, modal: np.ndarray, seeds: Sequence[int], steps: int | None
+    ) -> np.ndarray:
+        """As ``WindowModel`` has it. Raises UserError for another number of steps than the file was written with."""
+        own = self.config.sampler.steps
+        if steps not in (None, own):
+            raise UserError(f"{self.path} samples in {own} steps; export it again with --steps {steps}")
+        pixels = np.ascontiguousarray(image.transpose(0, 3, 1, 2))
+        noise = draw_noise(seeds, self.num_draws, self.config.window.size)
+        return self.run(pixels, modal[:, None].astype(np.uint8), noise)[0][:, 0]
+
+
+def _open(path: Path, providers: Sequence[str] | None, num_threads: int | None) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise UserError("an exported file runs on ONNX Runtime: install it with pip install onnxruntime") from error
+    if not path.is_file():
+        raise UserError(f"no model file at {path}")
+    wanted, present = list(providers or ["CPUExecutionProvider"]), onnxruntime.get_available_providers()
+    unknown = [name for name in wanted if name not in present]
+    if unknown:
+        raise UserError(f"ONNX Runtime has no {unknown[0]} here; it has {', '.join(present)}")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if num_threads is not None:
+        options.intra_op_num_threads = num_threads
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=wanted)
+    except Exception as error:  # its own classes have no common base but this
+        first = str(error).strip().splitlines()[0]
+        raise UserError(f"{path} is no complete ONNX file that ONNX Runtime can run ({first})") from error

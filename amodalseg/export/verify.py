@@ -1,0 +1,115 @@
+"""Whether an exported file gives PyTorch's masks: the check that every file passes before it gets its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from amodalseg.config.schema import SyntheticData, WindowConfig
+from amodalseg.data.synthetic import SyntheticWorld
+from amodalseg.data.window import crop_image, crop_mask, object_window
+from amodalseg.errors import UserError
+from amodalseg.models.conddiff_amo.model import CondDiffAMO
+
+Run = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""(image, modal, noise) -> (probability, mask), arrays as ``SamplerGraph`` takes and gives them."""
+NUM_OBJECTS = 50
+BATCHES = (1, 3, 16)
+SIDES = (48, 96, 200, 320)
+"""Pixels on a side of the drawn pictures: windows that are enlarged and windows that are shrunk."""
+MIN_IDENTICAL = 0.9999
+"""Of the mask's pixels: rounding may move a probability across the threshold, and nothing more."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A file beside PyTorch. ``identical``: the smallest share of equal mask pixels over the batch sizes."""
+
+    name: str
+    identical: float
+    largest_difference: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name}: {100 * self.identical:.4f} % of the mask's pixels as PyTorch has them, probabilities within "
+            f"{self.largest_difference:.1e} ({NUM_OBJECTS} objects, batches of {', '.join(map(str, BATCHES))})"
+        )
+
+
+class VerificationSet:
+    """Objects of the procedural world and of pure noise, with PyTorch's answers.
+
+    Args:
+        model: on the CPU; what a file must agree with.
+    """
+
+    def __init__(self, model: CondDiffAMO) -> None:
+        self.model = model
+        pairs = list(objects(model.config.window))
+        self.image = np.stack([image.transpose(2, 0, 1) for image, _ in pairs])
+        self.modal = np.stack([modal[None] for _, modal in pairs]).astype(np.uint8)
+        answers = []
+        for start in range(0, NUM_OBJECTS, model.batch_size):
+            image, modal, noise = map(torch.from_numpy, self.batch(start, model.batch_size))
+            answers.append(model.probability(image, modal > 0, noise).numpy())
+        self.probability = np.concatenate(answers)
+        self.mask = self.probability > model.config.post.threshold
+        if model.config.post.union_visible:
+            self.mask |= self.modal > 0
+
+    def batch(self, start: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Image, modal mask and noise of some objects. The noise is drawn anew: all of it may not fit into memory."""
+        stop = min(start + size, NUM_OBJECTS)
+        return self.image[start:stop], self.modal[start:stop], self.model.draw_noise(range(start, stop)).numpy()
+
+
+def objects(config: WindowConfig) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """``NUM_OBJECTS`` windows: uint8 (S, S, 3) and bool (S, S), the last fifth of them random pixels and rectangles."""
+    drawn = NUM_OBJECTS - NUM_OBJECTS // 5
+    for index in range(drawn):
+        record = SyntheticWorld(SyntheticData(size=SIDES[index % len(SIDES)], split="export")).draw(index)
+        window = object_window(record.modal, config)
+        assert isinstance(record.image, np.ndarray)
+        yield crop_image(record.image, window), crop_mask(record.modal, window)
+    rng = np.random.default_rng(0)
+    for _ in range(drawn, NUM_OBJECTS):
+        modal = np.zeros((config.size, config.size), bool)
+        (top, bottom), (left, right) = (np.sort(rng.integers(0, config.size, 2)) for _ in range(2))
+        modal[top : bottom + 1, left : right + 1] = True
+        yield rng.integers(0, 256, (config.size, config.size, 3), np.uint8), modal
+
+
+def compare(name: str, run: Run, world: VerificationSet, batches: Sequence[int] = BATCHES) -> Comparison:
+    """Run a file on the verification set.
+
+    Args:
+        name: of the file, for messages.
+        run: the file's function.
+        world: objects and answers.
+        batches: sizes; all objects are answered in batches of each.
+
+    Raises:
+        UserError: for one of the sizes, fewer than ``MIN_IDENTICAL`` of the mask's pixels are PyTorch's.
+    """
+    identical, largest = 1.0, 0.0
+    for size in batches:
+        equal = 0
+        for start in range(0, NUM_OBJECTS, size):
+            probability, mask = run(*world.batch(start, size))
+            part = slice(start, start + len(mask))
+            equal += int(np.count_nonzero(mask == world.mask[part]))
+            # NaN must not get lost in a maximum
+            largest = max(
+                largest, float(np.nan_to_num(np.abs(probability - world.probability[part]), nan=np.inf).max())
+            )
+        identical = min(identical, equal / world.mask.size)
+        if identical < MIN_IDENTICAL:
+            raise UserError(
+                f"{name} was not written: in batches of {size} only {100 * identical:.3f} % of the mask's pixels are "
+                f"PyTorch's (probabilities differ by up to {largest:.2g}); use other releases of onnx, onnxscript and "
+                "onnxruntime, or of torch"
+            )
+    return Comparison(name, identical, largest)

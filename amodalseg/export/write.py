@@ -1,0 +1,144 @@
+"""A model into files: an ONNX graph, and the same module for ``torch.export``. No file is left that fails its check."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import json
+import warnings
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from amodalseg.atomic import replacing
+from amodalseg.config.load import to_dict
+from amodalseg.config.schema import CondDiffAMOConfig
+from amodalseg.errors import UserError
+from amodalseg.export.graph import INPUTS, OUTPUTS, SamplerGraph, TabulatedNetwork, batch_shapes, trace
+from amodalseg.export.runtime import FORMAT, OnnxPredictor
+from amodalseg.export.verify import Comparison, Run, VerificationSet, compare
+from amodalseg.models.base import AmodalModel, whole_number
+from amodalseg.models.conddiff_amo.model import CondDiffAMO
+
+OPSET = 20
+"""Of ONNX: the first in which GELU is one operation; as five it takes half as long again."""
+LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
+
+
+def export_model(
+    model: AmodalModel, path: str | Path, *, pt2: str | Path | None = None, steps: int | None = None
+) -> list[Comparison]:
+    """Write the whole sampler of a model to one ONNX file, and check it against PyTorch.
+
+    Args:
+        model: a CondDiff-AMO.
+        path: the ONNX file, which ends in .onnx.
+        pt2: also write the module for ``torch.export.load``, to a file that ends in .pt2.
+        steps: of the sampler; default: the model's own.
+
+    Returns:
+        How each file compares with PyTorch, the ONNX file first.
+
+    Raises:
+        UserError: a model without a network, a wrong file name, a library that is not installed, or masks that differ
+            from PyTorch's: then none of the files is left, and what was there before stays.
+    """
+    if not isinstance(model, CondDiffAMO):
+        raise UserError(f"'{model.name}' has no network to export; only a CondDiff-AMO model can become a file")
+    for name, suffix in ((path, ".onnx"), (pt2, ".pt2")):
+        if name is not None and Path(name).suffix != suffix:
+            raise UserError(f"cannot export to '{name}': give a name that ends in {suffix}")
+    require_libraries()
+    config = model.config
+    if steps is not None:
+        config = replace(config, sampler=replace(config.sampler, steps=whole_number(steps, "steps", 1)))
+    reference = CondDiffAMO(config, copy.deepcopy(model.network).cpu().float())
+    program = trace(SamplerGraph(TabulatedNetwork(reference.network, config), config))
+    metadata = describe(config, model.about)
+    world = VerificationSet(reference)
+    with ExitStack() as files:
+        temporary = files.enter_context(replacing(path))
+        write_onnx(program, temporary, metadata)
+        found = [compare(str(path), OnnxPredictor(temporary).run, world)]
+        if pt2 is not None:
+            temporary = files.enter_context(replacing(pt2))
+            write_pt2(program, temporary, metadata)
+            found.append(compare(str(pt2), read_pt2(temporary), world))
+    return found
+
+
+def require_libraries() -> None:
+    """Raise UserError, with the command that installs them, if a library of the extra ``export`` is missing."""
+    missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(f"export needs {', '.join(missing)}: install it with pip install 'amodalseg[export]'")
+
+
+def describe(config: CondDiffAMOConfig, about: dict[str, Any]) -> dict[str, str]:
+    """What a file says about itself. ``model`` is the whole configuration; the next three repeat parts of it."""
+    return {
+        "format": FORMAT,
+        "model": json.dumps(to_dict(config)),
+        "window": str(config.window.size),
+        "steps": str(config.sampler.steps),
+        "threshold": str(config.post.threshold),
+        "about": json.dumps(about),
+    }
+
+
+def write_onnx(program: torch.export.ExportedProgram, path: Path, metadata: dict[str, str]) -> None:
+    """Translate a traced graph to ONNX, weights inside."""
+    import onnx_ir.passes.common as passes
+    from onnxscript import optimizer
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        translated = torch.onnx.export(
+            program,
+            dynamo=True,
+            input_names=INPUTS,
+            output_names=OUTPUTS,
+            dynamic_shapes=batch_shapes(),
+            opset_version=OPSET,
+            optimize=False,
+            verbose=False,
+        )
+    assert translated is not None
+    # All that the runtime cannot do for itself when it opens the file; the other rewrites of ``optimize=True`` take
+    # minutes on an unrolled sampler, and the runtime makes the same ones in a second.
+    optimizer.fold_constants(translated.model)
+    for change in (
+        passes.RemoveUnusedNodesPass(),
+        passes.CommonSubexpressionEliminationPass(),
+        passes.IdentityEliminationPass(),
+        passes.RemoveUnusedNodesPass(),
+        passes.ClearMetadataAndDocStringPass(),  # paths of this machine, three quarters of the graph's own size
+    ):
+        change(translated.model)
+    translated.model.metadata_props.update(metadata)
+    translated.save(path, external_data=False)
+
+
+def write_pt2(program: torch.export.ExportedProgram, path: Path, metadata: dict[str, str]) -> None:
+    """Save a traced graph for ``torch.export.load``; the metadata is its extra file ``metadata.json``."""
+    with warnings.catch_warnings(), path.open("wb") as file:
+        warnings.simplefilter("ignore")
+        torch.export.save(program, file, extra_files={"metadata.json": json.dumps(metadata)})
+
+
+def read_pt2(path: Path) -> Run:
+    """The function in a .pt2 file, on arrays."""
+    with warnings.catch_warnings(), path.open("rb") as file:
+        warnings.simplefilter("ignore")
+        module = torch.export.load(file).module()
+
+    def run(*arrays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        with torch.no_grad():
+            probability, mask = module(*map(torch.from_numpy, arrays))
+        return probability.numpy(), mask.numpy()
+
+    return run

@@ -1,0 +1,63 @@
+"""One small model and its exported files, made once: tracing and translating the network is what takes time."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from amodalseg.config.schema import (
+    AFGConfig,
+    CondDiffAMOConfig,
+    DNConfig,
+    PCNConfig,
+    PostConfig,
+    SamplerConfig,
+    WindowConfig,
+)
+from amodalseg.export.write import export_model, read_pt2
+from amodalseg.models.conddiff_amo.model import CondDiffAMO
+
+
+def small(**changes) -> CondDiffAMO:
+    """A model with random weights whose answers are no constants."""
+    torch.manual_seed(0)
+    config = CondDiffAMOConfig(
+        window=WindowConfig(size=64), pcn=PCNConfig(backbone="pvt_v2_b0", adapter_init="random"), dn=DNConfig(dim=16),
+        afg=AFGConfig(kernel=1), sampler=SamplerConfig(kind="renoise_ust", steps=1), post=PostConfig(threshold=0.45),
+    )  # fmt: skip
+    for name, value in changes.items():
+        setattr(config, name, value)
+    model = CondDiffAMO(config)
+    with torch.no_grad():
+        for parameter in model.network.parameters():  # what starts at zero would hide a mistake
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    model.about = {"step": 7}
+    spread_answers(model)
+    return model
+
+
+@torch.no_grad()
+def spread_answers(model: CondDiffAMO) -> None:
+    """Give batch norms the statistics of some inputs, and logits median 0 and deviation 2: masks half full."""
+    size, last = model.config.window.size, model.network.denoiser.decoder[-1]
+    modal = torch.zeros(4, 1, size, size)
+    modal[..., size // 4 : size // 2, size // 4 :] = 1
+    inputs = torch.randn(4, 3, size, size), modal, torch.randn_like(modal), torch.full((4,), -18.4)
+    for layer in model.network.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.momentum = None  # the plain mean over the batches that are shown
+    model.network.train()(*inputs)
+    logits = model.network.eval()(*inputs)
+    scale = 2 / logits.std()
+    last.weight.mul_(scale)
+    last.bias.sub_(logits.median()).mul_(scale)
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory) -> SimpleNamespace:
+    """The model, its .onnx and .pt2 file, the latter's function, and how they compare."""
+    folder: Path = tmp_path_factory.mktemp("export")
+    model, onnx, pt2 = small(), folder / "small.onnx", folder / "small.pt2"
+    comparisons = export_model(model, onnx, pt2=pt2)
+    return SimpleNamespace(model=model, onnx=onnx, pt2=pt2, run_pt2=read_pt2(pt2), comparisons=comparisons)

@@ -1,0 +1,119 @@
+"""The predictor without PyTorch keeps the models' contract and answers as the trained model does."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from amodalseg import UserError
+from amodalseg.export.runtime import OnnxPredictor
+from tests.models.contract import ModelContract, query
+
+ROOT = Path(__file__).parents[2]
+
+
+class TestOnnxPredictor(ModelContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def model(cls, exported):
+        return OnnxPredictor(exported.onnx, num_threads=1)
+
+
+def agree(one: np.ndarray, other: np.ndarray) -> None:
+    assert one.shape == other.shape and one.dtype == other.dtype == bool
+    assert (one == other).mean() >= 0.9999
+
+
+@pytest.mark.parametrize(("height", "width", "box"), [(90, 120, (20, 10, 80, 60)), (30, 30, (0, 5, 12, 29))])
+def test_the_same_seed_gives_the_same_mask_in_both(exported, height, width, box):
+    asked = query(height, width, box)
+    found = OnnxPredictor(exported.onnx).predict(asked.image, asked.modal, seed=4)
+    wanted = exported.model.predict(asked.image, asked.modal, seed=4)
+    agree(found.amodal, wanted.amodal)
+    agree(found.raw, wanted.raw)
+    assert (np.abs(found.probability - wanted.probability) < 1e-4).mean() >= 0.9999
+    other = OnnxPredictor(exported.onnx).predict(asked.image, asked.modal, seed=5)
+    assert (other.probability != found.probability).any()
+
+
+def test_stacks_samples_and_small_batches(exported):
+    first, second = query(50, 60, (5, 5, 40, 30)), query(50, 60, (20, 10, 60, 50))
+    modal = np.stack([first.modal, second.modal, first.modal])
+    predictor = OnnxPredictor(exported.onnx, batch_size=2)
+    found = predictor.predict(first.image, modal, seed=1, num_samples=2)
+    wanted = exported.model.predict(first.image, modal, seed=1, num_samples=2)
+    agree(found.amodal, wanted.amodal)
+    agree(found.samples, wanted.samples)
+    assert found.samples.shape == (3, 2, 50, 60) and (found.amodal[0] == found.amodal[2]).all()
+
+
+def test_a_process_that_uses_it_never_imports_torch(exported):
+    code = (
+        "import sys, numpy as np; from amodalseg.export.runtime import OnnxPredictor\n"
+        "modal = np.zeros((40, 50), bool); modal[10:30, 5:25] = True\n"
+        f"result = OnnxPredictor({str(exported.onnx)!r}).predict(np.full((40, 50, 3), 90, np.uint8), modal)\n"
+        "assert result.amodal.shape == (40, 50) and result.probability.any()\n"
+        "heavy = {'torch', 'timm', 'lightning', 'torchvision', 'onnx', 'albumentations'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_number_of_steps_is_the_files_own(exported):
+    asked = query(40, 40, (5, 5, 30, 30))
+    predictor = OnnxPredictor(exported.onnx)
+    assert predictor.predict(asked.image, asked.modal, steps=1).amodal.any()
+    with pytest.raises(UserError, match=r"samples in 1 steps; export it again with --steps 5"):
+        predictor.predict(asked.image, asked.modal, steps=5)
+
+
+def test_files_that_are_none(exported, tmp_path):
+    (tmp_path / "text.onnx").write_text("no graph")
+    (tmp_path / "cut.onnx").write_bytes(exported.onnx.read_bytes()[:100_000])
+    for name in ("text", "cut"):
+        with pytest.raises(UserError, match=rf"{name}\.onnx is no complete ONNX file") as caught:
+            OnnxPredictor(tmp_path / f"{name}.onnx")
+        assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match=r"no model file at .*absent\.onnx"):
+        OnnxPredictor(tmp_path / "absent.onnx")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": None}, "was written by another program"),
+        ({"format": "amodalseg-onnx-9"}, "in the format 'amodalseg-onnx-9'.*this release reads 'amodalseg-onnx-1'"),
+        ({"model": "{"}, "no readable configuration inside"),
+        ({"about": None}, "no readable configuration inside"),
+    ],
+)
+def test_metadata_of_another_kind(exported, tmp_path, change, message):
+    content = onnx.load(exported.onnx)
+    metadata = {entry.key: entry.value for entry in content.metadata_props} | change
+    del content.metadata_props[:]
+    onnx.helper.set_model_props(content, {key: value for key, value in metadata.items() if value is not None})
+    onnx.save(content, tmp_path / "other.onnx")
+    with pytest.raises(UserError, match=message):
+        OnnxPredictor(tmp_path / "other.onnx")
+
+
+def test_wrong_arrays_providers_and_a_missing_library(exported, monkeypatch):
+    predictor = OnnxPredictor(exported.onnx)
+    image, modal = np.zeros((2, 3, 64, 64), np.uint8), np.ones((2, 1, 64, 64), np.uint8)
+    noise = np.zeros((1, 2, 1, 64, 64), np.float32)
+    assert predictor.run(image, modal, noise)[0].shape == (2, 1, 64, 64)
+    with pytest.raises(UserError, match=r"takes 'image' as uint8 \(2, 3, 64, 64\), not uint8 \(2, 3, 32, 32\)"):
+        predictor.run(image[..., :32, :32], modal, noise)
+    with pytest.raises(UserError, match=r"takes 'modal' as uint8 .* not bool"):
+        predictor.run(image, modal > 0, noise)
+    with pytest.raises(UserError, match=r"takes 'noise' as float32 \(1, 2, 1, 64, 64\), not float32 \(1, 1, 1"):
+        predictor.run(image, modal, noise[:, :1])
+    with pytest.raises(UserError, match=r"has no NoSuchProvider here; it has .*CPUExecutionProvider"):
+        OnnxPredictor(exported.onnx, providers=["NoSuchProvider"])
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(UserError, match="pip install onnxruntime"):
+        OnnxPredictor(exported.onnx)

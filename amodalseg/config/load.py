@@ -228,7 +228,7 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "soft_edge": (0, 1e3), "scale": (0, 0.9), "rotate": (0, 180), "modal_jitter_px": (0, 100),
     "gauss.shift": (-50, 50), "augment.shift": (0, 1), "hidden": (0, 1e3), "front": (0, 1), "covered": (0, 1e3),
     "natural": (0, 1e3), "behind": (0, 1e3), "surface": (0, 1e3), "synthetic": (0, 1e3), "refresh_every": (1, 10_000),
-    "early_share": (0, 1),
+    "early_share": (0, 1), "early_size": (32, 1e5),
 }  # fmt: skip
 """By the last part of an option's name, or by the last two where sections differ."""
 _ODD = ("kernel", "adapter")

@@ -165,7 +165,7 @@ def test_two_processes_train(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_objects(tmp_path, monkeypatch, capsys):
-    def nan(logits, target, config):
+    def nan(logits, target, config, *_):
         return logits.sum() * float("nan"), {"bce": torch.zeros(()), "iou": torch.zeros(())}
 
     monkeypatch.setattr(module, "amodal_loss", nan)

@@ -79,15 +79,21 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1000, help="optimiser steps of each training run (1000)")
     parser.add_argument("--model", default="conddiff_amo_tiny", help="what the group 'sampling' evaluates")
     parser.add_argument("--out", type=Path, default=Path("outputs/experiments"), help="folder of the runs")
-    parser.add_argument("--sets", nargs="+", choices=SETS, default=["photos"], help="evaluation sets (photos)")
-    parser.add_argument("--rows", nargs="+", help="only these rows, beside the reference (all)")
+    parser.add_argument("--set", action="append", choices=SETS, dest="sets", help="an evaluation set (photos)")
+    parser.add_argument("--row", action="append", dest="rows", help="only this row beside the reference (all)")
     options, given = parser.parse_known_args()
+    options.sets = options.sets or ["photos"]
+    wrong = [row for row in options.rows or [] if row not in {**TRAINED, "sampling": SAMPLED}[options.group]]
+    if wrong:
+        parser.error(f"'{wrong[0]}' is no row of {options.group}: {', '.join(TRAINED.get(options.group, SAMPLED))}")
     options.out = ROOT / options.out
     folder = options.out / options.group
 
     table: dict[str, dict[str, Path]] = {}
     if options.group == "sampling":
         for row, changes in SAMPLED.items():
+            if changes and options.rows and row not in options.rows:
+                continue
             table[row] = {s: evaluate(options.model, folder / slug(row), s, changes) for s in options.sets}
     else:
         for row, changes in TRAINED[options.group].items():

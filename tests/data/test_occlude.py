@@ -262,9 +262,26 @@ def test_photo_cache_is_bounded(monkeypatch, tmp_path):
         return np.zeros((HEIGHT, WIDTH, 3), np.uint8)
 
     monkeypatch.setattr(cutout, "record_image", read)
-    photos = PhotoCache(max_bytes=2 * HEIGHT * WIDTH * 3)
+    room = 2 * HEIGHT * WIDTH * (3 + 1)  # two photos and their masks
+    photos = PhotoCache(max_bytes=room)
     records = [AmodalRecord("w", "t", n, "0", tmp_path / n, masks.encode(disc(40, 36, 20))) for n in "abc"]
     for which in (0, 1, 0, 2, 0, 1):  # 2 pushes 1 out, the least recently used
         photos(records[which])
     assert [path.name for path in reads] == ["a", "b", "c", "b"]
-    assert photos.num_bytes == 2 * HEIGHT * WIDTH * 3
+    assert photos.num_bytes == room
+
+
+def test_masks_are_kept_with_their_photos_and_cannot_be_written_to(monkeypatch, tmp_path):
+    monkeypatch.setattr(cutout, "record_image", lambda record: np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    photos, decoded = PhotoCache(max_side=WIDTH // 2), []
+    decode = masks.decode
+    monkeypatch.setattr(masks, "decode", lambda rle: decoded.append(rle) or decode(rle))
+    first, second = (
+        AmodalRecord("w", "t", "a", name, tmp_path / "a", masks.encode(disc(40, 36, r)))
+        for name, r in (("0", 20), ("1", 9))
+    )
+    for record in (first, second, first, first):
+        photo, modal = photos(record)
+        assert photo.shape[:2] == modal.shape and not modal.flags.writeable
+    assert len(decoded) == 2
+    assert photos(first)[1].sum() > photos(second)[1].sum() > 0

@@ -195,8 +195,9 @@ class Scenes:
 
     def _lay(self, rng: np.random.Generator, scene: _Scene, cover: Cutout) -> None:
         self.occluder.paste(rng, scene.image, cover)
-        scene.hidden |= cover.mask_in(scene.target.shape) & scene.target
-        scene.occluder |= cover.mask_in(scene.target.shape)
+        mask = cover.mask_in(scene.target.shape)
+        scene.hidden |= mask & scene.target
+        scene.occluder |= mask
 
     def _record(self, scene: _Scene, name: str) -> AmodalRecord:
         modal = scene.target & ~scene.hidden
@@ -227,4 +228,4 @@ class _Scene:
     def is_sound(self, rate_max: float) -> bool:
         """Whether enough of the target is visible to ask for the rest."""
         left = int(self.target.sum() - self.hidden.sum())
-        return left >= max(MIN_WHOLE, min(1 - rate_max, 1) * self.target.sum())
+        return left >= max(MIN_WHOLE, (1 - rate_max) * self.target.sum())

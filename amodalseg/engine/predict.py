@@ -182,7 +182,7 @@ def predict_folder(model: AmodalModel, images: Path, masks: Path, out: Path, set
     pairs = {stem: _owner(stem, photos) for stem in files}
     failures = [f"{files[stem]}: no photo in {images} has its name" for stem, photo in pairs.items() if photo is None]
     found = sorted((photo, stem) for stem, photo in pairs.items() if photo is not None)
-    there = [stem for _, stem in found if (out / f"{stem}.png").is_file() and not settings.overwrite]
+    there = {stem for _, stem in found if (out / f"{stem}.png").is_file() and not settings.overwrite}
     if there:
         print(f"{len(there)} of {len(files)} masks are there and kept; --overwrite makes them anew")
     items = [
@@ -194,7 +194,7 @@ def predict_folder(model: AmodalModel, images: Path, masks: Path, out: Path, set
             partial(_keep, out / f"{stem}.png"),
         )
         for photo, stem in found
-        if stem not in set(there)
+        if stem not in there
     ]
     model.warn_if_unused(settings.num_samples, settings.steps)
     failures += complete(model, items, settings, len(there))

@@ -88,10 +88,12 @@ def _check_together(config: Any, prefix: str) -> None:
     if isinstance(config, schema.InpaintingPriorConfig):
         if not config.channels or any(width % 8 for width in config.channels):
             raise UserError(f"{prefix}channels={config.channels} must list multiples of 8, one for each level")
-        _check_multiple(f"{prefix}size", config.size, 2 ** (len(config.channels) - 1))
+        if config.patch not in (1, 2, 4, 8):
+            raise UserError(f"{prefix}patch={config.patch} is no choice; choose one of: 1, 2, 4, 8")
+        _check_multiple(f"{prefix}size", config.size, config.patch * 2 ** (len(config.channels) - 1))
     if isinstance(config, schema.TrainConfig) and config.optim.early_size is not None:
         prior = isinstance(config.model, schema.InpaintingPriorConfig)
-        step = 2 ** (len(config.model.channels) - 1) if prior else 32
+        step = config.model.patch * 2 ** (len(config.model.channels) - 1) if prior else 32
         _check_multiple(f"{prefix}optim.early_size", config.optim.early_size, step)
 
 

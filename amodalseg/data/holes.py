@@ -26,20 +26,21 @@ def draw_hole(rng: Rng, mask: np.ndarray, silhouette: np.ndarray) -> tuple[str, 
     Returns:
         Its kind, and bool (S, S):
 
-        - ``everything`` (15 %): no pixel is known;
-        - ``outside`` (15 %): all but the visible part, a little eroded: the object has to end by itself;
-        - ``hull`` (15 %): the convex hull of the visible part, that part included;
+        - ``everything`` (8 %): no pixel is known;
+        - ``outside`` (25 %): all but the visible part, a little eroded. In two of five all of the object is visible, so
+          that what is whole already is not made larger;
+        - ``hull`` (12 %): the convex hull of the visible part, that part included;
         - ``cover`` (55 %): the cover, grown by up to a sixteenth of the side.
     """
     side = len(mask)
     draw = rng.random()
-    if draw < 0.15:
+    if draw < 0.08:
         return "everything", np.ones_like(mask)
     cover = _draw_cover(rng, mask, silhouette)
-    visible = mask & ~cover
+    visible = mask if draw < 0.18 else mask & ~cover
     if draw < 0.45 and visible.any():
         reach = int(rng.integers(0, 1 + side // 24))
-        if draw < 0.3:
+        if draw < 0.33:
             return "outside", ~_eroded(visible, reach)
         return "hull", grown(convex_hull(visible), reach)
     return "cover", grown(cover, int(rng.integers(0, 1 + side // 16)))

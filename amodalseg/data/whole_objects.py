@@ -25,10 +25,11 @@ from amodalseg.types import AmodalRecord, stable_seed
 
 AROUND = 3.0  # side of a kept crop, in longer sides of the object's box
 FRAME = (1.25, 2.5)  # side of a drawn picture, likewise
+TURN, STRETCH = 12.0, 1.2  # an object is turned by as many degrees at most, and made wider or narrower by this factor
 EDGE = 1.5  # pixels of a drawn picture between the object and its border
 MOST_BYTES = 16 * 2**30
 KINDS = ("own", "other", "histogram", "grey", "white", "flat")
-SHARES = np.cumsum([0.36, 0.08, 0.16, 0.27, 0.05, 0.08])
+SHARES = np.cumsum([0.24, 0.06, 0.18, 0.38, 0.06, 0.08])
 """Backgrounds and how often each is drawn."""
 
 
@@ -155,6 +156,8 @@ class WholeObjects:
             kind = "other"
         picture, alpha = self._framed(rng, index, side, within_photo=kind == "own")
         mask = alpha > 127
+        if not mask.any():  # thinner than a pixel at this size
+            mask = alpha >= max(1, int(alpha.max()))
         if kind != "own":
             behind = self._elsewhere(rng, side) if kind == "other" else PAINTED[kind](rng, side, picture[mask])
             picture = _over(picture, alpha, behind)
@@ -189,18 +192,28 @@ class WholeObjects:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Photo and coverage in a random frame around all of an object: uint8 (side, side, 3) and (side, side)."""
         kept, (x0, y0, x1, y1) = self.kept[index], self.boxes[index]
-        longer, limits = max(x1 - x0, y1 - y0), np.array([0, 0, len(kept), len(kept)])
+        drawn = frame is None
+        turn, stretch = (0.0, 1.0)
+        if drawn and not within_photo:  # there, turning would bring in what lies beyond the photo's border
+            turn, stretch = np.deg2rad(rng.uniform(-TURN, TURN)), STRETCH ** rng.uniform(-1, 1)
+        around = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+        matrix = np.diag([np.sqrt(stretch), 1 / np.sqrt(stretch)]) @ around  # of the kept crop to the turned one
+        size = np.abs(matrix) @ (x1 - x0, y1 - y0)
+        length = max(size) * (rng.uniform(*FRAME) if drawn else frame)
         if within_photo:
             limits = self.photos[index]
-        length = longer * (rng.uniform(*FRAME) if frame is None else frame)
-        length = int(min(length, limits[2] - limits[0], limits[3] - limits[1]))
-        spare = 2 * EDGE * length / side
-        room = np.maximum(0, np.array([length - (x1 - x0), length - (y1 - y0)]) - spare)
-        shift = (rng.uniform(0, 1, 2) - 0.5) * room * (frame is None)
-        corner = np.array([(x0 + x1) / 2, (y0 + y1) / 2]) - length / 2 + shift
-        left, top = np.clip(np.rint(corner), limits[:2], limits[2:] - length).astype(int)
-        view = kept[top : top + length, left : left + length]
-        small = _shrunk(view, side)
+            length = min(length, *(limits[2:] - limits[:2]))
+        room = np.maximum(0, length - size - 2 * EDGE * length / side)
+        centre = matrix @ ((x0 + x1) / 2, (y0 + y1) / 2) + (rng.uniform(0, 1, 2) - 0.5) * room * drawn
+        if within_photo:
+            centre = np.clip(centre, limits[:2] + length / 2, limits[2:] - length / 2)
+        fine = max(2, int(np.ceil(length / side))) * side  # drawn at this size, then averaged
+        scale = fine / length
+        # coordinates here are of pixels' edges, and OpenCV's of their centres
+        move = fine / 2 - scale * centre + scale * matrix @ (0.5, 0.5) - 0.5
+        # what lies beyond the kept crop is seen only where another background is put
+        wide = cv2.warpAffine(kept, np.hstack([scale * matrix, move[:, None]]), (fine, fine), flags=cv2.INTER_LINEAR)
+        small = _shrunk(wide, side)
         if rng.random() < 0.5:
             small = small[:, ::-1]
         return np.ascontiguousarray(small[..., :3]), np.ascontiguousarray(small[..., 3])

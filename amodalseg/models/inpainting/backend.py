@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from amodalseg.errors import UserError
-from amodalseg.models.inpainting.prior import NUM_LEVELS, SHIPPED, find_prior, load_prior
+from amodalseg.models.inpainting.prior import NUM_LEVELS, SHIPPED, evaluate, find_prior, load_prior, patch_of
 
 
 class Level(NamedTuple):
@@ -181,7 +181,10 @@ class EmbeddedPrior(InpaintingBackend):
         self.alphas_cumprod = alphas_cumprod.double().cpu()
         widths = unet.config.block_out_channels
         taps = (*(f"up_blocks.{i}" for i in range(len(widths))), "mid_block")
-        self.abilities = Abilities(size=unet.config.sample_size, multiple=2 ** (len(widths) - 1), taps=taps)
+        patch = patch_of(unet)
+        self.abilities = Abilities(
+            size=unet.config.sample_size * patch, multiple=patch * 2 ** (len(widths) - 1), taps=taps
+        )
 
     def prepare(self, pictures: Tensor, holes: Tensor, prompts: Sequence[str] | None = None) -> Prepared:
         height, width = pictures.shape[-2:]
@@ -204,7 +207,7 @@ class EmbeddedPrior(InpaintingBackend):
     def estimate(self, x: Tensor, level: Level, prepared: Prepared, taps: Sequence[str] = ()) -> Estimate:
         assert set(taps) <= set(self.abilities.taps), taps
         with within_memory(len(x)), torch.no_grad(), tapped(self.unet, taps) as features:
-            v = self.unet(torch.cat([x, prepared.inputs["seen"]], dim=1), level.time).sample.float()
+            v = evaluate(self.unet, x, prepared.inputs["seen"], level.time).float()
         clean = (level.alpha * x - level.sigma * v).clamp(-1, 1)
         return Estimate(clean, (x - level.alpha * clean) / level.sigma, features)
 

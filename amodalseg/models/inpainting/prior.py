@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from amodalseg.atomic import write_whole
 from amodalseg.config.load import build, to_dict
@@ -22,6 +25,8 @@ DDIMScheduler = Any
 """Likewise; ``alphas_cumprod`` is its float (1000,) schedule."""
 NUM_LEVELS = 1000  # noise levels of the schedule
 IN_CHANNELS = 7  # noisy picture, known picture with its hole zeroed, hole
+PATCHES = (1, 2, 4, 8)
+"""Pixels on a side of what stands in one place of the network's maps."""
 ABOUT = "prior.json"
 FOLDER = "prior"
 """Of a run folder, with the best weights."""
@@ -59,12 +64,16 @@ def import_diffusers() -> Any:
 
 
 def build_unet(config: InpaintingPriorConfig) -> UNet2DModel:
-    """A network with random weights: (x_t, known, hole) and the noise level -> v, on pictures of any fitting size."""
+    """A network with random weights: (x_t, known, hole) and the noise level -> v, on pictures of any fitting size.
+
+    It works on patches: of a square of ``config.patch`` pixels all values stand in one place (``evaluate``).
+    Most of a network's time is spent where its maps are finest, and on small pictures that place teaches it least.
+    """
     deepest = len(config.channels) - 1
     return import_diffusers().UNet2DModel(
-        sample_size=config.size,
-        in_channels=IN_CHANNELS,
-        out_channels=3,
+        sample_size=config.size // config.patch,
+        in_channels=IN_CHANNELS * config.patch**2,
+        out_channels=3 * config.patch**2,
         layers_per_block=config.layers,
         block_out_channels=tuple(config.channels),
         down_block_types=("DownBlock2D",) * deepest + ("AttnDownBlock2D",),
@@ -73,6 +82,28 @@ def build_unet(config: InpaintingPriorConfig) -> UNet2DModel:
         norm_num_groups=8,
         resnet_time_scale_shift="scale_shift" if config.film else "default",
     )
+
+
+def patch_of(unet: UNet2DModel) -> int:
+    """Pixels on a side of the patches that a network of ``build_unet`` works on."""
+    return math.isqrt(unet.config.in_channels // IN_CHANNELS)
+
+
+def evaluate(unet: UNet2DModel, x: Tensor, seen: Tensor, times: Tensor | float) -> Tensor:
+    """One evaluation of the network.
+
+    Args:
+        unet: as ``build_unet`` makes it.
+        x: float (B, 3, H, W), noisy pictures.
+        seen: float (B, 4, H, W), the known picture with its hole zeroed, and the hole {0, 1}.
+        times: (B,) or one for all, in [0, ``NUM_LEVELS``).
+
+    Returns:
+        v, as ``x``.
+    """
+    patch = patch_of(unet)
+    v: Tensor = unet(pixel_unshuffle(torch.cat([x, seen], dim=1), patch), times).sample
+    return pixel_shuffle(v, patch)
 
 
 def build_scheduler() -> DDIMScheduler:
@@ -145,8 +176,9 @@ def load_prior(folder: Path) -> tuple[UNet2DModel, DDIMScheduler, dict[str, Any]
         scheduler = diffusers.DDIMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{folder} holds a json file that cannot be read ({_line(error)}); copy it again") from error
-    if not isinstance(config, dict) or (config.get("in_channels"), config.get("out_channels")) != (IN_CHANNELS, 3):
-        raise UserError(f"{folder}/unet is another network: a prior has {IN_CHANNELS} channels in and 3 out")
+    ends = (config.get("in_channels"), config.get("out_channels")) if isinstance(config, dict) else ()
+    if ends not in [(IN_CHANNELS * patch**2, 3 * patch**2) for patch in PATCHES]:
+        raise UserError(f"{folder}/unet is another network: a prior has {IN_CHANNELS} channels in and 3 out a pixel")
     kind, spacing = scheduler.config.prediction_type, scheduler.config.timestep_spacing
     if (kind, spacing) != ("v_prediction", "trailing"):
         raise UserError(f"{folder}/scheduler is ({kind}, {spacing}); a prior needs (v_prediction, trailing)")

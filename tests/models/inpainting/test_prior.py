@@ -89,6 +89,30 @@ def test_film_is_an_option_that_survives_the_file(tmp_path):
     assert sum(value.numel() for value in unet.state_dict().values()) > plain
 
 
+def test_patches_are_the_only_difference_between_two_grids(tmp_path):
+    """A network on patches, spelt out: every value of a patch in one place, channel by channel, then row by row."""
+    config = InpaintingPriorConfig(size=32, patch=4, channels=[8, 16], head=8)
+    save_prior(tmp_path / "a", build_unet(config), {})
+    backend = EmbeddedPrior(tmp_path / "a")
+    assert (backend.abilities.size, backend.abilities.multiple) == (32, 8)
+    assert (backend.unet.config.sample_size, backend.unet.config.in_channels) == (8, 7 * 16)
+    pictures, holes = pictures_and_holes(2, side=32)
+    prepared, level = backend.prepare(pictures, holes), backend.levels(4)[1]
+    seven = torch.cat([pictures, pictures * ~holes, holes.float()], dim=1)
+    places = torch.stack(
+        [seven[:, channel, row::4, column::4] for channel in range(7) for row in range(4) for column in range(4)], dim=1
+    )
+    with torch.no_grad():
+        out = backend.unet(places, level.time).sample
+    v = torch.empty_like(pictures)
+    for channel in range(3):
+        for row in range(4):
+            for column in range(4):
+                v[:, channel, row::4, column::4] = out[:, 16 * channel + 4 * row + column]
+    clean = (level.alpha * pictures - level.sigma * v).clamp(-1, 1)
+    torch.testing.assert_close(backend.estimate(pictures, level, prepared).clean, clean)
+
+
 @pytest.mark.parametrize("name", ["inpainting_prior", "inpainting_prior_cpu"])
 def test_the_configurations_fit_into_25_mb(name):
     config = load_config(TrainConfig, ROOT / f"configs/experiment/{name}.yaml").model

@@ -92,10 +92,25 @@ def test_leakage_is_the_equation_in_every_step():
             expected = s * (area * seen[-1] + (1 - area) * known) + (1 - s) * known
             torch.testing.assert_close(sampling.x, expected)
             outside = (area == 0).expand_as(known)
-            torch.testing.assert_close(sampling.x[outside], known[outside])
+            assert torch.equal(sampling.x[outside], known[outside])
 
     drawn([Before(), Leakage(s), After()])
     assert len(seen) == 7
+
+
+@pytest.mark.parametrize("until", [1.0, 0.5])
+@pytest.mark.parametrize("s", [0.0, 0.3, 1.0])
+def test_an_empty_area_leaves_the_known_state_to_the_last_bit_at_every_step(s, until):
+    exact = []
+
+    class Compare(Hook):
+        def step_end(self, sampling):
+            exact.append(torch.equal(sampling.x, sampling.known_at(sampling.level)))
+
+    backend, pictures = GaussianBackend(), pictures_and_holes()[0]
+    prepared = backend.prepare(pictures, torch.zeros(3, 1, 8, 8, dtype=torch.bool))
+    done = advance(begin(backend, prepared, (1, 2, 3), 7), [Leakage(s, until), Compare()])
+    assert exact == [True] * 7 and torch.equal(done.x, pictures)
 
 
 def test_leakage_until_the_middle_blends_the_first_half_of_the_steps_only():

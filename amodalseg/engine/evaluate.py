@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from amodalseg.config.load import own_options
 from amodalseg.config.schema import EvalConfig
 from amodalseg.data.dataset import EvaluationSet, RecordList
 from amodalseg.engine.answer_store import YAML, AnswerStore, Curve
@@ -123,14 +124,12 @@ def _names(entries: Sequence[str]) -> dict[str, str]:
 
 
 def _open_model(source: str, name: str, config: EvalConfig) -> AmodalModel:
-    model = load_model(source, "cpu")
+    model: Any = load_model(source, "cpu", config.override)
     model.name = name
     model.warn_if_unused(config.num_samples, None)
-    if config.override:
-        if hasattr(model, "override"):
-            model.override(config.override)
-        else:
-            warnings.warn(f"override has no effect on '{name}', which does not sample", stacklevel=2)
+    own = own_options(model.config, config.override) if hasattr(model, "override") else {}
+    if config.override and not any(own.values()):
+        warnings.warn(f"override has no effect on '{name}', which has none of these options", stacklevel=2)
     return model
 
 

@@ -159,7 +159,7 @@ def test_files_that_describe_a_model_are_called_by_their_stem(tmp_path, monkeypa
     first, second = tmp_path / "a/first.yaml", tmp_path / "a/second.yml"
     opened = []
 
-    def load(source, device):
+    def load(source, device, override):
         opened.append(source)
         return FilledBox() if source.endswith("first.yaml") else ModalCopy()
 
@@ -174,6 +174,21 @@ def test_files_that_describe_a_model_are_called_by_their_stem(tmp_path, monkeypa
     assert "would both be called 'first'" in error and error.count("\n") == 1
     digests = {answer_store._digest_of_weights(str(path)) for path in (first, second, tmp_path / "b/first.yaml")}
     assert len(digests) == 2, "what a file describes counts, with its bases, not how it is written"
+
+
+def test_override_reaches_controls_and_the_steps_curve_leaves_them_out(tmp_path, monkeypatch, capsys):
+    opened, load = [], evaluating.load_model
+    monkeypatch.setattr(evaluating, "load_model", lambda *given: opened.append(load(*given)) or opened[-1])
+    more = ["models=[telea,noise_fill,modal]", "override.window.size=32", "override.sampler.steps=3"]
+    assert main(arguments(tmp_path / "out", *more, "report.steps_curve=[1,2]")) == 0
+    assert [model.config.window.size for model in opened[:2]] == [32, 32]
+    said = capsys.readouterr().err
+    assert "override has no effect on 'modal', which has none of these options" in said
+    assert "telea" not in said and "noise_fill" not in said
+    assert "by number of sampling steps" not in (tmp_path / "out/report.html").read_text()
+    more = ["models=[telea]", "override.sampler.steps=3", "report.html=false"]
+    assert main(arguments(tmp_path / "none", *more)) == 0
+    assert "override has no effect on 'telea'" in capsys.readouterr().err
 
 
 def test_weights_in_a_folder_that_a_file_names_count_too(tmp_path, monkeypatch):

@@ -293,6 +293,7 @@ def test_a_given_segmenter_is_what_auto_means(monkeypatch):
         return Everything()
 
     monkeypatch.setattr("amodalseg.models.inpainting.base_method.open_segmenter", open_it)
+    monkeypatch.setattr("amodalseg.models.inpainting.base_method.check_helpers", lambda helpers: None)
     model = OcclusionFreeBias(replace(SMALL, read_off=ReadOffConfig(segmenter="some/sam")), GaussianBackend())
     assert model.predict_batch([query, query])[1].raw[20:28, 20:28].all() and opened == [("some/sam", "cpu")]
 
@@ -304,7 +305,8 @@ def test_area_by_depth_asks_a_depth_model(monkeypatch):
         def nearer(self, picture):
             return (picture[..., 2] > 150).astype(float)
 
-    monkeypatch.setattr("amodalseg.models.inpainting.occlusion_free_bias.open_depth", lambda name, device: Right())
+    monkeypatch.setattr("amodalseg.models.inpainting.base_method.open_depth", lambda name, device: Right())
+    monkeypatch.setattr("amodalseg.models.inpainting.base_method.check_helpers", lambda helpers: None)
     model = OcclusionFreeBias(replace(SMALL, area="depth", depth="some/depth"), GaussianBackend())
     crop = Crop(query.image, query.modal, None, 1, None)
     found = model._area(crop)

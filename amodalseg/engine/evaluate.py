@@ -113,12 +113,17 @@ def run_evaluation(config: EvalConfig) -> Path:
 
 
 def _names(entries: Sequence[str]) -> dict[str, str]:
-    """What reports call each model -> what ``load_model`` opens: a file that describes a model gives its stem."""
+    """What reports call each model -> what ``load_model`` opens.
+
+    A file that describes a model gives its stem; where another model is called so, its folder and its stem.
+    """
+    stems = [Path(entry).stem if entry.endswith(YAML) else entry for entry in entries]
     sources: dict[str, str] = {}
-    for entry in entries:
-        name = Path(entry).stem if entry.endswith(YAML) else entry
+    for entry, name in zip(entries, stems, strict=True):
+        if stems.count(name) > 1 and entry.endswith(YAML):
+            name = f"{Path(os.path.abspath(entry)).parent.name}_{name}"
         if name in sources:
-            raise UserError(f"models {sources[name]} and {entry} would both be called '{name}'; rename one file")
+            raise UserError(f"models {sources[name]} and {entry} would both be called '{name}'; rename a file")
         sources[name] = entry
     return sources
 

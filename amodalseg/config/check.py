@@ -83,6 +83,10 @@ def _check_together(config: Any, prefix: str) -> None:
         _check_multiple(f"{prefix}size", config.size, 8)
     if isinstance(config, schema.ReadOffConfig) and config.kind == "segmenter" and not config.segmenter:
         raise UserError(f"{prefix}kind=segmenter needs {prefix}segmenter, for instance facebook/sam-vit-base")
+    if isinstance(config, (schema.TeleaConfig, schema.NoiseFillConfig)) and config.window.size is None:
+        raise UserError(
+            f"{prefix}window.size is missing: {config.name} has no inpainting model whose size it could take"
+        )
     if isinstance(config, schema.WindowConfig):
         _check_multiple(f"{prefix}size", config.size, 32)
     if isinstance(config, schema.InpaintingPriorConfig):

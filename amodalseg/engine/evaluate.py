@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from amodalseg.config.load import own_options
 from amodalseg.config.schema import EvalConfig
 from amodalseg.data.dataset import EvaluationSet, RecordList
 from amodalseg.engine.answer_store import YAML, AnswerStore, Curve
@@ -112,25 +113,28 @@ def run_evaluation(config: EvalConfig) -> Path:
 
 
 def _names(entries: Sequence[str]) -> dict[str, str]:
-    """What reports call each model -> what ``load_model`` opens: a file that describes a model gives its stem."""
+    """What reports call each model -> what ``load_model`` opens.
+
+    A file that describes a model gives its stem; where another model is called so, its folder and its stem.
+    """
+    stems = [Path(entry).stem if entry.endswith(YAML) else entry for entry in entries]
     sources: dict[str, str] = {}
-    for entry in entries:
-        name = Path(entry).stem if entry.endswith(YAML) else entry
+    for entry, name in zip(entries, stems, strict=True):
+        if stems.count(name) > 1 and entry.endswith(YAML):
+            name = f"{Path(os.path.abspath(entry)).parent.name}_{name}"
         if name in sources:
-            raise UserError(f"models {sources[name]} and {entry} would both be called '{name}'; rename one file")
+            raise UserError(f"models {sources[name]} and {entry} would both be called '{name}'; rename a file")
         sources[name] = entry
     return sources
 
 
 def _open_model(source: str, name: str, config: EvalConfig) -> AmodalModel:
-    model = load_model(source, "cpu")
+    model: Any = load_model(source, "cpu", config.override)
     model.name = name
     model.warn_if_unused(config.num_samples, None)
-    if config.override:
-        if hasattr(model, "override"):
-            model.override(config.override)
-        else:
-            warnings.warn(f"override has no effect on '{name}', which does not sample", stacklevel=2)
+    own = own_options(model.config, config.override) if hasattr(model, "override") else {}
+    if config.override and not any(own.values()):
+        warnings.warn(f"override has no effect on '{name}', which has none of these options", stacklevel=2)
     return model
 
 

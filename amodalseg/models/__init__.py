@@ -41,7 +41,7 @@ def _shipped() -> dict[str, Path]:
     return {path.stem: path for folder in reversed(CHECKPOINTS) for path in folder.glob("*.safetensors")}
 
 
-def load_model(name: str | Path = DEFAULT, device: str = "auto") -> AmodalModel:
+def load_model(name: str | Path = DEFAULT, device: str = "auto", override: dict[str, Any] | None = None) -> AmodalModel:
     """Open a model.
 
     Args:
@@ -49,6 +49,8 @@ def load_model(name: str | Path = DEFAULT, device: str = "auto") -> AmodalModel:
             ``model.safetensors``, ``hf:owner/name`` on the Hugging Face hub (``hf:owner/name@revision``), or a
             ``.yaml`` file whose section ``model`` holds the options of one of ``METHODS``.
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:1``, ...
+        override: options in place of the model's own, nested as its ``override`` takes them; before anything that its
+            own options name is looked for. Models without options ignore them.
 
     Raises:
         UserError: no such model (the nearest name is given), or a file that cannot be used.
@@ -60,7 +62,7 @@ def load_model(name: str | Path = DEFAULT, device: str = "auto") -> AmodalModel:
             config = build(schema.ModelOnly, [(str(name), {"model": {"name": str(name)}})]).model
         else:
             config = load_config(schema.ModelOnly, name).model
-        method = create_method(config)
+        method = create_method(config, override)
         method.name = str(name)
         return method.to(pick_device(device))
     path = None if str(name).startswith(HUB) else model_file(name)
@@ -72,15 +74,23 @@ def load_model(name: str | Path = DEFAULT, device: str = "auto") -> AmodalModel:
         model.name = str(name)
     else:
         model = CondDiffAMO.load(path, name=str(name))
+    if override:
+        model.override(override)
     return model.to(pick_device(device))
 
 
-def create_method(config: Any) -> Any:
-    """A model that completes pictures, from its options: one of the dataclasses of ``METHODS``.
+def create_method(config: Any, override: dict[str, Any] | None = None) -> Any:
+    """A model that completes pictures.
+
+    Args:
+        config: its options, one of the dataclasses of ``METHODS``.
+        override: others in their places, as ``load_model``.
 
     Raises:
-        UserError: the options of another kind of model, a library or an inpainting model that is missing.
+        UserError: the options of another kind of model; a library, an inpainting model, a segmenter or a depth model
+            that is missing.
     """
+    from amodalseg.models.inpainting.base_method import overridden
     from amodalseg.models.inpainting.controls import NoiseFill, Telea
     from amodalseg.models.inpainting.mixed_context import Inpaint, MixedContext
     from amodalseg.models.inpainting.occlusion_free_bias import OcclusionFreeBias
@@ -96,7 +106,7 @@ def create_method(config: Any) -> Any:
     }
     if config.name not in methods:
         raise UserError(f"model.name={config.name} needs trained weights: give its file, not its options")
-    return methods[config.name](config)
+    return methods[config.name](overridden(config, override) if override else config)
 
 
 def model_file(name: str | Path) -> Path:

@@ -159,7 +159,7 @@ def test_files_that_describe_a_model_are_called_by_their_stem(tmp_path, monkeypa
     first, second = tmp_path / "a/first.yaml", tmp_path / "a/second.yml"
     opened = []
 
-    def load(source, device):
+    def load(source, device, override):
         opened.append(source)
         return FilledBox() if source.endswith("first.yaml") else ModalCopy()
 
@@ -169,11 +169,46 @@ def test_files_that_describe_a_model_are_called_by_their_stem(tmp_path, monkeypa
     assert opened == [str(first), str(second)]
     assert list(dict.fromkeys(row["model"] for row in read_rows(out / "objects.csv"))) == ["first", "second"]
     assert "| first |" in (out / "report.md").read_text()
-    assert main(arguments(tmp_path / "two", f"models=[{first},{tmp_path / 'b/first.yaml'}]")) == 2
-    error = capsys.readouterr().err
-    assert "would both be called 'first'" in error and error.count("\n") == 1
     digests = {answer_store._digest_of_weights(str(path)) for path in (first, second, tmp_path / "b/first.yaml")}
     assert len(digests) == 2, "what a file describes counts, with its bases, not how it is written"
+
+
+def test_files_of_one_stem_are_called_by_their_folders_too(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for folder, name in (("a", "telea"), ("b", "noise_fill"), ("c/a", "telea")):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "sd2.yaml").write_text(f"model: {{name: {name}, window: {{size: 32}}}}")
+    (tmp_path / "a/modal.yaml").write_text("model: {name: telea}")
+    names = evaluating._names(["a/sd2.yaml", "modal", "b/../b/sd2.yaml", "a/modal.yaml", "c/mine.yaml"])
+    assert names == {
+        "a_sd2": "a/sd2.yaml", "modal": "modal", "b_sd2": "b/../b/sd2.yaml", "a_modal": "a/modal.yaml",
+        "mine": "c/mine.yaml",
+    }  # fmt: skip
+    assert main(arguments(tmp_path / "out", "models=[a/sd2.yaml,b/sd2.yaml]", "report.html=false")) == 0
+    assert list(dict.fromkeys(row["model"] for row in read_rows(tmp_path / "out/objects.csv"))) == ["a_sd2", "b_sd2"]
+    assert main(["compare", "out", "out", "--model-a", "a_sd2", "--model-b", "b_sd2"]) == 0
+    assert "a_sd2" in capsys.readouterr().out
+    for models_ in ("a/sd2.yaml,c/a/sd2.yaml", "a/sd2.yaml,b/sd2.yaml,c/a/sd2.yaml", "a/sd2.yaml,./a/sd2.yaml"):
+        assert main(arguments(tmp_path / "two", f"models=[{models_}]")) == 2
+        error = capsys.readouterr().err
+        assert "would both be called 'a_sd2'; rename a file" in error and error.count("\n") == 1
+    monkeypatch.chdir(tmp_path / "a")
+    assert list(evaluating._names(["sd2.yaml", "../b/sd2.yaml"])) == ["a_sd2", "b_sd2"]
+
+
+def test_override_reaches_controls_and_the_steps_curve_leaves_them_out(tmp_path, monkeypatch, capsys):
+    opened, load = [], evaluating.load_model
+    monkeypatch.setattr(evaluating, "load_model", lambda *given: opened.append(load(*given)) or opened[-1])
+    more = ["models=[telea,noise_fill,modal]", "override.window.size=32", "override.sampler.steps=3"]
+    assert main(arguments(tmp_path / "out", *more, "report.steps_curve=[1,2]")) == 0
+    assert [model.config.window.size for model in opened[:2]] == [32, 32]
+    said = capsys.readouterr().err
+    assert "override has no effect on 'modal', which has none of these options" in said
+    assert "telea" not in said and "noise_fill" not in said
+    assert "by number of sampling steps" not in (tmp_path / "out/report.html").read_text()
+    more = ["models=[telea]", "override.sampler.steps=3", "report.html=false"]
+    assert main(arguments(tmp_path / "none", *more)) == 0
+    assert "override has no effect on 'telea'" in capsys.readouterr().err
 
 
 def test_weights_in_a_folder_that_a_file_names_count_too(tmp_path, monkeypatch):

@@ -18,7 +18,14 @@ from amodalseg.errors import UserError
 from amodalseg.masks import grown
 from amodalseg.models.base import AmodalModel, check_query, sample_seed
 from amodalseg.models.inpainting.backend import InpaintingBackend
-from amodalseg.models.inpainting.opening import check_backend, open_backend, open_segmenter
+from amodalseg.models.inpainting.opening import (
+    Helpers,
+    check_backend,
+    check_helpers,
+    open_backend,
+    open_depth,
+    open_segmenter,
+)
 from amodalseg.models.inpainting.read_off import Segmenter, read_off
 from amodalseg.types import Prediction, Query, stable_seed
 
@@ -155,12 +162,68 @@ def _pasted(picture: np.ndarray, query: Query, window: Window, final: Any) -> np
     return image
 
 
+def overridden(config: Any, options: dict[str, Any]) -> Any:
+    """The options of a method with others in their places; arguments and errors as ``ReadsOff.override``."""
+    own = own_options(config, options)
+    if {"backend", "name"} & set(own):
+        raise UserError("override cannot choose another inpainting model; write a model file with model.backend")
+    return build(ModelOnly, [("the model", {"model": to_dict(config)}), ("override", {"model": own})]).model
+
+
 class ReadsOff(CompletionModel):
-    """A method that reads the mask off its picture, by the options of ``config.read_off``."""
+    """A method that reads the mask off its picture, by the options of ``config.read_off``.
+
+    Args:
+        config: of the method.
+
+    Raises:
+        UserError: a segmenter, a depth model or LaMa that the options make it use is missing.
+    """
 
     device = "cpu"
     _segmenter: Segmenter | None = None
     _depth: Any = None
+
+    def __init__(self, config: Any) -> None:
+        check_helpers(self.helpers(config))
+        self.config, self.name = config, config.name
+
+    def helpers(self, config: Any) -> Helpers:
+        """What the method would use with these options, besides an inpainting model."""
+        options: ReadOffConfig = config.read_off
+        return Helpers(segmenter=options.segmenter if _kind(options) == "segmenter" else None)
+
+    @property
+    def segmenter(self) -> Segmenter:
+        """The segmenter that the options name. Raises UserError if it cannot be opened."""
+        if self._segmenter is None:
+            self._segmenter = open_segmenter(self.config.read_off.segmenter, self.device)
+        return self._segmenter
+
+    @property
+    def depth_model(self) -> Any:
+        """The depth model that the options name. Raises UserError if it cannot be opened."""
+        if self._depth is None:
+            self._depth = open_depth(self.config.depth, self.device)
+        return self._depth
+
+    def override(self, options: dict[str, Any]) -> None:
+        """Work in another way from now on.
+
+        Args:
+            options: nested, for instance ``{"read_off": {"segmenter": "sam"}}``; what only other models have is
+                ignored.
+
+        Raises:
+            UserError: an option that no model has, or a value that is none; another inpainting model; a segmenter, a
+                depth model or LaMa that is missing. The model then stays as it was.
+        """
+        config = overridden(self.config, options)
+        helpers = self.helpers(config)
+        if helpers != self.helpers(self.config):
+            check_helpers(helpers)
+            self._segmenter = self._depth = None  # those of the new options are opened when they are needed
+        self.config = config
 
     def to(self, device: str | torch.device) -> Any:
         """Answer on another device from now on."""
@@ -171,15 +234,17 @@ class ReadsOff(CompletionModel):
 
     def read_off(self, picture: np.ndarray, crop: Crop, area: np.ndarray, background: np.ndarray) -> np.ndarray:
         """The object in its completed picture, bool (S, S); arguments as ``read_off.read_off``."""
-        options: ReadOffConfig = self.config.read_off
-        kind = options.kind
-        if kind == "auto":
-            kind = "segmenter" if options.segmenter else BEST_WITHOUT_SEGMENTER
-        if kind == "segmenter" and self._segmenter is None:
-            assert options.segmenter is not None  # the configuration was checked
-            self._segmenter = open_segmenter(options.segmenter, self.device)
+        kind = _kind(self.config.read_off)
+        segmenter = self.segmenter if kind == "segmenter" else None
         points = np.random.default_rng(stable_seed("points", crop.seed))
-        return read_off(kind, picture, crop.modal, area, background, self._segmenter, points)
+        return read_off(kind, picture, crop.modal, area, background, segmenter, points)
+
+
+def _kind(options: ReadOffConfig) -> str:
+    """One of the kinds of ``read_off``; ``segmenter`` only where one is named, as configurations are checked."""
+    if options.kind != "auto":
+        return options.kind
+    return "segmenter" if options.segmenter else BEST_WITHOUT_SEGMENTER
 
 
 Own = TypeVar("Own", bound="InpaintingMethod")
@@ -196,7 +261,7 @@ class InpaintingMethod(ReadsOff):
     draws = True
 
     def __init__(self, config: Any, backend: InpaintingBackend | None = None) -> None:
-        self.config, self.name = config, config.name
+        super().__init__(config)
         self._backend = backend
         if backend is None:
             check_backend(config.backend)
@@ -218,18 +283,3 @@ class InpaintingMethod(ReadsOff):
         if str(device) != self.device:
             self._backend = None  # opened anew there when it is needed, so that models in waiting hold no memory
         return super().to(device)
-
-    def override(self, options: dict[str, Any]) -> None:
-        """Work in another way from now on.
-
-        Args:
-            options: nested, for instance ``{"sampler": {"steps": 3}}``; what only other models have is ignored.
-
-        Raises:
-            UserError: an option that no model has, or a value that is none; another inpainting model.
-        """
-        own = own_options(self.config, options)
-        if {"backend", "name"} & set(own):
-            raise UserError("override cannot choose another inpainting model; write a model file with model.backend")
-        layers = [("the model", {"model": to_dict(self.config)}), ("override", {"model": own})]
-        self.config = build(ModelOnly, layers).model

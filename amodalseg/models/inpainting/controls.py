@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -15,9 +14,6 @@ from amodalseg.models.inpainting.removal import remove
 
 
 class _Control(ReadsOff):
-    def __init__(self, config: Any) -> None:
-        self.config, self.name = config, config.name
-
     def complete(self, crops: Sequence[Crop], steps: int | None) -> list[Completion]:
         done = []
         for crop in crops:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch.nn.functional import interpolate
 
 from amodalseg.errors import UserError
 from amodalseg.models.inpainting.backend import within_memory
-from amodalseg.models.inpainting.hub_files import find_files, import_transformers, load_whole, read_kind
+from amodalseg.models.inpainting.hub_files import find_whole, import_transformers, load_whole
 
 DEPTHS = {
     "depth_anything": "LiheYoung/depth-anything-small-hf",
@@ -18,7 +19,6 @@ DEPTHS = {
     "dpt": "Intel/dpt-large",
 }
 """Short names of published ones."""
-FILES = ("*.json", "model*.safetensors")
 SIGNS = {"depth_anything": 1, "dpt": 1, "depth_pro": -1, "glpn": -1, "zoedepth": -1}
 """By ``model_type``: 1 where the answer is an inverse depth (larger is nearer), -1 where it is a distance."""
 
@@ -47,6 +47,21 @@ class DepthModel:
         return self.sign * full[0, 0].cpu().numpy()
 
 
+def find_depth(name: str) -> tuple[Path, str]:
+    """The folder of a depth model and which of ``SIGNS`` it is, without loading weights.
+
+    Args:
+        name: as ``open_depth``; files that are missing are downloaded now.
+
+    Raises:
+        UserError: transformers is missing; the files are nowhere, or of another kind of model.
+    """
+    folder, kind = find_whole(name, DEPTHS)
+    if kind not in SIGNS:
+        raise UserError(f"{folder} is a '{kind}'; as a depth model these can be used: {', '.join(SIGNS)}")
+    return folder, kind
+
+
 def open_depth(name: str, device: str) -> DepthModel:
     """Open a depth model.
 
@@ -55,13 +70,10 @@ def open_depth(name: str, device: str) -> DepthModel:
         device: cpu, cuda, ...
 
     Raises:
-        UserError: transformers is missing; the files are nowhere, damaged, or of another kind of model.
+        UserError: as ``find_depth``, and for files that are damaged.
     """
+    folder, kind = find_depth(name)
     transformers = import_transformers()
-    folder = find_files(name, DEPTHS, FILES)
-    kind = read_kind(folder / "config.json", "model_type")
-    if kind not in SIGNS:
-        raise UserError(f"{folder} is a '{kind}'; as a depth model these can be used: {', '.join(SIGNS)}")
     model, processor = load_whole(transformers.AutoModelForDepthEstimation, transformers.AutoImageProcessor, folder)
     metric = getattr(model.config, "depth_estimation_type", "relative") == "metric"
     return DepthModel(model, processor, -1 if metric else SIGNS[kind], device)

@@ -11,8 +11,9 @@ from amodalseg.models.inpainting.sample import Hook, Sampling
 class Leakage(Hook):
     """Equation 7 at the end of each step: x = s (M x_generated + (1 - M) x_known) + (1 - s) x_known.
 
-    That is plain blended inpainting, to the last bit, where s is 1. Outside the area M the state always equals the
-    known picture at its noise level; inside, the share s of what was generated is left of each step.
+    That is plain blended inpainting, to the last bit, where s is 1. Outside the area M the state is the known
+    picture at its noise level, to the last bit for every s; inside, the share s of what was generated is left of each
+    step.
 
     Args:
         s: in [0, 1].
@@ -24,10 +25,11 @@ class Leakage(Hook):
 
     def step_end(self, sampling: Sampling) -> None:
         known = sampling.known_at(sampling.level)
-        x = torch.where(sampling.prepared.hole > 0, sampling.x, known)
+        x = sampling.x
         if sampling.index <= self.until * sampling.steps:
             x = self.s * x + (1 - self.s) * known
-        sampling.x = x
+        # last: s a + (1 - s) a is not a to the last bit
+        sampling.x = torch.where(sampling.prepared.hole > 0, x, known)
 
 
 class MaskGuidance(Hook):

@@ -15,6 +15,9 @@ from amodalseg.errors import UserError
 
 NEVER = ("*.fp16.safetensors", "*non_ema*", "safety_checker/*", "*onnx*", "*openvino*", "*flax*")
 """Further copies of weights, and what is not used."""
+WEIGHTS = "model*.safetensors"
+FILES = ("*.json", WEIGHTS)
+"""Of a model of transformers."""
 DAMAGE = (OSError, ValueError, RuntimeError, TypeError, KeyError, AttributeError, SafetensorError)
 """What the libraries raise for files that are missing or damaged, or do not fit together."""
 
@@ -66,6 +69,23 @@ def read_kind(path: Path, key: str) -> str:
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} cannot be read ({first_line(error)}); copy it again") from error
+
+
+def find_whole(name: str, short: Mapping[str, str]) -> tuple[Path, str]:
+    """The folder of a model of transformers and its ``model_type``, as ``load_whole`` takes it; weights stay unread.
+
+    Args:
+        name, short: as ``find_files``.
+
+    Raises:
+        UserError: transformers is missing; it is nowhere; its configuration or its weights are not in the folder.
+    """
+    import_transformers()
+    folder = find_files(name, short, FILES)
+    kind = read_kind(folder / "config.json", "model_type")
+    if not any(folder.glob(WEIGHTS)):
+        raise UserError(f"{folder} holds no {WEIGHTS}, and other files of weights are not read; copy it whole")
+    return folder, kind
 
 
 def import_transformers() -> Any:

@@ -6,6 +6,7 @@ docs/models.md maps the steps to sections and equations, and says what differs f
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from amodalseg.models.inpainting.backend import InpaintingBackend
 from amodalseg.models.inpainting.backgrounds import background
 from amodalseg.models.inpainting.base_method import Completion, Crop
 from amodalseg.models.inpainting.context import Windows, draw, mix_contexts
+from amodalseg.models.inpainting.opening import Helpers
 from amodalseg.models.inpainting.progressive import Progressive, whole
 
 
@@ -54,6 +56,11 @@ class MixedContext(Inpaint):
 
     def __init__(self, config: MixedContextConfig, backend: InpaintingBackend | None = None) -> None:
         super().__init__(config, backend)
+
+    def helpers(self, config: Any) -> Helpers:
+        found = super().helpers(config)
+        cut_out = config.answer == "clusters" and config.swap and config.composite  # nothing is read off
+        return found._replace(segmenter=None) if cut_out and not found.depth else found
 
     @property
     def iterations(self) -> int:  # type: ignore[override]

@@ -6,6 +6,7 @@ docs/models.md maps the steps to equations, and says what differs from the paper
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from amodalseg.models.inpainting.areas import area
 from amodalseg.models.inpainting.backgrounds import background
 from amodalseg.models.inpainting.base_method import Completion, Crop, InpaintingMethod
 from amodalseg.models.inpainting.guidance import Leakage, MaskGuidance
-from amodalseg.models.inpainting.opening import open_depth
+from amodalseg.models.inpainting.opening import Helpers
 from amodalseg.models.inpainting.sample import Hook, advance, begin
 from amodalseg.models.inpainting.validation import to_images, to_pictures
 
@@ -37,6 +38,11 @@ class OcclusionFreeBias(InpaintingMethod):
     """The method with its options; see ``OcclusionFreeBiasConfig``."""
 
     config: OcclusionFreeBiasConfig
+
+    def helpers(self, config: Any) -> Helpers:
+        depth = config.depth if config.area == "depth" else None
+        removes = config.background == "removed" and config.removal == "lama"
+        return super().helpers(config)._replace(depth=depth or None, lama=removes)
 
     def complete(self, crops: Sequence[Crop], steps: int | None) -> list[Completion]:
         config = self.config
@@ -61,9 +67,7 @@ class OcclusionFreeBias(InpaintingMethod):
     def _area(self, crop: Crop) -> np.ndarray:
         nearer = None
         if self.config.area == "depth" and self.config.depth:
-            if self._depth is None:
-                self._depth = open_depth(self.config.depth, self.device)
-            nearer = self._depth.nearer(crop.picture)
+            nearer = self.depth_model.nearer(crop.picture)
         found = area(self.config.area, crop.modal, crop.occluder, nearer=nearer)
         return found & ~crop.modal if self.config.known_visible else found
 

@@ -1,9 +1,9 @@
-"""From the options of a method to its inpainting model and its segmenter."""
+"""From the options of a method to its inpainting model, and to the helpers that it uses besides."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -11,8 +11,20 @@ from amodalseg.config.schema import BackendConfig
 from amodalseg.errors import UserError
 from amodalseg.models.inpainting.backend import EmbeddedPrior, InpaintingBackend
 from amodalseg.models.inpainting.prior import find_prior, import_diffusers
+from amodalseg.models.inpainting.removal import import_lama
 
 EMBEDDED = "embedded"
+
+
+class Helpers(NamedTuple):
+    """What a method uses besides an inpainting model, as its options name it; None and False: it does not.
+
+    segmenter, depth: names, as ``open_segmenter`` and ``open_depth`` take them. lama: whether LaMa removes objects.
+    """
+
+    segmenter: str | None = None
+    depth: str | None = None
+    lama: bool = False
 
 
 def _prior_of(config: BackendConfig) -> Path | None:
@@ -46,6 +58,24 @@ def open_backend(config: BackendConfig, device: str | torch.device) -> Inpaintin
     from amodalseg.models.inpainting.hub_models import open_hub_model
 
     return open_hub_model(config, device)
+
+
+def check_helpers(helpers: Helpers) -> None:
+    """Find what is missing before the first object. Files may be downloaded now; no weights are loaded.
+
+    Raises:
+        UserError: with what to install, or to put where.
+    """
+    if helpers.lama:
+        import_lama()
+    if helpers.segmenter is not None:
+        from amodalseg.models.inpainting.segmenter import find_segmenter
+
+        find_segmenter(helpers.segmenter)
+    if helpers.depth is not None:
+        from amodalseg.models.inpainting.depth import find_depth
+
+        find_depth(helpers.depth)
 
 
 def open_segmenter(name: str, device: str) -> Any:

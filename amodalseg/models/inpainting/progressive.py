@@ -15,7 +15,7 @@ from amodalseg.config.schema import PostConfig
 from amodalseg.models.base import check_query, sample_seed
 from amodalseg.models.inpainting.base_method import Crop, InpaintingMethod
 from amodalseg.models.inpainting.occluders import find_occluders
-from amodalseg.models.inpainting.opening import open_depth, open_segmenter
+from amodalseg.models.inpainting.opening import Helpers
 from amodalseg.models.inpainting.progress import Progress
 from amodalseg.models.inpainting.removal import remove
 from amodalseg.types import Prediction, Query, stable_seed
@@ -33,6 +33,11 @@ class Progressive(InpaintingMethod):
     """Rounds, at most."""
     padding: float | None = None
     """Room beyond a border that hides the object, in longer sides of its box; None: borders hide nothing."""
+
+    def helpers(self, config: Any) -> Helpers:
+        # neighbours are segmented too, however the mask is read off
+        segmenter = config.read_off.segmenter if config.depth else super().helpers(config).segmenter
+        return Helpers(segmenter or None, config.depth or None, config.removal == "lama")
 
     def predict_batch(
         self, queries: Sequence[Query], *, num_samples: int = 1, steps: int | None = None
@@ -87,16 +92,12 @@ class Progressive(InpaintingMethod):
 
     def _look(self, work: Progress, window: Any, seed: int) -> np.ndarray:
         """What a depth model, with a segmenter if there is one, sees in front of the object: bool (S, S)."""
-        if self._depth is None:
-            self._depth = open_depth(self.config.depth, self.device)
         picture, found, _, outside = work.view(window, 0)
         picture = remove(picture, outside, self.config.removal)
-        nearer = self._depth.nearer(picture)
-        name = self.config.read_off.segmenter
-        if name and self._segmenter is None:
-            self._segmenter = open_segmenter(name, self.device)
+        nearer = self.depth_model.nearer(picture)
+        segmenter = self.segmenter if self.config.read_off.segmenter else None
         rng = np.random.default_rng(stable_seed("occluders", seed))
-        return find_occluders(picture, found, nearer, self._segmenter, rng) & ~outside
+        return find_occluders(picture, found, nearer, segmenter, rng) & ~outside
 
     def _answer(self, query: Query, done: Sequence[tuple[Progress, int]], seconds: float) -> Prediction:
         works, post = [work for work, _ in done], self.config.post

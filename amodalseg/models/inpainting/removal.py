@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 
@@ -36,12 +38,17 @@ def remove(picture: np.ndarray, mask: np.ndarray, how: str = "telea") -> np.ndar
     return np.where(mask[..., None], _lama(picture, mask), picture)
 
 
-def _lama(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def import_lama() -> Any:
+    """The class of LaMa. Raises UserError, with what to install, where its package is missing."""
     try:
         from simple_lama_inpainting import SimpleLama
     except ImportError as error:
         raise UserError(
             f"removal=lama needs a package ({error}): pip install simple-lama-inpainting, or take removal=telea"
         ) from error
-    filled = np.asarray(SimpleLama()(picture, mask.astype(np.uint8) * 255))
+    return SimpleLama
+
+
+def _lama(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    filled = np.asarray(import_lama()()(picture, mask.astype(np.uint8) * 255))
     return filled[: len(picture), : picture.shape[1]]  # it pads to multiples of eight

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 
 from amodalseg.errors import UserError
 from amodalseg.models.inpainting.backend import within_memory
-from amodalseg.models.inpainting.hub_files import find_files, import_transformers, load_whole, read_kind
+from amodalseg.models.inpainting.hub_files import find_whole, import_transformers, load_whole
 
 SEGMENTERS = {
     "sam": "facebook/sam-vit-huge",
@@ -18,7 +19,6 @@ SEGMENTERS = {
     "sam2_tiny": "facebook/sam2.1-hiera-tiny",
 }
 """Short names of published ones."""
-FILES = ("*.json", "model*.safetensors")
 KINDS = {"sam": "Sam", "sam2": "Sam2", "sam2_video": "Sam2"}
 """Classes of transformers by ``model_type``; the files of SAM 2 are those for videos, of which pictures need a part."""
 
@@ -58,6 +58,21 @@ class SamSegmenter:
         return masks[0][0][int(answer.iou_scores[0, 0].argmax())].numpy().astype(bool)
 
 
+def find_segmenter(name: str) -> tuple[Path, str]:
+    """The folder of SAM or SAM 2 and which of ``KINDS`` it is, without loading weights.
+
+    Args:
+        name: as ``open_segmenter``; files that are missing are downloaded now.
+
+    Raises:
+        UserError: transformers is missing; the files are nowhere, or of another kind of model.
+    """
+    folder, kind = find_whole(name, SEGMENTERS)
+    if kind not in KINDS:
+        raise UserError(f"{folder} is a '{kind}'; as a segmenter SAM and SAM 2 can be used")
+    return folder, kind
+
+
 def open_segmenter(name: str, device: str) -> SamSegmenter:
     """Open SAM or SAM 2.
 
@@ -66,12 +81,9 @@ def open_segmenter(name: str, device: str) -> SamSegmenter:
         device: cpu, cuda, ...
 
     Raises:
-        UserError: transformers is missing; the files are nowhere, damaged, or of another kind of model.
+        UserError: as ``find_segmenter``, and for files that are damaged.
     """
+    folder, kind = find_segmenter(name)
     transformers = import_transformers()
-    folder = find_files(name, SEGMENTERS, FILES)
-    kind = read_kind(folder / "config.json", "model_type")
-    if kind not in KINDS:
-        raise UserError(f"{folder} is a '{kind}'; as a segmenter SAM and SAM 2 can be used")
     model, processor = (getattr(transformers, f"{KINDS[kind]}{part}") for part in ("Model", "Processor"))
     return SamSegmenter(*load_whole(model, processor, folder), device)

@@ -287,7 +287,8 @@ class TestNewOccluders:
             def nearer(self, picture):
                 return (picture == BLUE).all(axis=2).astype(np.float32)
 
-        monkeypatch.setattr("amodalseg.models.inpainting.progressive.open_depth", lambda name, device: Depth())
+        monkeypatch.setattr("amodalseg.models.inpainting.base_method.open_depth", lambda name, device: Depth())
+        monkeypatch.setattr("amodalseg.models.inpainting.base_method.check_helpers", lambda helpers: None)
         return grower(depth="any", **options)
 
     def test_what_is_nearer_and_touches_hides_the_object(self, monkeypatch):

@@ -92,10 +92,25 @@ def test_leakage_is_the_equation_in_every_step():
             expected = s * (area * seen[-1] + (1 - area) * known) + (1 - s) * known
             torch.testing.assert_close(sampling.x, expected)
             outside = (area == 0).expand_as(known)
-            torch.testing.assert_close(sampling.x[outside], known[outside])
+            assert torch.equal(sampling.x[outside], known[outside])
 
     drawn([Before(), Leakage(s), After()])
     assert len(seen) == 7
+
+
+@pytest.mark.parametrize("until", [1.0, 0.5])
+@pytest.mark.parametrize("s", [0.0, 0.3, 1.0])
+def test_an_empty_area_leaves_the_known_state_to_the_last_bit_at_every_step(s, until):
+    exact = []
+
+    class Compare(Hook):
+        def step_end(self, sampling):
+            exact.append(torch.equal(sampling.x, sampling.known_at(sampling.level)))
+
+    backend, pictures = GaussianBackend(), pictures_and_holes()[0]
+    prepared = backend.prepare(pictures, torch.zeros(3, 1, 8, 8, dtype=torch.bool))
+    done = advance(begin(backend, prepared, (1, 2, 3), 7), [Leakage(s, until), Compare()])
+    assert exact == [True] * 7 and torch.equal(done.x, pictures)
 
 
 def test_leakage_until_the_middle_blends_the_first_half_of_the_steps_only():
@@ -278,6 +293,7 @@ def test_a_given_segmenter_is_what_auto_means(monkeypatch):
         return Everything()
 
     monkeypatch.setattr("amodalseg.models.inpainting.base_method.open_segmenter", open_it)
+    monkeypatch.setattr("amodalseg.models.inpainting.base_method.check_helpers", lambda helpers: None)
     model = OcclusionFreeBias(replace(SMALL, read_off=ReadOffConfig(segmenter="some/sam")), GaussianBackend())
     assert model.predict_batch([query, query])[1].raw[20:28, 20:28].all() and opened == [("some/sam", "cpu")]
 
@@ -289,7 +305,8 @@ def test_area_by_depth_asks_a_depth_model(monkeypatch):
         def nearer(self, picture):
             return (picture[..., 2] > 150).astype(float)
 
-    monkeypatch.setattr("amodalseg.models.inpainting.occlusion_free_bias.open_depth", lambda name, device: Right())
+    monkeypatch.setattr("amodalseg.models.inpainting.base_method.open_depth", lambda name, device: Right())
+    monkeypatch.setattr("amodalseg.models.inpainting.base_method.check_helpers", lambda helpers: None)
     model = OcclusionFreeBias(replace(SMALL, area="depth", depth="some/depth"), GaussianBackend())
     crop = Crop(query.image, query.modal, None, 1, None)
     found = model._area(crop)
@@ -388,5 +405,5 @@ def test_every_ablation_is_a_file_that_loads_and_differs_from_the_others():
     assert len(files) > 15 and all(isinstance(config, OcclusionFreeBiasConfig) for config in found)
     assert all(one != other for place, one in enumerate(found) for other in found[:place])
     assert load_config(ModelOnly, CONFIGS / "occlusion_free_bias/full.yaml").model == OcclusionFreeBiasConfig()
-    fills = [load_config(ModelOnly, file).model for file in sorted((CONFIGS / "noise_fill").glob("*.yaml"))]
-    assert [fill.area for fill in fills] == ["hull", "occluders"]
+    for area in ("hull", "occluders"):
+        assert load_config(ModelOnly, CONFIGS / f"noise_fill/{area}.yaml").model.area == area

@@ -26,7 +26,7 @@ from amodalseg.models.inpainting.opening import (
     open_depth,
     open_segmenter,
 )
-from amodalseg.models.inpainting.read_off import Segmenter, read_off
+from amodalseg.models.inpainting.read_off import Segmenter, read_off, whole
 from amodalseg.types import Prediction, Query, stable_seed
 
 BEST_WITHOUT_SEGMENTER = "grabcut"
@@ -232,12 +232,18 @@ class ReadsOff(CompletionModel):
         self.device = str(device)
         return self
 
-    def read_off(self, picture: np.ndarray, crop: Crop, area: np.ndarray, background: np.ndarray) -> np.ndarray:
-        """The object in its completed picture, bool (S, S); arguments as ``read_off.read_off``."""
+    def read_off(
+        self, picture: np.ndarray, crop: Crop, area: np.ndarray, background: np.ndarray, *, connected: bool = False
+    ) -> np.ndarray:
+        """The object in its completed picture, bool (S, S); arguments as ``read_off.read_off``.
+
+        connected: leave out what does not hang together with the visible part, or lies outside the area.
+        """
         kind = _kind(self.config.read_off)
         segmenter = self.segmenter if kind == "segmenter" else None
         points = np.random.default_rng(stable_seed("points", crop.seed))
-        return read_off(kind, picture, crop.modal, area, background, segmenter, points)
+        mask = read_off(kind, picture, crop.modal, area, background, segmenter, points)
+        return whole(mask, crop.modal, area) if connected else mask
 
 
 def _kind(options: ReadOffConfig) -> str:

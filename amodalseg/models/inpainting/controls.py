@@ -22,7 +22,9 @@ class _Control(ReadsOff):
             given = np.where(crop.modal[..., None], crop.picture, empty)
             hole = self.area(crop)
             picture = self.fill(given, hole, rng)
-            done.append(Completion(self.read_off(picture, crop, hole, empty), picture))
+            # as the methods that draw beyond the hull: what does not touch the visible part is another thing
+            connected = self.config.name == "telea" or self.config.area in ("occluders", "outside")
+            done.append(Completion(self.read_off(picture, crop, hole, empty, connected=connected), picture))
         return done
 
     def area(self, crop: Crop) -> np.ndarray:

@@ -15,8 +15,7 @@ from amodalseg.models.base import check_query
 from amodalseg.models.inpainting.backend import InpaintingBackend
 from amodalseg.models.inpainting.backgrounds import background
 from amodalseg.models.inpainting.context import Windows, draw
-from amodalseg.models.inpainting.progressive import whole
-from amodalseg.models.inpainting.read_off import Segmenter, read_off
+from amodalseg.models.inpainting.read_off import Segmenter, read_off, whole
 from amodalseg.types import Query, stable_seed
 
 

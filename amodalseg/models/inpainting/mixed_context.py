@@ -16,7 +16,8 @@ from amodalseg.models.inpainting.backgrounds import background
 from amodalseg.models.inpainting.base_method import Completion, Crop
 from amodalseg.models.inpainting.context import Windows, draw, mix_contexts
 from amodalseg.models.inpainting.opening import Helpers
-from amodalseg.models.inpainting.progressive import Progressive, whole
+from amodalseg.models.inpainting.progressive import Progressive
+from amodalseg.models.inpainting.read_off import whole
 
 
 class Inpaint(Progressive):
@@ -44,7 +45,7 @@ class Inpaint(Progressive):
         done = []
         for crop, picture, empty in zip(crops, pictures, behind, strict=True):
             assert crop.occluder is not None
-            mask = whole(self.read_off(picture, crop, crop.occluder, empty), crop.modal, crop.occluder)
+            mask = self.read_off(picture, crop, crop.occluder, empty, connected=True)
             done.append(Completion(mask, picture, calls))
         return done
 

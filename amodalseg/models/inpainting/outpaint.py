@@ -8,7 +8,6 @@ from amodalseg.config.schema import NaiveOutpaintConfig
 from amodalseg.models.inpainting.areas import area
 from amodalseg.models.inpainting.base_method import Completion, Crop, InpaintingMethod
 from amodalseg.models.inpainting.context import Windows, draw
-from amodalseg.models.inpainting.progressive import whole
 from amodalseg.models.inpainting.removal import remove
 
 
@@ -29,6 +28,6 @@ class NaiveOutpaint(InpaintingMethod):
         for crop, hole, picture in zip(crops, holes, pictures, strict=True):
             # nobody knows the background that was drawn: it is what the picture is without the object's surroundings
             behind = remove(picture, crop.modal)
-            mask = whole(self.read_off(picture, crop, hole, behind), crop.modal, hole)
+            mask = self.read_off(picture, crop, hole, behind, connected=True)
             done.append(Completion(mask, picture, calls))
         return done

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import cv2
 import numpy as np
 
 from amodalseg.config.schema import PostConfig
@@ -132,16 +131,3 @@ def _finals(works: Sequence[Progress], post: PostConfig) -> np.ndarray:
 
 def _image(work: Progress, final: Any) -> np.ndarray:
     return work.image(final())
-
-
-def whole(mask: np.ndarray, modal: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """What belongs to the object of a mask that was read off: parts in the hole or the visible part that touch it.
-
-    Args:
-        mask, modal, hole: bool (S, S).
-
-    Returns:
-        bool (S, S).
-    """
-    _, labels = cv2.connectedComponents((mask & (hole | modal) | modal).astype(np.uint8), connectivity=8)
-    return np.isin(labels, np.unique(labels[modal])) & mask

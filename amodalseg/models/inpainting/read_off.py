@@ -12,6 +12,7 @@ from amodalseg.masks import convex_hull
 KINDS = ("difference", "grabcut", "segmenter")
 POINTS = 9  # of the visible part, that a segmenter is given
 ROUNDS = 5  # of GrabCut
+FINER, COARSE = 3, 96  # smaller pictures are enlarged for GrabCut, which knows too little about colours in a few pixels
 LEAST = 24  # of 255, in the channel that differs most
 
 
@@ -67,9 +68,31 @@ def _cut_by_colour(picture: np.ndarray, modal: np.ndarray, area: np.ndarray) -> 
     if not area.any() or np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).all():
         return modal | area  # nothing to decide, or nothing to compare with
     cv2.setRNGSeed(0)  # its clusters start from OpenCV's own generator: the answer must not depend on earlier calls
-    models = np.zeros((1, 65)), np.zeros((1, 65))
+    models, side = (np.zeros((1, 65)), np.zeros((1, 65))), len(picture)
+    if side < COARSE:
+        wide = FINER * side, FINER * side
+        picture = cv2.resize(picture, wide, interpolation=cv2.INTER_CUBIC)
+        labels = np.kron(labels, np.ones((FINER, FINER), np.uint8))
     cv2.grabCut(np.ascontiguousarray(picture), labels, None, *models, ROUNDS, cv2.GC_INIT_WITH_MASK)  # type: ignore
-    return np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))
+    found = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))
+    return (
+        found
+        if side == len(found)
+        else cv2.resize(found.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA) > 0.5
+    )
+
+
+def whole(mask: np.ndarray, modal: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """What belongs to the object of a mask that was read off: parts in the hole or the visible part that touch it.
+
+    Args:
+        mask, modal, hole: bool (S, S).
+
+    Returns:
+        bool (S, S).
+    """
+    _, labels = cv2.connectedComponents((mask & (hole | modal) | modal).astype(np.uint8), connectivity=8)
+    return np.isin(labels, np.unique(labels[modal])) & mask
 
 
 def differs_from(picture: np.ndarray, background: np.ndarray, least: int = LEAST) -> np.ndarray:

@@ -27,7 +27,8 @@ from amodalseg.models.inpainting.context import Windows, draw, mix_contexts, pic
 from amodalseg.models.inpainting.mixed_context import Inpaint, MixedContext
 from amodalseg.models.inpainting.outpaint import NaiveOutpaint
 from amodalseg.models.inpainting.prior import build_scheduler, build_unet
-from amodalseg.models.inpainting.progressive import Progressive, whole
+from amodalseg.models.inpainting.progressive import Progressive
+from amodalseg.models.inpainting.read_off import whole
 from amodalseg.models.inpainting.validation import to_pictures
 from tests.models.contract import ModelContract
 from tests.models.contract import query as contract_query

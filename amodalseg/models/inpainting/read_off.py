@@ -74,12 +74,9 @@ def _cut_by_colour(picture: np.ndarray, modal: np.ndarray, area: np.ndarray) -> 
         picture = cv2.resize(picture, wide, interpolation=cv2.INTER_CUBIC)
         labels = np.kron(labels, np.ones((FINER, FINER), np.uint8))
     cv2.grabCut(np.ascontiguousarray(picture), labels, None, *models, ROUNDS, cv2.GC_INIT_WITH_MASK)  # type: ignore
-    found = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))
-    return (
-        found
-        if side == len(found)
-        else cv2.resize(found.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA) > 0.5
-    )
+    share = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.float32)
+    found: np.ndarray = cv2.resize(share, (side, side), interpolation=cv2.INTER_AREA) > 0.5
+    return found
 
 
 def whole(mask: np.ndarray, modal: np.ndarray, hole: np.ndarray) -> np.ndarray:

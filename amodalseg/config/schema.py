@@ -250,7 +250,7 @@ class NoiseFillConfig:
     """Control: noise in the area, then the read-off of the method it is compared with."""
 
     name: str = "noise_fill"
-    window: SquareConfig = field(default_factory=lambda: SquareConfig(size=32))  # as the shipped prior draws
+    window: SquareConfig = field(default_factory=lambda: SquareConfig(size=48))  # as the shipped prior draws
     background: str = one_of("histogram", "pixels", "grey", "white", "flat", "original", "removed")
     area: str = one_of("hull", "box", "depth", "occluders", "outside")
     read_off: ReadOffConfig = field(default_factory=ReadOffConfig)

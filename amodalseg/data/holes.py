@@ -28,7 +28,8 @@ def draw_hole(rng: Rng, mask: np.ndarray, silhouette: np.ndarray) -> tuple[str, 
 
         - ``everything`` (8 %): no pixel is known;
         - ``outside`` (25 %): all but the visible part, a little eroded. In two of five all of the object is visible, so
-          that what is whole already is not made larger;
+          that what is whole already is not made larger; in three of five the picture's corners are known too, if the
+          object does not reach them: they show the background;
         - ``hull`` (12 %): the convex hull of the visible part, that part included;
         - ``cover`` (55 %): the cover, grown by up to a sixteenth of the side.
     """
@@ -41,9 +42,17 @@ def draw_hole(rng: Rng, mask: np.ndarray, silhouette: np.ndarray) -> tuple[str, 
     if draw < 0.45 and visible.any():
         reach = int(rng.integers(0, 1 + side // 24))
         if draw < 0.33:
-            return "outside", ~_eroded(visible, reach)
+            known = corners(side, rng.uniform(0.06, 0.16)) & (rng.random() < 0.6)
+            return "outside", ~(_eroded(visible, reach) | known & ~(known & mask).any())
         return "hull", grown(convex_hull(visible), reach)
     return "cover", grown(cover, int(rng.integers(0, 1 + side // 16)))
+
+
+def corners(side: int, share: float) -> np.ndarray:
+    """Squares in the four corners of a picture, bool (side, side). share: their side, in sides of the picture."""
+    edge = np.arange(side) < round(share * side)
+    edge = edge | edge[::-1]
+    return edge[:, None] & edge[None]
 
 
 def half_hole(rng: Rng, mask: np.ndarray, reach: int = 1) -> np.ndarray:

@@ -11,7 +11,7 @@ from amodalseg.config.schema import WholeObjectsData
 from amodalseg.data import whole_objects
 from amodalseg.data.backgrounds import PAINTED
 from amodalseg.data.dataset import open_source
-from amodalseg.data.holes import draw_hole, half_hole
+from amodalseg.data.holes import corners, draw_hole, half_hole
 from amodalseg.data.whole_objects import KINDS, HeldOut, WholeObjects, stack, whole_records
 from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord
@@ -154,7 +154,9 @@ def test_holes_spill_over_the_object_and_leave_something_to_see(drawn):
         if kind == "everything":
             assert hole.all()
         elif kind == "outside":
-            assert hole[~mask].all() and not hole.all()
+            shown = ~hole & ~mask
+            assert not hole.all() and not (shown & ~corners(32, 0.16)).any()
+            assert not shown.any() or not (corners(32, 0.06) & mask).any()
         elif kind == "hull":
             assert hole.any() and not hole.all()
     covers = [one for one in drawn if kinds_of(one)[1] == "cover"]
@@ -165,24 +167,27 @@ def test_holes_spill_over_the_object_and_leave_something_to_see(drawn):
 def test_what_is_known_beside_a_hole_never_includes_hidden_pixels():
     """``outside`` leaves pixels of the object alone; ``hull`` ends where the whole object's hull does, or before."""
     silhouette, mask = disc(8, 8, 6, 16, 16).astype(np.uint8), disc(32, 32, 12, 64, 64)
-    areas = {"outside": [], "hull": []}
+    areas, seen = {"outside": [], "hull": []}, []
     for seed in range(100):
         kind, hole = draw_hole(np.random.default_rng(seed), mask, silhouette)
         if kind == "outside":
-            assert not (~hole & ~mask).any() and (~hole).any()
-            areas[kind].append((~hole).sum())
+            shown = ~hole & ~mask
+            assert not (shown & ~corners(64, 0.16)).any() and (~hole & mask).any()
+            areas[kind].append((~hole & mask).sum())
+            seen.append(shown.any())
         if kind == "hull":
             assert not (hole & ~disc(32, 32, 12 + 64 // 24 + 1, 64, 64)).any()
             areas[kind].append(hole.sum())
     # both follow the visible part, whose size varies, and not the object, whose size is the same
     assert all(len(found) > 5 and max(found) > 1.5 * min(found) for found in areas.values())
+    assert 0.3 < np.mean(seen) < 0.9  # the background, in corners that the object does not reach
 
 
 def test_often_all_of_an_object_is_visible_and_its_surroundings_are_drawn():
     """What is complete has to stay as it is."""
     silhouette, mask = disc(8, 8, 6, 16, 16).astype(np.uint8), disc(32, 32, 20, 64, 64)
     drawn = [draw_hole(np.random.default_rng(seed), mask, silhouette) for seed in range(400)]
-    shares = np.array([(~hole).sum() / mask.sum() for kind, hole in drawn if kind == "outside"])
+    shares = np.array([(~hole & mask).sum() / mask.sum() for kind, hole in drawn if kind == "outside"])
     assert len(shares) > 60
     assert 0.25 < (shares > 0.8).mean() < 0.6  # eroded by two pixels at most
     assert (shares < 0.6).mean() > 0.2

@@ -9,6 +9,7 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from amodalseg.config.schema import WindowConfig
+from amodalseg.data.holes import corners
 from amodalseg.data.window import crop_image, crop_mask, object_window
 from amodalseg.masks import box_xyxy
 from amodalseg.models.base import check_query
@@ -83,7 +84,7 @@ def judge(
         seeds = [stable_seed("judge", queries[index].seed, draw_) for index, draw_ in part]
         windows = Windows(
             [np.where(mask[..., None], picture, behind) for picture, mask, behind in cases],
-            [~(mask | _corners(len(mask), rule.corner)) for _, mask, _ in cases],
+            [~(mask | corners(len(mask), rule.corner)) for _, mask, _ in cases],
             seeds,
             [queries[index].category or "" for index, _ in part],
         )
@@ -108,12 +109,6 @@ def _case(query: Query, rule: Rule, size: int) -> tuple[np.ndarray, np.ndarray, 
         mask = crop_image(wide, window)[..., 0] > 0
     behind = background(rule.background, picture, mask, np.random.default_rng(stable_seed("judge", query.seed)))
     return picture, mask, behind
-
-
-def _corners(side: int, share: float) -> np.ndarray:
-    edge = np.arange(side) < round(share * side)
-    edge = edge | edge[::-1]
-    return edge[:, None] & edge[None]
 
 
 def _near_border(query: Query, border: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import cv2
@@ -49,6 +50,12 @@ def import_lama() -> Any:
     return SimpleLama
 
 
+@cache
+def _opened(kind: Any) -> Any:
+    """The network, whose weights are read once."""
+    return kind()
+
+
 def _lama(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    filled = np.asarray(import_lama()()(picture, mask.astype(np.uint8) * 255))
+    filled = np.asarray(_opened(import_lama())(picture, mask.astype(np.uint8) * 255))
     return filled[: len(picture), : picture.shape[1]]  # it pads to multiples of eight

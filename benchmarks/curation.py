@@ -100,6 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ways = ["original:grabcut", "grey:grabcut", "grey:difference"]
     parser.add_argument("--ways", nargs="+", default=ways, metavar="BACKGROUND:READ", help=" ".join(ways))
     parser.add_argument("--draws", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=Rule().steps, help="of the sampler")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, help="json file for all judgements")
     options = parser.parse_args(arguments)
@@ -108,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for way in options.ways:
         background, _, read = way.partition(":")
         # a part that was cut off lies anywhere: whether an object is near the border says nothing here
-        rule = replace(Rule(), background=background, read=read, draws=options.draws, border=0)
+        rule = replace(Rule(), background=background, read=read, draws=options.draws, steps=options.steps, border=0)
         judged = []
         for start in tqdm(range(0, len(pairs), BATCH), desc=way, disable=len(pairs) < 50):
             part = pairs[start : start + BATCH]

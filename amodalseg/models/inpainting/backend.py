@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from amodalseg.errors import UserError
-from amodalseg.models.inpainting.prior import NUM_LEVELS, SHIPPED, evaluate, find_prior, load_prior, patch_of
+from amodalseg.models.inpainting.prior import NUM_LEVELS, SHIPPED, evaluate, find_prior, load_prior, patch_of, seen_by
 
 
 class Level(NamedTuple):
@@ -192,7 +192,7 @@ class EmbeddedPrior(InpaintingBackend):
         if height % step or width % step or min(height, width) < 2 * step:
             raise UserError(f"the prior takes pictures with sides that are multiples of {step}, not {width}x{height}")
         known, hole = pictures.to(self.device), holes.to(self.device, torch.float32)
-        return Prepared(known, hole, {"seen": torch.cat([known * (1 - hole), hole], dim=1)})
+        return Prepared(known, hole, {"seen": seen_by(known, hole)})
 
     def unconditional(self, prepared: Prepared) -> Prepared:
         seen = torch.zeros_like(prepared.inputs["seen"])

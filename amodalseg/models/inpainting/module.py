@@ -11,7 +11,15 @@ from torch import Tensor
 from amodalseg.config.schema import TrainConfig
 from amodalseg.data.whole_objects import Drawn, PriorBatch, stack
 from amodalseg.models.inpainting.backend import EmbeddedPrior
-from amodalseg.models.inpainting.prior import FOLDER, NUM_LEVELS, build_scheduler, build_unet, evaluate, save_prior
+from amodalseg.models.inpainting.prior import (
+    FOLDER,
+    NUM_LEVELS,
+    build_scheduler,
+    build_unet,
+    evaluate,
+    save_prior,
+    seen_by,
+)
 from amodalseg.models.inpainting.validation import complete_halves
 from amodalseg.models.training import TrainingModule
 from amodalseg.types import stable_seed
@@ -63,8 +71,7 @@ class PriorModule(TrainingModule):
         cumulated = self.alphas_cumprod.to(times.device)[times].float()[:, None, None, None]
         alpha, sigma = cumulated.sqrt(), (1 - cumulated).sqrt()
         x_t, v = alpha * picture + sigma * noise, alpha * noise - sigma * picture
-        seen = torch.cat([picture * (1 - hole), hole], dim=1)
-        return (evaluate(self.network, x_t, seen, times).float() - v) ** 2, v
+        return (evaluate(self.network, x_t, seen_by(picture, hole), times).float() - v) ** 2, v
 
     def validation_step(self, batch: list[tuple[Drawn, Drawn]], batch_idx: int) -> None:
         if not batch:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+from torch.nn.functional import avg_pool2d, interpolate, pixel_shuffle, pixel_unshuffle
 
 from amodalseg.atomic import write_whole
 from amodalseg.config.load import build, to_dict
@@ -24,7 +24,7 @@ UNet2DModel = Any
 DDIMScheduler = Any
 """Likewise; ``alphas_cumprod`` is its float (1000,) schedule."""
 NUM_LEVELS = 1000  # noise levels of the schedule
-IN_CHANNELS = 7  # noisy picture, known picture with its hole zeroed, hole
+IN_CHANNELS = 7  # noisy picture, known picture that goes on in its hole, hole
 PATCHES = (1, 2, 4, 8)
 """Pixels on a side of what stands in one place of the network's maps."""
 ABOUT = "prior.json"
@@ -95,7 +95,7 @@ def evaluate(unet: UNet2DModel, x: Tensor, seen: Tensor, times: Tensor | float) 
     Args:
         unet: as ``build_unet`` makes it.
         x: float (B, 3, H, W), noisy pictures.
-        seen: float (B, 4, H, W), the known picture with its hole zeroed, and the hole {0, 1}.
+        seen: float (B, 4, H, W), of ``seen_by``.
         times: (B,) or one for all, in [0, ``NUM_LEVELS``).
 
     Returns:
@@ -104,6 +104,32 @@ def evaluate(unet: UNet2DModel, x: Tensor, seen: Tensor, times: Tensor | float) 
     patch = patch_of(unet)
     v: Tensor = unet(pixel_unshuffle(torch.cat([x, seen], dim=1), patch), times).sample
     return pixel_shuffle(v, patch)
+
+
+def seen_by(pictures: Tensor, holes: Tensor) -> Tensor:
+    """What the network is told besides x_t: the known picture, whose colours go on in its hole, and the hole.
+
+    In the hole stands a mean of what is known around, of the nearer the more (pull and push over a pyramid): a
+    background need not be found out anew from afar. Where nothing is known it is 0, which is grey.
+
+    Args:
+        pictures: float (B, 3, H, W) in [-1, 1]; what lies in the hole has no effect.
+        holes: float (B, 1, H, W) in {0, 1}.
+
+    Returns:
+        float (B, 4, H, W).
+    """
+    return torch.cat([_spread(pictures * (1 - holes), 1 - holes).clamp(-1, 1), holes], dim=1)
+
+
+def _spread(sums: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sums of colours and their weights in [0, 1] -> colours everywhere, coarser where weights are low."""
+    means = sums / weights.clamp(min=1e-6)
+    if max(weights.shape[-2:]) == 1:
+        return means * (weights > 0)
+    coarse = [avg_pool2d(one, 2, ceil_mode=True) for one in (sums, weights)]
+    wide = interpolate(_spread(*coarse), size=weights.shape[-2:], mode="bilinear", align_corners=False)
+    return weights * means + (1 - weights) * wide
 
 
 def build_scheduler() -> DDIMScheduler:

@@ -21,6 +21,7 @@ from amodalseg.models.inpainting.prior import (
     find_prior,
     load_prior,
     save_prior,
+    seen_by,
 )
 from amodalseg.models.inpainting.sample import advance, begin, inpaint
 from tests.models.inpainting.backends import pictures_and_holes
@@ -98,7 +99,7 @@ def test_patches_are_the_only_difference_between_two_grids(tmp_path):
     assert (backend.unet.config.sample_size, backend.unet.config.in_channels) == (8, 7 * 16)
     pictures, holes = pictures_and_holes(2, side=32)
     prepared, level = backend.prepare(pictures, holes), backend.levels(4)[1]
-    seven = torch.cat([pictures, pictures * ~holes, holes.float()], dim=1)
+    seven = torch.cat([pictures, seen_by(pictures, holes.float())], dim=1)
     places = torch.stack(
         [seven[:, channel, row::4, column::4] for channel in range(7) for row in range(4) for column in range(4)], dim=1
     )
@@ -221,12 +222,32 @@ def test_a_trajectory_is_that_of_diffusers(folder):
     scheduler = diffusers.DDIMScheduler.from_config(build_scheduler().config, clip_sample=True)
     scheduler.set_timesteps(steps)
     x = sampling.noise
-    seen = torch.cat([pictures * ~holes, holes.float()], dim=1)
+    seen = seen_by(pictures, holes.float())
     with torch.no_grad():
         for time in scheduler.timesteps:
             v = backend.unet(torch.cat([x, seen], dim=1), time).sample
             x = scheduler.step(v, time, x, use_clipped_model_output=True).prev_sample
     torch.testing.assert_close(advance(sampling).x, x, atol=1e-4, rtol=0)
+
+
+def test_known_colours_go_on_in_the_hole():
+    """Known pixels as they are; in the hole a mean of them, of the nearer the more; grey where nothing is known."""
+    pictures = torch.full((1, 3, 48, 48), 0.5)
+    pictures[..., 24:] = -0.5
+    holes = torch.zeros(1, 1, 48, 48)
+    holes[..., 10:38, 4:44] = 1
+    seen = seen_by(torch.where(holes > 0, 9.0, pictures), holes)
+    assert torch.equal(seen[:, 3:], holes)
+    outside = holes.expand_as(pictures) == 0
+    torch.testing.assert_close(seen[:, :3][outside], pictures[outside])
+    inside = seen[0, 0, 10:38, 4:44]
+    assert inside.min() >= -0.5 - 1e-6 and inside.max() <= 0.5 + 1e-6
+    left, right = inside[:, :4].mean(), inside[:, -4:].mean()
+    assert left > 0.3 and right < -0.3 and abs(float(inside.mean())) < 0.1
+    assert inside[14].diff().max() < 0.05, "it falls from left to right"
+    flat = seen_by(torch.full((1, 3, 20, 33), 0.25), (torch.rand(1, 1, 20, 33) > 0.3).float())
+    torch.testing.assert_close(flat[:, :3], torch.full((1, 3, 20, 33), 0.25))
+    assert not seen_by(pictures, torch.ones_like(holes))[:, :3].any()
 
 
 def test_what_lies_in_the_hole_is_not_seen(folder):

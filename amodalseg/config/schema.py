@@ -160,6 +160,7 @@ class InpaintingPriorConfig:
     head: int = 32  # channels of an attention head; attention stands on the coarsest level alone
     film: bool = False  # the noise level also scales the features of every block, instead of only shifting them
     known: float = 0.2  # weight of the loss outside the hole, against 1 inside
+    hidden: float = 1.0  # weight where the object is in the hole; above 1 objects are drawn the more readily
     steps: int = 20  # of the sampler, for validation
 
 

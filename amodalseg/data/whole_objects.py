@@ -29,7 +29,7 @@ TURN, STRETCH = 12.0, 1.2  # an object is turned by as many degrees at most, and
 EDGE = 1.5  # pixels of a drawn picture between the object and its border
 MOST_BYTES = 16 * 2**30
 KINDS = ("own", "other", "histogram", "grey", "white", "flat")
-SHARES = np.cumsum([0.24, 0.06, 0.18, 0.38, 0.06, 0.08])
+SHARES = np.cumsum([0.18, 0.03, 0.15, 0.5, 0.06, 0.08])
 """Backgrounds and how often each is drawn."""
 
 
@@ -49,10 +49,11 @@ class Drawn(NamedTuple):
 
 
 class PriorBatch(NamedTuple):
-    """A stack of them: uint8 (B, 3, S, S), uint8 (B, 1, S, S) in {0, 1}, and B strings."""
+    """A stack of them: uint8 (B, 3, S, S), twice uint8 (B, 1, S, S) in {0, 1}, and B strings."""
 
     picture: Any
     hole: Any
+    mask: Any
     keys: list[str]
 
 
@@ -62,7 +63,8 @@ def stack(drawn: Sequence[Drawn]) -> PriorBatch:
 
     pictures = torch.from_numpy(np.stack([one.picture for one in drawn])).permute(0, 3, 1, 2).contiguous()
     holes = torch.from_numpy(np.stack([one.hole for one in drawn]))[:, None]
-    return PriorBatch(pictures, holes, [one.key for one in drawn])
+    objects = torch.from_numpy(np.stack([one.mask for one in drawn]))[:, None]
+    return PriorBatch(pictures, holes, objects, [one.key for one in drawn])
 
 
 class HeldOut:

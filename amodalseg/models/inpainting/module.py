@@ -50,8 +50,8 @@ class PriorModule(TrainingModule):
         # spread evenly over the levels: the loss of one batch then varies less
         times = ((torch.arange(count) + torch.rand(())) * (NUM_LEVELS / count)).long().to(picture.device)
         squares, _ = self.errors(picture, hole, times, torch.randn_like(picture))
-        known = self.config.model.known
-        weight = (hole + known * (1 - hole)).expand_as(squares)
+        known, hidden = self.config.model.known, self.config.model.hidden
+        weight = (known + hole * (1 - known + (hidden - 1) * batch.mask.float())).expand_as(squares)
         loss = (squares * weight).sum() / weight.sum()
         self.refuse_not_finite(loss, batch.keys)
         self.log("train/loss", loss.detach(), prog_bar=True)

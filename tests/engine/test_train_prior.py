@@ -8,6 +8,9 @@ import torch
 from journeys import ROOT, assert_same_weights, read_csv
 
 from amodalseg.cli import main
+from amodalseg.config.load import load_config
+from amodalseg.config.schema import TrainConfig
+from amodalseg.data.whole_objects import PriorBatch
 from amodalseg.models.inpainting.backend import EmbeddedPrior
 from amodalseg.models.inpainting.module import PriorModule
 from tests.worlds import coco_world
@@ -69,6 +72,26 @@ def test_a_run_that_breaks_off_and_goes_on_ends_in_the_same_weights(finished, fi
     assert_same_weights(finished / "last.ckpt", tmp_path / "broken/last.ckpt")
 
 
+def test_the_loss_counts_holes_hidden_parts_and_the_rest_as_the_options_say(files, monkeypatch):
+    config = load_config(TrainConfig, arguments("x", files)[1], ["out=x", *SMALL, *files])
+    config.model.known, config.model.hidden = 0.25, 5.0
+    module = PriorModule(config, 10)
+    generator = torch.Generator().manual_seed(0)
+    picture = torch.randint(0, 256, (2, 3, 16, 16), generator=generator, dtype=torch.uint8)
+    hole, mask = (torch.rand(2, 1, 16, 16, generator=generator).gt(0.5).to(torch.uint8) for _ in range(2))
+    squares = torch.rand(2, 3, 16, 16, generator=generator)
+    monkeypatch.setattr(module, "errors", lambda *_: (squares, squares))
+    monkeypatch.setattr(module, "seed_step", lambda _: None)
+    monkeypatch.setattr(module, "log", lambda *_, **__: None)
+    loss = module.training_step(PriorBatch(picture, hole, mask, ["a", "b"]), 0)
+    total = weights = 0.0
+    for place in np.ndindex(2, 3, 16, 16):
+        in_hole, on_object = hole[place[0], 0, place[2], place[3]], mask[place[0], 0, place[2], place[3]]
+        weight = (5.0 if on_object else 1.0) if in_hole else 0.25
+        total, weights = total + weight * float(squares[place]), weights + weight
+    assert abs(float(loss) - total / weights) < 1e-5
+
+
 def test_the_first_part_of_a_run_sees_smaller_pictures(files, tmp_path, monkeypatch):
     sides = []
     whole = PriorModule.training_step
@@ -117,8 +140,9 @@ def test_a_checkpoint_can_be_used_and_released_before_its_run_ends(finished, tmp
     [
         (["checkpoint.monitor=per_object.full"], "is none of: half_hidden.iou"),
         (["model.channels=[8,20]"], "multiples of 8"),
-        (["model.channels=[8,16,16]", "model.size=18"], "model.size=18 must be a multiple of 4, for instance 20"),
-        (["optim.early_size=9"], "optim.early_size=9 must be a multiple of 2"),
+        (["model.channels=[8,16,16]", "model.size=18"], "model.size=18 must be a multiple of 8, for instance 24"),
+        (["optim.early_size=9"], "optim.early_size=9 must be a multiple of 4"),
+        (["model.patch=3"], "model.patch=3 is no choice; choose one of: 1, 2, 4, 8"),
         (["init=nothing"], "there is no inpainting prior 'nothing'"),
         (["data.min_area=0.5"], "is whole"),
     ],

@@ -92,8 +92,9 @@ def _check_together(config: Any, prefix: str) -> None:
     if isinstance(config, schema.InpaintingPriorConfig):
         if not config.channels or any(width % 8 for width in config.channels):
             raise UserError(f"{prefix}channels={config.channels} must list multiples of 8, one for each level")
-        if config.patch not in (1, 2, 4, 8):
-            raise UserError(f"{prefix}patch={config.patch} is no choice; choose one of: 1, 2, 4, 8")
+        if config.patch not in schema.PATCHES:
+            choices = ", ".join(map(str, schema.PATCHES))
+            raise UserError(f"{prefix}patch={config.patch} is no choice; choose one of: {choices}")
         _check_multiple(f"{prefix}size", config.size, config.patch * 2 ** (len(config.channels) - 1))
     if isinstance(config, schema.TrainConfig) and config.optim.early_size is not None:
         prior = isinstance(config.model, schema.InpaintingPriorConfig)

@@ -148,13 +148,17 @@ class CondDiffAMOConfig:
 # ------------------------------------------------------------------------------------------ model: inpainting prior
 
 
+PATCHES = (1, 2, 4, 8)
+"""Pixels on a side of what stands in one place of an inpainting prior's maps."""
+
+
 @dataclass
 class InpaintingPriorConfig:
     """The small inpainting model that ships with the project: a diffusers ``UNet2DModel`` on pixels."""
 
     name: str = "inpainting_prior"
     size: int = 64  # pixels on a side it is trained at; a multiple of patch * 2 ** (number of channels - 1)
-    patch: int = 1  # pixels on a side of what stands in one place of its maps: 1, 2, 4 or 8
+    patch: int = 1  # one of PATCHES
     channels: list[int] = field(default_factory=lambda: [48, 96, 144, 192])  # of each level, finest first
     layers: int = 1  # residual blocks in each level of the way down; one more on the way up
     head: int = 32  # channels of an attention head; attention stands on the coarsest level alone

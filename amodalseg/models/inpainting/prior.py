@@ -14,7 +14,7 @@ from torch.nn.functional import avg_pool2d, interpolate, pixel_shuffle, pixel_un
 
 from amodalseg.atomic import write_whole
 from amodalseg.config.load import build, to_dict
-from amodalseg.config.schema import InpaintingPriorConfig, ModelOnly
+from amodalseg.config.schema import PATCHES, InpaintingPriorConfig, ModelOnly
 from amodalseg.errors import UserError
 from amodalseg.models import CHECKPOINTS
 from amodalseg.models.weights import load_state, read_checkpoint
@@ -25,8 +25,6 @@ DDIMScheduler = Any
 """Likewise; ``alphas_cumprod`` is its float (1000,) schedule."""
 NUM_LEVELS = 1000  # noise levels of the schedule
 IN_CHANNELS = 7  # noisy picture, known picture that goes on in its hole, hole
-PATCHES = (1, 2, 4, 8)
-"""Pixels on a side of what stands in one place of the network's maps."""
 ABOUT = "prior.json"
 FOLDER = "prior"
 """Of a run folder, with the best weights."""

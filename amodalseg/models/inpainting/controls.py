@@ -23,13 +23,19 @@ class _Control(ReadsOff):
             hole = self.area(crop)
             picture = self.fill(given, hole, rng)
             # as the methods that draw beyond the hull: what does not touch the visible part is another thing
-            connected = self.config.name == "telea" or self.config.area in ("occluders", "outside")
+            connected = self.filled in ("occluders", "outside")
             done.append(Completion(self.read_off(picture, crop, hole, empty, connected=connected), picture))
         return done
 
+    @property
+    def filled(self) -> str:
+        """What is filled, a kind of ``areas.area``."""
+        kind: str = self.config.area
+        return kind
+
     def area(self, crop: Crop) -> np.ndarray:
         """What is filled, bool (S, S)."""
-        raise NotImplementedError
+        return area(self.filled, crop.modal, crop.occluder)
 
     def fill(self, picture: np.ndarray, hole: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """A new picture, uint8 (S, S, 3), filled in the hole."""
@@ -40,9 +46,7 @@ class Telea(_Control):
     """The colours around the occluders go on in them; where none is known, the answer is the modal mask."""
 
     config: TeleaConfig
-
-    def area(self, crop: Crop) -> np.ndarray:
-        return area("occluders", crop.modal, crop.occluder)
+    filled = "occluders"
 
     def fill(self, picture: np.ndarray, hole: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return remove(picture, hole, "telea")
@@ -53,9 +57,6 @@ class NoiseFill(_Control):
 
     config: NoiseFillConfig
     draws = True
-
-    def area(self, crop: Crop) -> np.ndarray:
-        return area(self.config.area, crop.modal, crop.occluder)
 
     def fill(self, picture: np.ndarray, hole: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         noise = np.rint((rng.standard_normal(picture.shape) + 1) * 127.5).clip(0, 255).astype(np.uint8)

@@ -129,6 +129,11 @@ class AmodalRecord:
         return None if self.occluder_rle is None else masks.decode(self.occluder_rle)
 
     @property
+    def unknown(self) -> np.ndarray | None:
+        """bool (H, W): where nobody knows whether the object goes on, or None for nowhere."""
+        return None if self.unknown_rle is None else masks.decode(self.unknown_rle)
+
+    @property
     def occluded(self) -> np.ndarray:
         """bool (H, W): amodal and not modal, both as annotated."""
         return self.amodal & ~self.gt_modal

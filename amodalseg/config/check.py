@@ -22,6 +22,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "soft_edge": (0, 1e3), "scale": (0, 0.9), "rotate": (0, 180), "modal_jitter_px": (0, 100),
     "gauss.shift": (-50, 50), "augment.shift": (0, 1), "hidden": (0, 1e3), "front": (0, 1), "covered": (0, 1e3),
     "natural": (0, 1e3), "behind": (0, 1e3), "surface": (0, 1e3), "synthetic": (0, 1e3), "refresh_every": (1, 10_000),
+    "pair": (0, 1e3), "cache_mb": (1, 1e6),
     "early_share": (0, 1), "early_size": (8, 1e5), "match_iou": (0, 1), "tolerance": (0, 20), "max_rate": (0, 1),
     "model.size": (8, 256), "patch": (1, 8), "layers": (1, 8), "head": (4, 256), "channels": (8, 4096), "known": (0, 1),
     "max_contact": (0, 1),

@@ -240,8 +240,10 @@ def _keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
 
 
 def _refuse_misplaced(layer: dict[str, Any], config: Any, known: list[str], origin: str, prefix: str = "") -> None:
+    # names that the schema does not know: checked against each model's own configuration, or packs of data with shares
+    free = prefix == "override." or (isinstance(config, DictConfig) and config._metadata.element_type is float)
     for key, value in layer.items():
-        full, free = f"{prefix}{key}", prefix == "override."  # free: checked against each model's own configuration
+        full = f"{prefix}{key}"
         if "." in str(key):
             nested = full.replace(".", ": {") + ": ..." + "}" * full.count(".")
             raise UserError(f"{origin}: '{key}' is one key with dots in it; write it nested, {nested}")
@@ -250,7 +252,7 @@ def _refuse_misplaced(layer: dict[str, Any], config: Any, known: list[str], orig
         if isinstance(value, str) and value == schema.REQUIRED and not OmegaConf.is_missing(config, key):
             raise UserError(f"{origin}: {full}={value} is no value; give one, or leave the key out")
         section = None if free else config._get_node(key)
-        if not isinstance(value, dict) and (free or OmegaConf.is_dict(section)):
+        if not isinstance(value, dict) and (prefix == "override." or OmegaConf.is_dict(section)):
             raise UserError(f"{origin}: {full} is a section: give {full}.key=value, not {full}={value}")
         if OmegaConf.is_dict(section):
             _refuse_misplaced(value, section, known, origin, f"{full}.")

@@ -360,16 +360,28 @@ class MixConfig:
     natural: float = 0.2  # any object among its real neighbours; where one of them may hide it, the truth is unknown
     behind: float = 0.3  # an object pasted into another photo, behind objects that were there
     surface: float = 0.2  # a large flat thing (ground, wall, table) behind the objects of a photo
+    pair: float = 0.0  # two pasted objects, one before the other; the question is about either
     synthetic: float = 0.0  # the procedural world
 
 
 @dataclass
 class ScenesData:
-    """Training scenes of many kinds from COCO-instances files: pasted and natural occlusion, things and surfaces."""
+    """Training scenes of many kinds from COCO-instances files: pasted and natural occlusion, things and surfaces.
+
+    ``hosts``, ``targets`` and ``occluders`` are shares: how often each pack is drawn for that role. A pack's name is
+    that of the folder of its annotation file. Without shares every object is as likely as any other.
+    """
 
     name: str = "scenes"
     annotations: list[str] = field(default_factory=list)
     images: list[str] = field(default_factory=list)
+    missing: str = one_of("error", "skip")  # an annotation file that is not there; skip: said, and done without
+    hosts: dict[str, float] = field(
+        default_factory=dict
+    )  # whose photo a scene is made in: natural, behind, surface, pair
+    targets: dict[str, float] = field(default_factory=dict)  # whole objects that are asked for: covered, behind, pair
+    occluders: dict[str, float] = field(default_factory=dict)  # what is pasted over them
+    cache_mb: int = 1536  # of decoded photos and masks, for each loader worker
     split: str = "train"
     num_objects: int = 20000
     seed: int = 0

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
 
 @dataclass
-class Patch:
-    """One object, cut to its own box.
+class Silhouette:
+    """The shape of one object, cut to its own box, and its place in a picture.
 
     Attributes:
-        name: the family of its silhouette, or the key of its record.
-        alpha: float32 (h, w) in [0, 1], how much of each pixel it covers.
-        rgb: (h, w, 3) in [0, 255], its colour; filled in outside the object too.
+        name: the family of the shape, or the key of its record.
+        alpha: float32 (h, w) in [0, 1], how much of each pixel it covers; not to be changed.
         x, y: left top corner in the picture, pixels; may lie outside.
     """
 
     name: str
     alpha: np.ndarray
-    rgb: np.ndarray
-    x: int = 0
-    y: int = 0
+    x: int = field(default=0, kw_only=True)
+    y: int = field(default=0, kw_only=True)
 
-    @property
+    @cached_property
     def mask(self) -> np.ndarray:
         """bool (h, w): more than half covered. The truth masks are made of this."""
         return self.alpha > 0.5
@@ -36,6 +35,13 @@ class Patch:
         here, there = overlap(shape, self.alpha.shape, self.x, self.y)
         full[here] = self.mask[there]
         return full
+
+
+@dataclass
+class Patch(Silhouette):
+    """A silhouette with its colours: ``rgb``, (h, w, 3) in [0, 255], filled in outside the object too."""
+
+    rgb: np.ndarray
 
 
 class Spot(NamedTuple):

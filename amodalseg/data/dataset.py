@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from amodalseg import masks
 from amodalseg.config.schema import (
     AugmentConfig,
     CocoData,
@@ -30,6 +29,7 @@ from amodalseg.data.occlude import Occluder
 from amodalseg.data.predicted import use_predictions
 from amodalseg.data.readers import READERS, read_coco_files
 from amodalseg.data.readers.sailvos import TolerantSource
+from amodalseg.data.scene import Scene
 from amodalseg.data.scenes import Scenes
 from amodalseg.data.shards import Shards
 from amodalseg.data.source import PackedRecords, RecordList, Source, Subset, prompted
@@ -77,7 +77,12 @@ def open_source(config: Any, photos: bool = True) -> Source:
         return _some_of(Shards(Path(config.root), config.split), config)
     assert isinstance(config, (CocoData, CocoOccludeData, ScenesData, WholeObjectsData)), type(config)
     records = read_coco_files(
-        config.annotations, config.images, split=config.split, dataset=config.name, skip_broken=config.skip_broken
+        config.annotations,
+        config.images,
+        split=config.split,
+        dataset=config.name,
+        skip_broken=config.skip_broken,
+        skip_missing=isinstance(config, ScenesData) and config.missing == "skip",
     )
     records = decodable(records, config.skip_broken)
     if isinstance(config, CocoData):
@@ -181,26 +186,26 @@ class TrainingSet:
 
     def __getitem__(self, key: tuple[int, int] | tuple[int, int, int]) -> Sample:
         epoch, index, size = key if len(key) == 3 else (*key, self.window.size)
-        return self.sample(self.source.draw(index, epoch if self.fresh else 0), epoch, index, size)
+        # a scene that is drawn for its window alone need not be painted as a whole
+        draw = getattr(self.source, "plan", self.source.draw)
+        return self.sample(draw(index, epoch if self.fresh else 0), epoch, index, size)
 
-    def sample(self, record: AmodalRecord, epoch: int, index: int, size: int) -> Sample:
+    def sample(self, drawn: AmodalRecord | Scene, epoch: int, index: int, size: int) -> Sample:
         """Cut and change one object. Its number in the set and the epoch alone say how; ``size`` is the window's."""
         rng = np.random.default_rng(stable_seed("augment", self.seed, epoch, index))
-        modal, amodal = record.modal, record.amodal
-        occluder = record.occluder if self.augment and self.augment.config.modal_jitter else None  # or nobody asks
+        modal, amodal, unknown = drawn.modal, drawn.amodal, drawn.unknown
+        occluder = drawn.occluder if self.augment and self.augment.config.modal_jitter else None  # or nobody asks
         scale, shift = self.augment.window_jitter(rng) if self.augment else (1.0, (0.0, 0.0))
         if not modal.any():
-            raise UserError(f"{record.key} has no visible pixel, so there is nothing to train on; leave it out")
+            raise UserError(f"{drawn.key} has no visible pixel, so there is nothing to train on; leave it out")
         window = object_window(modal, replace(self.window, size=size), scale=scale, shift=shift)
-        image = crop_image(record_image(record), window)
+        image = drawn.crop(window) if isinstance(drawn, Scene) else crop_image(record_image(drawn), window)
         modal, amodal = crop_mask(modal, window), crop_mask(amodal, window)
-        unknown = np.zeros_like(modal)
-        if record.unknown_rle is not None:
-            unknown = crop_mask(masks.decode(record.unknown_rle), window)
+        unknown = np.zeros_like(modal) if unknown is None else crop_mask(unknown, window)
         if self.augment:
             occluder = None if occluder is None else crop_mask(occluder, window)
             image, modal, amodal, unknown = self.augment(image, modal, amodal, rng, occluder, unknown)
-        return Sample(image, np.stack([modal, amodal, unknown]).view(np.uint8), record.key)
+        return Sample(image, np.stack([modal, amodal, unknown]).view(np.uint8), drawn.key)
 
 
 class EvaluationSet:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections import Counter
 
-import cv2
 import numpy as np
 
 from amodalseg import masks
 from amodalseg.config.schema import OccludeConfig, WholeObjectsData
 from amodalseg.data.cover import nearest, overlap, random_direction, random_pixel, slide
 from amodalseg.data.cutout import Cutout, PhotoCache, cut_out, num_pieces, sides_cut
+from amodalseg.data.paint import Layer
+from amodalseg.data.roles import Role
+from amodalseg.data.scene import Scene
 from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord, stable_seed
 
@@ -34,14 +36,14 @@ class Occluder:
     crowds and tiny ones, whole or not. One that its own photo's border cuts off on one side is pasted with that side
     against the same border, so that its straight edge never shows; one that is cut off on several sides is left out.
 
-    Decoded photos are kept up to 256 MB for each process.
-
     Args:
         records: objects with modal masks; any mixture of data sets.
         config: how to cover them.
         seed: of every draw.
         dataset, split: names of the records that are drawn.
         max_side: shrink photos whose longer side exceeds this, pixels.
+        shares: how often occluders come from each pack of data, as ``Role``; default: by their number.
+        cache_mb: of decoded photos and masks.
 
     Raises:
         UserError: the options contradict each other, no object is whole, or there is nothing to cover it with.
@@ -56,15 +58,17 @@ class Occluder:
         dataset: str = "coco_occlude",
         split: str = "train",
         max_side: int | None = None,
+        shares: dict[str, float] | None = None,
+        cache_mb: int = 384,
     ) -> None:
         _check(config)
         if max_side is not None and max_side < 1:
             raise UserError(f"max_side={max_side} leaves no pixel: give the longer side of the shrunk photos")
         self.records, self.config, self.seed = records, config, seed
         self.dataset, self.split = dataset, split
-        self.photos = PhotoCache(max_side)
+        self.photos = PhotoCache(max_side, cache_mb * 2**20)
         self.whole: list[int] = []
-        self.occluders: list[tuple[int, str]] = []  # record, and the side its photo cuts off: "", or one of "lrtb"
+        self.sides: dict[int, str] = {}  # occluder -> the side that its photo cuts off: "", or one of "lrtb"
         dropped: Counter[str] = Counter()
         for index, record in enumerate(records):
             reason = why_not_whole(record, config, max_side)
@@ -75,17 +79,19 @@ class Occluder:
             if "crowd" not in record.flags and masks.area(record.modal_rle) >= MIN_AREA:
                 sides = sides_cut(record)
                 if len(sides) < 2:
-                    self.occluders.append((index, sides))
+                    self.sides[index] = sides
         if not self.whole:
             reasons = (
                 ", ".join(f"{count} {reason}" for reason, count in dropped.most_common()) or "there is none at all"
             )
             raise UserError(f"no whole object among {len(records)} to put occluders on: {reasons}")
-        if len(self.occluders) < 2 and {index for index, _ in self.occluders} <= set(self.whole):
+        if len(self.sides) < 2 and self.sides.keys() <= set(self.whole):
             raise UserError(
                 f"{len(records)} objects hold no second one to use as occluder: it must be no crowd, have {MIN_AREA} "
                 "pixels or more, and be cut off by the photo's border on one side at most"
             )
+        packs = [record.extra.get("pack", "") for record in records]
+        self.occluders = Role("occluders", list(self.sides), packs, shares or {})
 
     def __len__(self) -> int:
         """Number of whole objects."""
@@ -105,10 +111,14 @@ class Occluder:
         Raises:
             UserError: no occluder hides a share within [rate_min, rate_max] in 40 tries.
         """
-        source = self.whole[index % len(self.whole)]
+        return self.plan(index, epoch).record()
+
+    def plan(self, index: int, epoch: int = 0, source: int | None = None) -> Scene:
+        """``draw`` without painting. ``source``: the record to cover, in place of the one that the index names."""
+        source = self.whole[index % len(self.whole)] if source is None else source
         record = self.records[source]
         rng = np.random.default_rng(stable_seed("occlude", self.dataset, self.split, self.seed, epoch, index))
-        photo, amodal = self.photos(record)
+        photo, amodal = self.photos.photo(record), self.photos.modal(record)
         hide = rng.random() >= self.config.unoccluded
         covers = self.covers(rng, source, amodal) if hide else []
         neighbour = None
@@ -116,34 +126,27 @@ class Occluder:
             neighbour = self.place(
                 rng, source, amodal, amodal, goal=max(1, round(rng.uniform(0.1, 0.6) * amodal.sum()))
             )
-
-        image, occluder = photo.astype(np.float32), np.zeros_like(amodal)
+        scene = Scene(record, photo, amodal)
+        scene.shows_whole = True
         if neighbour:
-            self.paste(rng, image, neighbour, under=amodal)
+            self.paste(rng, scene, neighbour, under=amodal)
         for cover in covers:
-            self.paste(rng, image, cover)
-            occluder |= cover.mask_in(amodal.shape)
-        modal = amodal & ~occluder
-        return AmodalRecord(
-            dataset=self.dataset,
-            split=self.split,
-            image_id=f"{record.image_id}",
-            object_id=f"{epoch}-{index}",
-            image=np.rint(image).clip(0, 255).astype(np.uint8),
-            modal_rle=masks.encode(modal),
-            amodal_rle=masks.encode(amodal),
-            category_id=record.category_id,
-            category=record.category,
-            is_stuff=record.is_stuff,
-            occluder_rle=masks.encode(occluder),
-            whole_rgb=photo * amodal[..., None],
-            flags=frozenset() if (modal != amodal).any() else frozenset({"fully_visible"}),
-            extra={
+            self.paste(rng, scene, cover)
+            scene.cover(cover)
+        scene.about = {
+            "dataset": self.dataset,
+            "split": self.split,
+            "object_id": f"{epoch}-{index}",
+            "category_id": record.category_id,
+            "category": record.category,
+            "is_stuff": record.is_stuff,
+            "extra": {
                 "source": record.key,
                 "occluders": [cover.name for cover in covers],
                 "behind": neighbour.name if neighbour else None,
             },
-        )
+        }
+        return scene
 
     def covers(self, rng: np.random.Generator, source: int, amodal: np.ndarray) -> list[Cutout]:
         """Occluders that together hide a share of the object that lies within the range."""
@@ -173,9 +176,12 @@ class Occluder:
         box = masks.box_xyxy(amodal)
         assert box is not None
         height, width = amodal.shape
-        longer = max(box[2] - box[0], box[3] - box[1])
+        x0, y0, x1, y1 = box
+        left = left[y0:y1, x0:x1]  # positions below are counted from the corner of the object's box
+        longer = max(x1 - x0, y1 - y0)
         for _ in range(PLACES):
-            index, side = self.occluders[rng.integers(len(self.occluders))]
+            index = self.occluders.draw(rng)
+            side = self.sides[index]
             scale = rng.uniform(self.config.scale_min, self.config.scale_max)
             flip = bool(self.config.flip and rng.random() < 0.5)
             if index == source:
@@ -187,31 +193,27 @@ class Occluder:
                 side = side.translate(str.maketrans("lr", "rl"))
             end = random_pixel(rng, left) - random_pixel(rng, cover.mask)
             away = random_direction(rng)
-            rows, columns = np.flatnonzero(cover.mask.any(1)), np.flatnonzero(cover.mask.any(0))
             if side in ("t", "b"):  # flush with the photo's border: it may only slide along it
-                end[1] = -rows[0] if side == "t" else height - 1 - rows[-1]
+                rows = np.flatnonzero(cover.mask.any(axis=1))
+                end[1] = (-rows[0] if side == "t" else height - 1 - rows[-1]) - y0
                 away = np.array([np.sign(away[0]), 0])
             elif side:
-                end[0] = -columns[0] if side == "l" else width - 1 - columns[-1]
+                columns = np.flatnonzero(cover.mask.any(axis=0))
+                end[0] = (-columns[0] if side == "l" else width - 1 - columns[-1]) - x0
                 away = np.array([0, np.sign(away[1])])
             spot = nearest(goal, *slide(left, cover.mask, end + away * (height + width), end, goal))
             if spot.hidden >= 0.8 * goal:
-                cover.x, cover.y = spot.x, spot.y
+                cover.x, cover.y = spot.x + x0, spot.y + y0
                 return cover
         return None
 
-    def paste(
-        self, rng: np.random.Generator, image: np.ndarray, cover: Cutout, under: np.ndarray | None = None
-    ) -> None:
-        """Blend a cut-out into float32 (H, W, 3), in place; ``under``: bool (H, W) of an object that stays in front."""
-        here, there = overlap(image.shape, cover.alpha.shape, cover.x, cover.y)
-        alpha = cover.alpha[there]
-        if under is not None:
-            front = under.astype(np.float32)
-            soft = self.config.soft_edge
-            alpha = alpha * (1 - (cv2.GaussianBlur(front, (0, 0), soft) if soft else front)[here])
-        if alpha.size:
-            image[here] += (cover.harmonised(rng, image)[there] - image[here]) * alpha[..., None]
+    def paste(self, rng: np.random.Generator, scene: Scene, cover: Cutout, under: np.ndarray | None = None) -> None:
+        """Lay a cut-out over a scene; ``under``: bool (H, W) of an object that stays in front."""
+        (rows, columns), _ = overlap(scene.amodal.shape, cover.alpha.shape, cover.x, cover.y)
+        if rows.start == rows.stop or columns.start == columns.stop:
+            return
+        table = cover.harmonised(rng, scene.tone)
+        scene.layers.append(Layer(cover, cover.colours, table, cover.flip, under, self.config.soft_edge))
 
 
 def _check(config: OccludeConfig) -> None:

@@ -12,9 +12,12 @@ import numpy as np
 
 from amodalseg import masks
 from amodalseg.config.schema import ScenesData, SyntheticData
-from amodalseg.data.cover import random_pixel
-from amodalseg.data.cutout import Cutout, cut_out
+from amodalseg.data.cover import Silhouette, random_pixel
+from amodalseg.data.cutout import Cutout, Tone, cut_out
 from amodalseg.data.occlude import MIN_WHOLE, Occluder
+from amodalseg.data.paint import Layer
+from amodalseg.data.roles import Role
+from amodalseg.data.scene import Scene
 from amodalseg.data.surfaces import draw_surface
 from amodalseg.data.synthetic import SyntheticWorld
 from amodalseg.errors import UserError
@@ -34,6 +37,8 @@ class Scenes:
       under a pasted one or none. Behind a real neighbour it may go on: there the truth is unknown and not trained on.
     - ``behind``: an object pasted into another photo, behind some of the objects there and in front of others.
     - ``surface``: a large shape with a photo's texture, behind a photo's own objects and under pasted ones.
+    - ``pair``: two objects pasted into a photo, one over a part of the other. The question is about either of them, so
+      that a seam, a contact or a paste says nothing about who is in front.
     - ``synthetic``: the procedural world.
 
     Args:
@@ -47,24 +52,34 @@ class Scenes:
     def __init__(self, records: list[AmodalRecord], config: ScenesData) -> None:
         self.config = config
         self.occluder = Occluder(
-            records, config.occlude, seed=config.seed, dataset=config.name, split=config.split, max_side=config.max_side
+            records,
+            config.occlude,
+            seed=config.seed,
+            dataset=config.name,
+            split=config.split,
+            max_side=config.max_side,
+            shares=config.occluders,
+            cache_mb=config.cache_mb,
         )
         self.records, self.photos = records, self.occluder.photos
         mix = config.mix
-        self.kinds = ("covered", "natural", "behind", "surface", "synthetic")
+        self.kinds = ("covered", "natural", "behind", "surface", "pair", "synthetic")
         shares = np.array([getattr(mix, kind) for kind in self.kinds], float)
         if (shares < 0).any() or shares.sum() <= 0:
             raise UserError("the shares in data.mix must not be negative, and one must be positive")
-        self.shares = shares / shares.sum()
+        self.shares = np.cumsum(shares / shares.sum())
         self.in_photo: dict[str, list[int]] = {}
         for index, record in enumerate(records):
             self.in_photo.setdefault(str(record.image), []).append(index)
-        self.natives = [index for own in self.in_photo.values() for index in self._single(own) if self._is_large(index)]
-        if not self.natives and mix.natural + mix.behind + mix.surface > 0:
+        natives = [index for own in self.in_photo.values() for index in self._single(own) if self._is_large(index)]
+        if not natives and mix.natural + mix.behind + mix.surface > 0:
             raise UserError(
                 f"none of {len(records)} objects has {4 * MIN_WHOLE} pixels at max_side={config.max_side}, which the "
                 "kinds natural, behind and surface of data.mix need: give larger photos or set their shares to 0"
             )
+        packs = [record.extra.get("pack", "") for record in records]
+        self.natives = Role("hosts", natives, packs, config.hosts)
+        self.targets = Role("targets", self.occluder.whole, packs, config.targets)
         self.world = SyntheticWorld(
             SyntheticData(split=config.split, seed=config.seed, unoccluded=config.occlude.unoccluded)
         )
@@ -88,144 +103,173 @@ class Scenes:
         Raises:
             UserError: the photos allow no scene of a kind that has a share.
         """
+        drawn = self.plan(index, epoch)
+        return drawn.record() if isinstance(drawn, Scene) else drawn
+
+    def plan(self, index: int, epoch: int = 0) -> Scene | AmodalRecord:
+        """``draw`` without painting, where the kind can do without (the procedural world cannot)."""
         rng = np.random.default_rng(stable_seed("scene", self.config.split, self.config.seed, epoch, index))
-        kind = str(rng.choice(self.kinds, p=self.shares))
+        kind = self.kinds[int(np.searchsorted(self.shares, rng.random(), side="right"))]
         if kind == "synthetic":
             record = self.world.draw(index, epoch)
-        elif kind == "covered":
-            record = self.occluder.draw(int(rng.integers(2**31)), epoch)
-        else:
-            record = self._record(self._found(rng, kind), f"{epoch}-{index}")
-        record.extra["kind"] = kind
-        return record
+            record.extra["kind"] = kind
+            return record
+        if kind == "covered":
+            number = int(rng.integers(2**31))
+            source = self.targets.draw(rng) if self.config.targets else None
+            scene = self.occluder.plan(number, epoch, source)
+            scene.about["extra"]["kind"] = kind
+            return scene
+        scene = self._found(rng, kind)
+        scene.about = {
+            "dataset": self.config.name,
+            "split": self.config.split,
+            "object_id": f"{epoch}-{index}",
+            "extra": {"kind": kind},
+        }
+        return scene
 
-    def _found(self, rng: np.random.Generator, kind: str) -> _Scene:
+    def _found(self, rng: np.random.Generator, kind: str) -> Scene:
         """Try until a scene of the kind is sound: another kind in its place would shift the shares."""
-        make = {"natural": self._natural, "behind": self._behind, "surface": self._surface}[kind]
+        make = {"natural": self._natural, "behind": self._behind, "surface": self._surface, "pair": self._pair}[kind]
         for _ in range(TRIES):
             scene = make(rng)
             if scene is not None:
                 return scene
         raise UserError(f"no scene of the kind {kind} in {TRIES} tries: give more photos, or set data.mix.{kind}=0")
 
-    def _natural(self, rng: np.random.Generator) -> _Scene | None:
-        source = int(rng.choice(self.natives))
+    def _natural(self, rng: np.random.Generator) -> Scene | None:
+        source = self.natives.draw(rng)
         record = self.records[source]
-        photo, target = self.photos(record)
-        image, others = photo.astype(np.float32), np.zeros_like(target)
+        scene = Scene(record, self.photos.photo(record), self.photos.modal(record))
+        others = np.zeros_like(scene.amodal)
         for other in self.in_photo[str(record.image)]:
             if other != source:
-                others |= self.photos(self.records[other])[1]
-        near = cv2.dilate(others.astype(np.uint8), np.ones((2 * NEAR + 1,) * 2, np.uint8)).astype(bool)
-        scene = _Scene(record.image_id, image, target, np.zeros_like(target), unknown=near & ~target)
+                self.photos.cropped(self.records[other]).add_to(others)
+        near = cv2.dilate(others.view(np.uint8), np.ones((2 * NEAR + 1,) * 2, np.uint8)).view(bool)
+        scene.unknown = near & ~scene.amodal
         if rng.random() >= self.config.occlude.unoccluded:
             self._cover(rng, scene, source)
-        return scene if scene.is_sound(self.config.occlude.rate_max) else None
+        return scene if self._is_sound(scene) else None
 
-    def _behind(self, rng: np.random.Generator) -> _Scene | None:
+    def _behind(self, rng: np.random.Generator) -> Scene | None:
         """Paste an object so that it meets an object of another photo, which covers it or is covered."""
-        meets, source = int(rng.choice(self.natives)), int(rng.choice(self.occluder.whole))
+        meets = self.natives.draw(rng)
+        source = self.targets.draw(rng)
         record = self.records[meets]
         if record.image == self.records[source].image:
             return None
-        photo, native = self.photos(record)
+        photo, native = self.photos.photo(record), self.photos.cropped(record)
         longer = max(photo.shape[:2]) * rng.uniform(0.25, 1.1)
         soft = self.config.occlude.soft_edge * rng.uniform(0.4, 1.2)
         pasted = cut_out(self.records[source], self.photos, longer, rng.random() < 0.5, soft)
         if pasted is None:
             return None
-        pasted.x, pasted.y = (int(v) for v in random_pixel(rng, native) - random_pixel(rng, pasted.mask))
-        return self._pasted(rng, photo, record, pasted, source)
-
-    def _surface(self, rng: np.random.Generator) -> _Scene | None:
-        """Lay a large shape with the texture of a photo behind a photo's objects, and more objects on it."""
-        record = self.records[int(rng.choice(self.natives))]
-        photo, _ = self.photos(record)
-        height, width = photo.shape[:2]
-        name, alpha = draw_surface(rng, height, width)
-        other, _ = self.photos(self.records[int(rng.integers(len(self.records)))])
-        y0, x0 = (int(rng.integers(0, n - n // 3 + 1)) for n in other.shape[:2])
-        y1, x1 = (int(v) for v in (y0 + other.shape[0] // 3, x0 + other.shape[1] // 3))
-        texture = cv2.resize(other[y0:y1, x0:x1], (width, height), interpolation=cv2.INTER_LINEAR)
-        texture = cv2.GaussianBlur(texture, (0, 0), rng.uniform(0.5, 6)).astype(np.float32)
-        if rng.random() < 0.7:  # most such things are calmer than a photo
-            texture = texture.mean((0, 1)) + rng.uniform(0.1, 0.8) * (texture - texture.mean((0, 1)))
-        texture += rng.normal(0, rng.uniform(0, 6), (height, width, 1)).astype(np.float32)
-        pasted = Cutout(name, alpha, texture.clip(0, 255).astype(np.uint8))
-        return self._pasted(rng, photo, record, pasted, -1)
-
-    def _pasted(
-        self, rng: np.random.Generator, photo: np.ndarray, record: AmodalRecord, pasted: Cutout, source: int
-    ) -> _Scene | None:
-        """The scene in which a pasted object is the target, with the photo's own objects around it."""
-        target, image = pasted.mask_in(photo.shape), photo.astype(np.float32)
-        if target.sum() < MIN_PLACE * target.size:
+        corner = native.box[:2] + random_pixel(rng, native.mask) - random_pixel(rng, pasted.mask)
+        pasted.x, pasted.y = (int(v) for v in corner)
+        if not self._has_place(pasted, photo):
             return None
-        front = np.zeros_like(target)
+        scene = Scene(record, photo, pasted.mask_in(photo.shape))
+        self.occluder.paste(rng, scene, pasted, under=self._front(rng, scene))
+        return self._around(rng, scene, source)
+
+    def _surface(self, rng: np.random.Generator) -> Scene | None:
+        """Lay a large shape with the texture of a photo behind a photo's objects, and more objects on it."""
+        record = self.records[self.natives.draw(rng)]
+        photo = self.photos.photo(record)
+        name, alpha = draw_surface(rng, *photo.shape[:2])
+        other = self.photos.photo(self.records[int(rng.integers(len(self.records)))])
+        y0, x0 = (int(rng.integers(0, n - n // 3 + 1)) for n in other.shape[:2])
+        texture = other[y0 : y0 + other.shape[0] // 3, x0 : x0 + other.shape[1] // 3]
+        blur, calm = rng.uniform(0.5, 6), rng.uniform(0.1, 0.8) if rng.random() < 0.7 else 1.0
+        noise, seed = rng.uniform(0, 6), int(rng.integers(2**63))
+        mean, spread = texture.mean((0, 1)), float(texture.std())
+        shape = Cutout(name, alpha, texture, False, Tone(float(mean.mean()), calm * spread))
+        if not self._has_place(shape, photo):
+            return None
+        # most such things are calmer than a photo
+        calmed = np.rint(mean + calm * (np.arange(256)[:, None] - mean)).clip(0, 255).astype(np.uint8)
+        scene = Scene(record, photo, shape.mask_in(photo.shape))
+        front, soft = self._front(rng, scene), self.config.occlude.soft_edge
+        table = shape.harmonised(rng, scene.tone)[calmed]
+        scene.layers.append(Layer(shape, texture, table, False, front, soft, blur, noise, seed))
+        return self._around(rng, scene, -1)
+
+    def _pair(self, rng: np.random.Generator) -> Scene | None:
+        """Paste one object over another. One time in three the nearer one, whole and in contact, is asked for."""
+        config = self.config.occlude
+        host, source = self.records[self.natives.draw(rng)], self.targets.draw(rng)
+        photo = self.photos.photo(host)
+        longer = max(photo.shape[:2]) * rng.uniform(0.25, 1.1)
+        far = cut_out(self.records[source], self.photos, longer, rng.random() < 0.5, config.soft_edge)
+        if far is None or host.image == self.records[source].image:
+            return None
+        corner = [rng.integers(n + 1) for n in photo.shape[1::-1]] - random_pixel(rng, far.mask)
+        far.x, far.y = (int(v) for v in corner)
+        far_mask = far.mask_in(photo.shape)
+        if not self._has_place(far, photo):
+            return None
+        goal = max(1, round(rng.uniform(config.rate_min, config.rate_max) * np.count_nonzero(far_mask)))
+        near = self.occluder.place(rng, source, far_mask, far_mask, goal)
+        if near is None:
+            return None
+        of_near = rng.random() < 1 / 3
+        scene = Scene(host, photo, near.mask_in(photo.shape) if of_near else far_mask)
+        self.occluder.paste(rng, scene, far)
+        self.occluder.paste(rng, scene, near)
+        if not of_near:
+            scene.cover(near)
+        if rng.random() < 0.3:
+            self._cover(rng, scene, source)
+        return scene if self._is_sound(scene) else None
+
+    def _front(self, rng: np.random.Generator, scene: Scene) -> np.ndarray:
+        """bool (H, W): those of the photo's own objects that stay in front of what is pasted; they hide the target."""
+        front = np.zeros_like(scene.amodal)
         keep_all = rng.random() < self.config.front  # in front of everything: the answer is the modal mask
-        for index in self._single(self.in_photo[str(record.image)]):
+        for index in self._single(self.in_photo[str(scene.host.image)]):
             if not keep_all and rng.random() < 0.8:
-                front |= self.photos(self.records[index])[1]
-        self.occluder.paste(rng, image, pasted, under=front)
-        scene = _Scene(record.image_id, image, target, front & target)
+                self.photos.cropped(self.records[index]).add_to(front)
+        scene.hidden |= front & scene.amodal
+        return front
+
+    def _around(self, rng: np.random.Generator, scene: Scene, source: int) -> Scene | None:
+        """At times more is laid over a pasted target."""
         if rng.random() < (0.75 if source < 0 else 0.4):
             self._cover(rng, scene, source)
-        return scene if scene.is_sound(self.config.occlude.rate_max) else None
+        return scene if self._is_sound(scene) else None
 
-    def _cover(self, rng: np.random.Generator, scene: _Scene, source: int) -> None:
+    def _has_place(self, shape: Silhouette, photo: np.ndarray) -> bool:
+        """Whether enough of a pasted object falls into the photo."""
+        return np.count_nonzero(shape.mask_in(photo.shape)) >= MIN_PLACE * photo.shape[0] * photo.shape[1]
+
+    def _is_sound(self, scene: Scene) -> bool:
+        """Whether enough of the target is visible to ask for the rest."""
+        total = np.count_nonzero(scene.amodal)
+        left = total - np.count_nonzero(scene.hidden)
+        return left >= max(MIN_WHOLE, (1 - self.config.occlude.rate_max) * total)
+
+    def _cover(self, rng: np.random.Generator, scene: Scene, source: int) -> None:
         """Paste objects over what is left of the target: one to hide a share of it, or several things on a surface."""
         config = self.config.occlude
         if source >= 0:
-            goal = rng.uniform(config.rate_min, config.rate_max) * scene.target.sum()
+            goal = rng.uniform(config.rate_min, config.rate_max) * scene.amodal.sum()
             for share in [1.0] if rng.random() < 0.6 else [0.5, 1.0]:
-                left = scene.target & ~scene.hidden
+                left = scene.amodal & ~scene.hidden
                 wanted = round(goal * share - scene.hidden.sum())
-                cover = self.occluder.place(rng, source, left, scene.target, wanted) if wanted >= 1 else None
+                cover = self.occluder.place(rng, source, left, scene.amodal, wanted) if wanted >= 1 else None
                 if cover:
                     self._lay(rng, scene, cover)
             return
         for _ in range(rng.integers(1, 6)):
-            index, side = self.occluder.occluders[rng.integers(len(self.occluder.occluders))]
-            longer = max(scene.target.shape) * rng.uniform(THING, 0.5)
+            index = self.occluder.occluders.draw(rng)
+            longer = max(scene.amodal.shape) * rng.uniform(THING, 0.5)
             cover = cut_out(self.records[index], self.photos, longer, rng.random() < 0.5, config.soft_edge)
-            if cover is None or side:
+            if cover is None or self.occluder.sides[index]:
                 continue  # it may lie anywhere, so none that shows a straight cut
-            cover.x, cover.y = (int(v) for v in random_pixel(rng, scene.target) - random_pixel(rng, cover.mask))
+            cover.x, cover.y = (int(v) for v in random_pixel(rng, scene.amodal) - random_pixel(rng, cover.mask))
             self._lay(rng, scene, cover)
 
-    def _lay(self, rng: np.random.Generator, scene: _Scene, cover: Cutout) -> None:
-        self.occluder.paste(rng, scene.image, cover)
-        mask = cover.mask_in(scene.target.shape)
-        scene.hidden |= mask & scene.target
-        scene.occluder |= mask
-
-    def _record(self, scene: _Scene, name: str) -> AmodalRecord:
-        modal = scene.target & ~scene.hidden
-        return AmodalRecord(
-            dataset=self.config.name,
-            split=self.config.split,
-            image_id=scene.photo,  # scenes of one photo are not independent: intervals are drawn over photos
-            object_id=name,
-            image=np.rint(scene.image).clip(0, 255).astype(np.uint8),
-            modal_rle=masks.encode(modal),
-            amodal_rle=masks.encode(scene.target),
-            occluder_rle=masks.encode(scene.hidden | scene.occluder),
-            unknown_rle=masks.encode(scene.unknown) if scene.unknown is not None else None,
-            flags=frozenset() if scene.hidden.any() else frozenset({"fully_visible"}),
-        )
-
-
-class _Scene:
-    """A picture in the making: float32 (H, W, 3), and bool (H, W) target, hidden part, and what is unknown."""
-
-    def __init__(
-        self, photo: str, image: np.ndarray, target: np.ndarray, hidden: np.ndarray, unknown: np.ndarray | None = None
-    ) -> None:
-        self.photo, self.image = photo, image
-        self.target, self.hidden, self.unknown = target, hidden, unknown
-        self.occluder = np.zeros_like(target)
-
-    def is_sound(self, rate_max: float) -> bool:
-        """Whether enough of the target is visible to ask for the rest."""
-        left = int(self.target.sum() - self.hidden.sum())
-        return left >= max(MIN_WHOLE, (1 - rate_max) * self.target.sum())
+    def _lay(self, rng: np.random.Generator, scene: Scene, cover: Cutout) -> None:
+        self.occluder.paste(rng, scene, cover)
+        scene.cover(cover)

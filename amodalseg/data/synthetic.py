@@ -86,7 +86,7 @@ class SyntheticWorld:
         near = [*apart, *covers]
         picture = self._picture(rng, [*behind, target, *near])
         whole = np.zeros((config.size, config.size, 3), np.float32)
-        lay(whole, Patch(target.name, np.ones_like(target.alpha), target.rgb, target.x, target.y))
+        lay(whole, Patch(target.name, np.ones_like(target.alpha), target.rgb, x=target.x, y=target.y))
         return AmodalRecord(
             dataset="synthetic",
             split=config.split,

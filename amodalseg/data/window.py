@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -112,20 +113,28 @@ def _crop_in_stripes(patch: np.ndarray, part: tuple[slice, ...], window: Window)
 
 def crop_mask(mask: np.ndarray, window: Window) -> np.ndarray:
     """Cut a window out of a mask. Args: mask, bool (H, W). Returns: bool (S, S), nearest pixel, False outside."""
-    # whole numbers throughout: the same pixel on every machine, also where a centre falls between two pixels
-    steps = 2 * np.arange(window.size) + 1
-    rows = window.top + steps * window.height // (2 * window.size)
-    columns = window.left + steps * window.width // (2 * window.size)
-    top, bottom = np.searchsorted(rows, (0, mask.shape[0]))
-    left, right = np.searchsorted(columns, (0, mask.shape[1]))
+    (top, rows), (left, columns) = _nearest(window, *mask.shape)
     crop = np.zeros((window.size, window.size), bool)
-    rows, columns = rows[top:bottom], columns[left:right]
+    bottom, right = top + len(rows), left + len(columns)
     # whole lines of memory first, which are columns in what comes out of run lengths, and then single pixels
     if mask.flags.f_contiguous:
         crop[top:bottom, left:right] = mask.T.take(columns, axis=0).take(rows, axis=1).T
     else:
         crop[top:bottom, left:right] = mask.take(rows, axis=0).take(columns, axis=1)
     return crop
+
+
+@lru_cache(maxsize=64)
+def _nearest(window: Window, height: int, width: int) -> tuple[tuple[int, np.ndarray], tuple[int, np.ndarray]]:
+    """The photo's nearest row to each row of the window that lies inside, and the first such; likewise columns."""
+    # whole numbers throughout: the same pixel on every machine, also where a centre falls between two pixels
+    steps = 2 * np.arange(window.size) + 1
+    found = []
+    for start, length, end in ((window.top, window.height, height), (window.left, window.width, width)):
+        places = start + steps * length // (2 * window.size)
+        first, last = np.searchsorted(places, (0, end))
+        found.append((int(first), places[first:last]))
+    return found[0], found[1]
 
 
 def paste(values: np.ndarray, window: Window, height: int, width: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from amodalseg import masks
 from amodalseg.config.schema import OccludeConfig
 from amodalseg.data import cutout
 from amodalseg.data.cover import Spot, num_hidden, overlap, slide
-from amodalseg.data.cutout import PhotoCache, cut_out, num_pieces, sides_cut
+from amodalseg.data.cutout import PhotoCache, Tone, cut_out, num_pieces, sides_cut
 from amodalseg.data.occlude import Occluder
 from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord
@@ -70,7 +70,7 @@ def test_only_whole_objects_are_covered_and_only_fair_ones_cover(drawn):
     names = [occluder.records[i].category for i in occluder.whole]
     assert names == ["disc", "small disc", "box", "post"]
     assert not any(masks.touches_border(occluder.records[i].modal) for i in occluder.whole)
-    sides = {occluder.records[i].category: side for i, side in occluder.occluders}
+    sides = {occluder.records[i].category: side for i, side in occluder.sides.items()}
     assert sides["cut at the bottom"] == "b" and sides["cut at the left"] == "l" and sides["disc"] == ""
     assert "cut at a corner" not in sides and "crowd" not in sides and "two pieces" in sides
 
@@ -239,9 +239,9 @@ def test_overlap_outside_is_empty():
 def test_cutouts_keep_their_pixels_and_refuse_to_grow_far():
     record, photos = some_records()[2], PhotoCache()
     cut = cut_out(record, photos, longer_side=50, flip=False, soft_edge=0.0)
-    assert np.array_equal(cut.rgb[cut.mask], record.image[record.modal])
+    assert np.array_equal(cut.colours[cut.mask], record.image[record.modal])
     mirrored = cut_out(record, photos, longer_side=50, flip=True, soft_edge=0.0)
-    assert np.array_equal(mirrored.rgb, cut.rgb[:, ::-1])
+    assert mirrored.flip and np.array_equal(mirrored.alpha, cut.alpha[:, ::-1])
     soft = cut_out(record, photos, longer_side=50, flip=False, soft_edge=1.0)
     assert 0 < soft.mask.sum() < cut.mask.sum() and ((soft.alpha > 0.1) & (soft.alpha < 0.9)).any()
     assert cut_out(record, photos, longer_side=101, flip=False, soft_edge=0.0) is None
@@ -262,11 +262,12 @@ def test_photo_cache_is_bounded(monkeypatch, tmp_path):
         return np.zeros((HEIGHT, WIDTH, 3), np.uint8)
 
     monkeypatch.setattr(cutout, "record_image", read)
-    room = 2 * HEIGHT * WIDTH * (3 + 1)  # two photos and their masks
+    records = [AmodalRecord("w", "t", n, "0", tmp_path / n, masks.encode(box(20, 20, 70, 50))) for n in "abc"]
+    room = 2 * (HEIGHT * WIDTH * 3 + 50 * 30)  # two photos and their masks, cut to their boxes
     photos = PhotoCache(max_bytes=room)
-    records = [AmodalRecord("w", "t", n, "0", tmp_path / n, masks.encode(disc(40, 36, 20))) for n in "abc"]
     for which in (0, 1, 0, 2, 0, 1):  # 2 pushes 1 out, the least recently used
-        photos(records[which])
+        photos.cropped(records[which])
+        photos.photo(records[which])
     assert [path.name for path in reads] == ["a", "b", "c", "b"]
     assert photos.num_bytes == room
 
@@ -281,7 +282,26 @@ def test_masks_are_kept_with_their_photos_and_cannot_be_written_to(monkeypatch, 
         for name, r in (("0", 20), ("1", 9))
     )
     for record in (first, second, first, first):
-        photo, modal = photos(record)
-        assert photo.shape[:2] == modal.shape and not modal.flags.writeable
+        photo, (corners, mask) = photos.photo(record), photos.cropped(record)
+        assert not photo.flags.writeable and not mask.flags.writeable
+        full = photos.modal(record)
+        assert full.shape == photo.shape[:2] and masks.box_xyxy(full) == corners
+        assert np.array_equal(full[corners[1] : corners[3], corners[0] : corners[2]], mask)
     assert len(decoded) == 2
-    assert photos(first)[1].sum() > photos(second)[1].sum() > 0
+    assert photos.modal(first).sum() > photos.modal(second).sum() > 0
+
+
+def test_the_tone_of_an_object_is_that_of_its_own_pixels():
+    record = some_records()[0]
+    own = record.image[record.modal].astype(float)
+    assert np.allclose(PhotoCache().tone(record), (own.mean(), own.std()))
+
+
+def test_colours_move_towards_the_photo_they_go_into():
+    cut = cut_out(some_records()[0], PhotoCache(), longer_side=40, flip=False, soft_edge=0.0)
+    cut.tone = Tone(100.0, 20.0)
+    for seed in range(20):
+        table = cut.harmonised(np.random.default_rng(seed), Tone(200.0, 60.0)).astype(int)
+        assert (np.diff(table) >= 0).all() and 90 <= table[100] <= 140
+        gain = (table[110] - table[90]) / 20
+        assert 0.95 <= gain <= 1.45, "contrast is never lowered for a photo that has more of it"

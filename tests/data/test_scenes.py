@@ -12,11 +12,12 @@ from amodalseg.cli import main
 from amodalseg.config.schema import AugmentConfig, MixConfig, OccludeConfig, ScenesData, WindowConfig
 from amodalseg.data.dataset import TrainingSet, open_source
 from amodalseg.data.scenes import NEAR, Scenes
+from amodalseg.data.window import crop_image, crop_mask, object_window
 from amodalseg.errors import UserError
 from tests.engine.journeys import read_csv, train_arguments
 from tests.worlds import compressed, disc, write_photo
 
-KINDS = ("covered", "natural", "behind", "surface", "synthetic")
+KINDS = ("covered", "natural", "behind", "surface", "pair", "synthetic")
 NUM_PHOTOS, HUES, SEAM = 4, 12, 11
 """Photos of the world, colours of its objects, and pixels around a soft seam that belong to nobody."""
 
@@ -148,13 +149,13 @@ def test_every_kind_alone_is_sound(world, kind):
 
 
 def test_kinds_come_in_their_shares(world):
-    mix = MixConfig(covered=2, natural=0, behind=2, surface=1, synthetic=3)
+    mix = MixConfig(covered=2, natural=0, behind=2, surface=1, pair=0, synthetic=3)
     config = ScenesData(annotations=[str(world[0])], images=[str(world[1])], mix=mix, num_objects=77)
     scenes = open_source(config)
     assert len(scenes) == 77
     kinds = [record.extra["kind"] for record in draw_all(scenes, 160)]
     counts = {kind: kinds.count(kind) for kind in KINDS}
-    assert counts["natural"] == 0
+    assert counts["natural"] == counts["pair"] == 0
     for kind, share in {"covered": 0.25, "behind": 0.25, "surface": 0.125, "synthetic": 0.375}.items():
         assert abs(counts[kind] - 160 * share) < 3.5 * np.sqrt(160 * share * (1 - share)), counts
 
@@ -236,8 +237,75 @@ def test_a_pasted_object_may_be_cut_by_the_frame(world):
     assert 3 < sum(edges) < len(records)
 
 
+def test_either_of_a_pair_is_asked_for_and_the_nearer_one_is_whole(world, nothing_on_top):
+    nearer = 0
+    for record in draw_all(open_scenes(world, "pair"), 40):
+        hidden = record.amodal & ~record.modal
+        pasted = ~is_own(record, world)
+        assert pasted[inner(record.amodal)].mean() > 0.95 if inner(record.amodal).any() else True
+        if "fully_visible" in record.flags:
+            nearer += 1
+            around = grown(record.amodal, 3) & ~grown(record.amodal, 2)
+            assert pasted[around].any(), "the farther one is seen beside it"
+        else:
+            assert 0.05 <= hidden.sum() / record.amodal.sum() <= 0.6
+            assert np.array_equal(record.occluder & record.amodal, hidden)
+    assert 5 < nearer < 25
+
+
+@pytest.mark.parametrize("kind", ["covered", "natural", "behind", "surface", "pair"])
+@pytest.mark.parametrize("window", [WindowConfig(size=64), WindowConfig(size=64, kind="c2f")], ids=["square", "c2f"])
+def test_a_window_shows_what_the_whole_picture_shows(world, kind, window):
+    scenes = open_scenes(world, kind)
+    for index in range(12):
+        scene, record = scenes.plan(index), scenes.draw(index)
+        assert np.array_equal(scene.modal, record.modal) and np.array_equal(scene.amodal, record.amodal)
+        assert scene.key == record.key and (scene.unknown is None) == (record.unknown_rle is None)
+        place = object_window(scene.modal, window)
+        seen, cut = scene.crop(place).astype(int), crop_image(record.image, place).astype(int)
+        difference = np.abs(seen - cut)
+        # the same picture but for how edges and grain are averaged
+        assert difference.mean() < 4 and np.quantile(difference, 0.9) <= 12, (index, difference.mean())
+        outside = crop_mask(np.ones_like(scene.modal), place)
+        assert not seen[cv2.erode((~outside).astype(np.uint8), np.ones((3, 3))) > 0].any(), "black beyond the photo"
+
+
+def test_shares_say_whose_photos_and_objects_make_a_scene(world, tmp_path):
+    other = draw_world(tmp_path / "other")
+    files = {"annotations": [str(world[0]), str(other[0])], "images": [str(world[1]), str(other[1])]}
+    one, two = (world[0].parent.name, "other")
+    mix = MixConfig(covered=1, natural=1, behind=0, surface=0)
+    shares = {"hosts": {one: 1.0}, "targets": {two: 1.0}, "occluders": {one: 0.2, two: 0.8}}
+    scenes = open_source(ScenesData(**files, **shares, mix=mix))
+    pasted = []
+    for record in draw_all(scenes, 60):
+        pack = one if record.extra["kind"] == "natural" else two
+        assert record.image_id.startswith(f"{pack}-instances-"), (record.image_id, record.extra)
+        pasted += [name.split("/")[2].split("-")[0] for name in record.extra.get("occluders", [])]
+    assert 0.6 < pasted.count(two) / len(pasted) < 0.95
+    for role, text in (
+        ({"hosts": {"othr": 1.0}}, "data.hosts.othr names no pack of data; did you mean 'other'"),
+        ({"targets": {two: -1.0}}, "data.targets.other=-1.0 must not be negative"),
+        ({"occluders": {one: 0.0, two: 0.0}}, "the shares in data.occluders are all 0"),
+    ):
+        with pytest.raises(UserError, match=text):
+            open_source(ScenesData(**files, **role, mix=mix))
+
+
+def test_a_pack_that_is_missing_is_said_and_done_without(world, tmp_path, capsys):
+    absent = tmp_path / "absent/instances.json"
+    files = {"annotations": [str(world[0]), str(absent)], "images": [str(world[1]), str(tmp_path)]}
+    with pytest.raises(UserError, match=r"absent/instances\.json"):
+        open_source(ScenesData(**files))
+    scenes = open_source(ScenesData(**files, missing="skip"))
+    assert capsys.readouterr().out.count(str(absent)) == 1
+    assert scenes.draw(0).modal.any()
+    with pytest.raises(UserError, match=r"absent/instances\.json"):
+        open_source(ScenesData(annotations=[str(absent)], images=[str(tmp_path)], missing="skip"))
+
+
 def test_max_side_shrinks_the_scenes(world):
-    for kind in ("natural", "behind", "surface"):
+    for kind in ("natural", "behind", "surface", "pair"):
         record = open_scenes(world, kind, max_side=64).draw(0)
         assert max(record.image.shape) == 64 and record.amodal.shape == record.image.shape[:2]
 

@@ -31,6 +31,7 @@ def read_coco_instances(
     | annotation ``segmentation`` | ``modal_rle``: polygon, list of polygons (their union), RLE of either kind |
     | annotation ``category_id``, categories' ``name`` | ``category_id``, ``category`` (None if not listed) |
     | annotation ``iscrowd`` | flag ``crowd`` |
+    | the name of the file's folder | ``extra["pack"]`` |
 
     ``amodal_rle`` is None. A mask without pixels is flagged ``empty_modal``; ``touches_border`` is left to whoever
     decodes the mask. ``bbox`` and ``area`` are not read: both follow from the mask.
@@ -79,6 +80,7 @@ def read_coco_instances(
             category_id=category_id,
             category=names.get(category_id),
             flags=frozenset(flags),
+            extra={"pack": source.absolute().parent.name},
         )
         records.append(record)
     return records
@@ -105,6 +107,7 @@ def read_coco_files(
     split: str,
     dataset: str = "coco",
     skip_broken: bool = False,
+    skip_missing: bool = False,
 ) -> list[AmodalRecord]:
     """Read several COCO-instances files as one data set.
 
@@ -115,6 +118,7 @@ def read_coco_files(
         annotations: json files.
         images: the folder of photos of each.
         split, dataset, skip_broken: as ``read_coco_instances``.
+        skip_missing: go on without a json file that is not there, and print its name; one must be there.
 
     Raises:
         UserError: no file, lists of different length, files that cannot be told apart by folder and name, and all of
@@ -125,7 +129,7 @@ def read_coco_files(
             f"data.annotations lists {len(annotations)} files and data.images {len(images)} folders: give at least one "
             "json file, and for each the folder of its photos"
         )
-    prefixes = [""]
+    prefixes, missing = [""], [source for source in annotations if not Path(source).exists()]
     if len(annotations) > 1:
         sources = [Path(source).absolute() for source in annotations]
         prefixes = [f"{source.parent.name}-{source.stem}-" for source in sources]
@@ -135,7 +139,11 @@ def read_coco_files(
             raise UserError(
                 f"data.annotations: file and folder of {same} have the same names; rename one, or list it once"
             )
+    if skip_missing and missing and len(missing) < len(annotations):
+        print(f"not there, gone on without: {', '.join(map(str, missing))} (data.missing=error refuses)", flush=True)
     records = []
     for source, folder, prefix in zip(annotations, images, prefixes, strict=True):
+        if skip_missing and source in missing and len(missing) < len(annotations):
+            continue
         records += read_coco_instances(source, folder, split, dataset, skip_broken, prefix=prefix)
     return records

@@ -1,0 +1,69 @@
+"""Which photos and objects a scene is made of: every role is drawn from packs of data by shares of its own."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+import numpy as np
+
+from amodalseg.errors import UserError
+from amodalseg.types import AmodalRecord
+
+
+class Role:
+    """Records that may play one role, drawn by packs.
+
+    Args:
+        name: of the role, for messages: an option ``data.NAME``.
+        candidates: positions of the records that may.
+        packs: the pack of each record of the data set.
+        shares: relative frequency of each pack; empty: every candidate is as likely as any other.
+
+    Raises:
+        UserError: a share is negative, all are 0, or a pack has no candidate.
+    """
+
+    def __init__(self, name: str, candidates: Sequence[int], packs: Sequence[str], shares: dict[str, float]) -> None:
+        known = sorted(set(packs))
+        for pack, share in shares.items():
+            if pack not in known:
+                near = difflib.get_close_matches(pack, known, n=1)
+                hint = f"; did you mean '{near[0]}'?" if near else ""
+                raise UserError(f"data.{name}.{pack} names no pack of data{hint} (there are {', '.join(known)})")
+            if share < 0:
+                raise UserError(f"data.{name}.{pack}={share} must not be negative")
+        if shares and not sum(shares.values()):
+            raise UserError(f"the shares in data.{name} are all 0: give one pack a share")
+        groups: dict[str, list[int]] = {}
+        for index in candidates:
+            groups.setdefault(packs[index] if shares else "", []).append(index)
+        for pack, share in shares.items():
+            if share > 0 and pack not in groups:
+                raise UserError(f"data.{name}.{pack}={share}: no object of this pack can be used so")
+        self.groups = {pack: members for pack, members in groups.items() if not shares or shares.get(pack, 0) > 0}
+        total = [shares.get(pack, 1.0) for pack in self.groups]
+        self._ends = np.cumsum(total) / max(1e-12, sum(total))
+        self._members = list(self.groups.values())
+
+    def __len__(self) -> int:
+        return sum(map(len, self._members))
+
+    def draw(self, rng: np.random.Generator) -> int:
+        """One record's position."""
+        which = 0
+        if len(self._members) > 1:
+            which = int(np.searchsorted(self._ends, rng.random(), side="right"))
+        members = self._members[which]
+        return members[rng.integers(len(members))]
+
+
+def describe(role: Role, records: Sequence[AmodalRecord], packs: Sequence[str]) -> str:
+    """A role in words, for a run's announcement: ``coco 33 % of 700, duts 67 % of 6514``."""
+    counts: dict[str, float] = {}
+    sizes: dict[str, int] = {}
+    for share, members in zip(np.diff(role._ends, prepend=0), role._members, strict=True):
+        for index in members:
+            counts[packs[index]] = counts.get(packs[index], 0) + share / len(members)
+            sizes[packs[index]] = sizes.get(packs[index], 0) + 1
+    return ", ".join(f"{pack} {100 * counts[pack]:.0f} % of {sizes[pack]}" for pack in sorted(counts))

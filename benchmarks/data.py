@@ -1,10 +1,11 @@
 """Samples per second from loose files, from shards, and from the webdataset library, side by side in one run.
 
     python benchmarks/data.py --objects 1000
+    python benchmarks/data.py --scenes configs/experiment/photos_tiny.yaml    # needs photos under AMODALSEG_DATA
 
 Draws a set like Pix2gestalt's (256 x 256 composites in four folders of PNG files), packs it, and measures the whole way
 from files to a collated batch in one process with one thread; then where the time goes, and what opening a set takes as
-it grows.
+it grows. With ``--scenes``: training scenes, painted through the object's window alone and painted as whole pictures.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from amodalseg.data import augment, dataset, images, shards
 from amodalseg.data.dataset import TrainingSet, open_source
 from amodalseg.data.images import save_png
 from amodalseg.data.readers import pix2gestalt
+from amodalseg.data.scenes import Scenes
 from amodalseg.data.shard_writer import MB, write_shards
 from amodalseg.data.synthetic import SyntheticWorld
 from amodalseg.types import AmodalRecord
@@ -52,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--steps", type=int, nargs="*", default=[1000, 10_000, 100_000], help="sizes of sets to open")
     parser.add_argument("--folder", type=Path, help="keep the drawn sets there, and use what is there already")
+    parser.add_argument("--scenes", metavar="CONFIG", help="draw the scenes of a training configuration instead")
+    parser.add_argument("--size", type=int, default=96, help="side of their windows, pixels (96)")
     parser.add_argument("--quick", action="store_true", help="tiny numbers: does it run?")
     options = parser.parse_args(arguments)
     if options.quick:
@@ -59,16 +63,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import torch  # here, because the processes that measure memory must not load it
 
     torch.set_num_threads(1)
+    if options.scenes:
+        print_scenes(options.scenes, options.size, options.objects, options.rounds)
+        return 0
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         draw_set(folder, options.objects)
         ways = open_ways(folder, options.batch_size)
         rates = compare(ways, options.rounds, options.batches, options.batch_size)
         print(f"{options.objects} objects, {SIZE} px, batches of {options.batch_size}, one process, one thread")
-        print("| from | samples/s | least to most | samples/s of its own CPU time |\n|---|---:|---:|---:|")
-        for name, found in rates.items():
-            wall, own = ([rate[i] for rate in found] for i in range(2))
-            print(f"| {name} | {median(wall):.0f} | {min(wall):.0f} to {max(wall):.0f} | {median(own):.0f} |")
+        print_rates("from", rates)
         print_shares(ways, options.batches * options.rounds, options.batch_size)
         if options.steps:
             print_growth(folder, options.steps)
@@ -163,6 +167,45 @@ def compare(
             wall, own = time.perf_counter() - wall, time.process_time() - own
             rates[name].append((batches * batch_size / wall, batches * batch_size / own))
     return rates
+
+
+# ------------------------------------------------------------------------------------------------------------ scenes
+
+
+def print_scenes(config: str, size: int, count: int, rounds: int) -> None:
+    """Samples per second of training scenes, painted in both ways, in turns. Each scene is drawn once in each way."""
+    from amodalseg.config.load import load_config
+    from amodalseg.config.schema import TrainConfig
+    from amodalseg.data.module import AmodalDataModule
+
+    data = AmodalDataModule(load_config(TrainConfig, config, ["out=unused"])).train_set
+    source = data.source
+    if not isinstance(source, Scenes):
+        raise SystemExit(f"{config} trains on data.name={data.source.__class__.__name__}, not on scenes")
+    ways: dict[str, Callable[[int], Any]] = {
+        "window alone": lambda index: data[0, index, size],
+        "whole picture": lambda index: data.sample(source.draw(index), 0, index, size),
+    }
+    for index in range(count):  # decodes photos, as the first minutes of a run do
+        data[0, index, size]
+    rates: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    for number in range(rounds):
+        for name, draw in list(ways.items())[:: 1 if number % 2 else -1]:
+            wall, own = time.perf_counter(), time.process_time()
+            for index in range(number * count // rounds, (number + 1) * count // rounds):
+                draw(index)
+            wall, own = time.perf_counter() - wall, time.process_time() - own
+            rates[name].append((count // rounds / wall, count // rounds / own))
+    print(f"{config}: {count} scenes at {size} px, one process, one thread\n{source.describe()}")
+    print_rates("painted", rates)
+
+
+def print_rates(title: str, rates: dict[str, list[tuple[float, float]]]) -> None:
+    """A table of samples per second by the clock and by the process's own CPU time."""
+    print(f"| {title} | samples/s | least to most | samples/s of its own CPU time |\n|---|---:|---:|---:|")
+    for name, found in rates.items():
+        wall, own = ([rate[i] for rate in found] for i in range(2))
+        print(f"| {name} | {median(wall):.0f} | {min(wall):.0f} to {max(wall):.0f} | {median(own):.0f} |")
 
 
 # ------------------------------------------------------------------------------------------------------------ shares

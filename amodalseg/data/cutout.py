@@ -194,16 +194,17 @@ def cut_out(
 
 def sides_cut(record: AmodalRecord) -> str:
     """The sides of the photo that an object reaches, within two pixels: some of "l", "r", "t", "b", in this order."""
-    box = masks.box_xyxy(record.modal)
-    if box is None:
+    x, y, width, height = masks.box_xywh(record.modal_rle)
+    if not width:
         return ""
-    near = box[0] < BORDER, box[2] > record.width - BORDER, box[1] < BORDER, box[3] > record.height - BORDER
+    near = x < BORDER, x + width > record.width - BORDER, y < BORDER, y + height > record.height - BORDER
     return "".join(side for side, cut in zip("lrtb", near, strict=True) if cut)
 
 
 def num_pieces(record: AmodalRecord) -> int:
     """Connected pieces of the modal mask; small ones, 5 % of the area together, do not count."""
-    modal = record.modal
+    x, y, width, height = masks.box_xywh(record.modal_rle)
+    modal = record.modal[y : y + height, x : x + width]
     _, _, stats, _ = cv2.connectedComponentsWithStats(modal.astype(np.uint8), connectivity=8)
     areas = np.sort(stats[1:, cv2.CC_STAT_AREA])[::-1]
     return int(np.searchsorted(np.cumsum(areas), MAIN_PIECE * modal.sum()) + 1)

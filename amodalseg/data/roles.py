@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from amodalseg.errors import UserError
-from amodalseg.types import AmodalRecord
 
 
 class Role:
@@ -41,10 +40,9 @@ class Role:
         for pack, share in shares.items():
             if share > 0 and pack not in groups:
                 raise UserError(f"data.{name}.{pack}={share}: no object of this pack can be used so")
-        self.groups = {pack: members for pack, members in groups.items() if not shares or shares.get(pack, 0) > 0}
-        total = [shares.get(pack, 1.0) for pack in self.groups]
-        self._ends = np.cumsum(total) / max(1e-12, sum(total))
-        self._members = list(self.groups.values())
+        groups = {pack: members for pack, members in groups.items() if not shares or shares.get(pack, 0) > 0}
+        total = [shares.get(pack, 1.0) for pack in groups]
+        self._ends, self._members, self._packs = np.cumsum(total) / max(1e-12, sum(total)), list(groups.values()), packs
 
     def __len__(self) -> int:
         return sum(map(len, self._members))
@@ -57,13 +55,13 @@ class Role:
         members = self._members[which]
         return members[rng.integers(len(members))]
 
-
-def describe(role: Role, records: Sequence[AmodalRecord], packs: Sequence[str]) -> str:
-    """A role in words, for a run's announcement: ``coco 33 % of 700, duts 67 % of 6514``."""
-    counts: dict[str, float] = {}
-    sizes: dict[str, int] = {}
-    for share, members in zip(np.diff(role._ends, prepend=0), role._members, strict=True):
-        for index in members:
-            counts[packs[index]] = counts.get(packs[index], 0) + share / len(members)
-            sizes[packs[index]] = sizes.get(packs[index], 0) + 1
-    return ", ".join(f"{pack} {100 * counts[pack]:.0f} % of {sizes[pack]}" for pack in sorted(counts))
+    def describe(self) -> str:
+        """How often each pack is drawn, and from how many: ``coco 33 % of 700, duts 67 % of 6514``."""
+        weight: dict[str, float] = {}
+        count: dict[str, int] = {}
+        for share, members in zip(np.diff(self._ends, prepend=0), self._members, strict=True):
+            for index in members:
+                pack = self._packs[index]
+                weight[pack] = weight.get(pack, 0) + share / len(members)
+                count[pack] = count.get(pack, 0) + 1
+        return ", ".join(f"{pack} {100 * weight[pack]:.0f} % of {count[pack]}" for pack in sorted(count))

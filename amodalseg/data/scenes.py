@@ -84,6 +84,11 @@ class Scenes:
             SyntheticData(split=config.split, seed=config.seed, unoccluded=config.occlude.unoccluded)
         )
 
+    def describe(self) -> str:
+        """What scenes are made of, for a run's announcement; a line for each role."""
+        roles = {"hosts": self.natives, "targets": self.targets, "occluders": self.occluder.occluders}
+        return "\n".join(f"  {name}: {role.describe()}" for name, role in roles.items())
+
     def _single(self, indices: list[int]) -> list[int]:
         """Those of the objects that are no crowds."""
         return [index for index in indices if "crowd" not in self.records[index].flags]

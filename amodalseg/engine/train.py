@@ -16,7 +16,9 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from amodalseg.config.load import to_dict
 from amodalseg.config.schema import CondDiffAMOConfig, TrainConfig
+from amodalseg.data.fingerprint import fingerprint
 from amodalseg.data.module import AmodalDataModule
+from amodalseg.data.scenes import Scenes
 from amodalseg.engine.callbacks import AtomicCheckpointIO, LastCheckpoint, ProgressBar, Validation, WeightAverage
 from amodalseg.engine.run_folder import check_folder, claim
 from amodalseg.engine.tasks import task_of
@@ -61,6 +63,8 @@ def train(config: TrainConfig) -> Path:
         num_steps, config.checkpoint.val_every_steps, config.trainer.accumulate
     )
     module = task.module(_without_download(config, folder), num_steps)
+    source = getattr(data.train_set, "source", None)
+    module.data_fingerprint = fingerprint(source) if source is not None else ""
     resume, step = _resume_from(config, folder / "last.ckpt", module, trainer.world_size)
     if config.init and resume is None:
         _start_from(module, config.init)
@@ -106,6 +110,9 @@ def _announce(config: TrainConfig, trainer: L.Trainer, data: AmodalDataModule, n
         f"{num_steps} steps of {samples} on {device}{begun}",
         flush=True,
     )
+    source = getattr(data.train_set, "source", None)
+    if isinstance(source, Scenes):
+        print(source.describe(), flush=True)
 
 
 def _check(config: TrainConfig) -> None:
@@ -133,6 +140,13 @@ def _resume_from(config: TrainConfig, last: Path, module: TrainingModule, world:
         raise UserError(
             f"{last} was saved by {saved} processes and cannot go on with {now}: batches, and with them the run, would "
             f"change; use as many devices, or begin anew from its weights with init={last.parent} and another out="
+        )
+    saved, now = checkpoint["amodalseg"].get("data", ""), module.data_fingerprint
+    if saved and now and saved != now:
+        counts = " and ".join(text.partition("-")[0] for text in (saved, now))
+        raise UserError(
+            f"the training data have changed since {last} was saved ({counts} objects, or other masks or photos): put "
+            f"back what was there, or begin anew from its weights with init={last.parent} and another out="
         )
     return str(last), checkpoint["global_step"]
 

@@ -33,6 +33,7 @@ class TrainingModule(L.LightningModule):
         self.config, self.num_steps = config, num_steps
         self.validation_rows: list[dict[str, Any]] = []
         self.validation_pictures: list[Any] = []
+        self.data_fingerprint = ""  # of what is trained on; a run goes on with the same data only
 
     def save(self, folder: Path, about: dict[str, Any]) -> Path:
         """Write the weights that are now in the network to a run folder. Returns: where."""
@@ -96,4 +97,5 @@ class TrainingModule(L.LightningModule):
         # plain values only, so that the file loads with weights_only
         checkpoint["amodalseg"] = {
             "model": to_dict(self.config.model), "world": self.trainer.world_size, "num_steps": self.num_steps,
+            "data": self.data_fingerprint,
         }  # fmt: skip

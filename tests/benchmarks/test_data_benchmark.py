@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import yaml
 
 from amodalseg.config.schema import ShardsData
 from amodalseg.data.dataset import open_source
 from benchmarks import data as program
+from tests.worlds import coco_world
 
 
 def test_it_runs(capsys):
@@ -50,3 +52,21 @@ def test_a_stage_is_not_charged_for_the_stages_it_calls(monkeypatch):
     inside = stages.timed("inside", lambda: "answer")
     assert stages.timed("outside", inside)() == "answer"
     assert stages.seconds == pytest.approx({"inside": 3.0, "outside": 7.0})
+
+
+def test_scenes_are_drawn_in_both_ways(tmp_path, capsys):
+    annotations, photos = coco_world(tmp_path / "world")
+    config = tmp_path / "scenes.yaml"
+    scenes = {
+        "name": "scenes", "annotations": [str(annotations)], "images": [str(photos)], "occlude": {"min_area": 0.001},
+    }  # fmt: skip
+    val = {"name": "synthetic", "split": "val"}
+    config.write_text(yaml.safe_dump({"model": {"name": "conddiff_amo"}, "data": scenes, "val": val}))
+    assert program.main(["--scenes", str(config), "--size", "32", "--objects", "8", "--rounds", "2"]) == 0
+    out = capsys.readouterr().out
+    rows = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in out.splitlines() if line.startswith("| ")}
+    for way in ("window alone", "whole picture"):
+        assert float(rows[way][0]) > 0
+    assert "hosts: world 100 % of" in out
+    with pytest.raises(SystemExit, match="not on scenes"):
+        program.main(["--scenes", "configs/experiment/synthetic_tiny.yaml"])

@@ -1,5 +1,6 @@
 """Training through the command line: what it leaves behind, exact resume, and what it refuses."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from amodalseg import load_model
 from amodalseg.cli import main
 from amodalseg.engine.train import validation_interval
 from amodalseg.models.conddiff_amo import module
-from tests.worlds import cocoa_world
+from tests.worlds import coco_world, cocoa_world
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +99,29 @@ def test_a_run_cannot_go_on_with_another_number_of_processes(tmp_path, capsys, m
     torch.save(checkpoint, tmp_path / "a/last.ckpt")
     assert main(train_arguments(tmp_path / "a", "trainer.max_steps=3")) == 2
     assert "saved by 8 processes and cannot go on with 1" in capsys.readouterr().err
+
+
+def test_a_run_that_meets_changed_data_says_so(tmp_path, capsys):
+    annotations, photos = coco_world(tmp_path / "world")
+    plain = [
+        argument for argument in train_arguments(tmp_path / "run", "trainer.max_steps=4")
+        if not argument.startswith("data.")
+    ]  # fmt: skip
+    arguments = [
+        *plain, "data.name=coco_occlude", f"data.annotations=[{annotations}]", f"data.images=[{photos}]",
+        "data.occlude.min_area=0.001", "data.num_objects=8",
+    ]  # fmt: skip
+    assert main(arguments) == 0
+    last = (tmp_path / "run/last.ckpt").read_bytes()
+    assert main(arguments) == 0, "the same data"
+    content = json.loads(annotations.read_text())
+    content["annotations"].pop()
+    annotations.write_text(json.dumps(content))
+    capsys.readouterr()
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert "training data have changed since" in error and "18 and 17 objects" in error and error.count("\n") == 1
+    assert "init=" in error and (tmp_path / "run/last.ckpt").read_bytes() == last
 
 
 def test_weights_that_were_removed_come_back(tmp_path):

@@ -178,7 +178,15 @@ def attend(attn: Any, x_BNC: Tensor, size: Size) -> Tensor:
     heads = (attn.num_heads, attn.head_dim)
     q = attn.q(x_BNC).reshape(batch, num, *heads).transpose(1, 2)
     k, v = attn.kv(source).reshape(batch, source.shape[1], 2, *heads).permute(2, 0, 3, 1, 4).unbind(0)
-    return attn.proj(scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, num, dim))
+    return attn.proj(weigh(q, k, v).transpose(1, 2).reshape(batch, num, dim))
+
+
+def weigh(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v, each (B, heads, N, d); in float32 on a CPU, whose bfloat16 kernel is no match."""
+    if q.device.type != "cpu" or q.dtype == torch.float32:
+        return scaled_dot_product_attention(q, k, v)
+    with torch.autocast("cpu", enabled=False):  # its backward pass alone takes seven times as long in bfloat16
+        return scaled_dot_product_attention(q.float(), k.float(), v.float()).to(q.dtype)
 
 
 def feed_forward(mlp: Any, x_BNC: Tensor, size: Size) -> Tensor:

@@ -12,7 +12,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "rate_min": (0, 1), "rate_max": (0, 1), "unoccluded": (0, 1), "flip": (0, 1), "color": (0, 1), "grayscale": (0, 1),
     "modal_jitter": (0, 1), "drop_path": (0, 0.99), "dropout": (0, 1), "ema": (0, 0.99999), "threshold": (0, 1),
     "eta": (0, 1), "min_area": (0, 1), "max_area": (0, 1), "batch_size": (1, 1e9), "num_workers": (0, 1e4),
-    "steps": (1, 10_000), "num_objects": (1, 1e12), "size": (32, 1e5), "dim": (16, 1e5), "max_steps": (1, 1e12),
+    "steps": (1, 10_000), "num_objects": (1, 1e12), "size": (32, 1e5), "dim": (16, 1e5), "max_steps": (1, 1e12), "max_time": (1e-4, 1e6),
     "max_epochs": (1, 1e9), "every_steps": (1, 1e12), "val_every_steps": (1, 1e12), "accumulate": (1, 1e9),
     "num_nodes": (1, 1e6), "lr": (0, 1e3), "min_lr": (0, 1e3), "weight_decay": (0, 1e3), "block": (1, 1e5),
     "upsample": (1, 2), "expand": (1e-3, 1e3), "margin": (1e-3, 1e3), "max_side": (32, 1e6), "max_occluders": (1, 100),

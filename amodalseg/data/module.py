@@ -40,13 +40,13 @@ class RunSampler(Sampler[list[tuple[int, int, int]]]):
         permutation, of_epoch = np.empty(0, dtype=np.int64), -1
         for number in range(self.position(), self.num_batches):
             first = (number * self.world + self.rank) * self.batch_size
-            batch = []
+            batch, size = [], self.size_of(number)
             for place in range(first, first + self.batch_size):
                 epoch, index = divmod(place, self.num_objects)
                 if epoch != of_epoch:
                     draw = np.random.default_rng(stable_seed("order", self.seed, epoch))
                     permutation, of_epoch = draw.permutation(self.num_objects), epoch
-                batch.append((epoch, int(permutation[index]), self.size_of(number)))
+                batch.append((epoch, int(permutation[index]), size))
             yield batch
 
 
@@ -120,11 +120,18 @@ class AmodalDataModule(L.LightningDataModule):
         accumulate = self.config.trainer.accumulate
         num_batches = self.num_steps(trainer.world_size) * accumulate
         early, late = self.config.optim.early_size or 0, self.full_size
-        num_early = round(self.config.optim.early_share * num_batches) if early else 0
+        early_share = self.config.optim.early_share
+        num_early = round(early_share * num_batches) if early else 0
+
+        def size_of(number: int) -> int:
+            # of steps or of time, whichever is further; workers that read ahead see the change some batches later
+            coarse = number < num_early and trainer.lightning_module.elapsed_share < early_share
+            return early if coarse else late
+
         sampler = RunSampler(
             len(self.train_set), loader.batch_size, num_batches, self.config.seed,
             trainer.global_rank, trainer.world_size, lambda: trainer.global_step * accumulate,
-            lambda number: early if number < num_early else late,
+            size_of,
         )  # fmt: skip
         return DataLoader(
             self.train_set,  # type: ignore[arg-type]

@@ -44,7 +44,8 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         assert isinstance(trainer.val_check_batch, int)
-        if (batch_idx + 1) % trainer.val_check_batch:
+        # a run whose time is up validates once more
+        if (batch_idx + 1) % trainer.val_check_batch and not trainer.should_stop:
             self._save_if_due(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -22,6 +22,7 @@ from amodalseg.data.scenes import Scenes
 from amodalseg.engine.callbacks import AtomicCheckpointIO, LastCheckpoint, ProgressBar, Validation, WeightAverage
 from amodalseg.engine.run_folder import check_folder, claim
 from amodalseg.engine.tasks import task_of
+from amodalseg.engine.time_limit import TimeLimit
 from amodalseg.errors import UserError
 from amodalseg.models import load_model
 from amodalseg.models.conddiff_amo.model import CondDiffAMO
@@ -81,6 +82,8 @@ def train(config: TrainConfig) -> Path:
         if trainer.interrupted:  # Lightning turns Ctrl-C into an exit
             raise KeyboardInterrupt from None
         raise
+    if trainer.is_global_zero and module.elapsed_share >= 1:
+        print(f"{config.out}: the time was up after {trainer.global_step} of {num_steps} steps", flush=True)
     weights = folder / task.weights
     if trainer.is_global_zero and not weights.exists():
         validation.save(module, trainer.global_step, {})  # a finished run whose file was removed
@@ -104,10 +107,11 @@ NOISE = [
 def _announce(config: TrainConfig, trainer: L.Trainer, data: AmodalDataModule, num_steps: int, step: int) -> None:
     samples = config.loader.batch_size * trainer.world_size * config.trainer.accumulate
     begun = f", going on from step {step}" if step else ""
+    limit = "" if config.trainer.max_time is None else f", at most {config.trainer.max_time:g} minutes,"
     device = f"{trainer.world_size} x {trainer.strategy.root_device.type}, {trainer.precision}"
     print(
         f"{config.out}: {len(data.train_set)} objects to train on, {len(data.val_set)} to validate; "
-        f"{num_steps} steps of {samples} on {device}{begun}",
+        f"{num_steps} steps of {samples}{limit} on {device}{begun}",
         flush=True,
     )
     source = getattr(data.train_set, "source", None)
@@ -173,6 +177,8 @@ def _start_from(module: TrainingModule, name: str) -> None:
 def _trainer(config: TrainConfig, folder: Path, validation: Validation) -> L.Trainer:
     # in this order validation sees the weight average, and the checkpoint holds both sets of weights
     callbacks: list[Any] = [validation]
+    if config.trainer.max_time is not None:
+        callbacks.append(TimeLimit(config.trainer.max_time))
     if config.optim.ema:
         callbacks.append(WeightAverage(config.optim.ema))
     callbacks.append(LastCheckpoint(folder / "last.ckpt", config.checkpoint.every_steps))

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from amodalseg.config.load import to_dict
-from amodalseg.config.schema import TrainConfig
+from amodalseg.config.schema import OptimConfig, TrainConfig
 from amodalseg.errors import UserError
 from amodalseg.types import stable_seed
 
@@ -22,6 +22,8 @@ class TrainingModule(L.LightningModule):
 
     Attributes:
         network: the weights.
+        elapsed_share: of ``trainer.max_time``, in [0, 1] and the same on all ranks (``engine/time_limit.py``); 0 in a
+            run without it.
         validation_rows: one row for each object this rank has validated in the current pass, plain values.
         validation_pictures: the first of them, as much as their picture needs.
     """
@@ -31,6 +33,7 @@ class TrainingModule(L.LightningModule):
     def __init__(self, config: TrainConfig, num_steps: int) -> None:
         super().__init__()
         self.config, self.num_steps = config, num_steps
+        self.elapsed_share = 0.0
         self.validation_rows: list[dict[str, Any]] = []
         self.validation_pictures: list[Any] = []
         self.data_fingerprint = ""  # of what is trained on; a run goes on with the same data only
@@ -85,13 +88,8 @@ class TrainingModule(L.LightningModule):
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), gradient_clip_val)
 
     def learning_rate_factor(self, step: int) -> float:
-        """Linear warm-up from 0, then a cosine from ``optim.lr`` to ``optim.min_lr`` at the last step."""
-        optim = self.config.optim
-        if step < optim.warmup_steps:
-            return (step + 1) / (optim.warmup_steps + 1)
-        done = min(1.0, (step - optim.warmup_steps) / max(1, self.num_steps - optim.warmup_steps))
-        floor = min(1.0, optim.min_lr / optim.lr) if optim.lr else 0.0
-        return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))
+        """Of ``optim.lr``, for a step of this run."""
+        return learning_rate_factor(self.config.optim, step, self.num_steps, self.elapsed_share)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # plain values only, so that the file loads with weights_only
@@ -99,3 +97,22 @@ class TrainingModule(L.LightningModule):
             "model": to_dict(self.config.model), "world": self.trainer.world_size, "num_steps": self.num_steps,
             "data": self.data_fingerprint,
         }  # fmt: skip
+
+
+def learning_rate_factor(optim: OptimConfig, step: int, num_steps: int, elapsed_share: float = 0.0) -> float:
+    """Linear warm-up from 0, then a cosine from ``optim.lr`` to ``optim.min_lr`` where the run ends.
+
+    Args:
+        optim: the rates and the steps of the warm-up.
+        step: number of the step, from 0.
+        num_steps: of the run, if time does not end it before.
+        elapsed_share: of the run's time, in [0, 1]. The larger share, of time or of the steps behind the warm-up, counts.
+
+    Returns:
+        A factor of ``optim.lr``.
+    """
+    warm_up = (step + 1) / (optim.warmup_steps + 1)
+    share = (step - optim.warmup_steps) / max(1, num_steps - optim.warmup_steps)
+    done = min(1.0, max(0.0, elapsed_share, share))
+    floor = min(1.0, optim.min_lr / optim.lr) if optim.lr else 0.0
+    return min(warm_up, floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done)))

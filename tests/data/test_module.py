@@ -29,7 +29,8 @@ def test_the_first_part_of_a_run_sees_coarser_windows():
     config.loader.batch_size, config.loader.num_workers = 2, 0
     data, full = AmodalDataModule(config), config.model.window.size
     for start in (0, 1, 3):  # also when the run goes on from a checkpoint
-        data.trainer = SimpleNamespace(global_step=start, global_rank=0, world_size=1)
+        module = SimpleNamespace(elapsed_share=0.0)
+        data.trainer = SimpleNamespace(global_step=start, global_rank=0, world_size=1, lightning_module=module)
         sides = [batch.image.shape[-1] for batch in data.train_dataloader()]
         assert sides == [32, 32, full, full, full][start:]
 

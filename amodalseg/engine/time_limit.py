@@ -1,0 +1,63 @@
+"""A run that is bounded by wall time: ``trainer.max_time``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import lightning as L
+import torch
+import torch.distributed as dist
+
+from amodalseg.models.training import TrainingModule
+
+
+class TimeLimit(L.Callback):
+    """Tells the module how much of the time is over, once for each optimiser step, and stops the run at its end.
+
+    Time counts from the first step on, validations and checkpoints between the steps included; the validation and the
+    checkpoint at the end come after it. It is part of the checkpoint: a run that was killed goes on with what its last
+    checkpoint had left. In ``Trainer.fit`` a stop is followed by a validation.
+
+    Args:
+        minutes: of the whole run.
+        clock: seconds that never go back.
+    """
+
+    def __init__(self, minutes: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.limit, self.clock = 60 * minutes, clock
+        self.before = 0.0  # seconds that the run had used when this process took it up
+        self.share = 0.0
+        self.began: float | None = None
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of the run so far, on this rank."""
+        return self.before + (0.0 if self.began is None else self.clock() - self.began)
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, TrainingModule)
+        pl_module.elapsed_share = self.share  # before loader workers ask for the first window size
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.began = self.clock()
+        trainer.should_stop = self.share >= 1  # a finished run stays as it is
+
+    def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Any) -> None:
+        assert isinstance(pl_module, TrainingModule)
+        elapsed = torch.tensor(self.elapsed, dtype=torch.float64)
+        if trainer.world_size > 1:  # another rate, or another end, on one rank would part the ranks' weights
+            elapsed = elapsed.to(trainer.strategy.root_device)
+            dist.broadcast(elapsed, 0)
+        self.share = pl_module.elapsed_share = min(1.0, elapsed.item() / self.limit)
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self.share >= 1:
+            trainer.should_stop = True
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"elapsed": self.elapsed, "share": self.share}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.before, self.share = state_dict["elapsed"], state_dict["share"]

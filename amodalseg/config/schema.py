@@ -609,7 +609,9 @@ class TrainerConfig(ProcessConfig):
 
     max_epochs: int = 40  # passes over the data; max_steps, if set, wins
     max_steps: Optional[int] = None
-    max_time: Optional[float] = None  # minutes from the first step on; the schedule ends with them, if not with the steps
+    max_time: Optional[float] = (
+        None  # minutes from the first step on; the schedule ends with them, if not with the steps
+    )
     precision: str = one_of("auto", "32-true", "bf16-mixed", "16-mixed")  # auto: bf16 where the hardware has it
     accumulate: int = 1
     sync_batchnorm: bool = False

@@ -124,9 +124,10 @@ class AmodalDataModule(L.LightningDataModule):
         num_early = round(early_share * num_batches) if early else 0
 
         def size_of(number: int) -> int:
-            # of steps or of time, whichever is further; workers that read ahead see the change some batches later
-            coarse = number < num_early and trainer.lightning_module.elapsed_share < early_share
-            return early if coarse else late
+            if number >= num_early:
+                return late
+            module: Any = trainer.lightning_module  # of a run that is bounded by time, the batches read ahead are late
+            return early if module.elapsed_share < early_share else late
 
         sampler = RunSampler(
             len(self.train_set), loader.batch_size, num_batches, self.config.seed,

@@ -106,7 +106,8 @@ def learning_rate_factor(optim: OptimConfig, step: int, num_steps: int, elapsed_
         optim: the rates and the steps of the warm-up.
         step: number of the step, from 0.
         num_steps: of the run, if time does not end it before.
-        elapsed_share: of the run's time, in [0, 1]. The larger share, of time or of the steps behind the warm-up, counts.
+        elapsed_share: of the run's time, in [0, 1]. The larger share counts, of time or of
+            the steps behind the warm-up.
 
     Returns:
         A factor of ``optim.lr``.

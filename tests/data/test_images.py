@@ -120,6 +120,27 @@ def test_png_of_every_kind_becomes_8_bit_rgb(tmp_path, pixels):
         assert np.array_equal(loaded, np.asarray(picture)), name
 
 
+def test_webp_of_every_kind_becomes_8_bit_rgb(tmp_path, pixels):
+    picture = Image.fromarray(pixels)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    picture.save(tmp_path / "exact.webp", lossless=True, exif=exif)
+    with_alpha = picture.copy()
+    with_alpha.putalpha(255)
+    with_alpha.save(tmp_path / "alpha.webp", lossless=True)
+    picture.save(tmp_path / "lossy.webp", quality=90)
+    for name in ("exact.webp", "alpha.webp"):
+        assert np.array_equal(images.load_image(tmp_path / name), pixels), name
+        assert images.image_size(tmp_path / name) == (40, 60)
+    lossy = images.load_image(tmp_path / "lossy.webp")
+    assert np.abs(lossy.astype(int) - pixels).mean() < 0.5 * np.abs(lossy[..., ::-1].astype(int) - pixels).mean()
+    for name in ("exact.webp", "lossy.webp"):
+        whole = (tmp_path / name).read_bytes()
+        (tmp_path / "cut.webp").write_bytes(whole[: len(whole) * 3 // 4])
+        with pytest.raises(UserError, match=r"cut\.webp"):
+            images.load_image(tmp_path / "cut.webp")
+
+
 def test_record_image_from_path_and_pixels(tmp_path, pixels):
     images.save_png(tmp_path / "a.png", pixels)
     assert np.array_equal(images.record_image(record_of(tmp_path / "a.png", 40, 60)), pixels)

@@ -148,7 +148,8 @@ class AmodalRecord:
 class Sample(NamedTuple):
     """One object cut to its window for training: uint8 arrays, normalised later on the device.
 
-    image: uint8 (S, S, 3) RGB. masks: uint8 (3, S, S) in {0, 1}: modal, amodal, unknown. key: the record's.
+    image: uint8 (S, S, 3) RGB. masks: uint8 (4, S, S) in {0, 1}: modal, amodal, unknown, occluder (what is known to
+    cover the object; 0 also where nobody knows). key: the record's.
     """
 
     image: np.ndarray
@@ -159,7 +160,7 @@ class Sample(NamedTuple):
 class Batch(NamedTuple):
     """A stack of samples.
 
-    image: uint8 (B, 3, S, S). masks: uint8 (B, 3, S, S): modal, amodal, unknown. keys: B strings.
+    image: uint8 (B, 3, S, S). masks: uint8 (B, 4, S, S): modal, amodal, unknown, occluder. keys: B strings.
     """
 
     image: Any

@@ -57,7 +57,7 @@ class Augment:
         rng: np.random.Generator,
         occluder: np.ndarray | None = None,
         unknown: np.ndarray | None = None,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Change one sample.
 
         A map that loses the modal mask (a sliver one pixel wide, or turned out of the window) is not applied: the image
@@ -67,11 +67,11 @@ class Augment:
             image: uint8 (S, S, 3) RGB.
             modal, amodal: bool (S, S). Modal pixels inside amodal stay inside it, up to ``modal_jitter``.
             rng: source of every draw.
-            occluder: bool (S, S) of what covers the object, if known.
+            occluder: bool (S, S) of what covers the object; default: nothing that is known.
             unknown: bool (S, S), where nobody knows whether the object goes on; default: nowhere.
 
         Returns:
-            New image, modal, amodal and unknown of the same shapes and types.
+            New image, modal, amodal, unknown and occluder of the same shapes and types.
         """
         # One picture of bits instead of four masks: whatever the map does, it does the same to all of them.
         bits = amodal.view(np.uint8) << 1
@@ -85,11 +85,11 @@ class Augment:
         mapped = self._map(image=image, mask=bits)
         if (mapped["mask"] & 1).any():
             image, bits = mapped["image"], mapped["mask"]
-        modal, amodal, unknown = ((bits & bit).astype(bool) for bit in (1, 2, 8))
+        modal, amodal, occluder, unknown = ((bits & bit).astype(bool) for bit in (1, 2, 4, 8))
         if rng.random() < self.config.modal_jitter:
-            front = (bits & (2 | 4)).astype(bool) & ~modal
+            front = (amodal | occluder) & ~modal
             modal = jitter_modal(modal, front, self.config.modal_jitter_px, rng)
-        return image, modal, amodal, unknown
+        return image, modal, amodal, unknown, occluder
 
 
 def jitter_modal(modal: np.ndarray, front: np.ndarray, max_px: int, rng: np.random.Generator) -> np.ndarray:

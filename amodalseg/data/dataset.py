@@ -193,19 +193,18 @@ class TrainingSet:
     def sample(self, drawn: AmodalRecord | Scene, epoch: int, index: int, size: int) -> Sample:
         """Cut and change one object. Its number in the set and the epoch alone say how; ``size`` is the window's."""
         rng = np.random.default_rng(stable_seed("augment", self.seed, epoch, index))
-        modal, amodal, unknown = drawn.modal, drawn.amodal, drawn.unknown
-        occluder = drawn.occluder if self.augment and self.augment.config.modal_jitter else None  # or nobody asks
+        modal, covers, unknown = drawn.modal, drawn.occluder, drawn.unknown
         scale, shift = self.augment.window_jitter(rng) if self.augment else (1.0, (0.0, 0.0))
         if not modal.any():
             raise UserError(f"{drawn.key} has no visible pixel, so there is nothing to train on; leave it out")
         window = object_window(modal, replace(self.window, size=size), scale=scale, shift=shift)
         image = drawn.crop(window) if isinstance(drawn, Scene) else crop_image(record_image(drawn), window)
-        modal, amodal = crop_mask(modal, window), crop_mask(amodal, window)
+        modal, amodal = crop_mask(modal, window), crop_mask(drawn.amodal, window)
+        occluder = np.zeros_like(modal) if covers is None else crop_mask(covers, window)
         unknown = np.zeros_like(modal) if unknown is None else crop_mask(unknown, window)
         if self.augment:
-            occluder = None if occluder is None else crop_mask(occluder, window)
-            image, modal, amodal, unknown = self.augment(image, modal, amodal, rng, occluder, unknown)
-        return Sample(image, np.stack([modal, amodal, unknown]).view(np.uint8), drawn.key)
+            image, modal, amodal, unknown, occluder = self.augment(image, modal, amodal, rng, occluder, unknown)
+        return Sample(image, np.stack([modal, amodal, unknown, occluder]).view(np.uint8), drawn.key)
 
 
 class EvaluationSet:

@@ -35,15 +35,15 @@ def same(a, b):
 
 
 def test_all_off_changes_nothing(sample):
-    image, modal, amodal, unknown = call(augment(), sample, 0)
-    assert same((image, modal, amodal), sample[:3]) and not unknown.any() and unknown.dtype == bool
+    image, modal, amodal, unknown, occluder = call(augment(), sample, 0)
+    assert same((image, modal, amodal, occluder), sample) and not unknown.any() and unknown.dtype == bool
 
 
 def test_inputs_are_left_alone_and_types_kept(sample):
     before = [array.copy() for array in sample]
     changes = augment(flip=1, rotate=30, color=1, grayscale=0.5, modal_jitter=1)
     for seed in range(10):
-        image, modal, amodal, _ = call(changes, sample, seed)
+        image, modal, amodal, *_ = call(changes, sample, seed)
         assert image.shape == (SIZE, SIZE, 3) and image.dtype == np.uint8
         assert modal.shape == amodal.shape == (SIZE, SIZE) and modal.dtype == amodal.dtype == bool
     assert same(before, sample)
@@ -65,7 +65,7 @@ def test_pure_function_of_the_generator(sample):
 def test_flip_and_colour_are_drawn_independently(sample):
     changes, seen = augment(flip=0.5, color=0.5), set()
     for seed in range(40):
-        image, _, amodal, _ = call(changes, sample, seed)
+        image, _, amodal, *_ = call(changes, sample, seed)
         flipped = np.array_equal(amodal, sample[2][:, ::-1])
         assert flipped or np.array_equal(amodal, sample[2])
         seen.add((flipped, np.array_equal(image, sample[0][:, ::-1] if flipped else sample[0])))
@@ -80,7 +80,7 @@ def test_one_map_for_image_and_masks(options):
     image = np.stack([modal, amodal, np.ones_like(modal)], axis=2).astype(np.uint8) * 255
     moved = False
     for seed in range(8):
-        out, new_modal, new_amodal, _ = call(augment(**options), (image, modal, amodal, occluder), seed)
+        out, new_modal, new_amodal, *_ = call(augment(**options), (image, modal, amodal, occluder), seed)
         for channel, mask in ((0, new_modal), (1, new_amodal)):
             assert mask[out[..., channel] > 200].all() and not mask[out[..., channel] < 55].any()
         moved |= not np.array_equal(new_amodal, amodal)
@@ -115,13 +115,13 @@ def test_modal_stays_inside_amodal_through_every_map():
     for _ in range(40):
         amodal = rng.random((SIZE, SIZE)) < 0.6
         modal = amodal & (rng.random((SIZE, SIZE)) < 0.5)
-        _, new_modal, new_amodal, _ = changes(image, modal, amodal, rng)
+        _, new_modal, new_amodal, *_ = changes(image, modal, amodal, rng)
         assert new_modal.any() and not (new_modal & ~new_amodal).any()
 
 
 def test_colour_changes_the_image_alone(sample):
     for options in ({"color": 1.0}, {"grayscale": 1.0}):
-        image, modal, amodal, _ = call(augment(**options), sample, 1)
+        image, modal, amodal, *_ = call(augment(**options), sample, 1)
         assert not np.array_equal(image, sample[0])
         assert same((modal, amodal), sample[1:3])
     assert (np.ptp(image.astype(int), axis=2) == 0).all()
@@ -132,14 +132,14 @@ def test_a_map_that_loses_the_modal_mask_is_not_applied():
     corner[0, 0] = True  # every turn but a quarter moves it out of the window
     image = photo(np.random.default_rng(4), SIZE, SIZE)
     for seed in range(6):
-        out, modal, amodal, _ = augment(rotate=40.0, color=1.0)(image, corner, corner, np.random.default_rng(seed))
+        out, modal, amodal, *_ = augment(rotate=40.0, color=1.0)(image, corner, corner, np.random.default_rng(seed))
         assert np.array_equal(modal, corner) and np.array_equal(amodal, corner) and np.array_equal(out, image)
 
 
 def test_modal_jitter_leaves_image_and_amodal_alone(sample):
     changes, differing = augment(modal_jitter=1.0, modal_jitter_px=3), 0
     for seed in range(20):
-        image, modal, amodal, _ = call(changes, sample, seed)
+        image, modal, amodal, *_ = call(changes, sample, seed)
         assert same((image, amodal), (sample[0], sample[2])) and modal.any()
         differing += not np.array_equal(modal, sample[1])
     assert differing == 20

@@ -1,17 +1,20 @@
 """Which object goes where: disjoint ranks, exact continuation, batches that do not depend on the number of ranks."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from amodalseg import read_dataset
 from amodalseg.config.load import load_config
-from amodalseg.config.schema import TrainConfig
-from amodalseg.data.dataset import TrainingSet
+from amodalseg.config.schema import AugmentConfig, TrainConfig, WindowConfig
+from amodalseg.data.dataset import RecordList, TrainingSet
 from amodalseg.data.module import AmodalDataModule, RunSampler, batches_of_rank, collate
 from amodalseg.data.synthetic import SyntheticWorld
+from amodalseg.data.window import crop_mask, object_window
 from amodalseg.types import Sample
 
 ROOT = Path(__file__).parents[2]
@@ -75,14 +78,28 @@ def test_evaluation_batches_are_the_same_on_any_number_of_ranks(count, world):
 def test_a_batch_is_two_uint8_tensors():
     rng = np.random.default_rng(0)
     samples = [
-        Sample(rng.integers(0, 256, (32, 32, 3), np.uint8), rng.integers(0, 2, (3, 32, 32), np.uint8), f"k{i}")
+        Sample(rng.integers(0, 256, (32, 32, 3), np.uint8), rng.integers(0, 2, (4, 32, 32), np.uint8), f"k{i}")
         for i in range(3)
     ]
     batch = collate(samples)
     assert batch.image.shape == (3, 3, 32, 32) and str(batch.image.dtype) == "torch.uint8"
-    assert batch.masks.shape == (3, 3, 32, 32) and str(batch.masks.dtype) == "torch.uint8"
+    assert batch.masks.shape == (3, 4, 32, 32) and str(batch.masks.dtype) == "torch.uint8"
     np.testing.assert_array_equal(batch.image[1].permute(1, 2, 0).numpy(), samples[1].image)
     assert batch.keys == ["k0", "k1", "k2"]
+
+
+def test_a_sample_carries_what_covers_its_object():
+    still = AugmentConfig(flip=1.0, scale=0, shift=0, color=0)
+    records, window = read_dataset("synthetic", num_objects=4, size=64), WindowConfig(size=64)
+    for augment in (None, still):
+        samples = TrainingSet(RecordList(records), window, augment, 0, False)
+        for index, record in enumerate(records):
+            modal, amodal, _, occluder = samples[0, index].masks.astype(bool)
+            expected = crop_mask(record.occluder, object_window(record.modal, window))
+            assert expected.any() and np.array_equal(occluder, expected if augment is None else expected[:, ::-1])
+            assert np.array_equal(modal, amodal & ~occluder), "what hides the object is where it is hidden"
+    nobody_knows = TrainingSet(RecordList([replace(records[0], occluder_rle=None)]), window, still, 0, False)
+    assert not nobody_knows[0, 0].masks[3].any()
 
 
 def test_the_data_module_deals_out_disjoint_objects_to_two_ranks():

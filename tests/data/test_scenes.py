@@ -340,9 +340,9 @@ def test_samples_carry_what_is_unknown(world):
     flipped = TrainingSet(open_scenes(world, "natural"), window, still, 0, False)
     for index in range(8):
         sample, mirror = plain[0, index], flipped[0, index]
-        assert sample.image.shape == (64, 64, 3) and sample.masks.shape == (3, 64, 64)
+        assert sample.image.shape == (64, 64, 3) and sample.masks.shape == (4, 64, 64)
         assert sample.masks.dtype == np.uint8 and set(np.unique(sample.masks)) == {0, 1}
-        modal, amodal, unknown = sample.masks
+        modal, amodal, unknown, _ = sample.masks
         assert modal.any() and not (modal & ~amodal & 1).any() and unknown.any() and not (unknown & amodal).any()
         assert np.array_equal(mirror.masks, sample.masks[..., ::-1])
         assert np.array_equal(mirror.image, sample.image[:, ::-1])

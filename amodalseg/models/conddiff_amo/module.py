@@ -40,7 +40,7 @@ class CondDiffAMOModule(TrainingModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self.seed_step(batch_idx)
         masks = batch.masks.float()
-        modal, amodal, unknown = masks.split(1, dim=1)
+        modal, amodal, unknown, _ = masks.split(1, dim=1)
         x_t, t = self.noisy_mask(amodal, modal)
         logits = self.network(normalise(batch.image), modal, x_t, time_input(t, self.config.model))
         loss, parts = amodal_loss(logits, amodal, self.config.model.loss, modal, unknown)

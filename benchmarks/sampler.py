@@ -36,7 +36,8 @@ from amodalseg.metrics.protocols import score
 from amodalseg.models import load_model, pick_device
 from amodalseg.models.conddiff_amo.accelerate import keep_freed_memory
 from amodalseg.models.conddiff_amo.evaluation import PlainDenoising, time_input, to_x0
-from amodalseg.models.conddiff_amo.model import CondDiffAMO, normalise
+from amodalseg.models.conddiff_amo.model import CondDiffAMO
+from amodalseg.models.network_model import normalise
 
 Windows = tuple[Tensor, Tensor, list[int]]
 """Pixels uint8 (N, 3, S, S), modal masks bool (N, 1, S, S), and the objects' seeds."""

@@ -31,7 +31,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "noise": (0, 1),
     "contact": (1, 1000), "padding": (0, 10), "iterations": (1, 100), "timestep": (0, 1), "clusters": (1, 100),
     "share": (0, 1), "guidance": (0, 100),
-    "num_samples": (1, 1e4),
+    "num_samples": (1, 1e4), "width": (4, 1024), "unknown": (0, 1),
 }  # fmt: skip
 """By the last part of an option's name, or by the last two where sections differ."""
 _ELEMENTS: dict[str, type] = {"list[str]": str, "list[int]": int}

@@ -27,8 +27,8 @@ class WindowConfig:
 
 
 @dataclass
-class PCNConfig:
-    """Pyramid condition network (equations 6 and 7)."""
+class PyramidConfig:
+    """The pyramid of image and modal mask (equations 6 and 7)."""
 
     backbone: str = one_of("pvt_v2_b4", "pvt_v2_b0", "pvt_v2_b1", "pvt_v2_b2", "pvt_v2_b3", "pvt_v2_b5")
     pretrained: bool = False  # ImageNet weights through timm
@@ -36,10 +36,16 @@ class PCNConfig:
     adapter: int = 1  # kernel of the 4 -> 3 input convolution
     adapter_init: str = one_of("identity", "random", "zero_conv")  # zero_conv: the mask enters like x_t does, no tint
     vm_range: str = one_of("01", "pm1")  # scale of the modal mask at the input
+    drop_path: float = 0.1
+
+
+@dataclass
+class PCNConfig(PyramidConfig):
+    """Pyramid condition network: the same, told x_t and the time."""
+
     time_cond: str = one_of("log_snr", "t1000")  # argument of the sinusoidal time embedding
     zoe: bool = True  # x_t enters at stage 1 (zero overlapping embedding)
     ttc: bool = True  # a time token at every stage (time token concatenation)
-    drop_path: float = 0.1
 
 
 @dataclass
@@ -143,6 +149,49 @@ class CondDiffAMOConfig:
     vgpe: VGPEConfig = field(default_factory=VGPEConfig)
     post: PostConfig = field(default_factory=PostConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+
+
+# ------------------------------------------------------------------------------------------- models: trained controls
+
+
+@dataclass
+class DirectConfig:
+    """CondDiff-AMO's pyramid, refinement, fusion and decoder, asked once: no x_t, no time, no sampler."""
+
+    name: str = "direct"
+    window: WindowConfig = field(default_factory=WindowConfig)
+    pcn: PyramidConfig = field(default_factory=PyramidConfig)
+    ocr: OCRConfig = field(default_factory=OCRConfig)
+    afg: AFGConfig = field(default_factory=AFGConfig)
+    dn: DNConfig = field(default_factory=DNConfig)  # of the decoder
+    post: PostConfig = field(default_factory=PostConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+
+
+@dataclass
+class EraserConfig:
+    """What PCNet-M is told about the place of what covers the object."""
+
+    source: str = one_of("occluder", "unknown")  # answers: the query's occluder where there is one; or never
+    front: float = 0.8  # training: share of completion; in the rest another object lies behind (the paper's gamma)
+    unknown: float = 0.5  # training: share of the completions that are told nothing (not in the paper)
+
+
+@dataclass
+class PCNetMConfig:
+    """The partial completion network for masks (Zhan et al. 2020): a U-Net on modal mask and eraser."""
+
+    name: str = "pcnet_m"
+    window: WindowConfig = field(default_factory=WindowConfig)
+    width: int = 32  # channels at full size, then 2, 4, 8 and 8 times as many; 32 is that of the published weights
+    rgb: bool = False  # the image as three more channels
+    eraser: EraserConfig = field(default_factory=EraserConfig)
+    post: PostConfig = field(default_factory=PostConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+
+
+NetworkConfig = CondDiffAMOConfig | DirectConfig | PCNetMConfig
+"""Of a network that looks through a window and whose weights are one file."""
 
 
 # ------------------------------------------------------------------------------------------ model: inpainting prior
@@ -689,8 +738,14 @@ class DataOnly:
     data: Any = REQUIRED
 
 
-MODELS: dict[str, type] = {
+NETWORKS: dict[str, type] = {
     "conddiff_amo": CondDiffAMOConfig,
+    "direct": DirectConfig,
+    "pcnet_m": PCNetMConfig,
+}
+"""The options of ``NetworkConfig`` by name."""
+MODELS: dict[str, type] = {
+    **NETWORKS,
     "inpainting_prior": InpaintingPriorConfig,
     "occlusion_free_bias": OcclusionFreeBiasConfig,
     "telea": TeleaConfig,

@@ -13,12 +13,11 @@ from typing import Any
 
 from amodalseg.atomic import write_whole
 from amodalseg.config.load import load_config, to_dict, to_yaml
-from amodalseg.config.schema import MODELS as METHODS
 from amodalseg.config.schema import ModelOnly
 from amodalseg.data.dataset import EvaluationSet
 from amodalseg.engine.answers import Answer, Answers, Numbered
 from amodalseg.metrics.counts import COLUMNS
-from amodalseg.models import HUB, MODELS, model_file
+from amodalseg.models import HUB, METHODS, MODELS, model_file
 from amodalseg.report.thumbnail import Thumbnail
 from amodalseg.types import stable_seed
 

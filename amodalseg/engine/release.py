@@ -11,7 +11,7 @@ from typing import Any
 
 from amodalseg.engine.run_folder import provenance
 from amodalseg.errors import UserError
-from amodalseg.models import model_file
+from amodalseg.models import model_file, network_model_class
 from amodalseg.models.inpainting.prior import ABOUT, FOLDER, WEIGHTS, find_prior, load_prior, save_prior
 from amodalseg.models.weights import check_state, read_weights, save_weights
 
@@ -45,10 +45,7 @@ def release(run: str, out: Path, about: Sequence[str]) -> Path:
         raise UserError(f"--out '{out}' is no model file; give a name that ends in .safetensors")
     path = model_file(run)
     state, config, known = read_weights(path)
-    config.pcn.pretrained = False  # the file brings its own weights; none are to be downloaded
-    from amodalseg.models.conddiff_amo.network import CondDiffAMONetwork
-
-    check_state(CondDiffAMONetwork(config), state, path)
+    check_state(network_model_class(config.name)(config).network, state, path)
     known = {**_without_folders(known), "commit": provenance()["commit"], **notes}
     save_weights(out, state, config, known, dtype="float16")
     content = out.read_bytes()

@@ -12,10 +12,12 @@ import numpy as np
 from amodalseg.config.schema import TrainConfig
 from amodalseg.data.module import AmodalDataModule, PriorDataModule
 from amodalseg.metrics.protocols import score
+from amodalseg.models.conddiff_amo.direct_module import DirectModule
 from amodalseg.models.conddiff_amo.module import CondDiffAMOModule
 from amodalseg.models.inpainting.module import PriorModule
 from amodalseg.models.inpainting.prior import FOLDER
 from amodalseg.models.inpainting.validation import TITLES, prior_scores
+from amodalseg.models.pcnet_m.module import PCNetMModule
 from amodalseg.models.training import TrainingModule
 from amodalseg.report.pictures import grid, validation_grid
 
@@ -44,16 +46,23 @@ def prior_grid(pictures: Sequence[Sequence[np.ndarray]], side: int = 128) -> np.
     return grid(rows, TITLES)
 
 
-TASKS: dict[str, Task] = {
-    "conddiff_amo": Task(
-        CondDiffAMOModule,
+def mask_task(module: type[TrainingModule]) -> Task:
+    """The task of a network that answers with a mask."""
+    return Task(
+        module,
         AmodalDataModule,
         "model.safetensors",
         score,
         dict.fromkeys(("pooled", "per_object", "per_object_occluded"), ("full", "occluded")),
         ("per_object_occluded",),
         validation_grid,
-    ),
+    )
+
+
+TASKS: dict[str, Task] = {
+    "conddiff_amo": mask_task(CondDiffAMOModule),
+    "direct": mask_task(DirectModule),
+    "pcnet_m": mask_task(PCNetMModule),
     "inpainting_prior": Task(
         PriorModule,
         PriorDataModule,

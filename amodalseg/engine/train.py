@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from amodalseg.config.load import to_dict
-from amodalseg.config.schema import CondDiffAMOConfig, TrainConfig
+from amodalseg.config.schema import TrainConfig
 from amodalseg.data.fingerprint import fingerprint
 from amodalseg.data.module import AmodalDataModule
 from amodalseg.data.scenes import Scenes
@@ -25,11 +25,11 @@ from amodalseg.engine.tasks import task_of
 from amodalseg.engine.time_limit import TimeLimit
 from amodalseg.errors import UserError
 from amodalseg.models import load_model
-from amodalseg.models.conddiff_amo.model import CondDiffAMO
 from amodalseg.models.inpainting.module import PriorModule
 from amodalseg.models.inpainting.prior import find_prior, load_prior
+from amodalseg.models.network_model import NetworkModel
 from amodalseg.models.training import TrainingModule
-from amodalseg.models.weights import check_state, load_state, read_checkpoint
+from amodalseg.models.weights import check_state, load_state, read_checkpoint, without_download
 
 
 def train(config: TrainConfig) -> Path:
@@ -157,10 +157,9 @@ def _resume_from(config: TrainConfig, last: Path, module: TrainingModule, world:
 
 def _without_download(config: TrainConfig, folder: Path) -> TrainConfig:
     """Pretrained weights are fetched once: a continued run, or one with ``init``, brings its own."""
-    if not isinstance(config.model, CondDiffAMOConfig) or (config.init is None and not (folder / "last.ckpt").exists()):
+    if config.init is None and not (folder / "last.ckpt").exists():
         return config
-    pcn = dataclasses.replace(config.model.pcn, pretrained=False)
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, pcn=pcn))
+    return dataclasses.replace(config, model=without_download(config.model))
 
 
 def _start_from(module: TrainingModule, name: str) -> None:
@@ -169,7 +168,7 @@ def _start_from(module: TrainingModule, name: str) -> None:
         load_state(module.network, unet.state_dict(), Path(name))
         return
     model = load_model(name, "cpu")
-    if not isinstance(model, CondDiffAMO):
+    if not isinstance(model, NetworkModel):
         raise UserError(f"init={name} has no weights to start from")
     load_state(module.network, model.network.state_dict(), Path(name))
 

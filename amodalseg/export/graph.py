@@ -13,8 +13,8 @@ from amodalseg.diffusion.sampler import num_draws, sample
 from amodalseg.diffusion.schedule import step_times
 from amodalseg.models.conddiff_amo.evaluation import create_denoiser, time_input
 from amodalseg.models.conddiff_amo.fold import FoldedNetwork, TimeFeatures
-from amodalseg.models.conddiff_amo.model import normalise
 from amodalseg.models.conddiff_amo.network import CondDiffAMONetwork
+from amodalseg.models.network_model import normalise
 
 INPUTS = ("image", "modal", "noise")
 OUTPUTS = ("probability", "mask")

@@ -65,10 +65,15 @@ class OnnxPredictor(WindowModel):
         self.config: CondDiffAMOConfig = build(ModelOnly, [(str(path), {"model": plain})]).model
         self._shapes = {node.name: tuple(node.shape) for node in self._session.get_inputs()}
 
+    draws = True
+
     @property
     def num_draws(self) -> int:
         """Noise maps that the graph takes for each object."""
         return self._shapes["noise"][0]
+
+    def evaluations(self, steps: int | None) -> int:
+        return self.config.sampler.steps
 
     def run(self, image: np.ndarray, modal: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Complete windows: the graph itself.
@@ -96,7 +101,12 @@ class OnnxPredictor(WindowModel):
         return probability, mask
 
     def window_probability(
-        self, image: np.ndarray, modal: np.ndarray, seeds: Sequence[int], steps: int | None
+        self,
+        image: np.ndarray,
+        modal: np.ndarray,
+        occluders: Sequence[np.ndarray | None],
+        seeds: Sequence[int],
+        steps: int | None,
     ) -> np.ndarray:
         """As ``WindowModel`` has it. Raises UserError for another number of steps than the file was written with."""
         own = self.config.sampler.steps

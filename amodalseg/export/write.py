@@ -48,7 +48,7 @@ def export_model(
             from PyTorch's: then none of the files is left, and what was there before stays.
     """
     if not isinstance(model, CondDiffAMO):
-        raise UserError(f"'{model.name}' has no network to export; only a CondDiff-AMO model can become a file")
+        raise UserError(f"'{model.name}' has no sampler to export; only a CondDiff-AMO model can become a file")
     for name, suffix in ((path, ".onnx"), (pt2, ".pt2")):
         if name is not None and Path(name).suffix != suffix:
             raise UserError(f"cannot export to '{name}': give a name that ends in {suffix}")

@@ -20,7 +20,7 @@ MODELS: dict[str, Callable[[], AmodalModel]] = {
     "hull_in_occluders": HullInOccluders,
 }
 """Models that need no weights and no options."""
-METHODS = tuple(name for name in schema.MODELS if name not in ("conddiff_amo", "inpainting_prior"))
+METHODS = tuple(name for name in schema.MODELS if name not in {*schema.NETWORKS, "inpainting_prior"})
 """Models that complete pictures, by the ``model.name`` of their options; a YAML file may give them other options."""
 
 CHECKPOINTS = (Path(__file__).resolve().parents[1] / "checkpoints", Path(__file__).resolve().parents[2] / "checkpoints")
@@ -66,17 +66,26 @@ def load_model(name: str | Path = DEFAULT, device: str = "auto", override: dict[
         method.name = str(name)
         return method.to(pick_device(device))
     path = None if str(name).startswith(HUB) else model_file(name)
-    from amodalseg.models.conddiff_amo.model import CondDiffAMO
+    from amodalseg.models.network_model import NetworkModel
 
     if path is None:
         repository, _, revision = str(name).removeprefix(HUB).partition("@")
-        model = CondDiffAMO.from_pretrained(repository, revision=revision or None)
+        model = NetworkModel.from_pretrained(repository, revision=revision or None)
         model.name = str(name)
     else:
-        model = CondDiffAMO.load(path, name=str(name))
+        model = NetworkModel.load(path, name=str(name))
     if override:
         model.override(override)
     return model.to(pick_device(device))
+
+
+def network_model_class(name: str) -> Any:
+    """The class of a trained model, a ``NetworkModel``, by the ``model.name`` of its options."""
+    from amodalseg.models.conddiff_amo.direct import Direct
+    from amodalseg.models.conddiff_amo.model import CondDiffAMO
+    from amodalseg.models.pcnet_m.model import PCNetM
+
+    return {"conddiff_amo": CondDiffAMO, "direct": Direct, "pcnet_m": PCNetM}[name]
 
 
 def create_method(config: Any, override: dict[str, Any] | None = None) -> Any:

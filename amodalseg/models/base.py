@@ -113,6 +113,8 @@ class AmodalModel(ABC):
     name: str = ""
     draws: bool = False
     """Whether the model samples: only then do seed, ``num_samples`` and ``steps`` have an effect."""
+    has_probability: bool = False
+    """Whether answers have a probability."""
     batch_size: int = 16
     """Objects, or samples of objects, in one run of the network; bounds memory, whatever the number of queries."""
 
@@ -160,7 +162,8 @@ class AmodalModel(ABC):
         members = self.predict_batch(queries, num_samples=num_samples, steps=steps)
         if modal.ndim == 2:
             return members[0]
-        return PredictionStack(members, modal, num_samples if self.draws else None)
+        draws = num_samples if self.draws else 1
+        return PredictionStack(members, modal, draws if self.has_probability else None)
 
     def warn_if_unused(self, num_samples: int, steps: int | None) -> None:
         """Say that a model which does not sample has no use for ``num_samples`` and ``steps``."""

@@ -24,8 +24,8 @@ CARD = """---
 
 # {{ name }}
 
-Amodal segmentation: a photo and the visible mask of an object -> its whole mask, hidden part included. Weights of
-CondDiff-AMO in the format of `amodalseg`; loading them executes no code.
+Amodal segmentation: a photo and the visible mask of an object -> its whole mask, hidden part included. Weights
+of `{{ kind }}` in the format of `amodalseg`; loading them executes no code.
 
 ```python
 import amodalseg
@@ -139,7 +139,8 @@ class HubModel(
         about = {key: value if isinstance(value, str) else json.dumps(value) for key, value in self.about.items()}
         lines = [f"- {key}: {text}" for key, text in about.items() if len(text) <= 500]  # the rest is in the file
         values = {
-            "name": self.name, "repo_id": "owner/name", "about": "\n".join(lines) or "Nothing is noted.", **values,
+            "name": self.name, "kind": self.config.name, "repo_id": "owner/name",
+            "about": "\n".join(lines) or "Nothing is noted.", **values,
         }  # fmt: skip
         return ModelCard.from_template(self._hub_mixin_info.model_card_data, template_str=CARD, **values)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from amodalseg.atomic import replacing
 from amodalseg.config.load import build, to_dict
-from amodalseg.config.schema import CondDiffAMOConfig
+from amodalseg.config.schema import NetworkConfig
 from amodalseg.errors import UserError
 
 FORMAT = "amodalseg-1"
@@ -26,7 +27,7 @@ READABLE = (FORMAT,)
 def save_weights(
     path: Path,
     state: dict[str, Tensor],
-    config: CondDiffAMOConfig,
+    config: NetworkConfig,
     about: dict[str, Any],
     *,
     dtype: str = "float32",
@@ -58,7 +59,7 @@ def _to_half(key: str, value: Tensor) -> Tensor:
     return half if torch.isfinite(half).all() else value
 
 
-def read_weights(path: Path) -> tuple[dict[str, Tensor], CondDiffAMOConfig, dict[str, Any]]:
+def read_weights(path: Path) -> tuple[dict[str, Tensor], NetworkConfig, dict[str, Any]]:
     """Read a ``.safetensors`` model file or a ``.ckpt`` of a training run.
 
     Returns:
@@ -72,7 +73,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], CondDiffAMOConfig, dict
     return _read_checkpoint(path) if path.suffix == ".ckpt" else _read_safetensors(path)
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], CondDiffAMOConfig, dict[str, Any]]:
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], NetworkConfig, dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -107,7 +108,7 @@ def _is_pickle(path: Path) -> bool:
     return head == b"PK\x03\x04" or (head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"))
 
 
-def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], CondDiffAMOConfig, dict[str, Any]]:
+def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], NetworkConfig, dict[str, Any]]:
     checkpoint = read_checkpoint(path)
     prefix = "network."
     state = {
@@ -136,11 +137,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def model_config(plain: dict[str, Any], path: Path) -> CondDiffAMOConfig:
-    """Rebuild the configuration stored beside weights."""
+def model_config(plain: dict[str, Any], path: Path) -> NetworkConfig:
+    """Rebuild the configuration stored beside weights. They are there, so none are to be downloaded."""
     from amodalseg.config.schema import ModelOnly
 
-    return build(ModelOnly, [(str(path), {"model": plain})]).model
+    return without_download(build(ModelOnly, [(str(path), {"model": plain})]).model)
+
+
+def without_download(config: Any) -> Any:
+    """A model's configuration without pretrained weights of its pyramid, if it has one."""
+    if not hasattr(config, "pcn"):
+        return config
+    return replace(config, pcn=replace(config.pcn, pretrained=False))
 
 
 def check_state(network: torch.nn.Module, state: dict[str, Tensor], path: Path) -> None:

@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from amodalseg.config.schema import CondDiffAMOConfig
+from amodalseg.config.schema import NetworkConfig
 from amodalseg.data.window import Window, crop_image, crop_mask, object_window, paste, paste_mask
 from amodalseg.models.base import AmodalModel, check_query, sample_seed
 from amodalseg.types import Prediction, Query
@@ -22,20 +22,29 @@ Place = tuple[Window, int, int]
 
 
 class WindowModel(AmodalModel):
-    """Answers in the window; this class asks and pastes back. A subclass sets ``config``: ``window`` and ``post``."""
+    """Answers in the window; this class asks and pastes back. A subclass sets ``config``: ``window`` and ``post``.
 
-    config: CondDiffAMOConfig
-    draws = True
+    A model that does not sample (``draws`` is False) is asked once for each object, whatever ``num_samples`` says.
+    """
+
+    config: NetworkConfig
+    has_probability = True
 
     @abstractmethod
     def window_probability(
-        self, image: np.ndarray, modal: np.ndarray, seeds: Sequence[int], steps: int | None
+        self,
+        image: np.ndarray,
+        modal: np.ndarray,
+        occluders: Sequence[np.ndarray | None],
+        seeds: Sequence[int],
+        steps: int | None,
     ) -> np.ndarray:
         """One run of the network.
 
         Args:
             image: uint8 (B, S, S, 3) RGB.
             modal: bool (B, S, S).
+            occluders: of the B objects, bool (S, S) of what covers it, or None where the query does not say.
             seeds: of the B objects' noise.
             steps: of the sampler; None: the model's own.
 
@@ -43,12 +52,17 @@ class WindowModel(AmodalModel):
             float32 (B, S, S) in [0, 1].
         """
 
+    def evaluations(self, steps: int | None) -> int:
+        """Of the network, for one draw. Args: steps, of the sampler; None: the model's own."""
+        return 1
+
     def predict_batch(
         self, queries: Sequence[Query], *, num_samples: int = 1, steps: int | None = None
     ) -> list[Prediction]:
         for query in queries:
             check_query(query)
         began = time.perf_counter()
+        num_samples = num_samples if self.draws else 1
         windows = [object_window(query.modal, self.config.window) for query in queries]
         jobs = [(index, draw) for index in range(len(queries)) for draw in range(num_samples)]
         size = self.config.window.size
@@ -58,11 +72,13 @@ class WindowModel(AmodalModel):
             batch = jobs[start : start + self.batch_size]
             image = np.stack([crop_image(queries[index].image, windows[index]) for index, _ in batch])
             modal = np.stack([crop_mask(queries[index].modal, windows[index]) for index, _ in batch])
+            occluders = [_occluder(queries[index], windows[index]) for index, _ in batch]
             seeds = [sample_seed(queries[index].seed, draw) for index, draw in batch]
-            for (index, draw), found in zip(batch, self.window_probability(image, modal, seeds, steps), strict=True):
+            answers = self.window_probability(image, modal, occluders, seeds, steps)
+            for (index, draw), found in zip(batch, answers, strict=True):
                 maps[index, draw] = found
         share = (time.perf_counter() - began) / max(1, len(queries))
-        evaluations = num_samples * (self.config.sampler.steps if steps is None else steps)
+        evaluations = num_samples * self.evaluations(steps)
         return [
             self._prediction(query, window, found, share, evaluations)
             for query, window, found in zip(queries, windows, maps, strict=True)
@@ -84,6 +100,10 @@ class WindowModel(AmodalModel):
             seconds,
             evaluations=evaluations,
         )
+
+
+def _occluder(query: Query, window: Window) -> np.ndarray | None:
+    return None if query.occluder is None else crop_mask(query.occluder, window)
 
 
 def _final_mask(values: np.ndarray, place: Place, threshold: float, modal: np.ndarray | None) -> np.ndarray:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from amodalseg import load_model
 from amodalseg.cli import main
 from amodalseg.engine.train import validation_interval
+from amodalseg.models import mask_training
 from amodalseg.models.conddiff_amo import module
 from tests.worlds import coco_world, cocoa_world
 
@@ -192,7 +193,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_objects(tmp_path, monkeypatch,
     def nan(logits, target, config, *_):
         return logits.sum() * float("nan"), {"bce": torch.zeros(()), "iou": torch.zeros(())}
 
-    monkeypatch.setattr(module, "amodal_loss", nan)
+    monkeypatch.setattr(mask_training, "amodal_loss", nan)
     assert main(train_arguments(tmp_path / "nan")) == 2
     error = capsys.readouterr().err
     assert "not finite at step 0" in error and "synthetic/train/" in error

@@ -122,7 +122,7 @@ def test_the_command(exported, tmp_path, monkeypatch, capsys):
 
 def test_mistakes_are_one_line(exported, tmp_path, monkeypatch, capsys):
     out = ["--out", str(tmp_path / "m.onnx")]
-    refused(capsys, ["export", "convex_hull", *out], "'convex_hull' has no network to export")
+    refused(capsys, ["export", "convex_hull", *out], "'convex_hull' has no sampler to export")
     refused(capsys, ["export", "absent.safetensors", *out], "absent.safetensors")
     exported.model.save(tmp_path / "model.safetensors")
     model = ["export", str(tmp_path)]

@@ -5,14 +5,19 @@ from contract import ModelContract
 
 from amodalseg.config.schema import (
     CondDiffAMOConfig,
+    DirectConfig,
     DNConfig,
     PCNConfig,
+    PCNetMConfig,
     PostConfig,
+    PyramidConfig,
     SamplerConfig,
     WindowConfig,
 )
 from amodalseg.models import MODELS
+from amodalseg.models.conddiff_amo.direct import Direct
 from amodalseg.models.conddiff_amo.model import CondDiffAMO
+from amodalseg.models.pcnet_m.model import PCNetM
 
 
 class TestModal(ModelContract):
@@ -59,3 +64,36 @@ class TestCondDiffAMOWithoutUnion(ModelContract):
             post=PostConfig(union_visible=False), window=WindowConfig(size=32, kind="c2f"),
             sampler=SamplerConfig(steps=3, kind="renoise_ust"),
         )  # fmt: skip
+
+
+def tiny_direct(**changes) -> Direct:
+    torch.manual_seed(0)
+    config = DirectConfig(
+        window=WindowConfig(size=64), pcn=PyramidConfig(backbone="pvt_v2_b0"), dn=DNConfig(dim=16), **changes
+    )
+    return Direct(config)
+
+
+def tiny_pcnet_m(**changes) -> PCNetM:
+    torch.manual_seed(0)
+    return PCNetM(PCNetMConfig(window=WindowConfig(size=64), width=4, **changes))
+
+
+class TestDirect(ModelContract):
+    @classmethod
+    def make(cls):
+        return tiny_direct()
+
+
+class TestPCNetM(ModelContract):
+    @classmethod
+    def make(cls):
+        return tiny_pcnet_m()
+
+
+class TestPCNetMWithTheImageWithoutUnion(ModelContract):
+    always_contains_modal = False
+
+    @classmethod
+    def make(cls):
+        return tiny_pcnet_m(rgb=True, post=PostConfig(union_visible=False, threshold=0.2))

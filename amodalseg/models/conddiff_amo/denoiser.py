@@ -143,6 +143,26 @@ class PixelShuffleUp(nn.Module):
         return nn.functional.pixel_shuffle(nn.functional.silu(self.conv(x)), 2)
 
 
+def create_decoder(in_channels: int, config: DNConfig) -> nn.Sequential:
+    """From features at a quarter of the size to logits: (B, in, H/4, W/4) -> (B, 1, H, W)."""
+    dim = config.dim
+    return nn.Sequential(
+        conv_bn_relu(in_channels, dim, 1),
+        PixelShuffleUp(dim, dim // 4),
+        conv_bn_relu(dim // 4, dim // 4, 3),
+        PixelShuffleUp(dim // 4, dim // 8),
+        conv_bn_relu(dim // 8, dim // 8, 3),
+        nn.Dropout(config.dropout),
+        nn.Conv2d(dim // 8, 1, 1),
+    )
+
+
+def check_dim(config: DNConfig) -> None:
+    """Raise UserError if group norms and pixel shuffles cannot split the width."""
+    if config.dim < NUM_GROUPS or config.dim % NUM_GROUPS:
+        raise UserError(f"model.dn.dim must be a multiple of {NUM_GROUPS}, not {config.dim}")
+
+
 class MaskDenoiser(nn.Module):
     """x_t, A_1 and time -> logits of x_0. Encoder and decoder meet at a quarter of the size, without skip connections.
 
@@ -155,22 +175,13 @@ class MaskDenoiser(nn.Module):
 
     def __init__(self, config: DNConfig) -> None:
         super().__init__()
+        check_dim(config)
         dim = config.dim
-        if dim < NUM_GROUPS or dim % NUM_GROUPS:
-            raise UserError(f"model.dn.dim must be a multiple of {NUM_GROUPS}, not {dim}")
         self.time_mlp = TimeMLP(dim)
         self.stem = nn.Sequential(nn.Conv2d(1, dim, 7, stride=4, padding=3, bias=False), nn.BatchNorm2d(dim), nn.ReLU())
         self.res_block = ResBlock(dim)
         self.encoded = conv_bn_relu(dim, dim, 3)
-        self.decoder = nn.Sequential(
-            conv_bn_relu(2 * dim, dim, 1),
-            PixelShuffleUp(dim, dim // 4),
-            conv_bn_relu(dim // 4, dim // 4, 3),
-            PixelShuffleUp(dim // 4, dim // 8),
-            conv_bn_relu(dim // 8, dim // 8, 3),
-            nn.Dropout(config.dropout),
-            nn.Conv2d(dim // 8, 1, 1),
-        )
+        self.decoder = create_decoder(2 * dim, config)
 
     def forward(self, a1: Tensor, x_t_B1HW: Tensor, time_B: Tensor) -> Tensor:
         """A_1 (B, d, H/4, W/4), x_t (B, 1, H, W) and log-SNR or 1000 t (B,) -> logits (B, 1, H, W)."""

@@ -4,84 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from amodalseg.config.load import build, own_options, to_dict
-from amodalseg.config.schema import CondDiffAMOConfig, ModelOnly, SamplerConfig
+from amodalseg.config.schema import CondDiffAMOConfig, SamplerConfig
 from amodalseg.data.noise import draw_noise
 from amodalseg.diffusion.sampler import num_draws, sample
-from amodalseg.errors import UserError
 from amodalseg.models.conddiff_amo.accelerate import Acceleration
 from amodalseg.models.conddiff_amo.evaluation import create_denoiser
 from amodalseg.models.conddiff_amo.network import CondDiffAMONetwork
-from amodalseg.models.hub import HubModel
-from amodalseg.models.weights import load_state, read_weights, save_weights
-from amodalseg.models.windowed import WindowModel
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from amodalseg.models.network_model import NetworkModel, normalise
 
 
-def normalise(image: Tensor) -> Tensor:
-    """uint8 (B, 3, H, W) RGB -> float32 with ImageNet's mean and standard deviation, on the tensor's own device."""
-    mean = torch.tensor(IMAGENET_MEAN, device=image.device).view(1, 3, 1, 1)
-    std = torch.tensor(IMAGENET_STD, device=image.device).view(1, 3, 1, 1)
-    return (image.float() / 255 - mean) / std
+class CondDiffAMO(NetworkModel):
+    """The network with its sampler around it; arguments as ``NetworkModel``."""
 
+    config: CondDiffAMOConfig
+    network: CondDiffAMONetwork
+    network_class = CondDiffAMONetwork
+    sections = ("sampler", "vgpe", "post")
+    draws = True
 
-class CondDiffAMO(HubModel, WindowModel):
-    """A network and the configuration of everything around it.
-
-    Args:
-        config: the model's configuration.
-        network: default: one with random weights.
-        name: how reports call it.
-        batch_size: windows in one forward pass; bounds memory, whatever the number of queries.
-
-    Attributes:
-        about: what the file it was loaded from says about its training: data, step, scores.
-    """
-
-    def __init__(
-        self,
-        config: CondDiffAMOConfig,
-        network: CondDiffAMONetwork | None = None,
-        *,
-        name: str = "conddiff_amo",
-        batch_size: int = 16,
-    ) -> None:
-        self.config, self.name, self.batch_size = config, name, batch_size
-        self.network = network if network is not None else CondDiffAMONetwork(config)
-        self.about: dict[str, Any] = {}
+    def __init__(self, config: CondDiffAMOConfig, network: nn.Module | None = None, **options: Any) -> None:
+        super().__init__(config, network, **options)
         self.acceleration: Acceleration | None = None
 
-    @classmethod
-    def load(cls, path: Path, name: str | None = None) -> CondDiffAMO:
-        """Read a model file or a training checkpoint; its weights are frozen (``requires_grad``), ready to answer.
-
-        Raises UserError as ``read_weights`` and ``load_state`` do.
-        """
-        state, config, about = read_weights(path)
-        config.pcn.pretrained = False  # the file's own weights follow; nothing is to be downloaded
-        model = cls(config, name=name or path.stem)
-        load_state(model.network, state, path)
-        model.network.eval().requires_grad_(False)
-        model.about = about
-        return model.accelerate()
-
-    def save(self, path: Path, about: dict[str, Any] | None = None) -> None:
-        """Write weights, configuration and what is known about them to one ``.safetensors`` file."""
-        save_weights(path, self.network.state_dict(), self.config, self.about if about is None else about)
-
-    def to(self, device: torch.device | str) -> CondDiffAMO:
-        """Move the network."""
-        self.network.to(device)
-        return self
+    def make_ready(self) -> None:
+        self.accelerate()
 
     def accelerate(self, *, precision: str = "fp32", compile: bool = False) -> CondDiffAMO:
         """Answer through a folded copy of the network (``docs/inference.md``), as every loaded model does.
@@ -102,29 +54,16 @@ class CondDiffAMO(HubModel, WindowModel):
         self.acceleration = Acceleration(precision, compile)
         return self
 
-    def override(self, options: dict[str, Any]) -> None:
-        """Sample in another way than the model was configured with; the weights stay as they are.
-
-        Args:
-            options: nested, of the sections ``sampler``, ``vgpe`` and ``post``, for instance
-                ``{"sampler": {"steps": 3}}``; what only other models have is ignored.
-
-        Raises:
-            UserError: another section, an unknown key, a value that is no choice.
-        """
-        options = own_options(self.config, options)
-        wrong = sorted(set(options) - {"sampler", "vgpe", "post"})
-        if wrong:
-            raise UserError(f"override.{wrong[0]} cannot change after training; sampler, vgpe and post can")
-        layers = [("the model", {"model": to_dict(self.config)}), ("override", {"model": options})]
-        self.config = build(ModelOnly, layers).model
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.network.parameters()).device
+    def evaluations(self, steps: int | None) -> int:
+        return self._sampler(steps).steps
 
     def window_probability(
-        self, image: np.ndarray, modal: np.ndarray, seeds: Sequence[int], steps: int | None
+        self,
+        image: np.ndarray,
+        modal: np.ndarray,
+        occluders: Sequence[np.ndarray | None],
+        seeds: Sequence[int],
+        steps: int | None,
     ) -> np.ndarray:
         pixels, mask = torch.from_numpy(image).permute(0, 3, 1, 2), torch.from_numpy(modal)[:, None]
         return self.probability(pixels, mask, self.draw_noise(seeds, steps), steps)[:, 0].cpu().numpy()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from amodalseg.config.schema import CondDiffAMOConfig
+from amodalseg.config.schema import AFGConfig, CondDiffAMOConfig, OCRConfig, PCNConfig
 from amodalseg.errors import UserError
 from amodalseg.models.conddiff_amo.denoiser import ConditionFusion, MaskDenoiser
 from amodalseg.models.conddiff_amo.ocr import OCR
@@ -15,7 +15,50 @@ STRIDE = 32
 """Pixels behind one place of F_4; heights and widths are multiples of it."""
 
 
-class CondDiffAMONetwork(nn.Module):
+class ConditionNetwork(nn.Module):
+    """Pyramid, context refinement and fusion: what is seen at a quarter of the size.
+
+    Args:
+        pcn, ocr, afg: of the parts. One that is switched off has no parameters.
+        dim: d.
+
+    Raises:
+        UserError: an impossible option, or pretrained weights that cannot be fetched.
+    """
+
+    def __init__(self, pcn: PCNConfig, ocr: OCRConfig, afg: AFGConfig, dim: int) -> None:
+        super().__init__()
+        self.pcn = PVTPyramid(pcn)
+        channels = self.pcn.channels
+        self.ocr = OCR(channels[-1], ocr) if ocr.enabled else None
+        self.fusion = ConditionFusion(channels, dim, afg)
+
+    def condition(
+        self,
+        image_B3HW: Tensor,
+        modal_B1HW: Tensor,
+        x_t_B1HW: Tensor | None = None,
+        time_B: Tensor | None = None,
+    ) -> Tensor:
+        """Arguments as ``PVTPyramid``; returns A_1, float (B, d, H/4, W/4).
+
+        Raises:
+            UserError: H or W is not a multiple of 32.
+        """
+        batch, _, height, width = image_B3HW.shape
+        check_size(height, width)
+        for mask in (modal_B1HW, x_t_B1HW):
+            if mask is not None:
+                shape = tuple(mask.shape)
+                assert shape == (batch, 1, height, width), f"mask {shape}, image {tuple(image_B3HW.shape)}"
+        image_B3HW = image_B3HW.contiguous(memory_format=torch.channels_last)
+        features = self.pcn(image_B3HW, modal_B1HW, x_t_B1HW, time_B)
+        if self.ocr is not None:
+            features[-1] = self.ocr(features[-1])
+        return self.fusion(features)
+
+
+class CondDiffAMONetwork(ConditionNetwork):
     """Pyramid condition network, context refinement, fusion and denoiser.
 
     Args:
@@ -26,11 +69,7 @@ class CondDiffAMONetwork(nn.Module):
     """
 
     def __init__(self, config: CondDiffAMOConfig) -> None:
-        super().__init__()
-        self.pcn = PVTPyramid(config.pcn)
-        channels = self.pcn.channels
-        self.ocr = OCR(channels[-1], config.ocr) if config.ocr.enabled else None
-        self.fusion = ConditionFusion(channels, config.dn.dim, config.afg)
+        super().__init__(config.pcn, config.ocr, config.afg, config.dn.dim)
         self.denoiser = MaskDenoiser(config.dn)
         # the same numbers; convolutions are faster so, and the change to the backbone's tokens is free
         self.to(memory_format=torch.channels_last)
@@ -51,18 +90,6 @@ class CondDiffAMONetwork(nn.Module):
             UserError: H or W is not a multiple of 32.
         """
         return self.denoiser(self.condition(image_B3HW, modal_B1HW, x_t_B1HW, time_B), x_t_B1HW, time_B)
-
-    def condition(self, image_B3HW: Tensor, modal_B1HW: Tensor, x_t_B1HW: Tensor, time_B: Tensor) -> Tensor:
-        """``forward`` without the mask denoiser: A_1, float (B, d, H/4, W/4). Raises UserError as ``forward`` does."""
-        batch, _, height, width = image_B3HW.shape
-        check_size(height, width)
-        for mask in (modal_B1HW, x_t_B1HW):
-            assert mask.shape == (batch, 1, height, width), f"mask {tuple(mask.shape)}, image {tuple(image_B3HW.shape)}"
-        image_B3HW = image_B3HW.contiguous(memory_format=torch.channels_last)
-        features = self.pcn(image_B3HW, modal_B1HW, x_t_B1HW, time_B)
-        if self.ocr is not None:
-            features[-1] = self.ocr(features[-1])
-        return self.fusion(features)
 
 
 def check_size(height: int, width: int) -> None:

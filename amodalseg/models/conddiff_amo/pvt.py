@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from amodalseg.config.schema import PCNConfig
+from amodalseg.config.schema import PCNConfig, PyramidConfig
 from amodalseg.errors import UserError
 from amodalseg.models.conddiff_amo.time_embedding import TimeMLP
 
@@ -56,14 +56,20 @@ class PVTPyramid(nn.Module):
         """Channels of F_1 .. F_4."""
         return tuple(info["num_chs"] for info in self.backbone.feature_info)
 
-    def forward(self, image_B3HW: Tensor, modal_B1HW: Tensor | None, x_t_B1HW: Tensor, time_B: Tensor) -> list[Tensor]:
+    def forward(
+        self,
+        image_B3HW: Tensor,
+        modal_B1HW: Tensor | None,
+        x_t_B1HW: Tensor | None = None,
+        time_B: Tensor | None = None,
+    ) -> list[Tensor]:
         """Extract the condition features (equation 7).
 
         Args:
             image_B3HW: float, normalised with ImageNet's mean and standard deviation; H and W multiples of 32.
             modal_B1HW: float in {0, 1}; None only where the configuration has ``modal=False``, which ignores it.
-            x_t_B1HW: float noisy mask, clean values -1 and +1.
-            time_B: float, log-SNR or 1000 t.
+            x_t_B1HW: float noisy mask, clean values -1 and +1; None only with ``zoe=False``.
+            time_B: float, log-SNR or 1000 t; None only with ``ttc=False``.
 
         Returns:
             F_1 .. F_4, float (B, C_i, H / 2^(i+1), W / 2^(i+1)).
@@ -73,11 +79,14 @@ class PVTPyramid(nn.Module):
         for i, stage in enumerate(self.backbone.stages):
             if stage.downsample is not None:
                 x_BHWC = stage.downsample(features[-1])
-            token_BC = None if self.time_tokens is None else self.time_tokens[i](time_B)
+            token_BC = None
+            if self.time_tokens is not None:
+                assert time_B is not None, "this network was built with a time token"
+                token_BC = self.time_tokens[i](time_B)
             features.append(run_stage(stage, x_BHWC, token_BC))
         return features
 
-    def _embed(self, image: Tensor, modal: Tensor | None, x_t: Tensor) -> Tensor:
+    def _embed(self, image: Tensor, modal: Tensor | None, x_t: Tensor | None) -> Tensor:
         if modal is not None and self.pm1:
             modal = 2 * modal - 1
         if self.modal_in_adapter:
@@ -90,11 +99,12 @@ class PVTPyramid(nn.Module):
             assert modal is not None, "this network was built with the modal mask as an input"
             x = x + self.modal_embed(modal)
         if self.zoe is not None:
+            assert x_t is not None, "this network was built with x_t as an input"
             x = x + self.zoe(x_t)
         return self.backbone.patch_embed.norm(x.permute(0, 2, 3, 1))
 
 
-def create_backbone(config: PCNConfig) -> Any:
+def create_backbone(config: PyramidConfig) -> Any:
     """Build timm's PVTv2 without its head. Raises UserError if ``pretrained`` weights cannot be fetched."""
     try:
         model: Any = timm.create_model(
@@ -116,7 +126,7 @@ def create_backbone(config: PCNConfig) -> Any:
     return model
 
 
-def create_adapter(config: PCNConfig) -> nn.Conv2d:
+def create_adapter(config: PyramidConfig) -> nn.Conv2d:
     """The input convolution of equation 6: (3 or 4) -> 3 channels, no bias."""
     if config.adapter < 1 or config.adapter % 2 == 0:
         raise UserError(f"model.pcn.adapter must be odd, for instance 1 or 3, not {config.adapter}")

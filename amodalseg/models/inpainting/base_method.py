@@ -181,6 +181,7 @@ class ReadsOff(CompletionModel):
     """
 
     device = "cpu"
+    has_probability = True
     _segmenter: Segmenter | None = None
     _depth: Any = None
 

@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from amodalseg.config.schema import LossConfig
-from amodalseg.models.conddiff_amo.loss import amodal_loss, boundary_weight
+from amodalseg.models.loss import amodal_loss, boundary_weight
 
 
 @pytest.fixture(autouse=True)

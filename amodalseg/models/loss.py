@@ -1,4 +1,4 @@
-"""The training loss (equation 10): weighted binary cross entropy + weighted IoU."""
+"""The training loss (equation 10 of CondDiff-AMO): weighted binary cross entropy + weighted IoU."""
 
 from __future__ import annotations
 

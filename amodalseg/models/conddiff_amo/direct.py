@@ -1,0 +1,86 @@
+"""CondDiff-AMO without diffusion: its network without noisy mask and time, asked once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from amodalseg.config.schema import DirectConfig, PCNConfig
+from amodalseg.models.conddiff_amo.denoiser import check_dim, create_decoder
+from amodalseg.models.conddiff_amo.network import ConditionNetwork
+from amodalseg.models.network_model import NetworkModel, normalise
+
+
+class DirectNetwork(ConditionNetwork):
+    """f(I, M_v): pyramid, context refinement and fusion as they are, and the decoder on A_1 alone.
+
+    Beside ``CondDiffAMONetwork`` it lacks ZOE, the time tokens, the mask encoder with its time, and the half of the
+    decoder's first convolution that reads the encoded mask.
+
+    Args:
+        config: reads ``pcn``, ``ocr``, ``afg`` and ``dn``.
+
+    Raises:
+        UserError: an impossible option, or pretrained weights that cannot be fetched.
+    """
+
+    def __init__(self, config: DirectConfig) -> None:
+        check_dim(config.dn)
+        pcn = PCNConfig(**asdict(config.pcn), zoe=False, ttc=False)
+        super().__init__(pcn, config.ocr, config.afg, config.dn.dim)
+        self.decoder = create_decoder(config.dn.dim, config.dn)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, image_B3HW: Tensor, modal_B1HW: Tensor) -> Tensor:
+        """Predict the amodal mask.
+
+        Args:
+            image_B3HW: float, normalised with ImageNet's mean and standard deviation.
+            modal_B1HW: float in {0, 1}; ignored where ``pcn.modal=False``.
+
+        Returns:
+            Logits (B, 1, H, W), positive inside the amodal mask.
+
+        Raises:
+            UserError: H or W is not a multiple of 32.
+        """
+        return self.decoder(self.condition(image_B3HW, modal_B1HW))
+
+
+class Direct(NetworkModel):
+    """The network asked once: probability = sigmoid(logits). It draws nothing, so seeds, votes and steps do nothing."""
+
+    config: DirectConfig
+    network: DirectNetwork
+    network_class = DirectNetwork
+
+    def window_probability(
+        self,
+        image: np.ndarray,
+        modal: np.ndarray,
+        occluders: Sequence[np.ndarray | None],
+        seeds: Sequence[int],
+        steps: int | None,
+    ) -> np.ndarray:
+        pixels, mask = torch.from_numpy(image).permute(0, 3, 1, 2), torch.from_numpy(modal)[:, None]
+        return self.probability(pixels, mask)[:, 0].cpu().numpy()
+
+    @torch.inference_mode()
+    def probability(self, image: Tensor, modal: Tensor) -> Tensor:
+        """Amodal probabilities in the window.
+
+        Args:
+            image: uint8 (B, 3, S, S).
+            modal: bool or {0, 1} (B, 1, S, S).
+
+        Returns:
+            float32 (B, 1, S, S) in [0, 1].
+        """
+        was_training = self.network.training
+        logits = self.network.eval()(normalise(image.to(self.device)), modal.to(self.device).float())
+        self.network.train(was_training)
+        return torch.sigmoid(logits.float())

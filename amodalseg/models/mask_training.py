@@ -1,0 +1,70 @@
+"""Training of networks that answer with a mask in a window: the loss, and validation as evaluation does it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from amodalseg.config.schema import TrainConfig
+from amodalseg.metrics.counts import count_object
+from amodalseg.models.loss import amodal_loss
+from amodalseg.models.network_model import NetworkModel
+from amodalseg.models.training import TrainingModule
+from amodalseg.types import AmodalRecord, Batch, Query
+
+
+class MaskTrainingModule(TrainingModule):
+    """Training of one configuration. A subclass names its model and says what the network answers to a batch.
+
+    Attributes:
+        model: the network with all around it; validation runs it as evaluation does.
+        network: its weights.
+        validation_rows: counts of the objects this rank has validated in the current pass.
+        validation_pictures: the first of them with their predictions; full photos of all would not fit in memory.
+    """
+
+    model_class: ClassVar[type[NetworkModel]]
+
+    def __init__(self, config: TrainConfig, num_steps: int) -> None:
+        super().__init__(config, num_steps)
+        self.model = self.model_class(config.model, batch_size=config.loader.batch_size)
+        self.network = self.model.network
+        if config.trainer.compile:
+            self.network.compile()  # in place: the names of the weights stay as they are
+
+    def answer(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Ask the network about a batch.
+
+        Returns:
+            (logits, the mask that is right in {0, 1}), float (B, 1, S, S).
+        """
+        raise NotImplementedError
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        self.seed_step(batch_idx)
+        logits, target = self.answer(batch)
+        modal, _, unknown, _ = batch.masks.float().split(1, dim=1)
+        loss, parts = amodal_loss(logits, target, self.config.model.loss, modal, unknown)
+        self.refuse_not_finite(loss, batch.keys)
+        self.log("train/loss", loss.detach(), prog_bar=True)
+        self.log_dict({f"train/{name}": value for name, value in parts.items()})
+        return loss
+
+    def validation_step(self, batch: list[tuple[AmodalRecord, Query]], batch_idx: int) -> None:
+        predictions = self.model.predict_batch([query for _, query in batch])
+        for (record, _), prediction in zip(batch, predictions, strict=True):
+            self.validation_rows.append(count_object(record, prediction, self.model.name))
+            if len(self.validation_pictures) < self.config.log.pictures:
+                self.validation_pictures.append((record, prediction))
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        # validation batches are full photos as arrays: the model itself cuts and moves their windows
+        return super().transfer_batch_to_device(batch, device, dataloader_idx) if isinstance(batch, Batch) else batch
+
+    def save(self, folder: Path, about: dict[str, Any]) -> Path:
+        """Write the weights that are now in the network. Returns: where."""
+        self.model.save(folder / "model.safetensors", about)
+        return folder / "model.safetensors"

@@ -1,0 +1,110 @@
+"""A trained network as an ``AmodalModel``: one file of weights and options, a device, and what may still change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from amodalseg.config.load import build, own_options, to_dict
+from amodalseg.config.schema import ModelOnly, NetworkConfig
+from amodalseg.errors import UserError
+from amodalseg.models.hub import HubModel
+from amodalseg.models.weights import load_state, read_weights, save_weights
+from amodalseg.models.windowed import WindowModel
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def normalise(image: Tensor) -> Tensor:
+    """uint8 (B, 3, H, W) RGB -> float32 with ImageNet's mean and standard deviation, on the tensor's own device."""
+    mean = torch.tensor(IMAGENET_MEAN, device=image.device).view(1, 3, 1, 1)
+    std = torch.tensor(IMAGENET_STD, device=image.device).view(1, 3, 1, 1)
+    return (image.float() / 255 - mean) / std
+
+
+class NetworkModel(HubModel, WindowModel):
+    """A network and the configuration of everything around it.
+
+    Args:
+        config: the model's configuration.
+        network: default: one with random weights.
+        name: how reports call it; default: its kind.
+        batch_size: windows in one forward pass; bounds memory, whatever the number of queries.
+
+    Attributes:
+        about: what the file it was loaded from says about its training: data, step, scores.
+    """
+
+    network_class: ClassVar[Any]
+    """Makes the network from the configuration."""
+    sections: ClassVar[tuple[str, ...]] = ("post",)
+    """Sections of the options that do not concern the weights, so that ``override`` may change them."""
+
+    def __init__(
+        self, config: NetworkConfig, network: nn.Module | None = None, *, name: str | None = None, batch_size: int = 16
+    ) -> None:
+        self.config, self.name, self.batch_size = config, name or config.name, batch_size
+        self.network = network if network is not None else self.network_class(config)
+        self.about: dict[str, Any] = {}
+
+    @classmethod
+    def load(cls, path: Path, name: str | None = None) -> Self:
+        """Read a model file or a training checkpoint; its weights are frozen (``requires_grad``), ready to answer.
+
+        ``NetworkModel.load`` opens a model of any kind, a subclass its own kind only.
+
+        Raises UserError as ``read_weights`` and ``load_state`` do, and for a model of another kind.
+        """
+        from amodalseg.models import network_model_class  # knows the subclasses
+
+        state, config, about = read_weights(path)
+        kind = network_model_class(config.name)
+        if not issubclass(kind, cls):
+            raise UserError(f"{path} holds a model of another kind, '{config.name}'; amodalseg.load_model opens it")
+        model = kind(config, name=name or path.stem)
+        load_state(model.network, state, path)
+        model.network.eval().requires_grad_(False)
+        model.about = about
+        model.make_ready()
+        return cast("Self", model)
+
+    def make_ready(self) -> None:
+        """What a loaded model does before its first answer."""
+
+    def save(self, path: Path, about: dict[str, Any] | None = None) -> None:
+        """Write weights, configuration and what is known about them to one ``.safetensors`` file."""
+        save_weights(path, self.network.state_dict(), self.config, self.about if about is None else about)
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the network."""
+        self.network.to(device)
+        return self
+
+    def override(self, options: dict[str, Any]) -> None:
+        """Answer in another way than the model was configured to; the weights stay as they are.
+
+        Args:
+            options: nested, of the model's ``sections``, for instance ``{"post": {"threshold": 0.4}}``; what only other
+                models have is ignored.
+
+        Raises:
+            UserError: another section, an unknown key, a value that is no choice.
+        """
+        options = own_options(self.config, options)
+        wrong = sorted(set(options) - set(self.sections))
+        if wrong:
+            can = " and ".join(filter(None, (", ".join(self.sections[:-1]), self.sections[-1])))
+            raise UserError(f"override.{wrong[0]} cannot change after training; {can} can")
+        layers = [("the model", {"model": to_dict(self.config)}), ("override", {"model": options})]
+        self.config = build(ModelOnly, layers).model
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device

@@ -1,0 +1,57 @@
+"""PCNet-M as an ``AmodalModel``: eraser, network, sigmoid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from amodalseg.config.schema import PCNetMConfig
+from amodalseg.models.network_model import NetworkModel, normalise
+from amodalseg.models.pcnet_m.network import PCNetMNetwork
+
+
+class PCNetM(NetworkModel):
+    """The network asked once: probability = sigmoid(logits). It draws nothing, so seeds, votes and steps do nothing.
+
+    The eraser of a query is its ``occluder``. Where it has none, or ``eraser.source=unknown``, it is everything but the
+    object.
+    """
+
+    config: PCNetMConfig
+    network: PCNetMNetwork
+    network_class = PCNetMNetwork
+    sections = ("eraser", "post")
+
+    def window_probability(
+        self,
+        image: np.ndarray,
+        modal: np.ndarray,
+        occluders: Sequence[np.ndarray | None],
+        seeds: Sequence[int],
+        steps: int | None,
+    ) -> np.ndarray:
+        if self.config.eraser.source == "unknown":
+            occluders = [None] * len(modal)
+        erasers = [~one if cover is None else cover & ~one for one, cover in zip(modal, occluders, strict=True)]
+        pixels, mask = torch.from_numpy(image).permute(0, 3, 1, 2), torch.from_numpy(modal)[:, None]
+        return self.probability(pixels, mask, torch.from_numpy(np.stack(erasers))[:, None])[:, 0].cpu().numpy()
+
+    @torch.inference_mode()
+    def probability(self, image: Tensor, modal: Tensor, eraser: Tensor) -> Tensor:
+        """Amodal probabilities in the window.
+
+        Args:
+            image: uint8 (B, 3, S, S).
+            modal, eraser: bool or {0, 1} (B, 1, S, S).
+
+        Returns:
+            float32 (B, 1, S, S) in [0, 1].
+        """
+        device, was_training = self.device, self.network.training
+        mask, erased, pixels = modal.to(device).float(), eraser.to(device).float(), normalise(image.to(device))
+        logits = self.network.eval()(mask, erased, pixels)
+        self.network.train(was_training)
+        return torch.sigmoid(logits.float())

@@ -1,0 +1,69 @@
+"""The U-Net of PCNet-M: modal mask, eraser and, if wanted, the image -> logits of the amodal mask."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, max_pool2d
+
+from amodalseg.config.schema import PCNetMConfig
+
+GROWTH = (1, 2, 4, 8, 8)
+"""Channels of the five levels, in ``width``: each is half the size of the one before."""
+
+
+def conv_pair(in_channels: int, out_channels: int) -> nn.Sequential:
+    """Two 3x3 convolutions that keep the size, each with batch norm and ReLU."""
+    layers: list[nn.Module] = []
+    for channels in (in_channels, out_channels):
+        conv = nn.Conv2d(channels, out_channels, 3, padding=1, bias=False)
+        layers += [conv, nn.BatchNorm2d(out_channels), nn.ReLU()]
+    return nn.Sequential(*layers)
+
+
+class PCNetMNetwork(nn.Module):
+    """Down by maxima over 2x2 places, up bilinearly, with a skip connection at each level.
+
+    Args:
+        config: reads ``width`` and ``rgb``.
+    """
+
+    def __init__(self, config: PCNetMConfig) -> None:
+        super().__init__()
+        self.rgb = config.rgb
+        widths = [config.width * growth for growth in GROWTH]
+        ups = [config.width * growth for growth in (1, 1, 2, 4)]  # what a level hands to the finer one
+        self.down = nn.ModuleList(
+            conv_pair(before, after) for before, after in zip([5 if config.rgb else 2, *widths], widths, strict=False)
+        )
+        self.up = nn.ModuleList(
+            conv_pair((ups[level + 1] if level < 3 else widths[4]) + widths[level], ups[level])
+            for level in reversed(range(4))
+        )
+        self.answer = nn.Conv2d(ups[0], 1, 1)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, modal_B1HW: Tensor, eraser_B1HW: Tensor, image_B3HW: Tensor | None = None) -> Tensor:
+        """Complete masks.
+
+        Args:
+            modal_B1HW: float in {0, 1}; H and W are multiples of 16.
+            eraser_B1HW: float in {0, 1}: where the object may go on, see ``eraser.py``.
+            image_B3HW: float, normalised with ImageNet's mean and standard deviation; only with ``rgb`` it is read.
+
+        Returns:
+            Logits (B, 1, H, W), positive inside the amodal mask.
+        """
+        planes = [modal_B1HW, eraser_B1HW]
+        if self.rgb:
+            assert image_B3HW is not None, "this network was built with the image as an input"
+            planes.append(image_B3HW)
+        x = torch.cat(planes, dim=1).contiguous(memory_format=torch.channels_last)
+        levels = []
+        for index, layers in enumerate(self.down):
+            x = layers(x if index == 0 else max_pool2d(x, 2))
+            levels.append(x)
+        for layers, skip in zip(self.up, levels[-2::-1], strict=True):
+            x = interpolate(x, size=skip.shape[2:], mode="bilinear", align_corners=False)
+            x = layers(torch.cat([x, skip], dim=1))
+        return self.answer(x)

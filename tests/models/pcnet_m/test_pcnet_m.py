@@ -1,0 +1,172 @@
+"""PCNet-M: what it is told in training and in answers, and that it listens."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from amodalseg import Query
+from amodalseg.config.schema import EraserConfig, PCNetMConfig, WindowConfig
+from amodalseg.models.pcnet_m.eraser import SHIFT, moved, training_case
+from amodalseg.models.pcnet_m.model import PCNetM
+from amodalseg.models.pcnet_m.network import PCNetMNetwork
+
+CASE_1 = EraserConfig(front=1.0, unknown=0.0)
+
+
+@pytest.fixture(autouse=True)
+def fixed_seed():
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+
+
+def masks(batch=3, side=32):
+    """Squares of different size and place, their right half below a bar. Returns: modal, amodal, occluder."""
+    amodal, occluder = torch.zeros(2, batch, 1, side, side)
+    for index in range(batch):
+        amodal[index, :, 4 + index : 20 + 2 * index, 6 : 22 + index] = 1
+        occluder[index, :, :, 14:26] = 1
+    return amodal * (1 - occluder), amodal, occluder
+
+
+@pytest.mark.parametrize(("rgb", "channels"), [(False, 2), (True, 5)])
+def test_two_masks_go_in_and_the_image_if_wanted(rgb, channels):
+    network = PCNetMNetwork(PCNetMConfig(width=4, rgb=rgb)).eval()
+    assert network.down[0][0].in_channels == channels
+    modal, _, occluder = masks(side=48)
+    image = torch.randn(3, 3, 48, 48)
+    with torch.no_grad():
+        logits = network(modal, occluder, image)
+        assert logits.shape == (3, 1, 48, 48)
+        assert torch.equal(logits, network(modal, occluder, -image)) != rgb
+        assert not torch.equal(logits, network(modal, 0 * occluder, image))
+        assert not torch.equal(logits, network(occluder, modal, image)), "the two channels are not the same"
+
+
+@pytest.mark.parametrize(("width", "millions"), [(32, 3.35), (64, 13.39)])
+def test_the_size_is_that_of_the_plain_u_net(width, millions):
+    with torch.device("meta"):
+        network = PCNetMNetwork(PCNetMConfig(width=width))
+    assert sum(p.numel() for p in network.parameters()) / 1e6 == pytest.approx(millions, abs=0.005)
+    # by hand: pairs of 3x3 convolutions with two numbers for each channel's norm, and the 1x1 one with its bias
+    pairs = [(2, 1), (1, 2), (2, 4), (4, 8), (8, 8), (16, 4), (8, 2), (4, 1), (2, 1)]
+    total = sum(
+        9 * (2 if i == 0 else a * width) * b * width + 9 * (b * width) ** 2 + 4 * b * width
+        for i, (a, b) in enumerate(pairs)
+    )
+    assert sum(p.numel() for p in network.parameters()) == total + width + 1
+
+
+def test_every_level_and_every_skip_takes_part():
+    network = PCNetMNetwork(PCNetMConfig(width=4)).train()
+    modal, _, occluder = masks()
+    logits = network(modal, occluder)
+    (logits * torch.randn_like(logits)).mean().backward()
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in network.parameters())
+
+
+def test_case_1_the_occluder_is_the_eraser_and_the_amodal_mask_the_answer():
+    modal, amodal, occluder = masks()
+    eraser, target = training_case(modal, amodal, occluder, CASE_1)
+    assert torch.equal(eraser, occluder) and torch.equal(target, amodal)
+    overlapping = (modal + occluder).clamp(max=1)  # as a jittered modal mask may
+    assert torch.equal(training_case(modal, amodal, overlapping, CASE_1)[0], occluder * (1 - modal))
+
+
+def test_an_object_that_nothing_covers_is_told_so():
+    _, amodal, occluder = masks()
+    eraser, target = training_case(amodal, amodal, 0 * occluder, CASE_1)
+    assert not eraser.any() and torch.equal(target, amodal)
+
+
+def test_what_is_not_known_is_everything_but_the_object():
+    modal, amodal, occluder = masks()
+    eraser, target = training_case(modal, amodal, occluder, replace(CASE_1, unknown=1.0))
+    assert torch.equal(eraser, 1 - modal) and torch.equal(target, amodal)
+    # nobody has drawn the occluder of the second object
+    occluder[1] = 0
+    eraser, target = training_case(modal, amodal, occluder, CASE_1)
+    assert torch.equal(eraser[1], 1 - modal[1]) and torch.equal(eraser[::2], occluder[::2])
+    assert torch.equal(target, amodal)
+
+
+def test_case_2_another_object_lies_behind_and_the_mask_stays_as_it_is():
+    modal, amodal, occluder = masks()
+    for seed in range(5):
+        torch.manual_seed(seed)
+        eraser, target = training_case(modal, amodal, occluder, EraserConfig(front=0.0, unknown=1.0))
+        assert torch.equal(target, modal) and eraser.any() and not (eraser * modal).any()
+        # a part of another object of the batch, wherever it was moved to
+        assert (eraser.sum((1, 2, 3)) <= amodal.roll(1, dims=0).sum((1, 2, 3))).all()
+    alone = [mask[:1] for mask in (modal, amodal, occluder)]
+    eraser, target = training_case(*alone, EraserConfig(front=0.0, unknown=0.0))
+    assert torch.equal(eraser, alone[2]) and torch.equal(target, alone[1]), "there is no other object"
+
+
+def test_the_cases_come_in_their_shares():
+    modal, amodal, occluder = (mask.repeat(200, 1, 1, 1) for mask in masks(5))
+    eraser, target = training_case(modal, amodal, occluder, EraserConfig(front=0.8, unknown=0.25))
+    kept = (target == modal).flatten(1).all(1)
+    silent = (eraser == 1 - modal).flatten(1).all(1)
+    told = (eraser == occluder).flatten(1).all(1)
+    assert kept.float().mean() == pytest.approx(0.2, abs=0.05)
+    assert (silent & ~kept).float().mean() == pytest.approx(0.8 * 0.25, abs=0.05)
+    assert (told & ~kept).float().mean() == pytest.approx(0.8 * 0.75, abs=0.05)
+
+
+def test_the_shift_moves_and_never_wraps():
+    mask = torch.zeros(1, 1, 32, 32)
+    mask[..., :4, :4] = 1
+    places = set()
+    for seed in range(40):
+        torch.manual_seed(seed)
+        found = moved(mask)[0, 0].nonzero()
+        assert len(found) <= 16
+        if len(found):
+            assert found.max() < 4 + SHIFT * 32, "what leaves on one side does not come in on the other"
+            places.add(tuple(found.max(0).values.tolist()))
+    assert len(places) > 5
+
+
+def asked(occluder=True):
+    rng = np.random.default_rng(0)
+    amodal = np.zeros((60, 80), bool)
+    amodal[10:50, 20:60] = True
+    cover = np.zeros_like(amodal)
+    cover[:, 40:66] = True
+    return Query(rng.integers(0, 256, (60, 80, 3), np.uint8), amodal & ~cover, 0, cover if occluder else None)
+
+
+class Echo(torch.nn.Module):
+    """Answers with the eraser it is told."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, modal, eraser, image):
+        return 20 * eraser - 10
+
+
+def test_the_query_says_what_the_eraser_is():
+    model = PCNetM(PCNetMConfig(window=WindowConfig(size=96, kind="c2f")), Echo())
+    told, silent = asked(), asked(occluder=False)
+    answers = [model.predict_batch([query])[0] for query in (told, silent)]
+    together = model.predict_batch([told, silent])
+    window = answers[1].raw | told.modal  # all that the window shows
+    inner = np.zeros_like(window)
+    inner[12:48, 22:48] = True
+    assert np.array_equal(answers[0].raw & inner, told.occluder & inner)
+    assert np.array_equal(answers[1].raw & inner, ~told.modal & inner) and window[12:48, 22:48].all()
+    for one, other in zip(answers, together, strict=True):
+        assert np.array_equal(one.raw, other.raw)
+    model.override({"eraser": {"source": "unknown"}})
+    assert np.array_equal(model.predict_batch([told])[0].raw, answers[1].raw)
+
+
+def test_another_eraser_is_another_answer():
+    model = PCNetM(PCNetMConfig(window=WindowConfig(size=64), width=4))
+    told, silent = (model.predict_batch([asked(known)])[0].probability for known in (True, False))
+    nothing = model.predict_batch([replace(asked(), occluder=np.zeros((60, 80), bool))])[0].probability
+    assert not np.allclose(told, silent) and not np.allclose(told, nothing) and not np.allclose(silent, nothing)

@@ -170,14 +170,14 @@ def _ap(options: argparse.Namespace) -> None:
 
 def _cost(options: argparse.Namespace) -> None:
     from amodalseg.config.load import load_config
-    from amodalseg.config.schema import TrainConfig
+    from amodalseg.config.schema import NETWORKS, TrainConfig
 
     model = load_config(TrainConfig, options.config, options.overrides).model
-    if model.name != "conddiff_amo":
-        raise UserError(f"costs are counted for conddiff_amo only, not for {model.name}")
-    from amodalseg.models.conddiff_amo.cost import describe_cost
+    if model.name not in NETWORKS:
+        raise UserError(f"costs are counted for {', '.join(NETWORKS)} only, not for {model.name}")
+    from amodalseg.models.cost import describe_cost
 
-    print(f"{model.pcn.backbone}, width {model.dn.dim}, {model.window.size} px, one evaluation of one window")
+    print(f"{model.name}, {model.window.size} px, one evaluation of one window")
     for part, parameters, gflop in describe_cost(model):
         print(f"  {part:14s} {parameters / 1e6:7.2f} M parameters {gflop:7.2f} GFLOP")
 

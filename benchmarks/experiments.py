@@ -1,11 +1,13 @@
 """Find out what helps: train variants of one recipe, score them on the same objects, print paired differences.
 
     python benchmarks/experiments.py table4 --steps 750
+    python benchmarks/experiments.py controls --steps 1000 --set photos --set scenes
     python benchmarks/experiments.py sampling --model conddiff_amo_tiny
 
-Every row changes one thing in the reference of its group. Runs and scores that exist are not made again, so a group can
-be broken off, resumed, and extended. Differences are per object against the reference, with a 95 % bootstrap interval
-over pictures: intervals of two separate scores overlap long before their difference is in doubt.
+Every row changes one thing in the reference of its group, or is another model with the reference's data and schedule.
+Runs and scores that exist are not made again, so a group can be broken off, resumed, and extended. Differences are per
+object against the reference, with a 95 % bootstrap interval over pictures: intervals of two separate scores overlap
+long before their difference is in doubt.
 """
 
 from __future__ import annotations
@@ -25,9 +27,10 @@ SHORT = ["model.window.size=64", "optim.early_size=null", "optim.ema=0.998", "op
 SETS = {name: f"configs/eval/{name}.yaml" for name in ("photos", "scenes", "cocoa", "duts", "people", "human")}
 NO_VGPE = ["override.vgpe.clamp=false", "override.vgpe.ensemble=false"]
 DDPM = ["override.sampler.kind=ddpm", "override.sampler.steps=10"]
+PCNET_M, NOT_TOLD = "configs/experiment/photos_pcnet_m.yaml", ["override.eraser.source=unknown"]
 VM, OCR, AFG, UST = (f"model.{key}=false" for key in ("pcn.modal", "ocr.enabled", "afg.enabled", "ust.enabled"))
 
-# group -> row -> options of the training; the first row is the reference
+# group -> row -> options of the training, behind another recipe where there is one; the first row is the reference
 TRAINED: dict[str, dict[str, list[str]]] = {
     "table4": {
         "full": [], "A: no VM, OCR, AFG": [VM, OCR, AFG], "B: no VM": [VM], "C: no OCR": [OCR], "D: no AFG": [AFG],
@@ -55,7 +58,22 @@ TRAINED: dict[str, dict[str, list[str]]] = {
         "sigmoid": ["model.diff.x0_act=sigmoid"],
         "t ~ Beta(2, 1)": ["model.diff.t_dist=beta", "model.diff.beta_a=2"],
     },
+    "controls": {
+        "conddiff_amo": [], "direct": ["configs/experiment/photos_direct.yaml"],
+        "pcnet_m": [PCNET_M], "pcnet_m with the image": [PCNET_M, "model.rgb=true"],
+    },
 }  # fmt: skip
+# group -> row -> another way in which the trained model answers -> options of the evaluation
+ANSWERED: dict[str, dict[str, dict[str, list[str]]]] = {
+    "table4": {
+        row: {"ddpm": DDPM, "no VGPE": NO_VGPE, "ddpm, no VGPE": [*DDPM, *NO_VGPE]} for row in TRAINED["table4"]
+    },
+    "controls": {
+        "conddiff_amo": {"1 step": ["override.sampler.steps=1"]},
+        "pcnet_m": {"not told the occluder": NOT_TOLD},
+        "pcnet_m with the image": {"not told the occluder": NOT_TOLD},
+    },
+}
 # row -> options of the evaluation of one trained model
 SAMPLED: dict[str, list[str]] = {
     "renoise_ust, 5 steps": [],
@@ -106,14 +124,19 @@ def main() -> None:
                     "checkpoint.val_every_steps=1000000",
                     "val.num_objects=8",
                 ]
-                call("train.py", RECIPE, f"out={run}", *SHORT, *length, "trainer.progress=false", *changes, *given)
+                recipe, own = split_recipe(changes)
+                call("train.py", recipe, f"out={run}", *SHORT, *length, "trainer.progress=false", *own, *given)
             table[row] = {s: evaluate(str(run), run, s, []) for s in options.sets}
-            if options.group == "table4":
-                for name, changes in {"ddpm": DDPM, "no VGPE": NO_VGPE, "ddpm, no VGPE": [*DDPM, *NO_VGPE]}.items():
-                    paths = {s: evaluate(str(run), run / slug(name), s, changes) for s in options.sets}
-                    table[f"{row} · {name}"] = paths
+            for name, how in ANSWERED.get(options.group, {}).get(row, {}).items():
+                table[f"{row} · {name}"] = {s: evaluate(str(run), run / slug(name), s, how) for s in options.sets}
     for name in options.sets:
         print(f"\n{name} (`{SETS[name]}`)\n\n{markdown({row: read(paths[name]) for row, paths in table.items()})}")
+
+
+def split_recipe(changes: list[str]) -> tuple[str, list[str]]:
+    """A row's recipe, and its options."""
+    files = [word for word in changes if word.endswith(".yaml")]
+    return files[0] if files else RECIPE, [word for word in changes if word not in files]
 
 
 def slug(row: str) -> str:

@@ -22,8 +22,8 @@ from torch.utils.data import DataLoader
 from amodalseg.config.load import load_config
 from amodalseg.config.schema import TrainConfig
 from amodalseg.data.module import AmodalDataModule
+from amodalseg.engine.tasks import task_of
 from amodalseg.errors import UserError
-from amodalseg.models.conddiff_amo.module import CondDiffAMOModule
 
 ROUNDS = 3
 WARM_UP, STEPS = 5, 30
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None, *, warm_up: int = WARM_UP, step
 def compare(config: TrainConfig, warm_up: int, total: int) -> tuple[float, float]:
     """Medians over rounds that take turns: steps/s with data that is read, and with a resident batch."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    data, module = AmodalDataModule(config), CondDiffAMOModule(config, total)
+    data, module = AmodalDataModule(config), task_of(config).module(config, total)
     batch = None
     rates: dict[str, list[float]] = {"real": [], "resident": []}
     for _ in range(ROUNDS):

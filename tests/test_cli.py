@@ -121,6 +121,10 @@ def test_ceiling_draw_cost_and_models(tmp_path, capsys):
     assert cv2.imread(str(target)).ndim == 3
     assert main(["cost", str(ROOT / "configs/experiment/photos_tiny.yaml")]) == 0
     assert "5.56 M parameters" in capsys.readouterr().out
+    assert main(["cost", str(ROOT / "configs/experiment/photos_direct.yaml")]) == 0
+    assert "direct, 96 px" in (printed := capsys.readouterr().out) and "4.62 M parameters" in printed
+    assert main(["cost", str(ROOT / "configs/experiment/photos_pcnet_m.yaml")]) == 0
+    assert "3.35 M parameters" in capsys.readouterr().out
     assert main(["models"]) == 0
     assert "convex_hull" in capsys.readouterr().out
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from amodalseg.config.load import load_config, to_dict
+from amodalseg.config.load import load_config, own_options, to_dict
 from amodalseg.config.schema import EvalConfig, TrainConfig
 from benchmarks import experiments as program
 
@@ -13,12 +13,36 @@ ROWS = [(group, row) for group, rows in program.TRAINED.items() for row in rows]
 @pytest.mark.parametrize(("group", "row"), ROWS)
 def test_every_trained_row_is_a_valid_configuration_of_its_own(group, row):
     rows = program.TRAINED[group]
-    first, this = (
-        to_dict(load_config(TrainConfig, program.ROOT / program.RECIPE, ["out=unused", *program.SHORT, *changes]))
-        for changes in (next(iter(rows.values())), rows[row])
-    )
+    found = []
+    for changes in (next(iter(rows.values())), rows[row]):
+        recipe, own = program.split_recipe(changes)
+        found.append(to_dict(load_config(TrainConfig, program.ROOT / recipe, ["out=unused", *program.SHORT, *own])))
+    first, this = found
     assert (this == first) == (rows[row] == [])
     assert list(rows.values()).count([]) == 1
+
+
+def test_the_controls_differ_in_the_model_only():
+    for changes in program.TRAINED["controls"].values():
+        recipe, own = program.split_recipe(changes)
+        found = to_dict(load_config(TrainConfig, program.ROOT / recipe, ["out=unused", *own]))
+        reference = to_dict(load_config(TrainConfig, program.ROOT / program.RECIPE, ["out=unused"]))
+        one, other = found.pop("model"), reference.pop("model")
+        assert found == reference
+        parts = set(one) & set(other) - {"name", "pcn"}
+        assert {part: one[part] for part in parts} == {part: other[part] for part in parts} and "loss" in parts
+        assert one.get("pcn", {}).items() <= other["pcn"].items(), "direct has the same pyramid without noise and time"
+
+
+def test_every_further_way_to_answer_is_one_of_a_row_and_of_its_model():
+    for group, rows in program.ANSWERED.items():
+        assert set(rows) <= set(program.TRAINED[group])
+        for row, ways in rows.items():
+            recipe, own = program.split_recipe(program.TRAINED[group][row])
+            model = load_config(TrainConfig, program.ROOT / recipe, ["out=unused", *own]).model
+            for changes in ways.values():
+                override = load_config(EvalConfig, program.ROOT / program.SETS["photos"], changes).override
+                assert own_options(model, override) == override != {}
 
 
 @pytest.mark.parametrize("row", program.SAMPLED)

@@ -70,7 +70,7 @@ def test_the_straightforward_loop_gives_the_models_own_answers(model):
 
 
 def test_operations_are_those_of_the_network_times_the_steps(model):
-    from amodalseg.models.conddiff_amo.cost import describe_cost
+    from amodalseg.models.cost import describe_cost
 
     image = torch.zeros(1, 3, 64, 64, dtype=torch.uint8), torch.ones(1, 1, 64, 64, dtype=torch.bool), [0]
     plain = bench.Straightforward(model.config, model.network)

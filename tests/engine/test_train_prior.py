@@ -160,4 +160,4 @@ def test_a_prior_learns_from_whole_objects_only(tmp_path, capsys, files):
     assert main(["train", str(config), f"out={tmp_path / 'x'}"]) == 2
     assert "learns from data.name=whole_objects, not synthetic" in capsys.readouterr().err
     assert main(["cost", str(config)]) == 2
-    assert "conddiff_amo only" in capsys.readouterr().err
+    assert "pcnet_m only, not for inpainting_prior" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Trained networks that answer once: files, options that may change, votes without effect, and the runs they come from."""
+"""Trained networks that answer once: files, options that may change, votes without effect, and their runs."""
 
 import dataclasses
 import warnings

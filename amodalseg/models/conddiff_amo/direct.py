@@ -11,7 +11,7 @@ from torch import Tensor
 
 from amodalseg.config.schema import DirectConfig, PCNConfig
 from amodalseg.models.conddiff_amo.denoiser import check_dim, create_decoder
-from amodalseg.models.conddiff_amo.network import ConditionNetwork
+from amodalseg.models.conddiff_amo.network import CONDITION_PARTS, ConditionNetwork
 from amodalseg.models.network_model import NetworkModel, normalise
 
 
@@ -27,6 +27,8 @@ class DirectNetwork(ConditionNetwork):
     Raises:
         UserError: an impossible option, or pretrained weights that cannot be fetched.
     """
+
+    parts = CONDITION_PARTS | {"decoder": ("decoder",)}
 
     def __init__(self, config: DirectConfig) -> None:
         check_dim(config.dn)
@@ -49,6 +51,10 @@ class DirectNetwork(ConditionNetwork):
             UserError: H or W is not a multiple of 32.
         """
         return self.decoder(self.condition(image_B3HW, modal_B1HW))
+
+    def example(self, size: int) -> tuple[Tensor, Tensor]:
+        """The arguments of one window, without values that mean anything."""
+        return torch.empty(1, 3, size, size), torch.empty(1, 1, size, size)
 
 
 class Direct(NetworkModel):

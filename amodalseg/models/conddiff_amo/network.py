@@ -11,6 +11,15 @@ from amodalseg.models.conddiff_amo.denoiser import ConditionFusion, MaskDenoiser
 from amodalseg.models.conddiff_amo.ocr import OCR
 from amodalseg.models.conddiff_amo.pvt import PVTPyramid
 
+CONDITION_PARTS = {
+    "PCN": ("pcn",),
+    "OCR": ("ocr",),
+    "LE": tuple(f"fusion.emphasis.{i}" for i in range(4)),
+    "linear fusion": ("fusion.fuse3", "fusion.fuse2"),
+    "AFG": ("fusion.fuse1",),
+}
+"""The parts of the condition, and the submodules that make them up. With ``afg.enabled=false`` AFG is the third
+fusion."""
 STRIDE = 32
 """Pixels behind one place of F_4; heights and widths are multiples of it."""
 
@@ -68,6 +77,8 @@ class CondDiffAMONetwork(ConditionNetwork):
         UserError: an impossible option, or pretrained weights that cannot be fetched.
     """
 
+    parts = CONDITION_PARTS | {"denoiser": ("denoiser",)}
+
     def __init__(self, config: CondDiffAMOConfig) -> None:
         super().__init__(config.pcn, config.ocr, config.afg, config.dn.dim)
         self.denoiser = MaskDenoiser(config.dn)
@@ -90,6 +101,11 @@ class CondDiffAMONetwork(ConditionNetwork):
             UserError: H or W is not a multiple of 32.
         """
         return self.denoiser(self.condition(image_B3HW, modal_B1HW, x_t_B1HW, time_B), x_t_B1HW, time_B)
+
+    def example(self, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The arguments of one window, without values that mean anything."""
+        mask = torch.empty(1, 1, size, size)
+        return torch.empty(1, 3, size, size), mask, mask, torch.empty(1)
 
 
 def check_size(height: int, width: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, max_pool2d
@@ -27,6 +29,8 @@ class PCNetMNetwork(nn.Module):
     Args:
         config: reads ``width`` and ``rgb``.
     """
+
+    parts: ClassVar[dict[str, tuple[str, ...]]] = {"down": ("down",), "up": ("up",), "answer": ("answer",)}
 
     def __init__(self, config: PCNetMConfig) -> None:
         super().__init__()
@@ -67,3 +71,8 @@ class PCNetMNetwork(nn.Module):
             x = interpolate(x, size=skip.shape[2:], mode="bilinear", align_corners=False)
             x = layers(torch.cat([x, skip], dim=1))
         return self.answer(x)
+
+    def example(self, size: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The arguments of one window, without values that mean anything."""
+        mask = torch.empty(1, 1, size, size)
+        return mask, mask, torch.empty(1, 3, size, size)

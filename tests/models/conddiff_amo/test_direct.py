@@ -15,6 +15,7 @@ from amodalseg.config.schema import (
 from amodalseg.errors import UserError
 from amodalseg.models.conddiff_amo.direct import Direct, DirectNetwork
 from amodalseg.models.conddiff_amo.network import CondDiffAMONetwork
+from amodalseg.models.cost import describe_cost
 
 
 @pytest.fixture(autouse=True)
@@ -89,6 +90,22 @@ def test_image_and_modal_mask_both_matter_and_training_reaches_all():
         first = network(image, modal)
         assert not torch.allclose(first, network(image, 1 - modal))
         assert not torch.allclose(first, network(-image, modal))
+
+
+def test_it_costs_the_condition_and_a_smaller_decoder():
+    pcn = {"backbone": "pvt_v2_b0"}
+    full = describe_cost(CondDiffAMOConfig(pcn=PCNConfig(**pcn)))
+    direct = describe_cost(DirectConfig(pcn=PyramidConfig(**pcn)))
+    assert [row[0] for row in direct] == ["PCN", "OCR", "LE", "linear fusion", "AFG", "decoder", "total"]
+    assert direct[1:5] == full[1:5], "the same parts"
+    assert direct[0][1] < full[0][1] and direct[0][2] < full[0][2] and direct[-1][2] < full[-1][2]
+    size, dim = 256, 256  # by hand: convolutions at a quarter, half and the whole of the size
+    quarter, half, whole = ((size // n) ** 2 for n in (4, 2, 1))
+    at_quarter = dim * dim + dim * dim  # 1x1, and the first shuffle's to 4 x d/4
+    at_half = 9 * (dim // 4) ** 2 + (dim // 4) * (dim // 2)
+    at_whole = 9 * (dim // 8) ** 2 + dim // 8
+    expected = 2 * (quarter * at_quarter + half * at_half + whole * at_whole) / 1e9
+    assert direct[5][2] == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_parts_can_be_switched_off():

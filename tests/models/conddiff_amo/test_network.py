@@ -8,8 +8,8 @@ from torch import Tensor
 
 from amodalseg.config.schema import AFGConfig, CondDiffAMOConfig, DNConfig, OCRConfig, PCNConfig
 from amodalseg.errors import UserError
-from amodalseg.models.conddiff_amo.cost import describe_cost
 from amodalseg.models.conddiff_amo.network import CondDiffAMONetwork
+from amodalseg.models.cost import describe_cost
 
 
 @pytest.fixture(autouse=True)

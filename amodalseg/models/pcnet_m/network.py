@@ -30,7 +30,11 @@ class PCNetMNetwork(nn.Module):
         config: reads ``width`` and ``rgb``.
     """
 
-    parts: ClassVar[dict[str, tuple[str, ...]]] = {"down": ("down",), "up": ("up",), "answer": ("answer",)}
+    parts: ClassVar[dict[str, tuple[str, ...]]] = {
+        "down": tuple(f"down.{i}" for i in range(5)),
+        "up": tuple(f"up.{i}" for i in range(4)),
+        "answer": ("answer",),
+    }
 
     def __init__(self, config: PCNetMConfig) -> None:
         super().__init__()

@@ -8,6 +8,7 @@ import torch
 
 from amodalseg import Query
 from amodalseg.config.schema import EraserConfig, PCNetMConfig, WindowConfig
+from amodalseg.models.cost import describe_cost
 from amodalseg.models.pcnet_m.eraser import SHIFT, moved, training_case
 from amodalseg.models.pcnet_m.model import PCNetM
 from amodalseg.models.pcnet_m.network import PCNetMNetwork
@@ -56,6 +57,21 @@ def test_the_size_is_that_of_the_plain_u_net(width, millions):
         for i, (a, b) in enumerate(pairs)
     )
     assert sum(p.numel() for p in network.parameters()) == total + width + 1
+
+
+def test_the_cost_is_that_of_its_convolutions():
+    width, size = 8, 64
+    rows = describe_cost(PCNetMConfig(window=WindowConfig(size=size), width=width))
+    assert [row[0] for row in rows] == ["down", "up", "answer", "total"]
+    down = [(2, width, 0), (width, 2 * width, 1), (2 * width, 4 * width, 2), (4 * width, 8 * width, 3),
+            (8 * width, 8 * width, 4)]  # fmt: skip
+    up = [(16 * width, 4 * width, 3), (8 * width, 2 * width, 2), (4 * width, width, 1), (2 * width, width, 0)]
+    for row, levels in zip(rows, (down, up), strict=False):
+        work = sum(9 * (a * b + b * b) * (size >> level) ** 2 for a, b, level in levels)
+        assert row[2] == pytest.approx(2 * work / 1e9, rel=1e-6)
+    with torch.device("meta"):
+        network = PCNetMNetwork(PCNetMConfig(width=width))
+    assert rows[-1][1] == sum(p.numel() for p in network.parameters())
 
 
 def test_every_level_and_every_skip_takes_part():

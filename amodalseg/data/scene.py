@@ -23,7 +23,7 @@ class Scene:
         photo: its pixels, uint8 (H, W, 3), not to be written to.
         amodal: bool (H, W), the whole object.
         hidden: bool (H, W), the hidden part of it.
-        occluder: bool (H, W), what was laid over it.
+        occluder: bool (H, W), what lies over it, each as a whole.
         unknown: bool (H, W), where nobody knows whether it goes on; None: nowhere.
         shows_whole: whether the photo itself shows the whole object.
         layers: what lies on the photo, the first one lowest.
@@ -70,7 +70,7 @@ class Scene:
             image=paint(self.photo, self.layers),
             modal_rle=masks.encode(self.modal),
             amodal_rle=masks.encode(self.amodal),
-            occluder_rle=masks.encode(self.hidden | self.occluder),
+            occluder_rle=masks.encode(self.occluder),
             whole_rgb=self.photo * self.amodal[..., None] if self.shows_whole else None,
             unknown_rle=None if self.unknown is None else masks.encode(self.unknown),
             flags=frozenset() if self.hidden.any() else frozenset({"fully_visible"}),

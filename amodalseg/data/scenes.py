@@ -236,6 +236,7 @@ class Scenes:
             if not keep_all and rng.random() < 0.8:
                 self.photos.cropped(self.records[index]).add_to(front)
         scene.hidden |= front & scene.amodal
+        scene.occluder |= front  # as a whole: the part over the target alone would be the answer
         return front
 
     def _around(self, rng: np.random.Generator, scene: Scene, source: int) -> Scene | None:

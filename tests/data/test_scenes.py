@@ -192,13 +192,16 @@ def test_the_truth_of_a_natural_scene_is_the_annotation(world):
 
 def test_behind_the_photos_own_objects(world, nothing_on_top):
     records = [record for kind in ("behind", "surface") for record in draw_all(open_scenes(world, kind, front=0.0), 30)]
-    shown = {"behind": 0, "surface": 0}
+    shown, beyond = {"behind": 0, "surface": 0}, 0
     for record in records:
         _, objects, _ = world[2][record.height, record.width]
         own, hidden = is_own(record, world), record.amodal & ~record.modal
         assert own[inner(~record.amodal)].all(), "the rest of the photo stays"
         assert own[inner(hidden)].all(), "hidden by what the photo shows in front"
         assert not (hidden & ~np.any(objects, axis=0)).any(), "by objects alone, never by a crowd's loose outline"
+        in_front = [mask for mask in objects if (mask & hidden).any()]
+        assert not hidden.any() or not (np.any(in_front, axis=0) & ~record.occluder).any(), "whole occluders are told"
+        beyond += (record.occluder & ~record.amodal).any()
         # an object of the photo is in front as a whole or not at all
         for mask in objects:
             assert hidden[mask & record.amodal].mean() in (0, 1) if (mask & record.amodal).any() else True
@@ -210,6 +213,7 @@ def test_behind_the_photos_own_objects(world, nothing_on_top):
                 assert share > 0.85 and hue // 3 != list(world[2]).index((record.height, record.width))
         shown[record.extra["kind"]] += inner(hidden).any()
     assert min(shown.values()) > 8
+    assert beyond > 20, "an occluder that ended where the object does would give the answer away"
 
 
 @pytest.mark.parametrize("kind", ["behind", "surface"])

@@ -176,7 +176,7 @@ def cut_out(
     around = int(np.ceil((3 * soft_edge + 2) / scale))  # room for the seam
     top, left = max(0, y0 - around), max(0, x0 - around)
     colours = photos.photo(record)[top : y1 + around, left : x1 + around]
-    alpha = np.zeros(colours.shape[:2], np.float32)
+    alpha: np.ndarray = np.zeros(colours.shape[:2], np.float32)
     alpha[y0 - top : y1 - top, x0 - left : x1 - left] = mask
     size = max(1, round(alpha.shape[1] * scale)), max(1, round(alpha.shape[0] * scale))
     alpha = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)

@@ -51,7 +51,7 @@ class Layer:
             return alpha[there], columns.start, rows.start
         room = int(np.ceil(4 * self.soft))  # the blur reaches no further
         top, left = max(0, rows.start - room), max(0, columns.start - room)
-        front = self.under[top : rows.stop + room, left : columns.stop + room].astype(np.float32)
+        front: np.ndarray = self.under[top : rows.stop + room, left : columns.stop + room].astype(np.float32)
         if self.soft and front.size:
             front = cv2.GaussianBlur(front, (0, 0), self.soft)
         inner = front[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
@@ -76,12 +76,13 @@ class View:
         top, left = self.top + rows.start * step_y, self.left + columns.start * step_x
         return View(top, left, high * step_y, wide * step_x, high, wide)
 
-    def place(self, pixels: np.ndarray, x: int, y: int, height: int, width: int, border: int) -> np.ndarray:
+    def place(self, pixels: np.ndarray, x: int, y: int, size: tuple[int, ...], border: int) -> np.ndarray:
         """What is seen of a picture that fills a box of the photo.
 
         Args:
             pixels: uint8 or float32 (h, w) or (h, w, 3), stretched to the box.
-            x, y, height, width: the box.
+            x, y: left top corner of the box.
+            size: (height, width) of the box.
             border: OpenCV's name of what is seen outside of it.
 
         Returns:
@@ -89,7 +90,7 @@ class View:
             they shrink much.
         """
         scale_y, scale_x = self.rows / self.height, self.columns / self.width
-        high, wide = height * scale_y, width * scale_x
+        high, wide = size[0] * scale_y, size[1] * scale_x
         small = pixels
         while True:  # a tenth of the time of an average over fractions of pixels
             rows, columns = small.shape[:2]
@@ -128,7 +129,7 @@ def paint(photo: np.ndarray, layers: Sequence[Layer], window: Window | None = No
         alpha, x, y = layer.alpha_in_photo(height, width)
         if not alpha.size:
             continue
-        seen = view.place(alpha, x, y, *alpha.shape, cv2.BORDER_CONSTANT)
+        seen = view.place(alpha, x, y, alpha.shape, cv2.BORDER_CONSTANT)
         if seen.any():
             _blend(image, seen, layer, view)
     return image
@@ -140,7 +141,7 @@ def _blend(image: np.ndarray, alpha: np.ndarray, layer: Layer, view: View) -> No
     here = slice(seen[0], seen[-1] + 1), slice(columns[0], columns[-1] + 1)
     part, shape = view.part(*here), layer.shape
     colours = cv2.flip(layer.colours, 1) if layer.flip else layer.colours
-    colours = part.place(colours, shape.x, shape.y, *shape.alpha.shape, cv2.BORDER_REPLICATE)
+    colours = part.place(colours, shape.x, shape.y, shape.alpha.shape, cv2.BORDER_REPLICATE)
     scale = np.sqrt(view.rows * view.columns / (view.height * view.width))
     if layer.blur * scale > 0.2:
         colours = cv2.GaussianBlur(colours, (0, 0), layer.blur * scale, borderType=cv2.BORDER_REPLICATE)

@@ -247,12 +247,12 @@ class Scenes:
 
     def _has_place(self, shape: Silhouette, photo: np.ndarray) -> bool:
         """Whether enough of a pasted object falls into the photo."""
-        return np.count_nonzero(shape.mask_in(photo.shape)) >= MIN_PLACE * photo.shape[0] * photo.shape[1]
+        return int(np.count_nonzero(shape.mask_in(photo.shape))) >= MIN_PLACE * photo.shape[0] * photo.shape[1]
 
     def _is_sound(self, scene: Scene) -> bool:
         """Whether enough of the target is visible to ask for the rest."""
-        total = np.count_nonzero(scene.amodal)
-        left = total - np.count_nonzero(scene.hidden)
+        total = int(np.count_nonzero(scene.amodal))
+        left = total - int(np.count_nonzero(scene.hidden))
         return left >= max(MIN_WHOLE, (1 - self.config.occlude.rate_max) * total)
 
     def _cover(self, rng: np.random.Generator, scene: Scene, source: int) -> None:

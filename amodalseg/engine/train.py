@@ -145,9 +145,9 @@ def _resume_from(config: TrainConfig, last: Path, module: TrainingModule, world:
             f"{last} was saved by {saved} processes and cannot go on with {now}: batches, and with them the run, would "
             f"change; use as many devices, or begin anew from its weights with init={last.parent} and another out="
         )
-    saved, now = checkpoint["amodalseg"].get("data", ""), module.data_fingerprint
-    if saved and now and saved != now:
-        counts = " and ".join(text.partition("-")[0] for text in (saved, now))
+    then, data = checkpoint["amodalseg"].get("data", ""), module.data_fingerprint
+    if then and data and then != data:
+        counts = " and ".join(text.partition("-")[0] for text in (then, data))
         raise UserError(
             f"the training data have changed since {last} was saved ({counts} objects, or other masks or photos): put "
             f"back what was there, or begin anew from its weights with init={last.parent} and another out="

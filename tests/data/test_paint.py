@@ -68,13 +68,13 @@ def test_shrinking_averages():
     fine = np.zeros((64, 64), np.float32)
     fine[:, ::2] = 1.0  # a grating that single pixels would turn into all or nothing
     view = View(0, 0, 64, 64, 16, 16)
-    seen = view.place(fine, 0, 0, 64, 64, cv2.BORDER_REPLICATE)
+    seen = view.place(fine, 0, 0, (64, 64), cv2.BORDER_REPLICATE)
     assert seen.shape == (16, 16) and np.allclose(seen, 0.5, atol=0.02)
 
 
 def test_growing_is_linear_about_pixel_centres():
     ramp = np.arange(8, dtype=np.float32)[None].repeat(8, 0)
-    seen = View(0, 0, 8, 8, 32, 32).place(ramp, 0, 0, 8, 8, cv2.BORDER_REPLICATE)
+    seen = View(0, 0, 8, 8, 32, 32).place(ramp, 0, 0, (8, 8), cv2.BORDER_REPLICATE)
     expected = ((np.arange(32) + 0.5) / 4 - 0.5).clip(0, 7)
     assert np.allclose(seen, expected[None], atol=0.05)
 

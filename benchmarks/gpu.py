@@ -97,13 +97,17 @@ def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     if options.data is not None:
         if not options.data.is_dir():
             raise UserError(f"--data {options.data} is no folder")
-        os.environ["AMODALSEG_DATA"] = str(options.data.resolve())
+        os.environ["AMODALSEG_DATA"] = str(options.data)
+    if "AMODALSEG_DATA" in os.environ:  # the parts run in the project's folder
+        os.environ["AMODALSEG_DATA"] = str(Path(os.environ["AMODALSEG_DATA"]).resolve())
+    options.out = options.out.resolve()
     wrong = [name for name in options.parts.split(",") if name not in SHARES]
     if wrong:
         raise UserError(f"--parts: '{wrong[0]}' is none of {', '.join(SHARES)}")
     options.parts = [name for name in SHARES if name in options.parts.split(",")]
     name = options.experiment or ("synthetic_tiny" if options.tiny else "photos_small")
-    options.experiment = name if name.endswith(".yaml") else str(ROOT / f"configs/experiment/{name}.yaml")
+    named = Path(name).resolve() if name.endswith(".yaml") else ROOT / f"configs/experiment/{name}.yaml"
+    options.experiment = str(named)
     options.overrides = [*(TINY if options.tiny else []), *NO_END, *options.overrides]
     config = load_config(TrainConfig, options.experiment, [*options.overrides, "out=unused", "trainer.max_time=1"])
     for section in (config.data, config.val) if "training" in options.parts else ():

@@ -126,7 +126,9 @@ class AmodalDataModule(L.LightningDataModule):
         def size_of(number: int) -> int:
             if number >= num_early:
                 return late
-            module: Any = trainer.lightning_module  # of a run that is bounded by time, the batches read ahead are late
+            module: Any = (
+                trainer.lightning_module
+            )  # knows the time; batches that workers have read ahead stay as they are
             return early if module.elapsed_share < early_share else late
 
         sampler = RunSampler(

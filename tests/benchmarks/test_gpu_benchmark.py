@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -170,6 +171,14 @@ def test_training_gets_what_the_other_parts_leave(tmp_path):
 
     assert minutes(400) == pytest.approx((400 - 60) / 60, abs=1e-3)
     assert minutes(10) == pytest.approx(6.5 / 60, abs=1e-3)
+
+
+def test_folders_are_those_of_the_caller(tmp_path, monkeypatch):
+    """The parts run in the project's folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AMODALSEG_DATA", "photos")
+    options = gpu.read_options(["--minutes", "1", "--out", "out", "--tiny"])
+    assert options.out == tmp_path / "out" and os.environ["AMODALSEG_DATA"] == str(tmp_path / "photos")
 
 
 def test_a_dry_run_does_nothing(tmp_path, capsys):

@@ -32,6 +32,13 @@ def test_telea_bridges_a_bar_in_its_own_colours():
     assert answer.evaluations == 0
 
 
+def test_a_stack_has_the_probabilities_of_its_objects():
+    query, _ = bar()
+    stack = Telea(TeleaConfig()).predict(query.image, np.stack([query.modal] * 2))
+    assert stack.probability.shape == (2, 64, 64)
+    assert np.array_equal(stack.probability[1], stack[1].probability)
+
+
 def test_telea_knows_of_no_occluder_and_answers_the_modal_mask():
     query, _ = bar()
     (answer,) = Telea(TeleaConfig()).predict_batch([Query(query.image, query.modal)])

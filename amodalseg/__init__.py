@@ -14,9 +14,9 @@ _PUBLIC = {
     "Prediction": "amodalseg.types",
     "Query": "amodalseg.types",
     "UserError": "amodalseg.errors",
-    "evaluate": "amodalseg.engine.evaluate",
+    "evaluate": "amodalseg.engine.evaluation.evaluate",
     "export_model": "amodalseg.export.write",
-    "judge": "amodalseg.models.inpainting.curation",
+    "judge": "amodalseg.models.inpainting.methods.curation",
     "list_datasets": "amodalseg.data.catalog",
     "list_models": "amodalseg.models",
     "load_model": "amodalseg.models",
@@ -40,12 +40,12 @@ __all__ = [
 
 if TYPE_CHECKING:
     from amodalseg.data.catalog import list_datasets, read_dataset
-    from amodalseg.engine.evaluate import evaluate
+    from amodalseg.engine.evaluation.evaluate import evaluate
     from amodalseg.errors import UserError
     from amodalseg.export.write import export_model
     from amodalseg.models import list_models, load_model
     from amodalseg.models.conddiff_amo.model import CondDiffAMO
-    from amodalseg.models.inpainting.curation import judge
+    from amodalseg.models.inpainting.methods.curation import judge
     from amodalseg.types import AmodalRecord, Prediction, Query
 
 

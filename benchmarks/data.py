@@ -30,13 +30,15 @@ import numpy as np
 
 from amodalseg import masks
 from amodalseg.config.schema import AugmentConfig, Pix2gestaltData, ShardsData, SyntheticData, WindowConfig
-from amodalseg.data import augment, dataset, images, shards
-from amodalseg.data.dataset import TrainingSet, open_source
+from amodalseg.data import augment, dataset, images
+from amodalseg.data.dataset import TrainingSet
+from amodalseg.data.draw.scenes import Scenes
+from amodalseg.data.draw.synthetic import SyntheticWorld
 from amodalseg.data.images import save_png
+from amodalseg.data.open import open_source
+from amodalseg.data.pack import shards
+from amodalseg.data.pack.shard_writer import MB, write_shards
 from amodalseg.data.readers import pix2gestalt
-from amodalseg.data.scenes import Scenes
-from amodalseg.data.shard_writer import MB, write_shards
-from amodalseg.data.synthetic import SyntheticWorld
 from amodalseg.types import AmodalRecord
 
 SIZE, SEED = 256, 0
@@ -108,12 +110,12 @@ def write_files(record: AmodalRecord, root: Path, name: str) -> None:
 
 def open_ways(folder: Path, batch_size: int) -> dict[str, Batches]:
     """Endless batches of each way; all cut, change and collate with the same code."""
-    from amodalseg.data import module
+    from amodalseg.data import data_module
 
     def at_random(source: Any) -> Batches:
         data = training_set(source)
-        for keys in module.RunSampler(len(data), batch_size, sys.maxsize, SEED, 0, 1, lambda: 0, lambda _: SIZE):
-            yield module.collate([data[key] for key in keys])
+        for keys in data_module.RunSampler(len(data), batch_size, sys.maxsize, SEED, 0, 1, lambda: 0, lambda _: SIZE):
+            yield data_module.collate([data[key] for key in keys])
 
     def in_a_stream() -> Batches:
         import webdataset
@@ -126,7 +128,7 @@ def open_ways(folder: Path, batch_size: int) -> dict[str, Batches]:
                 (entry,) = json.loads(sample["json"])
                 batch.append(data.sample(streamed(sample, entry), epoch, entry["number"], SIZE))
                 if len(batch) == batch_size:
-                    yield module.collate(batch)
+                    yield data_module.collate(batch)
                     batch = []
 
     return {
@@ -176,7 +178,7 @@ def print_scenes(config: str, size: int, count: int, rounds: int) -> None:
     """Samples per second of training scenes, painted in both ways, in turns. Each scene is drawn once in each way."""
     from amodalseg.config.load import load_config
     from amodalseg.config.schema import TrainConfig
-    from amodalseg.data.module import AmodalDataModule
+    from amodalseg.data.data_module import AmodalDataModule
 
     data = AmodalDataModule(load_config(TrainConfig, config, ["out=unused"])).train_set
     source = data.source
@@ -236,7 +238,7 @@ class Stages:
 
 def print_shares(ways: dict[str, Batches], count: int, batch_size: int) -> None:
     """Milliseconds and share of each stage per sample, for both ways of reading at random."""
-    from amodalseg.data import module
+    from amodalseg.data import data_module
 
     parts: list[tuple[str, Any, str]] = [
         ("read bytes", images, "read_bytes"), ("read bytes", shards, "read_bytes"),
@@ -245,7 +247,7 @@ def print_shares(ways: dict[str, Batches], count: int, batch_size: int) -> None:
         ("masks, json", pix2gestalt, "make_record"), ("masks, json", shards.json, "loads"),
         ("crop", dataset, "object_window"), ("crop", dataset, "crop_image"), ("crop", dataset, "crop_mask"),
         ("augment", augment.Augment, "__call__"), ("augment", augment.Augment, "window_jitter"),
-        ("collate", module, "collate"),
+        ("collate", data_module, "collate"),
     ]  # fmt: skip
     print("\n| ms per sample | " + " | ".join(name for name in ways if name != "webdataset") + " |\n|---|---:|---:|")
     table: dict[str, list[str]] = {}

@@ -17,9 +17,10 @@ from torch.nn.parallel import DistributedDataParallel
 from amodalseg import load_model
 from amodalseg.config.load import load_config
 from amodalseg.config.schema import SyntheticData, TrainConfig
-from amodalseg.data.dataset import EvaluationSet, open_source
+from amodalseg.data.dataset import EvaluationSet
+from amodalseg.data.open import open_source
 from amodalseg.engine.distributed import gather
-from amodalseg.engine.train import train
+from amodalseg.engine.training.train import train
 from amodalseg.models.conddiff_amo.module import CondDiffAMOModule
 from amodalseg.models.weights import read_checkpoint
 from amodalseg.types import Prediction, Query

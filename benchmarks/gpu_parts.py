@@ -28,7 +28,7 @@ from amodalseg.atomic import write_whole  # noqa: E402
 from amodalseg.config.load import load_config  # noqa: E402
 from amodalseg.config.schema import TrainConfig  # noqa: E402
 from amodalseg.engine.release import release  # noqa: E402
-from amodalseg.engine.train import train  # noqa: E402
+from amodalseg.engine.training.train import train  # noqa: E402
 from amodalseg.errors import UserError  # noqa: E402
 from amodalseg.models import pick_device  # noqa: E402
 from amodalseg.models.weights import read_checkpoint, read_weights  # noqa: E402

@@ -22,19 +22,19 @@ from typing import Any, NamedTuple
 from amodalseg.atomic import write_whole
 from amodalseg.config.load import build, load_config, to_dict
 from amodalseg.config.schema import BackendConfig, EvalConfig, ModelOnly, NoiseFillConfig
-from amodalseg.data.dataset import open_source
+from amodalseg.data.open import open_source
 from amodalseg.data.source import prompted
-from amodalseg.engine.evaluate import evaluate
+from amodalseg.engine.evaluation.evaluate import evaluate
 from amodalseg.errors import UserError
-from amodalseg.metrics.compare import differences, pair_rows
 from amodalseg.metrics.counts import Row, read_rows, write_rows
+from amodalseg.metrics.paired import differences, pair_rows
 from amodalseg.metrics.protocols import PROTOCOLS
 from amodalseg.models import MODELS, create_method, pick_device
-from amodalseg.models.inpainting.backend import InpaintingBackend
-from amodalseg.models.inpainting.mixed_context import Inpaint, MixedContext
-from amodalseg.models.inpainting.occlusion_free_bias import OcclusionFreeBias
-from amodalseg.models.inpainting.opening import open_backend
-from amodalseg.models.inpainting.outpaint import NaiveOutpaint
+from amodalseg.models.inpainting.backends.backend import InpaintingBackend
+from amodalseg.models.inpainting.methods.mixed_context import Inpaint, MixedContext
+from amodalseg.models.inpainting.methods.occlusion_free_bias import OcclusionFreeBias
+from amodalseg.models.inpainting.methods.opening import open_backend
+from amodalseg.models.inpainting.methods.outpaint import NaiveOutpaint
 from amodalseg.types import AmodalRecord
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -20,16 +20,16 @@ import numpy as np
 from amodalseg.atomic import write_whole
 from amodalseg.config.load import load_config
 from amodalseg.config.schema import TrainConfig
-from amodalseg.data.dataset import open_source
+from amodalseg.data.draw.whole_objects import Drawn, WholeObjects
 from amodalseg.data.images import save_png
-from amodalseg.data.whole_objects import Drawn, WholeObjects
-from amodalseg.engine.tasks import prior_grid
+from amodalseg.data.open import open_source
+from amodalseg.engine.training.tasks import prior_grid
 from amodalseg.errors import UserError
 from amodalseg.models import pick_device
-from amodalseg.models.inpainting.backend import EmbeddedPrior
-from amodalseg.models.inpainting.prior import SHIPPED
-from amodalseg.models.inpainting.read_off import differs_from
-from amodalseg.models.inpainting.validation import complete_halves
+from amodalseg.models.inpainting.backends.backend import EmbeddedPrior
+from amodalseg.models.inpainting.backends.prior import SHIPPED
+from amodalseg.models.inpainting.parts.read_off import differs_from
+from amodalseg.models.inpainting.prior_training.validation import complete_halves
 
 ANSWERS = {"prior": "", "prior, nothing given": "alone_", "telea": "telea_", "whole hole": "hole_"}
 CASES = 50  # completed at once

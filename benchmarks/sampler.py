@@ -26,11 +26,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from amodalseg.atomic import write_whole
 from amodalseg.config.load import load_config
 from amodalseg.config.schema import EvalConfig, SyntheticData, TrainConfig
-from amodalseg.data.dataset import EvaluationSet, open_source
+from amodalseg.data.dataset import EvaluationSet
+from amodalseg.data.open import open_source
 from amodalseg.data.window import crop_image, crop_mask, object_window
 from amodalseg.diffusion.ensemble import Ensemble, clamp_visible, is_clamped
 from amodalseg.diffusion.sampler import sample
-from amodalseg.engine.evaluate import answers
+from amodalseg.engine.evaluation.evaluate import answers
 from amodalseg.errors import UserError
 from amodalseg.metrics.protocols import score
 from amodalseg.models import load_model, pick_device

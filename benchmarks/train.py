@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader
 
 from amodalseg.config.load import load_config
 from amodalseg.config.schema import TrainConfig
-from amodalseg.data.module import AmodalDataModule
-from amodalseg.engine.tasks import task_of
+from amodalseg.data.data_module import AmodalDataModule
+from amodalseg.engine.training.tasks import task_of
 from amodalseg.errors import UserError
 
 ROUNDS = 3
@@ -102,7 +102,7 @@ def as_it_is(batch: Any) -> Any:
 
 def create_trainer(config: TrainConfig, total: int) -> tuple[Clock, L.Trainer]:
     """Training alone: no validation, no files."""
-    from amodalseg.engine.train import _precision
+    from amodalseg.engine.training.train import _precision
 
     clock, options = Clock(), config.trainer
     return clock, L.Trainer(

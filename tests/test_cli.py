@@ -168,7 +168,7 @@ def test_messages_are_one_line(monkeypatch, capsys):
     def several_lines(_):
         raise UserError("one\n  two")
 
-    monkeypatch.setattr("amodalseg.cli._models", several_lines)
+    monkeypatch.setattr("amodalseg.cli.commands._models", several_lines)
     refused(capsys, ["models"], "error: one two\n")
 
 
@@ -181,7 +181,9 @@ class Broken(torch.utils.data.Dataset):
 
 
 def test_a_mistake_met_in_a_loader_worker_is_one_line(monkeypatch, capsys):
-    monkeypatch.setattr("amodalseg.cli._models", lambda _: list(torch.utils.data.DataLoader(Broken(), num_workers=1)))
+    monkeypatch.setattr(
+        "amodalseg.cli.commands._models", lambda _: list(torch.utils.data.DataLoader(Broken(), num_workers=1))
+    )
     refused(capsys, ["models"], "error: cannot decode the image a.jpg: copy it again\n")
 
 

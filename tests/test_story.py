@@ -65,7 +65,7 @@ def test_every_data_set_and_protocol_is_documented():
 def test_every_model_and_inpainting_model_is_in_the_models_page():
     from amodalseg.config.schema import MODELS
     from amodalseg.models import MODELS as RULES
-    from amodalseg.models.inpainting.hub_models import HUB_IDS
+    from amodalseg.models.inpainting.backends.hub_models import HUB_IDS
 
     text = (ROOT / "docs/models.md").read_text()
     for name in {*MODELS, *RULES, *HUB_IDS, "embedded"} - {"inpainting_prior"}:

@@ -371,7 +371,7 @@ class NaiveOutpaintConfig:
 
 @dataclass
 class OccludeConfig:
-    """How whole objects are covered (``data/occlude.py``)."""
+    """How whole objects are covered (``data/draw/occlude.py``)."""
 
     rate_min: float = 0.1  # of the object's own modal area that the occluders hide
     rate_max: float = 0.7
@@ -403,7 +403,7 @@ class CocoOccludeData:
 
 @dataclass
 class MixConfig:
-    """Shares of the ways in which a training scene is made (``data/scenes.py``); they need not sum to 1."""
+    """Shares of the ways in which a training scene is made (``data/draw/scenes.py``); they need not sum to 1."""
 
     covered: float = 0.3  # a whole object in its own photo, other objects pasted on it
     natural: float = 0.2  # any object among its real neighbours; where one of them may hide it, the truth is unknown

@@ -7,7 +7,7 @@ from typing import Any, Literal, overload
 
 from amodalseg.config.load import build
 from amodalseg.config.schema import DATA, DataOnly
-from amodalseg.data.dataset import open_source
+from amodalseg.data.open import open_source
 from amodalseg.data.views import ImageViews, by_image
 from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord

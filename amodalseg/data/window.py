@@ -16,7 +16,7 @@ import numpy as np
 
 from amodalseg import masks
 from amodalseg.config.schema import WindowConfig
-from amodalseg.data.cover import overlap
+from amodalseg.data.draw.cover import overlap
 from amodalseg.data.images import resize
 from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord

@@ -12,7 +12,7 @@ from typing import Any
 from amodalseg.engine.run_folder import provenance
 from amodalseg.errors import UserError
 from amodalseg.models import model_file, network_model_class
-from amodalseg.models.inpainting.prior import ABOUT, FOLDER, WEIGHTS, find_prior, load_prior, save_prior
+from amodalseg.models.inpainting.backends.prior import ABOUT, FOLDER, WEIGHTS, find_prior, load_prior, save_prior
 from amodalseg.models.weights import check_state, read_weights, save_weights
 
 

@@ -73,7 +73,7 @@ class SamplerGraph(nn.Module):
         Args:
             image: uint8 (B, 3, S, S) RGB.
             modal: uint8 (B, 1, S, S); every value but 0 is visible.
-            noise: float32 (draws, B, 1, S, S), standard normal; ``data/noise.py`` draws it.
+            noise: float32 (draws, B, 1, S, S), standard normal; ``models/noise.py`` draws it.
 
         Returns:
             The probability, float32 (B, 1, S, S) in [0, 1], before the union; and the mask, uint8 (B, 1, S, S) in

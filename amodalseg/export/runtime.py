@@ -11,8 +11,8 @@ import numpy as np
 
 from amodalseg.config.load import build
 from amodalseg.config.schema import CondDiffAMOConfig, ModelOnly
-from amodalseg.data.noise import draw_noise
 from amodalseg.errors import UserError
+from amodalseg.models.noise import draw_noise
 from amodalseg.models.windowed import WindowModel
 
 FORMAT = "amodalseg-onnx-1"

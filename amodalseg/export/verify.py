@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from amodalseg.config.schema import SyntheticData, WindowConfig
-from amodalseg.data.synthetic import SyntheticWorld
+from amodalseg.data.draw.synthetic import SyntheticWorld
 from amodalseg.data.window import crop_image, crop_mask, object_window
 from amodalseg.errors import UserError
 from amodalseg.models.conddiff_amo.model import CondDiffAMO

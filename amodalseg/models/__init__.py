@@ -99,11 +99,11 @@ def create_method(config: Any, override: dict[str, Any] | None = None) -> Any:
         UserError: the options of another kind of model; a library, an inpainting model, a segmenter or a depth model
             that is missing.
     """
-    from amodalseg.models.inpainting.base_method import overridden
-    from amodalseg.models.inpainting.controls import NoiseFill, Telea
-    from amodalseg.models.inpainting.mixed_context import Inpaint, MixedContext
-    from amodalseg.models.inpainting.occlusion_free_bias import OcclusionFreeBias
-    from amodalseg.models.inpainting.outpaint import NaiveOutpaint
+    from amodalseg.models.inpainting.methods.base_method import overridden
+    from amodalseg.models.inpainting.methods.controls import NoiseFill, Telea
+    from amodalseg.models.inpainting.methods.mixed_context import Inpaint, MixedContext
+    from amodalseg.models.inpainting.methods.occlusion_free_bias import OcclusionFreeBias
+    from amodalseg.models.inpainting.methods.outpaint import NaiveOutpaint
 
     methods: dict[str, Callable[[Any], AmodalModel]] = {
         "telea": Telea,

@@ -18,12 +18,12 @@ from amodalseg.types import stable_seed
 
 
 class TrainingModule(L.LightningModule):
-    """Base of the modules that ``engine/train.py`` runs.
+    """Base of the modules that ``engine/training/train.py`` runs.
 
     Attributes:
         network: the weights.
-        elapsed_share: of ``trainer.max_time``, in [0, 1] and the same on all ranks (``engine/time_limit.py``); 0 in a
-            run without it.
+        elapsed_share: of ``trainer.max_time``, in [0, 1] and the same on all ranks
+            (``engine/training/time_limit.py``); 0 in a run without it.
         validation_rows: one row for each object this rank has validated in the current pass, plain values.
         validation_pictures: the first of them, as much as their picture needs.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from amodalseg.data.cards import CARDS
+from amodalseg.data.check.known_sets import CARDS
 from amodalseg.metrics.counts import Row
 from amodalseg.report.published import MODAL_SOURCES, Published, load_published
 from amodalseg.report.table import UNDEFINED, Cell, Table, by_data, interval, percent, result_key, rows_by_result

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from amodalseg.data.stats import Stats
+from amodalseg.data.check.stats import Stats
 from amodalseg.report.figures import COLORS, FAINT, clean_axes, figure_to_png, new_figure
 
 BARS = 15

@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from amodalseg.config.schema import ShardsData
-from amodalseg.data.dataset import open_source
+from amodalseg.data.open import open_source
 from benchmarks import data as program
 from tests.worlds import coco_world
 

@@ -9,7 +9,7 @@ import torch
 from amodalseg.config.load import to_dict
 from amodalseg.config.schema import InpaintingPriorConfig
 from amodalseg.metrics.counts import read_rows
-from amodalseg.models.inpainting.prior import build_unet, save_prior
+from amodalseg.models.inpainting.backends.prior import build_unet, save_prior
 from benchmarks import inpainting as bench
 from tests.worlds import coco_world
 

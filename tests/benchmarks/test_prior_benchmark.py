@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from amodalseg.config.schema import InpaintingPriorConfig
-from amodalseg.models.inpainting.prior import build_unet, save_prior
+from amodalseg.models.inpainting.backends.prior import build_unet, save_prior
 from tests.worlds import coco_world
 
 pytest.importorskip("diffusers")

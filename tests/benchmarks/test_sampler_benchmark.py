@@ -59,7 +59,8 @@ def test_from_a_model_file_to_a_table_and_a_json_file(model, tmp_path, capsys):
 
 def test_the_straightforward_loop_gives_the_models_own_answers(model):
     from amodalseg.config.schema import SyntheticData
-    from amodalseg.data.dataset import EvaluationSet, open_source
+    from amodalseg.data.dataset import EvaluationSet
+    from amodalseg.data.open import open_source
 
     dataset = EvaluationSet(open_source(SyntheticData(num_objects=2)), 0)
     image, modal, seeds = bench.prepare(dataset, 2, model)

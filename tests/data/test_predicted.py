@@ -7,8 +7,9 @@ import pytest
 from amodalseg import masks, read_dataset
 from amodalseg.cli import main
 from amodalseg.config.schema import CocoaData, Pix2gestaltData
-from amodalseg.data.convert import write_coco_amodal
-from amodalseg.data.dataset import EvaluationSet, open_source
+from amodalseg.data.dataset import EvaluationSet
+from amodalseg.data.open import open_source
+from amodalseg.data.pack.convert import write_coco_amodal
 from amodalseg.data.predicted import match_by_iou, use_predictions
 from amodalseg.data.readers import READERS, read_cocoa
 from amodalseg.data.source import RecordList

@@ -4,7 +4,7 @@ import pytest
 from amodalseg import read_dataset
 from amodalseg.config.schema import CocoaData, SyntheticData
 from amodalseg.data import views
-from amodalseg.data.dataset import open_source
+from amodalseg.data.open import open_source
 from amodalseg.data.views import by_image
 from amodalseg.errors import UserError
 from tests.worlds import WORLDS, coco_world, cocoa_world

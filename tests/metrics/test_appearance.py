@@ -7,10 +7,10 @@ import pytest
 
 from amodalseg import masks
 from amodalseg.metrics.appearance import compare_hidden
-from amodalseg.metrics.compare import Difference, differences, pair_rows, tally
 from amodalseg.metrics.counts import count_object, read_rows, write_rows
+from amodalseg.metrics.paired import Difference, differences, pair_rows, tally
 from amodalseg.metrics.protocols import score, summarize
-from amodalseg.report.compare import Part, main_table
+from amodalseg.report.comparison import Part, main_table
 from amodalseg.report.table import all_figures, main_tables, plain_table, to_markdown
 from amodalseg.types import AmodalRecord, Prediction
 

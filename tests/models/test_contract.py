@@ -1,7 +1,6 @@
 """Every model keeps the contract."""
 
 import torch
-from contract import ModelContract
 
 from amodalseg.config.schema import (
     CondDiffAMOConfig,
@@ -18,6 +17,7 @@ from amodalseg.models import MODELS
 from amodalseg.models.conddiff_amo.direct import Direct
 from amodalseg.models.conddiff_amo.model import CondDiffAMO
 from amodalseg.models.pcnet_m.model import PCNetM
+from tests.models.contract import ModelContract
 
 
 class TestModal(ModelContract):

@@ -6,7 +6,6 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from contract import query
 from safetensors.torch import load_file
 from test_contract import tiny, tiny_direct, tiny_pcnet_m
 
@@ -14,14 +13,15 @@ from amodalseg import UserError, export_model, load_model
 from amodalseg.cli import main
 from amodalseg.config.load import load_config
 from amodalseg.config.schema import TrainConfig
-from amodalseg.engine.tasks import TASKS
-from amodalseg.engine.train import _start_from
+from amodalseg.engine.training.tasks import TASKS
+from amodalseg.engine.training.train import _start_from
 from amodalseg.models.conddiff_amo.direct import Direct
 from amodalseg.models.conddiff_amo.model import CondDiffAMO
 from amodalseg.models.network_model import NetworkModel
 from amodalseg.models.pcnet_m.model import PCNetM
 from amodalseg.types import Batch
 from tests.engine.journeys import ROOT, SMALL, read_csv
+from tests.models.contract import query
 
 KINDS = {"direct": tiny_direct, "pcnet_m": tiny_pcnet_m}
 RUN = {

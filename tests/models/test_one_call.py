@@ -4,13 +4,13 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from contract import query
 from test_contract import tiny
 
 from amodalseg import UserError
 from amodalseg.config.schema import PostConfig
 from amodalseg.models import MODELS
 from amodalseg.types import PredictionStack, stable_seed
+from tests.models.contract import query
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from amodalseg.config.schema import CondDiffAMOConfig, SamplerConfig
-from amodalseg.data.noise import draw_noise
 from amodalseg.diffusion.sampler import num_draws, sample
 from amodalseg.models.conddiff_amo.accelerate import Acceleration
 from amodalseg.models.conddiff_amo.evaluation import create_denoiser
 from amodalseg.models.conddiff_amo.network import CondDiffAMONetwork
 from amodalseg.models.network_model import NetworkModel, normalise
+from amodalseg.models.noise import draw_noise
 
 
 class CondDiffAMO(NetworkModel):

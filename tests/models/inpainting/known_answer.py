@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from amodalseg.models.inpainting.backend import CLEAN, Abilities, Estimate, InpaintingBackend, Level, Prepared
+from amodalseg.models.inpainting.backends.backend import CLEAN, Abilities, Estimate, InpaintingBackend, Level, Prepared
 
 
 class KnownAnswer(InpaintingBackend):

@@ -1,0 +1,235 @@
+"""The command line: ``amodalseg train | eval | predict | ...``. Every mistake: one clear line, exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from amodalseg.cli.arguments import Parser, configured, count, whole_number
+from amodalseg.cli.data import add_data_commands, data_config, named_set
+from amodalseg.errors import UserError
+
+_IN_WORKER = f"{UserError.__module__}.{UserError.__qualname__}: "
+"""A mistake met in a loader worker arrives with the worker's traceback as its text, the sentence behind this mark."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: of the command line, without the program's name; default: ``sys.argv[1:]``.
+
+    Returns:
+        The exit code: 0 done, 1 some items failed and the rest is done, 2 something given was wrong, 130 interrupted.
+    """
+    warnings.showwarning = _short_warning  # a user wants the sentence, not the line of code it came from
+    try:
+        options = _parse(sys.argv[1:] if arguments is None else list(arguments))
+        return options.run(options) or 0
+    except UserError as error:
+        message = str(error).rpartition(_IN_WORKER)[2]
+        print(f"error: {' '.join(message.split())}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.filename is None:  # no file's fault
+            raise
+        # a folder that may not be entered, a name that is too long: met wherever a file is looked for
+        name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else str(error.filename)
+        print(f"error: cannot open {name:.300}: {error.strerror}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    """The arguments; ``key=value`` may also stand behind options, where argparse itself no longer takes them."""
+    parser = _parser()
+    options, behind = parser.parse_known_args(arguments)
+    values = next((getattr(options, name) for name in ("overrides", "rest") if hasattr(options, name)), None)
+    if behind and (values is None or any(item.startswith("-") or "=" not in item for item in behind)):
+        parser.error(f"unrecognized arguments: {' '.join(behind)}")
+    if values is not None:
+        values += behind
+    return options
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="amodalseg", description="Amodal segmentation: image + visible mask -> whole mask.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    configured(commands, "train", "train a model, or go on with a run", _train)
+    configured(commands, "eval", "score models on a data set and write a report", _eval)
+    configured(commands, "cost", "parameters and operations of a training configuration's network", _cost)
+    commands.add_parser("models", help="list the models at hand").set_defaults(run=_models)
+
+    _predict_options(commands.add_parser("predict", help="complete objects: pictures, folders of them, or COCO json"))
+    release = commands.add_parser("release", help="turn a run's weights into a file to ship")
+    release.add_argument("model", metavar="RUN", help="a run folder, a .safetensors file or a .ckpt")
+    release.add_argument("--out", required=True, metavar="NAME.safetensors", help="of an inpainting prior, a folder")
+    release.add_argument("--about", nargs="*", default=[], metavar="key=value", help="notes to keep in the file")
+    release.set_defaults(run=_release)
+
+    export = commands.add_parser("export", help="write a model's whole sampler to one ONNX file, and check it")
+    export.add_argument("model", metavar="MODEL", help="a name, a run folder or a file")
+    export.add_argument("--out", required=True, metavar="NAME.onnx")
+    export.add_argument("--pt2", metavar="NAME.pt2", help="also write the module for torch.export.load")
+    export.add_argument("--steps", type=count, help="of the sampler, fixed in the file (the model's own)")
+    export.set_defaults(run=_export)
+
+    _score_options(commands)
+    data = commands.add_parser("data", help="look at data, check it, bring it into other forms")
+    add_data_commands(data.add_subparsers(dest="data_command", required=True))
+    return parser
+
+
+def _score_options(commands: Any) -> None:
+    text = "compare two models object by object, from what eval left behind"
+    compare = commands.add_parser("compare", help=text, description=text)
+    compare.add_argument("a", metavar="A/objects.csv", help="of an evaluation, or its folder")
+    compare.add_argument("b", metavar="B/objects.csv", help="of another, or the same with another model")
+    compare.add_argument("--model-a", metavar="NAME", help="which model of A (needed where it holds several)")
+    compare.add_argument("--model-b", metavar="NAME", help="which model of B")
+    compare.add_argument("--out", metavar="FOLDER", help="for compare.md and compare.html (compare, beside B)")
+    compare.add_argument("--pictures", type=whole_number, default=6, help="objects of each direction (6)")
+    compare.set_defaults(run=_compare)
+
+    ap = named_set(commands, "ap", "score a detector's amodal masks by average precision", _ap)
+    ap.add_argument("--results", required=True, metavar="JSON", help="a list of COCO results with amodal masks")
+
+
+def _predict_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a name, a run folder, a file, or hf:owner/name")
+    parser.add_argument("--image", help="a photo; with --mask and --out, mask files")
+    parser.add_argument("--mask", help="its modal mask, white on black")
+    parser.add_argument("--images", help="a folder of photos; with --masks and --out, folders of masks")
+    parser.add_argument("--masks", help="their modal masks: NAME.png, NAME_*.png or NAME.*.png for NAME.jpg")
+    parser.add_argument("--coco", metavar="JSON", help="instances, or a list of results; with --images and --out")
+    parser.add_argument("--coco-images", metavar="JSON", help="a COCO file with the images of a list of results")
+    parser.add_argument("--out", required=True, help="a .png file, a folder, or a .json file")
+    parser.add_argument("--overlay", metavar="DIR", help="also draw each photo with its completed objects")
+    parser.add_argument("--overwrite", action="store_true", help="begin anew instead of keeping what is there")
+    parser.add_argument("--seed", type=whole_number, default=0, help="of every random draw (0)")
+    parser.add_argument("--num-samples", type=count, default=1, help="draws of each object, averaged (1)")
+    parser.add_argument("--steps", type=count, help="of the sampler (the model's own)")
+    parser.add_argument("--batch-size", type=count, default=16, help="draws in one run of the network (16)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 (auto)")
+    parser.set_defaults(run=_predict)
+
+
+def _short_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+# each command imports what it needs: --help and a misspelt key must not wait for torch
+
+
+def _train(options: argparse.Namespace) -> None:
+    from amodalseg.config.load import load_config
+    from amodalseg.config.schema import TrainConfig
+
+    config = load_config(TrainConfig, options.config, options.overrides)
+    from amodalseg.engine.training.train import train
+
+    print(f"model: {train(config)}")
+
+
+def _eval(options: argparse.Namespace) -> None:
+    from amodalseg.config.load import load_config
+    from amodalseg.config.schema import EvalConfig
+
+    config = load_config(EvalConfig, options.config, options.overrides)
+    from amodalseg.engine.evaluation.evaluate import run_evaluation
+
+    run_evaluation(config)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from amodalseg.engine.evaluation.compare_runs import compare
+
+    out = Path(options.out) if options.out else None
+    compare(Path(options.a), Path(options.b), options.model_a, options.model_b, out, options.pictures)
+
+
+def _ap(options: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    config = data_config(options)
+    from amodalseg.engine.evaluation.average_precision import score_results
+    from amodalseg.report.table import percent
+
+    for protocol, figures in score_results(config, Path(options.results)).items():
+        print(f"{config.name}, {protocol}, percent")
+        print("\n".join(f"  {name:24s} {percent(value):>6s}" for name, value in figures.items()))
+
+
+def _cost(options: argparse.Namespace) -> None:
+    from amodalseg.config.load import load_config
+    from amodalseg.config.schema import NETWORKS, TrainConfig
+
+    model = load_config(TrainConfig, options.config, options.overrides).model
+    if model.name not in NETWORKS:
+        raise UserError(f"costs are counted for {', '.join(NETWORKS)} only, not for {model.name}")
+    from amodalseg.models.cost import describe_cost
+
+    print(f"{model.name}, {model.window.size} px, one evaluation of one window")
+    for part, parameters, gflop in describe_cost(model):
+        print(f"  {part:14s} {parameters / 1e6:7.2f} M parameters {gflop:7.2f} GFLOP")
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    given = {name for name in ("image", "mask", "images", "masks", "coco", "coco_images") if getattr(options, name)}
+    if given - {"coco_images"} not in ({"image", "mask"}, {"images", "masks"}, {"coco", "images"}) or (
+        "coco_images" in given and "coco" not in given
+    ):
+        raise UserError("give --image and --mask, or --images and --masks, or --coco and --images (and --coco-images)")
+    from amodalseg.engine.prediction.predict import Settings, predict_file, predict_folder, report_failures
+    from amodalseg.engine.prediction.predict_coco import predict_coco
+    from amodalseg.models import load_model
+
+    model = load_model(options.model, options.device)
+    model.batch_size = options.batch_size
+    overlay = Path(options.overlay) if options.overlay else None
+    settings = Settings(options.seed, options.num_samples, options.steps, overlay, options.overwrite)
+    out, failures = Path(options.out), []
+    if options.coco:
+        listing = Path(options.coco_images) if options.coco_images else None
+        failures = predict_coco(model, Path(options.coco), Path(options.images), out, settings, listing)
+    elif options.masks:
+        failures = predict_folder(model, Path(options.images), Path(options.masks), out, settings)
+    else:
+        predict_file(model, Path(options.image), Path(options.mask), out, settings)
+    return report_failures(failures)
+
+
+def _release(options: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from amodalseg.engine.release import release
+
+    release(options.model, Path(options.out), options.about)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from amodalseg.export.write import export_model
+    from amodalseg.models import load_model
+
+    for comparison in export_model(load_model(options.model, "cpu"), options.out, pt2=options.pt2, steps=options.steps):
+        print(comparison)
+
+
+def _models(options: argparse.Namespace) -> None:
+    from amodalseg.models import list_models
+
+    print("\n".join(list_models()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

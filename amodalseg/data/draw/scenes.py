@@ -1,0 +1,281 @@
+"""Training scenes of many kinds: what a model must meet to step from pasted occluders to natural ones.
+
+A model that only ever sees whole objects under pasted ones learns to look for the paste, grows objects that nothing
+hides, and never meets a table under its plates. So the roles change from scene to scene: at times the occluder is
+pasted, at times the object itself, behind what the photo already holds, so that neither seam tells them apart.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from amodalseg import masks
+from amodalseg.config.schema import ScenesData, SyntheticData
+from amodalseg.data.draw.cover import Silhouette, random_pixel
+from amodalseg.data.draw.cutout import Cutout, Tone, cut_out
+from amodalseg.data.draw.occlude import MIN_WHOLE, Occluder
+from amodalseg.data.draw.paint import Layer
+from amodalseg.data.draw.roles import Role
+from amodalseg.data.draw.scene import Scene
+from amodalseg.data.draw.surfaces import draw_surface
+from amodalseg.data.draw.synthetic import SyntheticWorld
+from amodalseg.errors import UserError
+from amodalseg.types import AmodalRecord, stable_seed
+
+NEAR = 3  # pixels around a neighbour where annotations of two objects do not agree to the pixel
+MIN_PLACE = 0.02  # of the photo's area, for the part of a pasted object that falls into it
+THING = 0.1  # of the photo's longer side, the smallest thing put on a surface
+TRIES = 200  # before a kind of scene is called impossible to draw from these photos
+
+
+class Scenes:
+    """Draws training scenes; every draw is a pure function of (seed, epoch, index).
+
+    - ``covered``: a whole object in its own photo under pasted objects, as ``Occluder`` draws it.
+    - ``natural``: any object, also one that the photo's border cuts, among its real neighbours, with a part hidden
+      under a pasted one or none. Behind a real neighbour it may go on: there the truth is unknown and not trained on.
+    - ``behind``: an object pasted into another photo, behind some of the objects there and in front of others.
+    - ``surface``: a large shape with a photo's texture, behind a photo's own objects and under pasted ones.
+    - ``pair``: two objects pasted into a photo, one over a part of the other. The question is about either of them, so
+      that a seam, a contact or a paste says nothing about who is in front.
+    - ``synthetic``: the procedural world.
+
+    Args:
+        records: objects with modal masks, their photos files.
+        config: shares of the kinds, and how things are covered.
+
+    Raises:
+        UserError: as ``Occluder``; no kind has a share; no object is large enough for the kinds that have one.
+    """
+
+    def __init__(self, records: list[AmodalRecord], config: ScenesData) -> None:
+        self.config = config
+        self.occluder = Occluder(
+            records,
+            config.occlude,
+            seed=config.seed,
+            dataset=config.name,
+            split=config.split,
+            max_side=config.max_side,
+            shares=config.occluders,
+            cache_mb=config.cache_mb,
+        )
+        self.records, self.photos = records, self.occluder.photos
+        mix = config.mix
+        self.kinds = ("covered", "natural", "behind", "surface", "pair", "synthetic")
+        shares = np.array([getattr(mix, kind) for kind in self.kinds], float)
+        if (shares < 0).any() or shares.sum() <= 0:
+            raise UserError("the shares in data.mix must not be negative, and one must be positive")
+        self.shares = np.cumsum(shares / shares.sum())
+        self.in_photo: dict[str, list[int]] = {}
+        for index, record in enumerate(records):
+            self.in_photo.setdefault(str(record.image), []).append(index)
+        natives = [index for own in self.in_photo.values() for index in self._single(own) if self._is_large(index)]
+        if not natives and mix.natural + mix.behind + mix.surface > 0:
+            raise UserError(
+                f"none of {len(records)} objects has {4 * MIN_WHOLE} pixels at max_side={config.max_side}, which the "
+                "kinds natural, behind and surface of data.mix need: give larger photos or set their shares to 0"
+            )
+        packs = [record.extra.get("pack", "") for record in records]
+        self.natives = Role("hosts", natives, packs, config.hosts)
+        self.targets = Role("targets", self.occluder.whole, packs, config.targets)
+        self.world = SyntheticWorld(
+            SyntheticData(split=config.split, seed=config.seed, unoccluded=config.occlude.unoccluded)
+        )
+
+    def describe(self) -> str:
+        """What scenes are made of, for a run's announcement; a line for each role."""
+        roles = {"hosts": self.natives, "targets": self.targets, "occluders": self.occluder.occluders}
+        return "\n".join(f"  {name}: {role.describe()}" for name, role in roles.items())
+
+    def _single(self, indices: list[int]) -> list[int]:
+        """Those of the objects that are no crowds."""
+        return [index for index in indices if "crowd" not in self.records[index].flags]
+
+    def _is_large(self, index: int) -> bool:
+        """Whether an object's modal mask has pixels enough after its photo is shrunk."""
+        record = self.records[index]
+        shrink = min(1.0, (self.config.max_side or np.inf) / max(1, record.height, record.width))
+        return masks.area(record.modal_rle) * shrink**2 >= 4 * MIN_WHOLE
+
+    def __len__(self) -> int:
+        return self.config.num_objects
+
+    def draw(self, index: int, epoch: int = 0) -> AmodalRecord:
+        """Draw one scene. ``extra["kind"]`` names its kind.
+
+        Raises:
+            UserError: the photos allow no scene of a kind that has a share.
+        """
+        drawn = self.plan(index, epoch)
+        return drawn.record() if isinstance(drawn, Scene) else drawn
+
+    def plan(self, index: int, epoch: int = 0) -> Scene | AmodalRecord:
+        """``draw`` without painting, where the kind can do without (the procedural world cannot)."""
+        rng = np.random.default_rng(stable_seed("scene", self.config.split, self.config.seed, epoch, index))
+        kind = self.kinds[int(np.searchsorted(self.shares, rng.random(), side="right"))]
+        if kind == "synthetic":
+            record = self.world.draw(index, epoch)
+            record.extra["kind"] = kind
+            return record
+        if kind == "covered":
+            number = int(rng.integers(2**31))
+            source = self.targets.draw(rng) if self.config.targets else None
+            scene = self.occluder.plan(number, epoch, source)
+            scene.about["extra"]["kind"] = kind
+            return scene
+        scene = self._found(rng, kind)
+        scene.about = {
+            "dataset": self.config.name,
+            "split": self.config.split,
+            "object_id": f"{epoch}-{index}",
+            "extra": {"kind": kind},
+        }
+        return scene
+
+    def _found(self, rng: np.random.Generator, kind: str) -> Scene:
+        """Try until a scene of the kind is sound: another kind in its place would shift the shares."""
+        make = {"natural": self._natural, "behind": self._behind, "surface": self._surface, "pair": self._pair}[kind]
+        for _ in range(TRIES):
+            scene = make(rng)
+            if scene is not None:
+                return scene
+        raise UserError(f"no scene of the kind {kind} in {TRIES} tries: give more photos, or set data.mix.{kind}=0")
+
+    def _natural(self, rng: np.random.Generator) -> Scene | None:
+        source = self.natives.draw(rng)
+        record = self.records[source]
+        scene = Scene(record, self.photos.photo(record), self.photos.modal(record))
+        others = np.zeros_like(scene.amodal)
+        for other in self.in_photo[str(record.image)]:
+            if other != source:
+                self.photos.cropped(self.records[other]).add_to(others)
+        near = cv2.dilate(others.view(np.uint8), np.ones((2 * NEAR + 1,) * 2, np.uint8)).view(bool)
+        scene.unknown = near & ~scene.amodal
+        if rng.random() >= self.config.occlude.unoccluded:
+            self._cover(rng, scene, source)
+        return scene if self._is_sound(scene) else None
+
+    def _behind(self, rng: np.random.Generator) -> Scene | None:
+        """Paste an object so that it meets an object of another photo, which covers it or is covered."""
+        meets = self.natives.draw(rng)
+        source = self.targets.draw(rng)
+        record = self.records[meets]
+        if record.image == self.records[source].image:
+            return None
+        photo, native = self.photos.photo(record), self.photos.cropped(record)
+        longer = max(photo.shape[:2]) * rng.uniform(0.25, 1.1)
+        soft = self.config.occlude.soft_edge * rng.uniform(0.4, 1.2)
+        pasted = cut_out(self.records[source], self.photos, longer, rng.random() < 0.5, soft)
+        if pasted is None:
+            return None
+        corner = native.box[:2] + random_pixel(rng, native.mask) - random_pixel(rng, pasted.mask)
+        pasted.x, pasted.y = (int(v) for v in corner)
+        if not self._has_place(pasted, photo):
+            return None
+        scene = Scene(record, photo, pasted.mask_in(photo.shape))
+        self.occluder.paste(rng, scene, pasted, under=self._front(rng, scene))
+        return self._around(rng, scene, source)
+
+    def _surface(self, rng: np.random.Generator) -> Scene | None:
+        """Lay a large shape with the texture of a photo behind a photo's objects, and more objects on it."""
+        record = self.records[self.natives.draw(rng)]
+        photo = self.photos.photo(record)
+        name, alpha = draw_surface(rng, *photo.shape[:2])
+        other = self.photos.photo(self.records[int(rng.integers(len(self.records)))])
+        y0, x0 = (int(rng.integers(0, n - n // 3 + 1)) for n in other.shape[:2])
+        texture = other[y0 : y0 + other.shape[0] // 3, x0 : x0 + other.shape[1] // 3]
+        blur, calm = rng.uniform(0.5, 6), rng.uniform(0.1, 0.8) if rng.random() < 0.7 else 1.0
+        noise, seed = rng.uniform(0, 6), int(rng.integers(2**63))
+        mean, spread = texture.mean((0, 1)), float(texture.std())
+        shape = Cutout(name, alpha, texture, False, Tone(float(mean.mean()), calm * spread))
+        if not self._has_place(shape, photo):
+            return None
+        # most such things are calmer than a photo
+        calmed = np.rint(mean + calm * (np.arange(256)[:, None] - mean)).clip(0, 255).astype(np.uint8)
+        scene = Scene(record, photo, shape.mask_in(photo.shape))
+        front, soft = self._front(rng, scene), self.config.occlude.soft_edge
+        table = shape.harmonised(rng, scene.tone)[calmed]
+        scene.layers.append(Layer(shape, texture, table, False, front, soft, blur, noise, seed))
+        return self._around(rng, scene, -1)
+
+    def _pair(self, rng: np.random.Generator) -> Scene | None:
+        """Paste one object over another. One time in three the nearer one, whole and in contact, is asked for."""
+        config = self.config.occlude
+        host, source = self.records[self.natives.draw(rng)], self.targets.draw(rng)
+        photo = self.photos.photo(host)
+        longer = max(photo.shape[:2]) * rng.uniform(0.25, 1.1)
+        far = cut_out(self.records[source], self.photos, longer, rng.random() < 0.5, config.soft_edge)
+        if far is None or host.image == self.records[source].image:
+            return None
+        corner = [rng.integers(n + 1) for n in photo.shape[1::-1]] - random_pixel(rng, far.mask)
+        far.x, far.y = (int(v) for v in corner)
+        far_mask = far.mask_in(photo.shape)
+        if not self._has_place(far, photo):
+            return None
+        goal = max(1, round(rng.uniform(config.rate_min, config.rate_max) * np.count_nonzero(far_mask)))
+        near = self.occluder.place(rng, source, far_mask, far_mask, goal)
+        if near is None:
+            return None
+        of_near = rng.random() < 1 / 3
+        scene = Scene(host, photo, near.mask_in(photo.shape) if of_near else far_mask)
+        self.occluder.paste(rng, scene, far)
+        self.occluder.paste(rng, scene, near)
+        if not of_near:
+            scene.cover(near)
+        if rng.random() < 0.3:
+            self._cover(rng, scene, source)
+        return scene if self._is_sound(scene) else None
+
+    def _front(self, rng: np.random.Generator, scene: Scene) -> np.ndarray:
+        """bool (H, W): those of the photo's own objects that stay in front of what is pasted; they hide the target."""
+        front = np.zeros_like(scene.amodal)
+        keep_all = rng.random() < self.config.front  # in front of everything: the answer is the modal mask
+        for index in self._single(self.in_photo[str(scene.host.image)]):
+            if not keep_all and rng.random() < 0.8:
+                self.photos.cropped(self.records[index]).add_to(front)
+        scene.hidden |= front & scene.amodal
+        scene.occluder |= front  # as a whole: the part over the target alone would be the answer
+        return front
+
+    def _around(self, rng: np.random.Generator, scene: Scene, source: int) -> Scene | None:
+        """At times more is laid over a pasted target."""
+        if rng.random() < (0.75 if source < 0 else 0.4):
+            self._cover(rng, scene, source)
+        return scene if self._is_sound(scene) else None
+
+    def _has_place(self, shape: Silhouette, photo: np.ndarray) -> bool:
+        """Whether enough of a pasted object falls into the photo."""
+        return int(np.count_nonzero(shape.mask_in(photo.shape))) >= MIN_PLACE * photo.shape[0] * photo.shape[1]
+
+    def _is_sound(self, scene: Scene) -> bool:
+        """Whether enough of the target is visible to ask for the rest."""
+        total = int(np.count_nonzero(scene.amodal))
+        left = total - int(np.count_nonzero(scene.hidden))
+        return left >= max(MIN_WHOLE, (1 - self.config.occlude.rate_max) * total)
+
+    def _cover(self, rng: np.random.Generator, scene: Scene, source: int) -> None:
+        """Paste objects over what is left of the target: one to hide a share of it, or several things on a surface."""
+        config = self.config.occlude
+        if source >= 0:
+            goal = rng.uniform(config.rate_min, config.rate_max) * scene.amodal.sum()
+            for share in [1.0] if rng.random() < 0.6 else [0.5, 1.0]:
+                left = scene.amodal & ~scene.hidden
+                wanted = round(goal * share - scene.hidden.sum())
+                cover = self.occluder.place(rng, source, left, scene.amodal, wanted) if wanted >= 1 else None
+                if cover:
+                    self._lay(rng, scene, cover)
+            return
+        for _ in range(rng.integers(1, 6)):
+            index = self.occluder.occluders.draw(rng)
+            longer = max(scene.amodal.shape) * rng.uniform(THING, 0.5)
+            cover = cut_out(self.records[index], self.photos, longer, rng.random() < 0.5, config.soft_edge)
+            if cover is None or self.occluder.sides[index]:
+                continue  # it may lie anywhere, so none that shows a straight cut
+            cover.x, cover.y = (int(v) for v in random_pixel(rng, scene.amodal) - random_pixel(rng, cover.mask))
+            self._lay(rng, scene, cover)
+
+    def _lay(self, rng: np.random.Generator, scene: Scene, cover: Cutout) -> None:
+        self.occluder.paste(rng, scene, cover)
+        scene.cover(cover)

@@ -1,0 +1,147 @@
+"""A data configuration -> a source of records. Knows no torch: worker processes stay small."""
+
+from __future__ import annotations
+
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from tqdm import tqdm
+
+from amodalseg.config.schema import (
+    CocoData,
+    CocoOccludeData,
+    PublishedData,
+    SailVosData,
+    ScenesData,
+    ShardsData,
+    SyntheticData,
+    WholeObjectsData,
+)
+from amodalseg.data.draw.occlude import Composites, Occluder
+from amodalseg.data.draw.scenes import Scenes
+from amodalseg.data.draw.synthetic import SyntheticWorld
+from amodalseg.data.draw.whole_objects import whole_records
+from amodalseg.data.images import check_size, record_image
+from amodalseg.data.pack.shards import Shards
+from amodalseg.data.predicted import use_predictions
+from amodalseg.data.readers import READERS, read_coco_files
+from amodalseg.data.readers.sailvos import TolerantSource
+from amodalseg.data.source import PackedRecords, RecordList, Source, Subset
+from amodalseg.errors import UserError
+from amodalseg.types import AmodalRecord, stable_seed
+
+T = TypeVar("T")
+
+
+def open_source(config: Any, photos: bool = True) -> Source:
+    """Open the data set that a data configuration names.
+
+    Args:
+        config: one of the dataclasses in ``config.schema.DATA``.
+        photos: off: published data sets are read from their annotations alone, and no photo need be there.
+
+    Raises:
+        UserError: whatever is wrong with the files; photos that cannot be decoded are named and counted, unless
+            ``skip_broken`` leaves them out and warns.
+    """
+    if isinstance(config, SyntheticData):
+        return SyntheticWorld(config)
+    if isinstance(config, PublishedData):
+        return _published(config, photos)
+    if isinstance(config, ShardsData):
+        return _some_of(Shards(Path(config.root), config.split), config)
+    assert isinstance(config, (CocoData, CocoOccludeData, ScenesData, WholeObjectsData)), type(config)
+    records = read_coco_files(
+        config.annotations,
+        config.images,
+        split=config.split,
+        dataset=config.name,
+        skip_broken=config.skip_broken,
+        skip_missing=isinstance(config, ScenesData) and config.missing == "skip",
+    )
+    records = decodable(records, config.skip_broken)
+    if isinstance(config, CocoData):
+        return RecordList(_some(records, config.num_objects, config.seed))
+    if isinstance(config, WholeObjectsData):
+        return RecordList(_some(whole_records(records, config), config.num_objects, config.seed))
+    if isinstance(config, ScenesData):
+        return Scenes(records, config)
+    occluder = Occluder(
+        records, config.occlude, seed=config.seed, dataset=config.name, split=config.split, max_side=config.max_side
+    )
+    return Composites(occluder, config.num_objects, config.seed)
+
+
+def _published(config: PublishedData, photos: bool) -> Source:
+    found = READERS[config.name](config, photos=photos)
+    if not isinstance(found, list):  # too many to be held as records
+        if config.modal_source == "pred":
+            raise UserError(f"predicted masks cannot be put into '{config.name}': convert it to coco_amodal first")
+        return _some_of(found, config)
+    records: list[AmodalRecord] = found
+    outside = sum("modal_outside_amodal" in record.flags for record in records)
+    if outside:
+        done = (
+            "added to their amodal mask" if config.fix_subset == "union" else "kept (data.fix_subset=union adds them)"
+        )
+        print(f"{outside} of {len(records)} objects have modal pixels outside their amodal mask: {done}")
+    if photos and config.check_photos != "no":
+        records = decodable(records, config.skip_broken, headers_only=config.check_photos == "headers")
+    if config.modal_source == "pred":
+        records = use_predictions(records, config)
+    packed = PackedRecords(_some(records, config.num_objects, config.seed))
+    return TolerantSource(packed, config.tolerance) if isinstance(config, SailVosData) and config.tolerance else packed
+
+
+def _some_of(source: Source, config: Any) -> Source:
+    if config.num_objects is None or config.num_objects >= len(source):
+        return source
+    return Subset(source, np.array(_some(list(range(len(source))), config.num_objects, config.seed)))
+
+
+def _some(items: list[T], count: int | None, seed: int) -> list[T]:
+    """``count`` of the items, drawn by the seed, in their own order; all of them without a count."""
+    if count is None or count >= len(items):
+        return items
+    keep = np.random.default_rng(stable_seed("subset", seed)).permutation(len(items))[:count]
+    return [items[i] for i in sorted(keep)]
+
+
+def decodable(records: list[AmodalRecord], skip_broken: bool, headers_only: bool = False) -> list[AmodalRecord]:
+    """Decode every photo once, and compare its size with its masks', before hours of training depend on it.
+
+    Args:
+        records: whose photos are files.
+        skip_broken: leave out the objects of broken photos, with a warning, instead of raising.
+        headers_only: look at the photos' sizes and no further, where decoding all would take too long.
+
+    Raises:
+        UserError: photos that are broken, with their count (``skip_broken``: they are left out, with a warning).
+    """
+    cases: dict[tuple[Path, int, int], AmodalRecord] = {}
+    for record in records:
+        if isinstance(record.image, Path):
+            cases.setdefault((record.image, record.height, record.width), record)
+    first_of = [cases[key] for key in sorted(cases)]
+
+    def problem(record: AmodalRecord) -> str | None:
+        try:
+            check_size(record) if headers_only else record_image(record)
+        except UserError as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(problem, first_of)
+        checks = tqdm(found, total=len(cases), desc="checking photos", disable=len(cases) < 2000)
+        broken = {record.image: text for record, text in zip(first_of, checks, strict=True) if text}
+    if not broken:
+        return records
+    first, num_photos = next(iter(broken.values())), len({path for path, *_ in cases})
+    if not skip_broken:
+        raise UserError(f"{first} ({len(broken)} of {num_photos} photos are broken; data.skip_broken=true goes on)")
+    warnings.warn(f"{first}; {len(broken)} of {num_photos} photos are left out (data.skip_broken=true)", stacklevel=2)
+    return [record for record in records if record.image not in broken]

@@ -1,0 +1,196 @@
+"""Packs a data set into tar shards (``data/pack/shards.py`` has the layout and reads them)."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import tarfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from amodalseg.atomic import replacing, write_whole
+from amodalseg.data.images import read_bytes, record_image
+from amodalseg.data.pack.shards import FORMAT, INDEX, INDEX_NAME, MASKS, SUMMARY_NAME
+from amodalseg.data.source import Source
+from amodalseg.errors import UserError
+from amodalseg.types import AmodalRecord, Picture
+
+BLOCK = 512
+"""Bytes of a member's header in a tar file."""
+MB = 1 << 20
+
+
+class _Hashed:
+    """A file that is written from its beginning to its end, and the checksum of what was written."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.sum, self.size = file, hashlib.sha256(), 0
+
+    def write(self, data: bytes) -> int:
+        self.sum.update(data)
+        self.size += len(data)
+        return self.file.write(data)
+
+    def tell(self) -> int:
+        return self.size
+
+
+def write_shards(
+    source: Source, folder: Path, *, about: dict[str, Any], size: int = 256 * MB, whole: bool = True,
+    skip_broken: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Pack all objects of a source, in its order, as they are at epoch 0.
+
+    Args:
+        source: any.
+        folder: new or empty.
+        about: the configuration of the source, kept in the summary.
+        size: bytes after which a new shard begins.
+        whole: pack the pictures of whole objects too.
+        skip_broken: leave out objects whose files cannot be read, with a warning, instead of raising.
+
+    Returns:
+        The summary, as in ``shards.json``.
+
+    Raises:
+        UserError: the folder holds something, an object cannot be read or kept as json, nothing can be written there,
+            or there is no object.
+    """
+    if (folder / SUMMARY_NAME).is_file():
+        raise UserError(f"{folder} holds a packed data set already; give another folder, or delete this one")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UserError(
+            f"{folder} is not empty (an unfinished set cannot be continued); give another folder, or empty it"
+        )
+    samples = _samples(source, skip_broken)
+    rows: list[tuple[int | bool, ...]] = []
+    shards: list[dict[str, Any]] = []
+    splits: set[str] = set()
+    number, sample = 0, next(samples, None)
+    while sample is not None:
+        name = f"shard-{len(shards):06d}.tar"
+        with replacing(folder / name) as temporary, temporary.open("wb") as file:
+            hashed = _Hashed(file)
+            with tarfile.open(fileobj=hashed, mode="w", format=tarfile.USTAR_FORMAT) as tar:  # type: ignore[call-overload]
+                while sample is not None and hashed.size < size:
+                    rows += _write_sample(tar, sample, len(shards), number, len(rows), whole)
+                    splits.update(record.split for record in sample)
+                    number, sample = number + 1, next(samples, None)
+        shards.append({"name": name, "bytes": hashed.size, "sha256": hashed.sum.hexdigest()})
+    if not rows:
+        raise UserError("the data set holds no object: there is nothing to pack")
+    content = io.BytesIO()
+    np.save(content, np.array(rows, INDEX))
+    write_whole(folder / INDEX_NAME, content.getvalue())
+    summary = {
+        "format": FORMAT, "objects": len(rows), "samples": number, "splits": sorted(splits), "source": about,
+        "index": hashlib.sha256(content.getvalue()).hexdigest(), "shards": shards,
+    }  # fmt: skip
+    write_whole(folder / SUMMARY_NAME, json.dumps(summary, indent=1) + "\n")
+    return summary
+
+
+def _samples(source: Source, skip_broken: bool) -> Iterator[list[AmodalRecord]]:
+    """Objects that follow each other and lie in one photo, each photo decoded once, so that none broken is packed."""
+    group: list[AmodalRecord] = []
+    broken: list[str] = []
+    for index in tqdm(range(len(source)), desc="packing", unit="object", disable=len(source) < 2000):
+        try:
+            record = source.draw(index)
+            last = None if not group or isinstance(group[0].image, np.ndarray) else group[0].image
+            joins = last is not None and not isinstance(record.image, np.ndarray) and record.image == last
+            if not joins:
+                record_image(record)
+        except UserError as error:
+            if not skip_broken:
+                raise
+            broken.append(str(error))
+            continue
+        if group and not joins:
+            yield group
+            group = []
+        group.append(record)
+    if group:
+        yield group
+    if broken:
+        warnings.warn(f"{broken[0]}; {len(broken)} of {len(source)} objects are left out", stacklevel=2)
+
+
+def _write_sample(
+    tar: tarfile.TarFile, sample: list[AmodalRecord], shard: int, number: int, first: int, whole: bool
+) -> list[tuple[int | bool, ...]]:
+    """Add a photo and its objects, the first of which has the number ``first``. Returns: their rows of the index."""
+    ending, data = _picture(sample[0].image)
+    photo_name = f"{number:09d}{ending}"
+    photo = _add(tar, photo_name, data), len(data)
+    alone, entries = [], []
+    for place, record in enumerate(sample):
+        name, at = None, (0, 0)
+        if whole and record.whole_rgb is not None:
+            ending, data = _picture(record.whole_rgb)
+            name = f"{number:09d}.whole{place}{ending}"
+            at = _add(tar, name, data), len(data)
+        alone.append(at)
+        entries.append(_entry(record, {"number": first + place, "place": place, "photo": photo_name, "whole": name}))
+    name, between = f"{number:09d}.json", b",\n"
+    start = _add(tar, name, b"[" + between.join(entries) + b"]") + 1
+    rows: list[tuple[int | bool, ...]] = []
+    for place, (record, entry) in enumerate(zip(sample, entries, strict=True)):
+        unprompted = "empty_modal" in record.flags
+        rows.append((shard, number, place, start, len(entry), *photo, *alone[place], unprompted))
+        start += len(entry) + len(between)
+    return rows
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
+    """Add a member without anything that differs from machine to machine. Returns: the offset of its content."""
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    start = tar.offset  # type: ignore[attr-defined]
+    tar.addfile(info, io.BytesIO(data))
+    return int(start) + BLOCK
+
+
+def _picture(picture: Picture) -> tuple[str, bytes]:
+    """Ending and bytes of a picture's file; drawn pixels become a PNG."""
+    if isinstance(picture, np.ndarray):
+        done, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        assert done
+        return ".png", data.tobytes()
+    try:
+        content = read_bytes(picture)
+    except OSError as error:
+        raise UserError(f"cannot read the image {picture}: {error.strerror}") from error
+    return Path(picture.name).suffix.lower() or ".img", content
+
+
+def _entry(record: AmodalRecord, about: dict[str, Any]) -> bytes:
+    """An object as json on one line: where it is, and all fields of the record but its pictures."""
+    fields = {spec.name: getattr(record, spec.name) for spec in dataclasses.fields(record)}
+    image = fields.pop("image")
+    del fields["whole_rgb"]
+    for name in MASKS:
+        if fields[name] is not None:
+            counts = fields[name]["counts"]
+            counts = counts.decode() if isinstance(counts, bytes) else counts
+            fields[name] = {"size": list(map(int, fields[name]["size"])), "counts": counts}
+    fields["flags"] = sorted(fields["flags"])
+    file = None if isinstance(image, np.ndarray) else str(image.name)
+    try:
+        return json.dumps({**about, "file": file, **fields}, default=_plain).encode()
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{record.key} has a field that json cannot hold: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} {value!r:.60}")

@@ -1,0 +1,170 @@
+"""What models have answered, on disk until the evaluation is complete: one that dies goes on behind it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from amodalseg.atomic import write_whole
+from amodalseg.config.load import load_config, to_dict, to_yaml
+from amodalseg.config.schema import ModelOnly
+from amodalseg.data.dataset import EvaluationSet
+from amodalseg.engine.evaluation.answers import Answer, Answers, Numbered
+from amodalseg.metrics.counts import COLUMNS
+from amodalseg.models import HUB, METHODS, MODELS, model_file
+from amodalseg.report.thumbnail import Thumbnail
+from amodalseg.types import stable_seed
+
+ANSWERS_FOLDER = "answers"
+PART_SECONDS = 10.0
+"""A part is written when the one before is as old as this: a quick model writes few files, a slow one loses little."""
+YAML = (".yaml", ".yml")
+"""Endings of files that describe a model."""
+Curve = list[tuple[int, float | None, float | None]]
+"""(steps, full, occluded) by ``per_object_occluded``."""
+
+
+class AnswerStore:
+    """What one model answered about one data set: in a file when it is complete, in parts until then.
+
+    A file counts only for the very weights, objects and columns it was made with.
+    """
+
+    def __init__(self, folder: Path, sources: Mapping[str, str] | None = None) -> None:
+        """Prepare.
+
+        Args:
+            folder: of the evaluation.
+            sources: model's name -> what ``load_model`` opened, where that differs.
+        """
+        self.folder = folder / ANSWERS_FOLDER
+        self._sources = dict(sources or {})
+        self._weights: dict[str, str] = {}
+
+    def load(self, model: str, name: str, dataset: EvaluationSet) -> tuple[Answers, Curve] | None:
+        """What ``save`` wrote, or None if there is nothing that can be used."""
+        path = self._path(model, name)
+        if not path.is_file():
+            return None
+        content = json.loads(path.read_bytes())
+        if content["stamp"] != self._stamp(model, dataset):
+            print(f"{model} on {name}: weights or data have changed since it was answered; it is asked again")
+            return None
+        print(f"{model} on {name}: answered before the evaluation was cut off; going on behind it")
+        curve = [(steps, full, occluded) for steps, full, occluded in content["curve"]]
+        return [_unpack(packed) for packed in content["answers"]], curve
+
+    def save(self, model: str, name: str, dataset: EvaluationSet, found: Answers, curve: Curve) -> None:
+        """Keep all that ``model`` answered about the data set of that name, atomically; its parts go."""
+        content = {"stamp": self._stamp(model, dataset), "curve": curve, "answers": [_pack(a) for a in found]}
+        write_whole(self._path(model, name), json.dumps(content))
+        shutil.rmtree(self._parts(model, name), ignore_errors=True)
+
+    def load_parts(self, model: str, name: str, dataset: EvaluationSet) -> Numbered:
+        """What a ``PartWriter`` wrote, in any order. Parts of other weights or objects are removed."""
+        found: Numbered = []
+        for path in sorted(self._parts(model, name).glob("*.json")):
+            content = json.loads(path.read_bytes())
+            if content["stamp"] != self._stamp(model, dataset):
+                print(f"{model} on {name}: weights or data have changed since it was asked; it is asked again")
+                shutil.rmtree(self._parts(model, name))
+                return []
+            found += [(index, _unpack(packed)) for index, packed in content["answers"]]
+        if found:
+            print(f"{model} on {name}: {len(found)} of {len(dataset)} objects are answered; going on behind them")
+        return found
+
+    def write_parts(self, model: str, name: str, dataset: EvaluationSet) -> PartWriter:
+        """Who keeps the answers while the model is asked."""
+        return PartWriter(self._parts(model, name), self._stamp(model, dataset))
+
+    def clear(self) -> None:
+        """Remove everything: the results are written."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, model: str, name: str) -> Path:
+        return self.folder / f"{stable_seed(model, name):016x}.json"
+
+    def _parts(self, model: str, name: str) -> Path:
+        return self._path(model, name).with_suffix("")
+
+    def _stamp(self, model: str, dataset: EvaluationSet) -> dict[str, Any]:
+        """What answers depend on besides the configuration: the weights' content, the objects, a row's columns."""
+        if model not in self._weights:
+            self._weights[model] = _digest_of_weights(self._sources.get(model, model))
+        ends = [dataset.source.draw(place).key for place in (0, len(dataset) - 1)]
+        return {"weights": self._weights[model], "objects": [len(dataset), *ends], "columns": COLUMNS}
+
+
+class PartWriter:
+    """Keeps answers while a model is asked, in files that are whole or absent; every process has its own."""
+
+    def __init__(self, folder: Path, stamp: dict[str, Any]) -> None:
+        self.folder, self.stamp = folder, stamp
+        self._waiting: Numbered = []
+        self._written = time.monotonic()
+
+    def add(self, found: Numbered) -> None:
+        """Keep a batch's answers: in memory, and on disk every ``PART_SECONDS``."""
+        self._waiting += found
+        if time.monotonic() - self._written >= PART_SECONDS:
+            self.write()
+
+    def write(self) -> None:
+        """Write what is not on disk yet. An object is answered once, so its place in the data set names the file."""
+        if self._waiting:
+            content = {"stamp": self.stamp, "answers": [(index, _pack(answer)) for index, answer in self._waiting]}
+            write_whole(self.folder / f"{self._waiting[0][0]:09d}.json", json.dumps(content))
+        self._waiting, self._written = [], time.monotonic()
+
+
+def _pack(answer: Answer) -> list[Any]:
+    """As json can hold it."""
+    thumbnail = None
+    if answer.thumbnail is not None:
+        *box, jpeg = answer.thumbnail
+        thumbnail = [*box, base64.b64encode(jpeg).decode()]
+    rle = [list(answer.rle["size"]), answer.rle["counts"].decode()]
+    return [[answer.row[name] for name in COLUMNS], rle, answer.score, thumbnail]
+
+
+def _unpack(packed: list[Any]) -> Answer:
+    row, (size, counts), score, thumbnail = packed
+    if thumbnail is not None:
+        x0, y0, x1, y1, jpeg = thumbnail
+        thumbnail = Thumbnail(x0, y0, x1, y1, base64.b64decode(jpeg))
+    return Answer(dict(zip(COLUMNS, row, strict=True)), {"size": size, "counts": counts.encode()}, score, thumbnail)
+
+
+def _digest_of_weights(source: str) -> str:
+    """Args: source, what ``load_model`` opens."""
+    if source in MODELS or source in METHODS or source.startswith(HUB):
+        return source
+    digest = hashlib.blake2b(digest_size=16)
+    if source.endswith(YAML):
+        config = load_config(ModelOnly, source)
+        digest.update(to_yaml(config).encode())
+        folders = [Path(text) for text in _texts(to_dict(config)) if Path(text).is_dir()]
+        files = [path for folder in folders for path in sorted(folder.rglob("*.safetensors"))]
+    else:
+        files = [model_file(source)]
+    for path in files:
+        with path.open("rb") as file:
+            while part := file.read(1 << 24):
+                digest.update(part)
+    return digest.hexdigest()
+
+
+def _texts(node: Any) -> Iterator[str]:
+    """All texts among nested options: some name folders of weights."""
+    if isinstance(node, dict):
+        for value in node.values():
+            yield from _texts(value)
+    elif isinstance(node, str) and node:
+        yield node

@@ -1,0 +1,148 @@
+"""What models answered: asked for in any number of processes, and written where others can read it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from amodalseg import masks
+from amodalseg.atomic import replacing
+from amodalseg.data.data_module import as_list, batches_of_rank
+from amodalseg.data.dataset import EvaluationSet
+from amodalseg.data.images import record_whole
+from amodalseg.engine.distributed import gather
+from amodalseg.engine.evaluation.ask import ask
+from amodalseg.errors import UserError
+from amodalseg.masks import Rle
+from amodalseg.metrics.counts import Row, count_object, row_key
+from amodalseg.models.base import AmodalModel
+from amodalseg.report.thumbnail import Thumbnail, make_thumbnail
+from amodalseg.types import AmodalRecord, Prediction
+
+PREDICTIONS_FILE = "predictions.json"
+
+
+class Answer(NamedTuple):
+    """About one object.
+
+    row: its counts. rle: the predicted amodal mask. score: mean probability inside it, or 1. thumbnail: of the
+    completed picture, for models that draw one.
+    """
+
+    row: Row
+    rle: Rle
+    score: float
+    thumbnail: Thumbnail | None = None
+
+
+Answers = list[Answer]
+"""Of one model, in the data set's order."""
+Numbered = list[tuple[int, Answer]]
+"""Some of one model's answers, each with its object's place in the data set."""
+
+
+def answers(
+    model: AmodalModel, dataset: EvaluationSet, batch_size: int, *, num_samples: int = 1, num_workers: int = 0,
+    rank: int = 0, world: int = 1, progress: bool = False, limit: int | None = None, title: str = "",
+    done: Numbered | None = None, keep: Callable[[Numbered], None] | None = None,
+) -> Answers:  # fmt: skip
+    """Ask the model about every object, this rank's share of them, and collect all ranks' answers.
+
+    Args:
+        model, dataset: who is asked, and what.
+        batch_size, num_workers: of the loader.
+        num_samples: draws of each object, for models that sample.
+        rank, world: this process and the number of processes.
+        progress: show a bar (on rank 0).
+        limit: only the first objects.
+        title: of the bar; default: the model's name.
+        done: answers at hand, the same on every rank: of these objects nothing is asked.
+        keep: is called with each batch's answers.
+    """
+    done = done or []
+    known = {index for index, _ in done}
+    count = len(dataset) if limit is None else min(limit, len(dataset))
+    batches = [
+        [index for index in batch if index not in known]
+        for batch in batches_of_rank(count, batch_size, rank, world)
+        if not known.issuperset(batch)  # whole batches are kept, so an object stands beside the same others as ever
+    ]
+    loader: DataLoader = DataLoader(
+        dataset, batch_sampler=batches, num_workers=num_workers, collate_fn=as_list  # type: ignore[arg-type]
+    )  # fmt: skip
+    found: Numbered = []
+    off = not progress or rank > 0
+    bar = tqdm(total=count, initial=len(known), desc=title or model.name, unit="object", disable=off)
+    for batch, indices in zip(loader, batches, strict=True):
+        predicted = ask(model, [query for _, query in batch], num_samples)
+        answered = [_answer(record, *both, model.name) for (record, _), both in zip(batch, predicted, strict=True)]
+        found += zip(indices, answered, strict=True)
+        if keep is not None:
+            keep(found[-len(batch) :])
+        bar.update(len(batch) * world)
+    bar.close()
+    everywhere = sorted([*done, *gather(found)], key=lambda item: item[0])
+    assert [index for index, _ in everywhere] == list(range(count)), "each object is answered exactly once"
+    return [answer for _, answer in everywhere]
+
+
+def _answer(record: AmodalRecord, prediction: Prediction, peak_memory: int, model: str) -> Answer:
+    whole, thumbnail = None, None
+    if prediction.image is not None:
+        whole = record_whole(record)
+        thumbnail = make_thumbnail(prediction.image, prediction.amodal | record.amodal | prediction.modal)
+    row = count_object(record, prediction, model, whole, peak_memory)
+    return Answer(row, masks.encode(prediction.amodal), _score(prediction), thumbnail)
+
+
+def _score(prediction: Prediction) -> float:
+    """Mean probability inside the answer; 1 for models that have none, 0 for an empty answer of one that has."""
+    if prediction.probability is None:
+        return 1.0
+    inside = prediction.probability[prediction.amodal]
+    return round(float(inside.mean(dtype=float)), 6) if len(inside) else 0.0
+
+
+def write_predictions(path: Path, every: Mapping[str, Iterable[Answer]]) -> None:
+    """Write ``{model: {object's key: {"segmentation": {"size", "counts"}, "score"}}}``, one object a line, atomically.
+
+    Args:
+        path: of the file.
+        every: model -> answers. Masks are COCO's compressed run lengths as text.
+    """
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for number, (model, found) in enumerate(every.items()):
+            file.write(f"{',' if number else '{'}\n{json.dumps(model)}: {{")
+            for place, answer in enumerate(found):
+                segmentation = {"size": list(answer.rle["size"]), "counts": answer.rle["counts"].decode()}
+                entry = json.dumps({"segmentation": segmentation, "score": answer.score})
+                file.write(f"{',' if place else ''}\n{json.dumps(row_key(answer.row))}: {entry}")
+            file.write("\n}")
+        file.write("\n}\n")
+
+
+def read_predictions(path: Path, wanted: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Rle]:
+    """Some masks of what ``write_predictions`` wrote.
+
+    Args:
+        path: of the file.
+        wanted: (model, object's key) of each.
+
+    Raises:
+        UserError: the file is missing or is no such file, or does not hold an object.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+        found = {(model, key): content[model][key]["segmentation"] for model, key in wanted}
+        return {name: masks.from_segmentation(stored, *stored["size"]) for name, stored in found.items()}
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except KeyError as error:
+        raise UserError(f"{path} does not hold {error}; it belongs to another evaluation") from error
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is no file of predictions: {error}") from error

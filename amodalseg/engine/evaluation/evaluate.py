@@ -1,0 +1,209 @@
+"""Infer once, count integers, derive every number."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from amodalseg.config.load import own_options
+from amodalseg.config.schema import EvalConfig
+from amodalseg.data.dataset import EvaluationSet
+from amodalseg.data.source import RecordList
+from amodalseg.engine.distributed import gather
+from amodalseg.engine.evaluation.answer_store import YAML, AnswerStore, Curve
+from amodalseg.engine.evaluation.answers import PREDICTIONS_FILE, Answers, answers, write_predictions
+from amodalseg.engine.evaluation.average_precision import add_detection
+from amodalseg.engine.evaluation.sets import JoinedSources, OpenSet, open_sets
+from amodalseg.engine.run_folder import check_folder, claim, provenance
+from amodalseg.errors import UserError
+from amodalseg.metrics.counts import write_rows
+from amodalseg.metrics.protocols import score, summarize
+from amodalseg.models import load_model
+from amodalseg.models.base import AmodalModel
+from amodalseg.types import AmodalRecord
+
+
+def evaluate(
+    model: AmodalModel, records: Sequence[AmodalRecord], *, seed: int = 0, batch_size: int = 16, num_samples: int = 1
+) -> dict:
+    """Score a model on records.
+
+    Args:
+        model: any model.
+        records: with amodal masks.
+        seed: of the sampling noise; each object's own seed follows from it and the object's key.
+        batch_size: objects handed to the model at once.
+        num_samples: draws of each object, for models that sample.
+
+    Returns:
+        ``{"rows": one dict per object, "scores": {protocol: {name: value}}}``.
+    """
+    dataset = EvaluationSet(RecordList(records), seed)
+    rows = [answer.row for answer in answers(model, dataset, batch_size, num_samples=num_samples)]
+    return {"rows": rows, "scores": score(rows)}
+
+
+def run_evaluation(config: EvalConfig) -> Path:
+    """Evaluate several models on one data set, or on several one after the other, and write the report.
+
+    Writes ``objects.csv``, ``metrics.json``, ``predictions.json``, ``report.md`` and ``report.html`` to ``config.out``.
+    What a model answered about a data set is kept there, in parts until it is complete: after a kill, the same
+    evaluation goes on behind it.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: whatever is wrong with the configuration, a model, the data or the folder.
+    """
+    if not config.models:
+        raise UserError("models is empty; give some, for instance models=[modal,convex_hull,outputs/run]")
+    if len(set(config.models)) != len(config.models):
+        raise UserError(f"models names one model twice: {', '.join(config.models)}")
+    # all that can be wrong is found before the first object is predicted
+    device = {"auto": "auto", "gpu": "cuda"}.get(config.trainer.accelerator, config.trainer.accelerator)
+    sources = _names(config.models)
+    models = [_open_model(source, name, config) for name, source in sources.items()]
+    sets = open_sets(config)
+    folder = Path(config.out)
+    check_folder(folder, config)
+    rank, world, place, finish = _processes(config, device)
+    claim(folder, config)
+
+    store = AnswerStore(folder, sources)
+    every: dict[str, Answers] = {model.name: [] for model in models}
+    curves: dict[str, Curve] = {}
+    options: dict[str, Any] = {
+        "num_workers": config.loader.num_workers, "rank": rank, "world": world, "progress": config.trainer.progress,
+        "num_samples": config.num_samples,
+    }  # fmt: skip
+    for opened in sets:
+        for model in models:
+            kept = store.load(model.name, opened.name, opened.dataset) if rank == 0 else None
+            if not gather([True] if kept else []):  # what the first process knows, all do
+                done = gather(store.load_parts(model.name, opened.name, opened.dataset) if rank == 0 else [])
+                parts = store.write_parts(model.name, opened.name, opened.dataset)
+                place(model)
+                title = f"{model.name} on {opened.name}" if config.sets else model.name
+                try:
+                    found = answers(
+                        model, opened.dataset, config.loader.batch_size, title=title, done=done, keep=parts.add,
+                        **options,
+                    )  # fmt: skip
+                except BaseException:
+                    parts.write()
+                    raise
+                kept = found, _steps_curve(model, opened, config, options, found) if opened is sets[0] else []
+                if hasattr(model, "to"):
+                    model.to("cpu")  # room for the next one
+                if rank == 0:
+                    store.save(model.name, opened.name, opened.dataset, *kept)
+            if kept:
+                every[model.name] += kept[0]
+                curves |= {model.name: kept[1]} if kept[1] else {}
+    if rank == 0:
+        _write(config, folder, sets, every, curves)
+        store.clear()
+    finish()
+    return folder
+
+
+def _names(entries: Sequence[str]) -> dict[str, str]:
+    """What reports call each model -> what ``load_model`` opens.
+
+    A file that describes a model gives its stem; where another model is called so, its folder and its stem.
+    """
+    stems = [Path(entry).stem if entry.endswith(YAML) else entry for entry in entries]
+    sources: dict[str, str] = {}
+    for entry, name in zip(entries, stems, strict=True):
+        if stems.count(name) > 1 and entry.endswith(YAML):
+            name = f"{Path(os.path.abspath(entry)).parent.name}_{name}"
+        if name in sources:
+            raise UserError(f"models {sources[name]} and {entry} would both be called '{name}'; rename a file")
+        sources[name] = entry
+    return sources
+
+
+def _open_model(source: str, name: str, config: EvalConfig) -> AmodalModel:
+    model: Any = load_model(source, "cpu", config.override)
+    model.name = name
+    model.warn_if_unused(config.num_samples, None)
+    own = own_options(model.config, config.override) if hasattr(model, "override") else {}
+    if config.override and not any(own.values()):
+        warnings.warn(f"override has no effect on '{name}', which has none of these options", stacklevel=2)
+    return model
+
+
+def _processes(config: EvalConfig, device: str) -> tuple[int, int, Callable[[AmodalModel], None], Callable[[], None]]:
+    """(rank, number of processes, how to put a model on this process's device, what to call at the end)."""
+
+    def mover(target: str) -> Callable[[AmodalModel], None]:
+        def place(model: AmodalModel) -> None:
+            if hasattr(model, "to"):
+                model.to(target)
+
+        return place
+
+    options = config.trainer
+    launched = "LOCAL_RANK" in os.environ or "SLURM_NTASKS" in os.environ  # by torchrun or srun
+    if options.devices in ("auto", 1, "1") and options.num_nodes == 1 and not launched:
+        from amodalseg.models import pick_device
+
+        return 0, 1, mover(pick_device(device)), lambda: None
+    from lightning.fabric import Fabric
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    strategy = "ddp" if options.strategy == "auto" else options.strategy
+    try:
+        fabric = Fabric(
+            accelerator=options.accelerator, devices=options.devices, num_nodes=options.num_nodes, strategy=strategy
+        )
+    except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
+        raise UserError(f"Lightning refuses the trainer.* options: {str(error)[:300]}") from error
+    fabric.launch()
+    return fabric.global_rank, fabric.world_size, mover(str(fabric.device)), fabric.barrier
+
+
+def _steps_curve(model: Any, opened: OpenSet, config: EvalConfig, options: dict[str, Any], known: Answers) -> Curve:
+    """(steps, full, occluded) by ``per_object_occluded`` on the first objects; ``known`` are those at usual steps."""
+    sampled = hasattr(model, "override") and hasattr(model.config, "sampler")
+    if not (config.report.html and config.report.steps_curve and sampled):
+        return []
+    usual, limit, points = model.config.sampler.steps, config.report.steps_objects, []
+    for steps in config.report.steps_curve:
+        if steps == usual:
+            found = known[:limit]
+        else:
+            model.override({"sampler": {"steps": steps}})
+            more = {**options, "progress": False, "limit": limit}
+            found = answers(model, opened.dataset, config.loader.batch_size, **more)
+        scores = score([answer.row for answer in found])["per_object_occluded"]
+        points.append((steps, scores["full"], scores["occluded"]))
+    model.override({"sampler": {"steps": usual}})
+    return points
+
+
+def _write(
+    config: EvalConfig, folder: Path, sets: list[OpenSet], every: dict[str, Answers], curves: dict[str, Curve]
+) -> None:
+    # the report's drawing libraries are needed by one process, at the end
+    from amodalseg.report.build import build_report
+    from amodalseg.report.table import plain_table, write_metrics
+
+    rows = [answer.row for found in every.values() for answer in found]
+    results = summarize(rows)
+    add_detection(results, sets, every)
+    write_predictions(folder / PREDICTIONS_FILE, every)
+    write_metrics(folder / "metrics.json", results)
+    write_rows(folder / "objects.csv", rows)
+    print(plain_table(results))
+    unprompted = {opened.name: opened.dataset.num_unprompted for opened in sets}
+    about = {"command": shlex.join(sys.argv), "num_unprompted": unprompted, **provenance()}
+    joined = EvaluationSet(JoinedSources([opened.dataset.source for opened in sets]), config.seed)
+    report = build_report(config, folder, joined, every, results, curves, about)
+    print(f"report: {report}")

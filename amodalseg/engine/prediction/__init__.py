@@ -1,0 +1,1 @@
+"""From photos and masks in files to completed ones."""

@@ -1,0 +1,228 @@
+"""COCO json in, COCO json out: the modal instances of any detector or annotation tool become amodal ones."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from amodalseg import masks
+from amodalseg.atomic import write_whole
+from amodalseg.config.load import to_dict
+from amodalseg.data.images import load_image, save_png
+from amodalseg.data.readers.files import ID, by_id, check_join, load_json, require
+from amodalseg.engine.prediction.predict import Item, Settings, complete
+from amodalseg.errors import UserError
+from amodalseg.models.base import AmodalModel
+from amodalseg.report.pictures import completion_picture
+from amodalseg.types import Prediction, stable_seed
+
+Entry = dict[str, Any]
+
+
+def predict_coco(
+    model: AmodalModel, source: Path, images: Path, out: Path, settings: Settings, listing: Path | None = None
+) -> list[str]:
+    """Complete every annotation of a COCO file.
+
+    In each annotation ``segmentation`` becomes the amodal mask (compressed run lengths), ``area`` and ``bbox`` those of
+    it, and ``modal_segmentation`` is what ``segmentation`` was; ids, order and every other key stay. A crowd is no
+    single object: its mask stays. Annotations that failed are left out.
+
+    Finished objects are noted in ``<out>.partial.jsonl``, from which the same command goes on if it is killed; the
+    output itself is written at the end, as a whole.
+
+    Args:
+        model: any model.
+        source: an instances file, or the list of results of a detector.
+        images: the folder of photos.
+        out: json file to write.
+        settings: how to predict; an object's seed follows from ``settings.seed`` and its id (in a list of results: its
+            place in it).
+        listing: for a list of results, a COCO file with its ``images``.
+
+    Returns:
+        One line for each annotation that failed.
+
+    Raises:
+        UserError: files that are missing or broken, an output that is there, a partial file of another command.
+    """
+    _check_paths(source, images, out, settings.overwrite)
+    content = load_json(source)
+    entries, photos = _read(content, source, listing)
+    notes = _Notes(out, _fingerprint(model, source, settings), settings.overwrite)
+    place = {image_id: number for number, image_id in enumerate(photos)}
+    waiting = [(key, entry) for key, entry in entries.items() if key not in notes.done and not entry.get("iscrowd")]
+    waiting.sort(key=lambda item: place[item[1]["image_id"]])  # the objects of a photo together: it is read once
+    items = [
+        Item(
+            f"annotation {key}",
+            images / photos[entry["image_id"]]["file_name"],
+            stable_seed("annotation", settings.seed, key),
+            partial(_modal, entry, photos[entry["image_id"]]),
+            partial(notes.add, key),
+        )
+        for key, entry in waiting
+    ]
+    model.warn_if_unused(settings.num_samples, settings.steps)
+    with notes:
+        failures = complete(model, items, settings, len(entries) - len(items))
+    finished = [_completed(entry, notes.done.get(key)) for key, entry in entries.items()]
+    kept = [entry for entry in finished if entry is not None]
+    write_whole(out, json.dumps(kept if isinstance(content, list) else {**content, "annotations": kept}) + "\n")
+    notes.path.unlink(missing_ok=True)
+    if settings.overlay:
+        failures += _draw(kept, photos, images, settings.overlay)
+    print(f"{len(kept)} of {len(entries)} annotations: {out}")
+    return failures
+
+
+def _check_paths(source: Path, images: Path, out: Path, overwrite: bool) -> None:
+    if not images.is_dir():
+        raise UserError(f"no image folder at {images}")
+    if out.suffix.lower() != ".json" or out.is_dir():
+        raise UserError(f"--out '{out}' is no json file; give a name that ends in .json")
+    if out.resolve() == source.resolve():
+        raise UserError(f"--out '{out}' would overwrite what is read; give another name")
+    if out.exists() and not overwrite:
+        raise UserError(f"{out} is there; give another --out, or --overwrite")
+
+
+def _read(content: Any, source: Path, listing: Path | None) -> tuple[dict[str, Entry], dict[Any, Entry]]:
+    """Annotations by key, an id as json text or a place in a list of results, and images by id."""
+    if isinstance(content, list):
+        if listing is None:
+            raise UserError(f"{source} is a list of results, without images; give a COCO file with --coco-images")
+        images = load_json(listing)
+        for place, entry in enumerate(content):
+            require(entry, {"image_id": ID}, f"{source}: result number {place + 1}")
+        entries = {str(place): entry for place, entry in enumerate(content)}
+        joined = [{**entry, "id": f"number {place + 1}"} for place, entry in enumerate(content)]
+    else:
+        if listing is not None:
+            raise UserError(f"{source} has its own images; --coco-images is for lists of results")
+        require(content, {"images": (list,), "annotations": (list,)}, str(source))
+        images = content
+        found = by_id(content["annotations"], {"id": ID, "image_id": ID}, "annotation", source)
+        entries, joined = {json.dumps(key): entry for key, entry in found.items()}, list(found.values())
+    require(images, {"images": (list,)}, str(listing or source))
+    sizes = {"height": (int,), "width": (int,)}
+    photos = by_id(images["images"], {"id": ID, "file_name": (str,)}, "image", listing or source, sizes)
+    check_join(joined, photos, source)
+    return entries, photos
+
+
+def _modal(entry: Entry, photo: Entry, image: np.ndarray) -> np.ndarray:
+    """The annotation's mask in its photo, bool (H, W). Raises UserError."""
+    height, width = image.shape[:2]
+    said = photo.get("height", height), photo.get("width", width)
+    if said != (height, width):
+        raise UserError(f"its photo is {width}x{height}, but the file says {said[1]}x{said[0]} (width x height)")
+    if not entry.get("segmentation"):
+        raise UserError("it has no segmentation; a box alone does not say which pixels are the object's")
+    try:
+        return masks.decode(masks.from_segmentation(entry["segmentation"], height, width))
+    except (ValueError, TypeError, OverflowError, IndexError) as error:
+        raise UserError(f"its mask cannot be read: {error}") from error
+
+
+def _completed(entry: Entry, answer: Entry | None) -> Entry | None:
+    """An annotation of the output, or None for one that has no answer."""
+    if entry.get("iscrowd"):
+        return {**entry, "modal_segmentation": entry.get("segmentation")}
+    return None if answer is None else {**entry, **answer, "modal_segmentation": entry["segmentation"]}
+
+
+def _draw(entries: list[Entry], photos: dict[Any, Entry], images: Path, folder: Path) -> list[str]:
+    """One picture of each photo. Returns: one line for each that failed."""
+    objects: dict[Any, list[Entry]] = {}
+    for entry in entries:
+        if not entry.get("iscrowd"):
+            objects.setdefault(entry["image_id"], []).append(entry)
+    failures = []
+    for image_id in tqdm(objects, desc="overlays", unit="photo", disable=None):
+        name = photos[image_id]["file_name"]
+        # a name may lead out of the folder of photos; pictures stay in theirs
+        parts = [part for part in Path(name).with_suffix(".png").parts if part not in ("..", Path(name).anchor)]
+        try:
+            image = load_image(images / name)
+            pairs = (
+                (_modal({**entry, "segmentation": entry["modal_segmentation"]}, {}, image), _modal(entry, {}, image))
+                for entry in objects[image_id]
+            )
+            save_png(folder.joinpath(*parts), completion_picture(image, pairs))
+        except UserError as error:
+            failures.append(f"overlay of {name}: {error}")
+    return failures
+
+
+def _fingerprint(model: AmodalModel, source: Path, settings: Settings) -> str:
+    """Of all that an answer depends on, so that no file mixes the answers of two commands."""
+    config: Any = getattr(model, "config", None)
+    parts = [
+        model.name, None if config is None else to_dict(config), getattr(model, "about", None),
+        settings.seed, settings.num_samples, settings.steps, hashlib.blake2b(source.read_bytes()).hexdigest(),
+    ]  # fmt: skip
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+
+
+class _Notes:
+    """Answers so far, one json line each, behind a first line that says whose they are.
+
+    Attributes:
+        path: of the file.
+        done: answers by key.
+    """
+
+    def __init__(self, out: Path, fingerprint: str, overwrite: bool) -> None:
+        self.path = out.with_name(f"{out.name}.partial.jsonl")
+        self.done: dict[str, Entry] = {}
+        self._file: IO[str] | None = None
+        head = json.dumps({"command": fingerprint})
+        lines = [] if overwrite or not self.path.is_file() else self._whole_lines()
+        if lines and lines[0] != head:
+            raise UserError(f"{self.path} is of a command with other options; go on with those, or give --overwrite")
+        for line in lines[1:]:
+            self.done.update(json.loads(line))
+        if self.done:
+            print(f"{len(self.done)} annotations are done; going on")
+        # what a kill cut off goes: lines are added behind whole ones only
+        write_whole(self.path, "".join(f"{line}\n" for line in (lines or [head])))
+
+    def _whole_lines(self) -> list[str]:
+        """Lines that were written to their end. Raises UserError if the file is none of ours."""
+        try:
+            lines = self.path.read_text("utf-8").split("\n")[:-1]
+            for line in lines:
+                json.loads(line)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.path} cannot be read; remove it, or give --overwrite") from error
+        return lines
+
+    def __enter__(self) -> None:
+        self._file = self.path.open("a", encoding="utf-8")
+
+    def __exit__(self, *_: object) -> None:
+        assert self._file is not None
+        self._file.close()
+
+    def add(self, key: str, prediction: Prediction) -> None:
+        """Note an answer."""
+        amodal = prediction.amodal
+        rle, (x0, y0, x1, y1) = masks.encode(amodal), masks.box_xyxy(amodal) or (0, 0, 0, 0)
+        self.done[key] = {
+            "segmentation": {"size": list(rle["size"]), "counts": rle["counts"].decode()},
+            "area": masks.area(rle),
+            "bbox": [x0, y0, x1 - x0, y1 - y0],
+        }
+        assert self._file is not None
+        try:
+            self._file.write(json.dumps({key: self.done[key]}) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise UserError(f"cannot write {self.path}: {error.strerror or error}") from error

@@ -1,0 +1,253 @@
+"""Train one configuration, or go on with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from amodalseg.config.load import to_dict
+from amodalseg.config.schema import TrainConfig
+from amodalseg.data.data_module import AmodalDataModule
+from amodalseg.data.draw.scenes import Scenes
+from amodalseg.data.fingerprint import fingerprint
+from amodalseg.engine.run_folder import check_folder, claim
+from amodalseg.engine.training.callbacks import (
+    AtomicCheckpointIO,
+    LastCheckpoint,
+    ProgressBar,
+    Validation,
+    WeightAverage,
+)
+from amodalseg.engine.training.tasks import task_of
+from amodalseg.engine.training.time_limit import TimeLimit
+from amodalseg.errors import UserError
+from amodalseg.models import load_model
+from amodalseg.models.inpainting.backends.prior import find_prior, load_prior
+from amodalseg.models.inpainting.prior_training.module import PriorModule
+from amodalseg.models.network_model import NetworkModel
+from amodalseg.models.training import TrainingModule
+from amodalseg.models.weights import check_state, load_state, read_checkpoint, without_download
+
+
+def train(config: TrainConfig) -> Path:
+    """Run a training configuration to its end.
+
+    The run folder receives ``config.yaml``, ``last.ckpt`` (to resume), ``model.safetensors`` (the best weights, to
+    use; of an inpainting prior the folder ``prior``), ``metrics`` (CSV) and ``pictures``. A folder that holds
+    ``last.ckpt`` of the same configuration is continued as if nothing had happened.
+
+    Returns:
+        The path of the best weights.
+
+    Raises:
+        UserError: whatever is wrong with the configuration, the data or the run folder.
+    """
+    _check(config)
+    folder = Path(config.out)
+    check_folder(folder, config)
+    L.seed_everything(config.seed, workers=True, verbose=False)
+    torch.set_float32_matmul_precision("high")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # tips and echoes of our own settings
+    warnings.filterwarnings("ignore", "|".join(NOISE))
+
+    # whatever can be wrong is found before the folder is touched
+    task = task_of(config)
+    data = task.data(config)
+    data.train_set, data.val_set  # noqa: B018
+    validation = Validation(config, folder)
+    trainer = _trainer(config, folder, validation)
+    num_steps = data.num_steps(trainer.world_size)
+    trainer.val_check_interval = validation_interval(
+        num_steps, config.checkpoint.val_every_steps, config.trainer.accumulate
+    )
+    module = task.module(_without_download(config, folder), num_steps)
+    source = getattr(data.train_set, "source", None)
+    module.data_fingerprint = fingerprint(source) if source is not None else ""
+    resume, step = _resume_from(config, folder / "last.ckpt", module, trainer.world_size)
+    if config.init and resume is None:
+        _start_from(module, config.init)
+    if trainer.strategy.root_device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+        # threads that share a core with a loader's worker wait for each other most of the time
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // trainer.num_devices - config.loader.num_workers))
+    claim(folder, config)
+    if trainer.is_global_zero:
+        _announce(config, trainer, data, num_steps, step)
+
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    except SystemExit:
+        if trainer.interrupted:  # Lightning turns Ctrl-C into an exit
+            raise KeyboardInterrupt from None
+        raise
+    if trainer.is_global_zero and module.elapsed_share >= 1:
+        print(f"{config.out}: the time was up after {trainer.global_step} of {num_steps} steps", flush=True)
+    weights = folder / task.weights
+    if trainer.is_global_zero and not weights.exists():
+        validation.save(module, trainer.global_step, {})  # a finished run whose file was removed
+    return weights
+
+
+NOISE = [
+    # the sampler itself goes on from the saved step, which Lightning cannot know
+    ".*dataloader is not resumable.*",
+    ".*does not have many workers.*",
+    ".*isinstance.treespec.*",
+    ".*You have overridden `transfer_batch_to_device`.*",
+    ".*exists and is not empty.*",
+    ".*smaller than the logging interval.*",
+    ".*This DataLoader will create.*",
+    ".*anonymous setting has no effect.*",
+]
+"""Warnings about things that are as they should be."""
+
+
+def _announce(config: TrainConfig, trainer: L.Trainer, data: AmodalDataModule, num_steps: int, step: int) -> None:
+    samples = config.loader.batch_size * trainer.world_size * config.trainer.accumulate
+    begun = f", going on from step {step}" if step else ""
+    limit = "" if config.trainer.max_time is None else f", at most {config.trainer.max_time:g} minutes,"
+    device = f"{trainer.world_size} x {trainer.strategy.root_device.type}, {trainer.precision}"
+    print(
+        f"{config.out}: {len(data.train_set)} objects to train on, {len(data.val_set)} to validate; "
+        f"{num_steps} steps of {samples}{limit} on {device}{begun}",
+        flush=True,
+    )
+    source = getattr(data.train_set, "source", None)
+    if isinstance(source, Scenes):
+        print(source.describe(), flush=True)
+
+
+def _check(config: TrainConfig) -> None:
+    scores = task_of(config).score([])
+    figures = [f"{protocol}.{name}" for protocol, found in scores.items() for name in found if "num_" not in name]
+    if config.checkpoint.monitor not in figures:
+        raise UserError(f"checkpoint.monitor={config.checkpoint.monitor} is none of: {', '.join(figures)}")
+    if config.trainer.precision == "16-mixed" and not torch.cuda.is_available():
+        raise UserError("trainer.precision=16-mixed needs a GPU; auto takes bf16 where the hardware has it")
+    if config.data.name == "coco" or config.val.name == "coco":
+        raise UserError("data.name=coco has modal masks only, which cannot be trained on; use coco_occlude")
+
+
+def _resume_from(config: TrainConfig, last: Path, module: TrainingModule, world: int) -> tuple[str | None, int]:
+    """The checkpoint to go on from and its step, once it is known to fit; (None, 0) for a new run."""
+    if not last.exists():
+        return None, 0
+    if not config.checkpoint.resume:
+        raise UserError(f"{last.parent} holds a run already and checkpoint.resume is false; choose another out=")
+    checkpoint = read_checkpoint(last)
+    prefix, state = "network.", checkpoint["state_dict"]
+    check_state(module.network, {key.removeprefix(prefix): value for key, value in state.items()}, last)
+    saved, now = checkpoint["amodalseg"].get("world"), world
+    if saved != now:
+        raise UserError(
+            f"{last} was saved by {saved} processes and cannot go on with {now}: batches, and with them the run, would "
+            f"change; use as many devices, or begin anew from its weights with init={last.parent} and another out="
+        )
+    then, data = checkpoint["amodalseg"].get("data", ""), module.data_fingerprint
+    if then and data and then != data:
+        counts = " and ".join(text.partition("-")[0] for text in (then, data))
+        raise UserError(
+            f"the training data have changed since {last} was saved ({counts} objects, or other masks or photos): put "
+            f"back what was there, or begin anew from its weights with init={last.parent} and another out="
+        )
+    return str(last), checkpoint["global_step"]
+
+
+def _without_download(config: TrainConfig, folder: Path) -> TrainConfig:
+    """Pretrained weights are fetched once: a continued run, or one with ``init``, brings its own."""
+    if config.init is None and not (folder / "last.ckpt").exists():
+        return config
+    return dataclasses.replace(config, model=without_download(config.model))
+
+
+def _start_from(module: TrainingModule, name: str) -> None:
+    if isinstance(module, PriorModule):
+        unet, _, _ = load_prior(find_prior(name))
+        load_state(module.network, unet.state_dict(), Path(name))
+        return
+    model = load_model(name, "cpu")
+    if not isinstance(model, NetworkModel):
+        raise UserError(f"init={name} has no weights to start from")
+    load_state(module.network, model.network.state_dict(), Path(name))
+
+
+def _trainer(config: TrainConfig, folder: Path, validation: Validation) -> L.Trainer:
+    # in this order validation sees the weight average, and the checkpoint holds both sets of weights
+    callbacks: list[Any] = [validation]
+    if config.trainer.max_time is not None:
+        callbacks.append(TimeLimit(config.trainer.max_time))
+    if config.optim.ema:
+        callbacks.append(WeightAverage(config.optim.ema))
+    callbacks.append(LastCheckpoint(folder / "last.ckpt", config.checkpoint.every_steps))
+    if config.trainer.progress:
+        callbacks.append(ProgressBar())
+    try:
+        return _lightning_trainer(config, folder, callbacks)
+    except (TypeError, ValueError, RuntimeError, ModuleNotFoundError, MisconfigurationException) as error:
+        raise UserError(f"Lightning refuses the trainer.* options: {str(error)[:300]}") from error
+
+
+def _lightning_trainer(config: TrainConfig, folder: Path, callbacks: list[Any]) -> L.Trainer:
+    options = config.trainer
+    return L.Trainer(
+        accelerator=options.accelerator,
+        devices=options.devices,
+        num_nodes=options.num_nodes,
+        strategy=options.strategy,
+        precision=_precision(options.precision, options.accelerator),  # type: ignore[arg-type]
+        max_epochs=1,  # one long "epoch": the sampler counts the passes over the data
+        accumulate_grad_batches=options.accumulate,
+        gradient_clip_val=config.optim.clip or None,
+        sync_batchnorm=options.sync_batchnorm,
+        logger=_loggers(config, folder),
+        callbacks=callbacks,
+        plugins=[AtomicCheckpointIO()],
+        use_distributed_sampler=False,
+        log_every_n_steps=config.log.every_steps,
+        check_val_every_n_epoch=None,
+        val_check_interval=1,  # set as soon as the number of devices is known
+        num_sanity_val_steps=0,
+        enable_checkpointing=True,
+        enable_progress_bar=options.progress,
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
+
+
+def validation_interval(num_steps: int, every: int, accumulate: int) -> int:
+    """Batches between validations: about ``every`` steps, spaced evenly so that the last one stands at the end."""
+    times = max(1, round(num_steps / every))
+    return max(1, num_steps // times) * accumulate
+
+
+def _precision(name: str, accelerator: str) -> str:
+    if name != "auto":
+        return name
+    gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    # cards before Ampere only emulate it, slower than float32
+    return "bf16-mixed" if gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+
+
+def _loggers(config: TrainConfig, folder: Path) -> list[Any]:
+    loggers: list[Any] = [CSVLogger(folder, name="metrics", flush_logs_every_n_steps=config.log.every_steps)]
+    if config.log.tensorboard:
+        try:
+            loggers.append(TensorBoardLogger(folder, name="tensorboard"))
+        except ModuleNotFoundError as error:
+            raise UserError("log.tensorboard=true needs tensorboard: pip install 'amodalseg[track]'") from error
+    if config.log.wandb != "off":
+        loggers.append(
+            WandbLogger(
+                project=config.log.project, name=folder.name, save_dir=folder, offline=config.log.wandb == "offline",
+                config=to_dict(config),
+            )
+        )  # fmt: skip
+    return loggers

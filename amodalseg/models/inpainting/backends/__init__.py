@@ -1,0 +1,1 @@
+"""Inpainting networks behind one interface."""

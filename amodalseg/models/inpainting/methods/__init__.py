@@ -1,0 +1,1 @@
+"""The papers' methods, their baselines and controls."""

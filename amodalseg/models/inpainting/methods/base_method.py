@@ -1,0 +1,292 @@
+"""What methods share that complete an object's picture: the square they draw in, and the way back into the photo."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+
+from amodalseg.config.load import build, own_options, to_dict
+from amodalseg.config.schema import ModelOnly, PostConfig, ReadOffConfig, SquareConfig, WindowConfig
+from amodalseg.data.window import Window, crop_image, crop_mask, object_window, paste, paste_mask
+from amodalseg.errors import UserError
+from amodalseg.masks import grown
+from amodalseg.models.base import AmodalModel, check_query, sample_seed
+from amodalseg.models.inpainting.backends.backend import InpaintingBackend
+from amodalseg.models.inpainting.methods.opening import (
+    Helpers,
+    check_backend,
+    check_helpers,
+    open_backend,
+    open_depth,
+    open_segmenter,
+)
+from amodalseg.models.inpainting.parts.read_off import Segmenter, read_off, whole
+from amodalseg.types import Prediction, Query, stable_seed
+
+BEST_WITHOUT_SEGMENTER = "grabcut"
+
+
+class Crop(NamedTuple):
+    """One object in its square.
+
+    picture: uint8 (S, S, 3) RGB, zero outside the photo. modal: bool (S, S), not empty. occluder: bool (S, S), what
+    covers the object, or None if unknown. seed: of every draw. category: name, or None.
+    """
+
+    picture: np.ndarray
+    modal: np.ndarray
+    occluder: np.ndarray | None
+    seed: int
+    category: str | None
+
+    def generator(self) -> np.random.Generator:
+        """The source of all draws but the sampler's noise, at its beginning."""
+        return np.random.default_rng(stable_seed("inpainting", self.seed))
+
+
+class Completion(NamedTuple):
+    """mask: bool (S, S), as read off. picture: uint8 (S, S, 3), completed. evaluations: of a network."""
+
+    mask: np.ndarray
+    picture: np.ndarray
+    evaluations: int = 0
+
+
+class CompletionModel(AmodalModel):
+    """Answers in the square; this class asks and pastes back. A subclass sets ``config``: ``window`` and others."""
+
+    config: Any
+    """One of the method dataclasses of the schema."""
+
+    @property
+    def size(self) -> int:
+        """Side of the square, pixels."""
+        assert self.config.window.size is not None
+        return self.config.window.size
+
+    @abstractmethod
+    def complete(self, crops: Sequence[Crop], steps: int | None) -> list[Completion]:
+        """Complete at most ``batch_size`` objects; steps: of the sampler, None: the model's own."""
+
+    def predict_batch(
+        self, queries: Sequence[Query], *, num_samples: int = 1, steps: int | None = None
+    ) -> list[Prediction]:
+        for query in queries:
+            check_query(query)
+        began = time.perf_counter()
+        windows = [object_window(query.modal, _as_window(self.config.window, self.size)) for query in queries]
+        jobs = [(index, draw) for index in range(len(queries)) for draw in range(num_samples)]
+        found: list[list[Completion]] = [[] for _ in queries]
+        for start in range(0, len(jobs), self.batch_size):
+            batch = jobs[start : start + self.batch_size]
+            crops = [
+                cut(queries[index], windows[index], sample_seed(queries[index].seed, draw)) for index, draw in batch
+            ]
+            for (index, _), done in zip(batch, self.complete(crops, steps), strict=True):
+                found[index].append(done)
+        share = (time.perf_counter() - began) / max(1, len(queries))
+        return [
+            answer(query, window, done, self.config.post, share)
+            for query, window, done in zip(queries, windows, found, strict=True)
+        ]
+
+
+def _as_window(config: SquareConfig, size: int) -> WindowConfig:
+    return WindowConfig(size=size, expand=config.side**2, margin=config.side)
+
+
+def cut(query: Query, window: Window, seed: int) -> Crop:
+    """Cut an object's square out of its photo."""
+    modal = crop_mask(query.modal, window)
+    if not modal.any():  # so thin that no sampled pixel meets it
+        rows, columns = np.nonzero(query.modal)
+        modal[
+            (rows - window.top) * window.size // window.height, (columns - window.left) * window.size // window.width
+        ] = True
+    occluder = None if query.occluder is None else crop_mask(query.occluder, window) & ~modal
+    return Crop(crop_image(query.image, window), modal, occluder, seed, query.category)
+
+
+def answer(query: Query, window: Window, done: Sequence[Completion], post: PostConfig, seconds: float) -> Prediction:
+    """An object's prediction from its completions, one for each sample."""
+    maps = np.stack([one.mask for one in done]).astype(np.float32)
+    mean, (height, width) = maps.mean(axis=0), query.modal.shape
+    final = partial(_final, mean, query, window, post)
+    return Prediction(
+        final,
+        query.modal,
+        partial(_raw, mean, query, window, post),
+        partial(paste, mean, window, height, width),
+        partial(_finals, maps, query, window, post) if len(maps) > 1 else None,
+        seconds,
+        partial(_pasted, done[0].picture, query, window, final),
+        sum(one.evaluations for one in done),
+    )
+
+
+def _raw(values: np.ndarray, query: Query, window: Window, post: PostConfig) -> np.ndarray:
+    """Window map (S, S) -> mask in the photo, bool (H, W).
+
+    The modal mask is the finer of the two: outside it the map counts next to what was completed only, so that an answer
+    without a hidden part adds nothing to the modal mask.
+    """
+    height, width = query.modal.shape
+    hidden = grown((values > post.threshold) & ~crop_mask(query.modal, window), 1)
+    near = paste_mask(hidden.astype(np.float32), window, height, width, 0.5) | query.modal
+    return near & paste_mask(values, window, height, width, post.threshold)
+
+
+def _final(values: np.ndarray, query: Query, window: Window, post: PostConfig) -> np.ndarray:
+    """``_raw``, with the modal mask united into it if the options say so."""
+    mask = _raw(values, query, window, post)
+    return mask | query.modal if post.union_visible else mask
+
+
+def _finals(maps: np.ndarray, query: Query, window: Window, post: PostConfig) -> np.ndarray:
+    return np.stack([_final(values, query, window, post) for values in maps])
+
+
+def _pasted(picture: np.ndarray, query: Query, window: Window, final: Any) -> np.ndarray:
+    """The photo, with the completed picture where the object is predicted and was not visible."""
+    hidden, image = final() & ~query.modal, query.image.copy()
+    height, width = query.modal.shape
+    for channel in range(3):
+        drawn = paste(picture[..., channel].astype(np.float32), window, height, width)
+        image[hidden, channel] = np.rint(drawn[hidden]).astype(np.uint8)
+    return image
+
+
+def overridden(config: Any, options: dict[str, Any]) -> Any:
+    """The options of a method with others in their places; arguments and errors as ``ReadsOff.override``."""
+    own = own_options(config, options)
+    if {"backend", "name"} & set(own):
+        raise UserError("override cannot choose another inpainting model; write a model file with model.backend")
+    return build(ModelOnly, [("the model", {"model": to_dict(config)}), ("override", {"model": own})]).model
+
+
+class ReadsOff(CompletionModel):
+    """A method that reads the mask off its picture, by the options of ``config.read_off``.
+
+    Args:
+        config: of the method.
+
+    Raises:
+        UserError: a segmenter, a depth model or LaMa that the options make it use is missing.
+    """
+
+    device = "cpu"
+    has_probability = True
+    _segmenter: Segmenter | None = None
+    _depth: Any = None
+
+    def __init__(self, config: Any) -> None:
+        check_helpers(self.helpers(config))
+        self.config, self.name = config, config.name
+
+    def helpers(self, config: Any) -> Helpers:
+        """What the method would use with these options, besides an inpainting model."""
+        options: ReadOffConfig = config.read_off
+        return Helpers(segmenter=options.segmenter if _kind(options) == "segmenter" else None)
+
+    @property
+    def segmenter(self) -> Segmenter:
+        """The segmenter that the options name. Raises UserError if it cannot be opened."""
+        if self._segmenter is None:
+            self._segmenter = open_segmenter(self.config.read_off.segmenter, self.device)
+        return self._segmenter
+
+    @property
+    def depth_model(self) -> Any:
+        """The depth model that the options name. Raises UserError if it cannot be opened."""
+        if self._depth is None:
+            self._depth = open_depth(self.config.depth, self.device)
+        return self._depth
+
+    def override(self, options: dict[str, Any]) -> None:
+        """Work in another way from now on.
+
+        Args:
+            options: nested, for instance ``{"read_off": {"segmenter": "sam"}}``; what only other models have is
+                ignored.
+
+        Raises:
+            UserError: an option that no model has, or a value that is none; another inpainting model; a segmenter, a
+                depth model or LaMa that is missing. The model then stays as it was.
+        """
+        config = overridden(self.config, options)
+        helpers = self.helpers(config)
+        if helpers != self.helpers(self.config):
+            check_helpers(helpers)
+            self._segmenter = self._depth = None  # those of the new options are opened when they are needed
+        self.config = config
+
+    def to(self, device: str | torch.device) -> Any:
+        """Answer on another device from now on."""
+        if str(device) != self.device:
+            self._segmenter = self._depth = None  # opened anew there when they are needed
+        self.device = str(device)
+        return self
+
+    def read_off(
+        self, picture: np.ndarray, crop: Crop, area: np.ndarray, background: np.ndarray, *, connected: bool = False
+    ) -> np.ndarray:
+        """The object in its completed picture, bool (S, S); arguments as ``read_off.read_off``.
+
+        connected: leave out what does not hang together with the visible part, or lies outside the area.
+        """
+        kind = _kind(self.config.read_off)
+        segmenter = self.segmenter if kind == "segmenter" else None
+        points = np.random.default_rng(stable_seed("points", crop.seed))
+        mask = read_off(kind, picture, crop.modal, area, background, segmenter, points)
+        return whole(mask, crop.modal, area) if connected else mask
+
+
+def _kind(options: ReadOffConfig) -> str:
+    """One of the kinds of ``read_off``; ``segmenter`` only where one is named, as configurations are checked."""
+    if options.kind != "auto":
+        return options.kind
+    return "segmenter" if options.segmenter else BEST_WITHOUT_SEGMENTER
+
+
+Own = TypeVar("Own", bound="InpaintingMethod")
+
+
+class InpaintingMethod(ReadsOff):
+    """A method that draws with an inpainting model; a subclass's ``config`` has ``backend`` and ``sampler`` too.
+
+    Args:
+        config: of the method.
+        backend: default: the one that the configuration names, opened when it is first needed.
+    """
+
+    draws = True
+
+    def __init__(self, config: Any, backend: InpaintingBackend | None = None) -> None:
+        super().__init__(config)
+        self._backend = backend
+        if backend is None:
+            check_backend(config.backend)
+        else:
+            self.device = str(backend.device)
+
+    @property
+    def backend(self) -> InpaintingBackend:
+        """The inpainting model. Raises UserError if it cannot be opened."""
+        if self._backend is None:
+            self._backend = open_backend(self.config.backend, self.device)
+        return self._backend
+
+    @property
+    def size(self) -> int:
+        return self.config.window.size or self.backend.abilities.size
+
+    def to(self: Own, device: str | torch.device) -> Own:
+        if str(device) != self.device:
+            self._backend = None  # opened anew there when it is needed, so that models in waiting hold no memory
+        return super().to(device)

@@ -1,0 +1,92 @@
+"""From the options of a method to its inpainting model, and to the helpers that it uses besides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from amodalseg.config.schema import BackendConfig
+from amodalseg.errors import UserError
+from amodalseg.models.inpainting.backends.backend import EmbeddedPrior, InpaintingBackend
+from amodalseg.models.inpainting.backends.prior import find_prior, import_diffusers
+from amodalseg.models.inpainting.parts.removal import import_lama
+
+EMBEDDED = "embedded"
+
+
+class Helpers(NamedTuple):
+    """What a method uses besides an inpainting model, as its options name it; None and False: it does not.
+
+    segmenter, depth: names, as ``open_segmenter`` and ``open_depth`` take them. lama: whether LaMa removes objects.
+    """
+
+    segmenter: str | None = None
+    depth: str | None = None
+    lama: bool = False
+
+
+def _prior_of(config: BackendConfig) -> Path | None:
+    """The place of a small prior on pixels, as ``find_prior`` takes it; None for the other models."""
+    if config.name == EMBEDDED:
+        return find_prior()
+    try:
+        return find_prior(config.name)
+    except UserError:
+        return None  # a model as the hub has them: whether there is one, its own check says
+
+
+def check_backend(config: BackendConfig) -> None:
+    """Find what can be wrong before the first object: no such model, or a library that is missing.
+
+    Raises:
+        UserError: with what to install, or to put where.
+    """
+    import_diffusers()
+    if _prior_of(config) is None:
+        from amodalseg.models.inpainting.backends.hub_models import check_hub_model
+
+        check_hub_model(config)
+
+
+def open_backend(config: BackendConfig, device: str | torch.device) -> InpaintingBackend:
+    """Open an inpainting model. Raises UserError as ``check_backend``, and for files that cannot be used."""
+    prior = _prior_of(config)
+    if prior is not None:
+        return EmbeddedPrior(prior, device)
+    from amodalseg.models.inpainting.backends.hub_models import open_hub_model
+
+    return open_hub_model(config, device)
+
+
+def check_helpers(helpers: Helpers) -> None:
+    """Find what is missing before the first object. Files may be downloaded now; no weights are loaded.
+
+    Raises:
+        UserError: with what to install, or to put where.
+    """
+    if helpers.lama:
+        import_lama()
+    if helpers.segmenter is not None:
+        from amodalseg.models.inpainting.parts.segmenter import find_segmenter
+
+        find_segmenter(helpers.segmenter)
+    if helpers.depth is not None:
+        from amodalseg.models.inpainting.parts.depth import find_depth
+
+        find_depth(helpers.depth)
+
+
+def open_segmenter(name: str, device: str) -> Any:
+    """SAM or SAM 2, ready for ``read_off``. Raises UserError for a name or a folder that holds none."""
+    from amodalseg.models.inpainting.parts.segmenter import open_segmenter
+
+    return open_segmenter(name, device)
+
+
+def open_depth(name: str, device: str) -> Any:
+    """A depth model with ``nearer(picture)``: float (S, S), larger where the scene is nearer. Raises UserError."""
+    from amodalseg.models.inpainting.parts.depth import open_depth
+
+    return open_depth(name, device)

@@ -1,0 +1,133 @@
+"""Completion in rounds: as long as something hides the object, complete what the square around it shows (paper 001)."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from amodalseg.config.schema import PostConfig
+from amodalseg.models.base import check_query, sample_seed
+from amodalseg.models.inpainting.methods.base_method import Crop, InpaintingMethod
+from amodalseg.models.inpainting.methods.opening import Helpers
+from amodalseg.models.inpainting.methods.progress import Progress
+from amodalseg.models.inpainting.parts.occluders import find_occluders
+from amodalseg.models.inpainting.parts.removal import remove
+from amodalseg.types import Prediction, Query, stable_seed
+
+GROWN = 6 / 512  # of the side, and a pixel at least: how far a hole goes beyond the occluder
+
+
+class Progressive(InpaintingMethod):
+    """A subclass completes squares whose ``occluder`` is all that may hide more: occluders, and beyond the photo.
+
+    Its ``config`` has ``contact``, ``depth`` and ``removal`` besides.
+    """
+
+    iterations = 1
+    """Rounds, at most."""
+    padding: float | None = None
+    """Room beyond a border that hides the object, in longer sides of its box; None: borders hide nothing."""
+
+    def helpers(self, config: Any) -> Helpers:
+        # neighbours are segmented too, however the mask is read off
+        segmenter = config.read_off.segmenter if config.depth else super().helpers(config).segmenter
+        return Helpers(segmenter or None, config.depth or None, config.removal == "lama")
+
+    def predict_batch(
+        self, queries: Sequence[Query], *, num_samples: int = 1, steps: int | None = None
+    ) -> list[Prediction]:
+        for query in queries:
+            check_query(query)
+        began = time.perf_counter()
+        jobs = [(query, sample_seed(query.seed, draw)) for query in queries for draw in range(num_samples)]
+        done: list[tuple[Progress, int]] = []
+        for start in range(0, len(jobs), self.batch_size):
+            done += self._go_on(jobs[start : start + self.batch_size], steps)
+        alone = sum(not calls for _, calls in done[::num_samples])
+        if alone:
+            warnings.warn(
+                f"{self.name}: nothing is known to hide {alone} of {len(queries)} objects, so their answer is the mask "
+                "that was given; give the occluder, or model.depth",
+                stacklevel=2,
+            )
+        share = (time.perf_counter() - began) / max(1, len(queries))
+        return [
+            self._answer(query, done[index * num_samples : (index + 1) * num_samples], share)
+            for index, query in enumerate(queries)
+        ]
+
+    def _go_on(self, jobs: Sequence[tuple[Query, int]], steps: int | None) -> list[tuple[Progress, int]]:
+        """Objects with the seeds of their draws -> how far they got, and evaluations of the network for each."""
+        works = [
+            Progress(query.image, query.modal, query.occluder, self.config.contact, self.padding is not None)
+            for query, _ in jobs
+        ]
+        calls, active = [0] * len(jobs), list(range(len(jobs)))
+        for turn in range(self.iterations):
+            windows, crops = {}, {}
+            for index in active:
+                (query, seed), work = jobs[index], works[index]
+                seed = seed if turn == 0 else stable_seed(seed, "round", turn)
+                window = work.window(self.size, (self.config.window.side - 1) / 2, self.padding or 0.0)
+                if self.config.depth and query.occluder is None:
+                    work.cover(window, self._look(work, window, seed))
+                picture, found, hole, outside = work.view(window, max(1, round(GROWN * self.size)))
+                if work.is_occluded() and hole.any():
+                    # nothing lies outside the photo: what is not drawn there goes on as the photo ends
+                    picture = remove(picture, outside, self.config.removal)
+                    windows[index], crops[index] = window, Crop(picture, found, hole, seed, query.category)
+            active = list(crops)
+            if not active:
+                break
+            for index, completion in zip(active, self.complete(list(crops.values()), steps), strict=True):
+                works[index].take(windows[index], completion.picture, completion.mask)
+                calls[index] += completion.evaluations
+        return list(zip(works, calls, strict=True))
+
+    def _look(self, work: Progress, window: Any, seed: int) -> np.ndarray:
+        """What a depth model, with a segmenter if there is one, sees in front of the object: bool (S, S)."""
+        picture, found, _, outside = work.view(window, 0)
+        picture = remove(picture, outside, self.config.removal)
+        nearer = self.depth_model.nearer(picture)
+        segmenter = self.segmenter if self.config.read_off.segmenter else None
+        rng = np.random.default_rng(stable_seed("occluders", seed))
+        return find_occluders(picture, found, nearer, segmenter, rng) & ~outside
+
+    def _answer(self, query: Query, done: Sequence[tuple[Progress, int]], seconds: float) -> Prediction:
+        works, post = [work for work, _ in done], self.config.post
+        first = works[0]
+        final = partial(_final, works, post)
+        return Prediction(
+            final,
+            query.modal,
+            partial(_final, works, PostConfig(union_visible=False, threshold=post.threshold)),
+            partial(_mean, works),
+            partial(_finals, works, post) if len(works) > 1 else None,
+            seconds,
+            partial(_image, first, final),
+            sum(calls for _, calls in done),
+            first.canvas(read=not post.union_visible),
+        )
+
+
+def _mean(works: Sequence[Progress]) -> np.ndarray:
+    """Share of the draws that a pixel is the object's in, float32 (H, W)."""
+    return np.stack([work.in_photo(work.read).astype(np.float32) for work in works]).mean(axis=0)
+
+
+def _final(works: Sequence[Progress], post: PostConfig) -> np.ndarray:
+    mask = _mean(works) > post.threshold
+    return mask | works[0].modal if post.union_visible else mask
+
+
+def _finals(works: Sequence[Progress], post: PostConfig) -> np.ndarray:
+    return np.stack([_final([work], post) for work in works])
+
+
+def _image(work: Progress, final: Any) -> np.ndarray:
+    return work.image(final())

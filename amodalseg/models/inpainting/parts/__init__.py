@@ -1,0 +1,1 @@
+"""What surrounds a method: areas, backgrounds, occluders, read-off, removal, segmenters, depth."""

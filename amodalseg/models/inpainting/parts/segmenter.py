@@ -1,0 +1,89 @@
+"""SAM and SAM 2: the object at some points of a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from amodalseg.errors import UserError
+from amodalseg.models.inpainting.backends.backend import within_memory
+from amodalseg.models.inpainting.backends.hub_files import find_whole, import_transformers, load_whole
+
+SEGMENTERS = {
+    "sam": "facebook/sam-vit-huge",
+    "sam_base": "facebook/sam-vit-base",
+    "sam2": "facebook/sam2.1-hiera-large",
+    "sam2_tiny": "facebook/sam2.1-hiera-tiny",
+}
+"""Short names of published ones."""
+KINDS = {"sam": "Sam", "sam2": "Sam2", "sam2_video": "Sam2"}
+"""Classes of transformers by ``model_type``; the files of SAM 2 are those for videos, of which pictures need a part."""
+
+
+class SamSegmenter:
+    """A promptable segmenter of transformers, in float32: its masks do not depend on the device."""
+
+    def __init__(self, model: Any, processor: Any, device: str) -> None:
+        with within_memory(1):
+            self.model, self.processor, self.device = model.to(device), processor, device
+
+    @torch.no_grad()
+    def segment(self, picture: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """Find the object at points, all of one object.
+
+        Args:
+            picture: uint8 (H, W, 3) RGB.
+            points: int (P, 2), x and y, pixels.
+
+        Returns:
+            bool (H, W): of the masks it offers, the one whose IoU it predicts highest.
+        """
+        inputs = self.processor(
+            images=[picture],
+            input_points=[[points.astype(float).tolist()]],
+            input_labels=[[[1] * len(points)]],
+            return_tensors="pt",
+        )
+        sizes = [inputs.pop("original_sizes")]
+        if "reshaped_input_sizes" in inputs:  # SAM pads its square, SAM 2 fills it
+            sizes.append(inputs.pop("reshaped_input_sizes"))
+        inputs = {name: values.to(self.device) for name, values in inputs.items()}
+        inputs["input_points"] = inputs["input_points"].float()
+        with within_memory(1):
+            answer = self.model(**inputs, multimask_output=True)
+            masks = self.processor.post_process_masks(answer.pred_masks.cpu(), *sizes)
+        return masks[0][0][int(answer.iou_scores[0, 0].argmax())].numpy().astype(bool)
+
+
+def find_segmenter(name: str) -> tuple[Path, str]:
+    """The folder of SAM or SAM 2 and which of ``KINDS`` it is, without loading weights.
+
+    Args:
+        name: as ``open_segmenter``; files that are missing are downloaded now.
+
+    Raises:
+        UserError: transformers is missing; the files are nowhere, or of another kind of model.
+    """
+    folder, kind = find_whole(name, SEGMENTERS)
+    if kind not in KINDS:
+        raise UserError(f"{folder} is a '{kind}'; as a segmenter SAM and SAM 2 can be used")
+    return folder, kind
+
+
+def open_segmenter(name: str, device: str) -> SamSegmenter:
+    """Open SAM or SAM 2.
+
+    Args:
+        name: a key of ``SEGMENTERS``, ``owner/name`` on the hub, or a folder laid out as there.
+        device: cpu, cuda, ...
+
+    Raises:
+        UserError: as ``find_segmenter``, and for files that are damaged.
+    """
+    folder, kind = find_segmenter(name)
+    transformers = import_transformers()
+    model, processor = (getattr(transformers, f"{KINDS[kind]}{part}") for part in ("Model", "Processor"))
+    return SamSegmenter(*load_whole(model, processor, folder), device)

@@ -1,0 +1,98 @@
+"""Does the prior draw whole objects? A fixed test: objects on grey, a random half of each to be completed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from amodalseg.data.draw.whole_objects import Drawn
+from amodalseg.models.inpainting.backends.backend import InpaintingBackend
+from amodalseg.models.inpainting.parts.read_off import differs_from
+from amodalseg.models.inpainting.steps.sample import inpaint
+from amodalseg.types import stable_seed
+
+TITLES = ("given", "completed", "read off", "truth", "nothing given")
+
+
+def to_pictures(images: Sequence[np.ndarray]) -> Tensor:
+    """uint8 (H, W, 3) each -> float32 (B, 3, H, W) in [-1, 1]."""
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def to_images(pictures: Tensor) -> np.ndarray:
+    """float32 (B, 3, H, W) in [-1, 1] -> uint8 (B, H, W, 3)."""
+    scaled = ((pictures.clamp(-1, 1) + 1) * 127.5).round()
+    return scaled.permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy()
+
+
+def complete_halves(
+    backend: InpaintingBackend, cases: Sequence[Drawn], steps: int, batch_size: int = 16, seed: int = 0
+) -> tuple[list[dict[str, Any]], list[list[np.ndarray]]]:
+    """Complete cases of ``WholeObjects.half_hidden`` and read the hidden part off by difference to the background.
+
+    The same holes are completed in the background alone too. What is read off there owes nothing to the object: a
+    prior has a bias towards whole objects only as far as it does better with the visible half than without.
+
+    Args:
+        backend: on pixels, of the cases' size.
+        cases: whose background is known everywhere.
+        steps: of the sampler.
+        batch_size: objects in one evaluation of the network.
+        seed: of the noise, together with each object's key.
+
+    Returns:
+        A row for each case: ``key``, and the intersections and unions with the hidden part of what was read off
+        (``inter``, ``union``), of the same with nothing given (``alone_inter``, ``alone_union``), and of the whole hole
+        (``hole_inter``, ``hole_union``). And the pictures of ``TITLES`` for each.
+    """
+    pictures, empty = to_pictures([case.picture for case in cases]), to_pictures([case.empty for case in cases])
+    holes = torch.from_numpy(np.stack([case.hole for case in cases]) > 0)[:, None]
+    seeds = [stable_seed("half", seed, case.key) for case in cases]
+    completed = to_images(inpaint(backend, pictures, holes, seeds, steps=steps, batch_size=batch_size))
+    alone = to_images(inpaint(backend, empty, holes, seeds, steps=steps, batch_size=batch_size))
+    rows, shown = [], []
+    for case, full, without in zip(cases, completed, alone, strict=True):
+        hole = case.hole > 0
+        hidden = (case.mask > 0) & hole
+        row: dict[str, Any] = {"key": case.key}
+        found = differs_from(full, case.empty) & hole
+        for name, answer in (("", found), ("alone_", differs_from(without, case.empty) & hole), ("hole_", hole)):
+            row[f"{name}inter"] = int((answer & hidden).sum())
+            row[f"{name}union"] = int((answer | hidden).sum())
+        rows.append(row)
+        given = case.picture.copy()
+        given[hole] = (255, 0, 255)
+        answer = np.where((found | ((case.mask > 0) & ~hole))[..., None], full, np.uint8(255))
+        shown.append([given, full, answer, case.picture, without])
+    return rows, shown
+
+
+def prior_scores(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
+    """The figures of a validation.
+
+    Returns:
+        ``half_hidden``: mean IoU with the hidden half, in percent, of what was read off (``iou``), of the same with
+        nothing given (``alone``), of the whole hole (``hole``), and how much the visible half brings (``gain``, iou
+        less alone). ``denoising``: ``fit``, the share of the variance of v in the holes of random training pictures
+        that the network explains, in percent; ``loss``, the mean squared error of v there.
+    """
+
+    def mean(values: list[float]) -> float | None:
+        return float(np.mean(values)) if values else None
+
+    def iou(name: str) -> float | None:
+        found = [row for row in rows if "inter" in row and row["hole_inter"]]
+        return mean([100 * row[f"{name}inter"] / row[f"{name}union"] for row in found])
+
+    whole, alone, hole = iou(""), iou("alone_"), iou("hole_")
+    errors, variances = ([row[name] for row in rows if name in row] for name in ("error", "variance"))
+    fit = 100 * (1 - sum(errors) / max(1e-9, sum(variances))) if errors else None
+    gain = None if whole is None or alone is None else whole - alone
+    return {
+        "half_hidden": {"iou": whole, "alone": alone, "hole": hole, "gain": gain},
+        "denoising": {"fit": fit, "loss": mean(errors)},
+    }

@@ -1,0 +1,1 @@
+"""What happens inside the denoising steps: the sampling loop and guidance."""

@@ -1,0 +1,53 @@
+"""Leakage conditioning and mask guidance (paper 002, equations 7 and 11) as hooks of the sampling loop."""
+
+from __future__ import annotations
+
+import torch
+
+from amodalseg.models.inpainting.backends.backend import Estimate, Prepared
+from amodalseg.models.inpainting.steps.sample import Hook, Sampling
+
+
+class Leakage(Hook):
+    """Equation 7 at the end of each step: x = s (M x_generated + (1 - M) x_known) + (1 - s) x_known.
+
+    That is plain blended inpainting, to the last bit, where s is 1. Outside the area M the state is the known
+    picture at its noise level, to the last bit for every s; inside, the share s of what was generated is left of each
+    step.
+
+    Args:
+        s: in [0, 1].
+        until: share of the steps that are blended so; the others are plain.
+    """
+
+    def __init__(self, s: float, until: float = 1.0) -> None:
+        self.s, self.until = s, until
+
+    def step_end(self, sampling: Sampling) -> None:
+        known = sampling.known_at(sampling.level)
+        x = sampling.x
+        if sampling.index <= self.until * sampling.steps:
+            x = self.s * x + (1 - self.s) * known
+        # last: s a + (1 - s) a is not a to the last bit
+        sampling.x = torch.where(sampling.prepared.hole > 0, x, known)
+
+
+class MaskGuidance(Hook):
+    """Equation 11: (1 + w) x(M) - w x(nothing), at the cost of a second evaluation in each step.
+
+    A step is linear in the estimates of picture and noise, so both are guided and the state follows.
+
+    Args:
+        null: the same states, about which the network is told nothing.
+        weight: w.
+    """
+
+    def __init__(self, null: Prepared, weight: float) -> None:
+        self.null, self.weight = null, weight
+
+    def estimate(self, sampling: Sampling, estimate: Estimate) -> Estimate:
+        free = sampling.backend.estimate(sampling.x, sampling.level, self.null)
+        w = self.weight
+        return Estimate(
+            (1 + w) * estimate.clean - w * free.clean, (1 + w) * estimate.noise - w * free.noise, estimate.features
+        )

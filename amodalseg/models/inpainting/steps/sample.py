@@ -1,0 +1,162 @@
+"""The one sampling loop of all methods, with places for them to step in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from amodalseg.models.inpainting.backends.backend import Estimate, InpaintingBackend, Level, Prepared
+
+
+@dataclass
+class Sampling:
+    """Objects on their way from noise to a picture; hooks read and change it.
+
+    backend, prepared: the model, and what it is asked; a hook may put another ``prepared`` here for the steps to come.
+    levels: ``steps + 1`` noise levels. noise: one fixed draw for each object, for all that is noised on the way.
+    x: the states, at ``levels[index]``. index: steps done.
+    """
+
+    backend: InpaintingBackend
+    prepared: Prepared
+    levels: list[Level]
+    noise: Tensor
+    x: Tensor
+    index: int = 0
+
+    @property
+    def level(self) -> Level:
+        """Where ``x`` stands."""
+        return self.levels[self.index]
+
+    @property
+    def steps(self) -> int:
+        return len(self.levels) - 1
+
+    def known_at(self, level: Level) -> Tensor:
+        """The given pictures at a noise level."""
+        return self.backend.add_noise(self.prepared.known, self.noise, level)
+
+
+class Hook:
+    """A method's part in every step; the order is model_input, (network), features, estimate, (step), step_end.
+
+    taps: names of the backend's features that ``features`` is to be given.
+    """
+
+    taps: tuple[str, ...] = ()
+
+    def model_input(self, sampling: Sampling, x: Tensor) -> Tensor:
+        """What the network sees in place of ``sampling.x``, for this step only."""
+        return x
+
+    def features(self, sampling: Sampling, features: dict[str, Tensor]) -> None:
+        """Look at what the network computed inside."""
+
+    def estimate(self, sampling: Sampling, estimate: Estimate) -> Estimate:
+        """Change the network's estimate."""
+        return estimate
+
+    def step_end(self, sampling: Sampling) -> None:
+        """Change ``sampling``, whose state and index are those of the step's end."""
+
+
+class KeepKnown(Hook):
+    """Blended inpainting: outside the hole the state is the given picture, noised. At the end that part is exact."""
+
+    def step_end(self, sampling: Sampling) -> None:
+        inside = sampling.prepared.hole > 0
+        sampling.x = torch.where(inside, sampling.x, sampling.known_at(sampling.level))
+
+
+def begin(
+    backend: InpaintingBackend, prepared: Prepared, seeds: Sequence[int], steps: int = 20, strength: float = 1.0
+) -> Sampling:
+    """Put objects at the start of their way.
+
+    Args:
+        backend: the model.
+        prepared: what it is asked, for B objects.
+        seeds: B numbers from 0; an object's noise follows from its own and nothing else.
+        steps: of the whole way.
+        strength: share of it that is gone, from the end: below 1 the start is the given picture, noised; at 1 it is
+            noise alone, also with a model whose noisiest level would leave a trace of the picture.
+    """
+    assert len(seeds) == len(prepared) and 0 <= strength <= 1
+    shape = prepared.known.shape[1:]
+    draws = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    noise = torch.stack(draws).to(prepared.known)
+    levels = backend.levels(steps)
+    index = steps - round(strength * steps)
+    x = noise if strength == 1 else backend.add_noise(prepared.known, noise, levels[index])
+    return Sampling(backend, prepared, levels, noise, x, index)
+
+
+@torch.no_grad()
+def advance(sampling: Sampling, hooks: Sequence[Hook] = (), until: int | None = None) -> Sampling:
+    """Take steps.
+
+    Args:
+        sampling: changed in place.
+        hooks: called in their order at every place.
+        until: the step to stop before (default: the end), so that a method can change the state and go on.
+
+    Returns:
+        ``sampling``.
+    """
+    taps = tuple(dict.fromkeys(tap for hook in hooks for tap in hook.taps))
+    while sampling.index < (sampling.steps if until is None else until):
+        x = sampling.x
+        for hook in hooks:
+            x = hook.model_input(sampling, x)
+        estimate = sampling.backend.estimate(x, sampling.level, sampling.prepared, taps)
+        for hook in hooks:
+            if hook.taps:
+                hook.features(sampling, {tap: estimate.features[tap] for tap in hook.taps})
+        for hook in hooks:
+            estimate = hook.estimate(sampling, estimate)
+        sampling.index += 1
+        sampling.x = sampling.backend.add_noise(estimate.clean, estimate.noise, sampling.level)
+        for hook in hooks:
+            hook.step_end(sampling)
+    return sampling
+
+
+def inpaint(
+    backend: InpaintingBackend,
+    pictures: Tensor,
+    holes: Tensor,
+    seeds: Sequence[int],
+    *,
+    steps: int = 20,
+    strength: float = 1.0,
+    hooks: Sequence[Hook] = (),
+    prompts: Sequence[str] | None = None,
+    batch_size: int = 16,
+) -> Tensor:
+    """Complete pictures of one size, in batches.
+
+    Args:
+        backend: the model.
+        pictures: float32 (N, 3, H, W) in [-1, 1].
+        holes: bool (N, 1, H, W).
+        seeds: N numbers from 0.
+        steps, strength: as ``begin``.
+        hooks: besides ``KeepKnown``, which comes last; they are used for every batch, so they must hold no state of
+            one.
+        prompts: N texts.
+        batch_size: objects in one evaluation of the network.
+
+    Returns:
+        float32 (N, 3, H, W) in [-1, 1], on the CPU. With a backend on pixels, pixels outside the hole are as given.
+    """
+    done = []
+    for start in range(0, len(pictures), batch_size):
+        part = slice(start, start + batch_size)
+        prepared = backend.prepare(pictures[part], holes[part], None if prompts is None else prompts[part])
+        sampling = advance(begin(backend, prepared, seeds[part], steps, strength), [*hooks, KeepKnown()])
+        done.append(backend.decode(sampling.x).cpu())
+    return torch.cat(done) if done else pictures

@@ -1,0 +1,144 @@
+"""Shards that are broken, foreign, unfinished or in the way: refused in one clear line."""
+
+import dataclasses
+import shutil
+import tarfile
+
+import cv2
+import numpy as np
+import pytest
+
+from amodalseg import UserError
+from amodalseg.config.schema import CocoaData, Pix2gestaltData, ShardsData, SyntheticData
+from amodalseg.data.open import open_source
+from amodalseg.data.pack.shard_writer import write_shards
+from amodalseg.data.source import RecordList
+from tests.worlds import cocoa_world, edit_json, pix2gestalt_world
+
+
+@pytest.fixture
+def packed(tmp_path):
+    """Two photos in a shard each."""
+    write_shards(
+        open_source(CocoaData(root=str(cocoa_world(tmp_path / "data")))), tmp_path / "shards", about={}, size=1000
+    )
+    return tmp_path / "shards"
+
+
+def opened(folder, **options):
+    return open_source(ShardsData(root=str(folder), **options))
+
+
+def synthetic():
+    return open_source(SyntheticData(num_objects=2, size=64))
+
+
+def test_a_broken_run_is_not_taken_for_a_whole_set(tmp_path):
+    source = open_source(CocoaData(root=str(cocoa_world(tmp_path / "data", 4))))
+    photo = source.draw(len(source) - 1).image
+    photo.write_bytes(photo.read_bytes()[:-200])
+    with pytest.raises(UserError, match="ends too early"):
+        write_shards(source, tmp_path / "shards", about={}, size=1000)
+    assert [path.name for path in (tmp_path / "shards").iterdir()] == ["shard-000000.tar"]  # whole shards only
+    with pytest.raises(UserError, match="packing it was broken off"):
+        opened(tmp_path / "shards")
+    with pytest.raises(UserError, match="is not empty"):
+        write_shards(source, tmp_path / "shards", about={})
+    with pytest.warns(UserWarning, match=r"6 of 24 objects are left out"):
+        write_shards(source, tmp_path / "rest", about={}, skip_broken=True)
+    kept = opened(tmp_path / "rest")
+    assert len(kept) == 18
+    assert source.draw(23).image_id not in {kept.draw(i).image_id for i in range(len(kept))}
+
+
+def test_a_whole_set_is_not_overwritten(packed, tmp_path):
+    before = (packed / "shards.json").read_bytes()
+    with pytest.raises(UserError, match="holds a packed data set already"):
+        write_shards(synthetic(), packed, about={})
+    assert (packed / "shards.json").read_bytes() == before
+
+
+def test_no_object(tmp_path):
+    with pytest.raises(UserError, match="nothing to pack"):
+        write_shards(RecordList([]), tmp_path / "shards", about={})
+
+
+def test_what_json_cannot_hold(tmp_path):
+    record = dataclasses.replace(synthetic().draw(0), extra={"what": object()})
+    with pytest.raises(UserError, match=rf"{record.key} has a field that json cannot hold"):
+        write_shards(RecordList([record]), tmp_path / "shards", about={})
+
+
+def test_other_splits_are_refused(packed):
+    assert len(opened(packed, split="val")) == 12
+    with pytest.raises(UserError, match="holds objects of split val, not of train"):
+        opened(packed, split="train")
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("shard-000001.tar", cut, r"shard-000001\.tar has \d+ bytes, not \d+"),
+        ("shard-000001.tar", lambda path: path.unlink(), r"shard-000001\.tar is missing"),
+        ("index.npy", cut, r"index\.npy is cut off, damaged or of another set"),
+        ("index.npy", lambda path: path.unlink(), r"cannot read .*index\.npy: No such file"),
+        ("shards.json", cut, "broken json|broken off"),
+        ("shards.json", lambda path: path.unlink(), "packing it was broken off"),
+        ("shards.json", lambda path: edit_json(path, lambda d: d.update(format=9)), "is of format 9"),
+        ("shards.json", lambda path: edit_json(path, lambda d: d.update(objects=3)), "does not belong to"),
+        ("shards.json", lambda path: edit_json(path, lambda d: d["shards"].pop()), "does not belong to"),
+        ("shards.json", lambda path: edit_json(path, lambda d: d["shards"][0].pop("bytes")), "lacks 'bytes'"),
+    ],
+)
+def test_a_damaged_set_is_refused(packed, name, change, message):
+    if name == "shards.json" and change is cut:  # the last byte of it is a line break
+        change = lambda path: path.write_bytes(path.read_bytes()[:-5])  # noqa: E731
+    change(packed / name)
+    with pytest.raises(UserError, match=message) as error:
+        opened(packed)
+    assert "\n" not in str(error.value)
+
+
+def test_no_set_at_all(tmp_path):
+    with pytest.raises(UserError, match=r"cannot read .*shards\.json"):
+        opened(tmp_path / "nothing")
+
+
+def test_a_foreign_shard_of_the_same_size_is_noticed(packed):
+    path = packed / "shard-000000.tar"
+    with tarfile.open(path) as tar:
+        start = tar.getmember("000000000.json").offset_data
+    content = bytearray(path.read_bytes())
+    place = content.index(b'"number": 0', start)
+    content[place : place + 11] = b'"number": 7'
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"000000000\.json in .*shard-000000\.tar is not object 0 of the index"):
+        opened(packed).draw(0)
+    path.write_bytes(bytes(len(content)))
+    with pytest.raises(UserError, match="is not object 1 of the index"):
+        opened(packed).draw(1)
+
+
+def test_a_damaged_mask_is_named(packed):
+    path = packed / "shard-000000.tar"
+    content = path.read_bytes()
+    place = content.index(b'"counts": "') + 11
+    path.write_bytes(content[:place] + b"~" + content[place + 1 :])
+    with pytest.raises(UserError, match=r"000000000\.json in .* has a mask that cannot be read"):
+        opened(packed).draw(0)
+
+
+def test_a_broken_photo_in_a_lazy_source(tmp_path):
+    root = pix2gestalt_world(tmp_path / "data", 4)
+    cv2.imwrite(str(root / "occlusion/907_occlusion.png"), np.zeros((9, 9, 3), np.uint8))
+    source = open_source(Pix2gestaltData(root=str(root), split="train"))
+    with pytest.raises(UserError, match="image and mask of different size"):
+        write_shards(source, tmp_path / "shards", about={})
+    shutil.rmtree(tmp_path / "shards", ignore_errors=True)
+    with pytest.warns(UserWarning, match="1 of 3 objects are left out"):
+        write_shards(source, tmp_path / "shards", about={}, skip_broken=True)
+    assert len(opened(tmp_path / "shards")) == 2

@@ -1,0 +1,205 @@
+"""Pix2gestalt: pairs by id, the official split, and an index that is kept and never believed when out of date."""
+
+import json
+import math
+import os
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+from amodalseg import UserError
+from amodalseg.config.schema import Pix2gestaltData
+from amodalseg.data.images import load_image
+from amodalseg.data.open import open_source
+from amodalseg.data.readers import pix2gestalt as reader
+from tests.worlds import pix2gestalt_world
+
+
+@pytest.fixture
+def root(tmp_path):
+    return pix2gestalt_world(tmp_path / "data", 8)
+
+
+@pytest.fixture
+def settled(root, monkeypatch):
+    """A data set that nobody has touched for long."""
+    monkeypatch.setattr(reader, "SETTLED", -1e9)
+    return root
+
+
+def source(root, split="train", **options):
+    return open_source(Pix2gestaltData(root=str(root), split=split, **options))
+
+
+def ids(root, split="train", **options):
+    found = source(root, split, **options)
+    return [found.draw(i).image_id for i in range(len(found))]
+
+
+def official(root, split):
+    """The listing of the published loader, cut as it cuts it."""
+    names = sorted(os.listdir(root / "occlusion"))
+    cut = math.floor(len(names) / 100.0 * 99.0)
+    return [name.removesuffix("_occlusion.png") for name in (names[cut:] if split == "val" else names[:cut])]
+
+
+def test_objects_are_those_of_the_files(root):
+    found = source(root)
+    for i in range(len(found)):
+        record = found.draw(i)
+        files = {kind: root / kind / f"{record.image_id}_{name}.png" for kind, name in (
+            ("visible_object_mask", "visible_mask"), ("whole_mask", "whole_mask"), ("whole", "whole"),
+        )}  # fmt: skip
+        assert np.array_equal(record.modal, cv2.imread(str(files["visible_object_mask"]), -1) > 127)
+        assert np.array_equal(record.amodal, cv2.imread(str(files["whole_mask"]), -1) > 127)
+        assert record.image == root / "occlusion" / f"{record.image_id}_occlusion.png"
+        assert record.whole_rgb == files["whole"] and load_image(record.whole_rgb).shape == (256, 256, 3)
+        assert record.flags == frozenset() and record.occluded.any()
+
+
+def test_the_split_is_the_last_percent_of_the_sorted_file_names(root):
+    assert ids(root) == official(root, "train") and ids(root, "val") == official(root, "val")
+    for name in ("9", "90"):  # the character behind the id counts: 900_..., 90_..., 9_...
+        for kind, ending in reader.FOLDERS.items():
+            (root / kind / f"{name}{ending}").write_bytes((root / kind / f"900{ending}").read_bytes())
+    assert ids(root) + ids(root, "val") == official(root, "train") + official(root, "val")
+    assert ids(root, "val") == ["9"] != sorted([*ids(root), "9"])[-1:]
+
+
+@pytest.mark.parametrize("count", [1, 3, 100, 199, 200, 201, 5000])
+def test_the_official_rounding(count, tmp_path):
+    for kind, ending in reader.FOLDERS.items():
+        (tmp_path / kind).mkdir()
+        for number in range(count):
+            (tmp_path / kind / f"{number}{ending}").touch()
+    train, val = (len(source(tmp_path, split)) for split in ("train", "val"))
+    assert (train, val) == (math.floor(count / 100.0 * 99.0), count - math.floor(count / 100.0 * 99.0))
+
+
+def test_files_are_paired_by_id(root):
+    before = {record.image_id: record for record in map(source(root).draw, range(7))}
+    (root / "visible_object_mask" / "907_visible_mask.png").unlink()
+    (root / "whole" / "914_whole.png").unlink()
+    (root / "occlusion" / "notes.txt").write_text("no picture")
+    with pytest.warns(UserWarning, match="1 in visible_object_mask, 1 in whole"):
+        found = source(root)
+    after = {record.image_id: record for record in map(found.draw, range(len(found)))}
+    assert after.keys() == before.keys() - {"907"}
+    for name, record in after.items():
+        assert np.array_equal(record.modal, before[name].modal) and np.array_equal(record.amodal, before[name].amodal)
+        assert (record.whole_rgb is None) == (name == "914")
+
+
+def test_a_missing_file_moves_no_other_object_to_another_split(root):
+    val = ids(root, "val")
+    for name in ("900", "907"):
+        (root / "whole_mask" / f"{name}_whole_mask.png").unlink()
+    with pytest.warns(UserWarning, match="2 in whole_mask"):
+        assert ids(root, "val") == val
+
+
+def test_flags_and_fix_subset(root):
+    path = root / "visible_object_mask" / "900_visible_mask.png"
+    outside = np.zeros((256, 256), np.uint8)
+    outside[:3] = 128
+    outside[3:6] = 127  # not above the threshold
+    cv2.imwrite(str(path), outside)
+    cv2.imwrite(str(root / "visible_object_mask" / "907_visible_mask.png"), np.zeros((256, 256), np.uint8))
+    place = ids(root).index("900")
+    assert source(root).draw(place).flags == {"modal_outside_amodal"}
+    assert source(root).draw(place).modal.sum() == 3 * 256
+    united = source(root, fix_subset="union").draw(place)
+    assert not (united.modal & ~united.amodal).any()
+    assert source(root).draw(ids(root).index("907")).flags == {"empty_modal"}
+
+
+def test_num_objects(root):
+    some = ids(root, num_objects=3)
+    assert len(some) == 3 and some == [name for name in ids(root) if name in some]
+
+
+@pytest.mark.parametrize("folder", ["occlusion", "visible_object_mask", "whole_mask"])
+def test_a_missing_folder(root, folder):
+    (root / folder).rename(root / "elsewhere")
+    with pytest.raises(UserError, match=rf"no folder .*{folder}; a Pix2gestalt root holds occlusion"):
+        source(root)
+
+
+def test_mistakes_are_named(root, tmp_path):
+    with pytest.raises(UserError, match=r"leave data\.annotations and data\.images out"):
+        source(root, images=str(tmp_path))
+    cv2.imwrite(str(root / "whole_mask" / "900_whole_mask.png"), np.zeros((128, 256), np.uint8))
+    with pytest.raises(
+        UserError, match=r"900_visible_mask\.png and its whole mask differ in size: 256x256 and 256x128"
+    ):
+        source(root).draw(ids_place(root, "900"))
+    for path in (root / "occlusion").iterdir():
+        path.rename(path.with_name(f"x{path.name}"))
+    with pytest.raises(UserError, match="no object in"):
+        source(root)
+
+
+def ids_place(root, name):
+    return [os.fsdecode(code) for code in source(root).entries["id"]].index(name)
+
+
+# -------------------------------------------------------------------------------------------------------- the index
+
+
+def test_the_index_is_built_once(settled, monkeypatch):
+    before = ids(settled)
+    assert (settled / reader.INDEX_NAME).is_file()
+    monkeypatch.setattr(reader.os, "scandir", lambda *_: pytest.fail("listed again"))
+    assert ids(settled) == before
+
+
+@pytest.mark.parametrize("kind", sorted(reader.FOLDERS))
+def test_a_change_of_a_folder_is_seen(settled, kind):
+    before = ids(settled)
+    times = (settled / kind).stat()
+    (settled / kind / f"914{reader.FOLDERS[kind]}").unlink()
+    os.utime(settled / kind, ns=(times.st_atime_ns, times.st_mtime_ns))  # as an archive or a copy sets it back
+    with pytest.warns(UserWarning, match=f"1 in {kind}"):
+        found = source(settled)
+    assert len(found) == len(before) - (kind != "whole")
+    if kind == "whole":
+        assert [found.draw(i).whole_rgb is None for i in range(len(found))].count(True) == 1
+
+
+def test_an_index_of_a_folder_that_has_just_changed_is_not_kept(root):
+    source(root)
+    assert not (root / reader.INDEX_NAME).exists()
+    assert max(path.stat().st_ctime for path in root.iterdir()) > time.time() - 60
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]\n", b'{"format": 99, "width": 3, "count": 0}\n', "cut", "other"])
+def test_a_damaged_index_is_built_anew(settled, damage):
+    before, path = ids(settled), settled / reader.INDEX_NAME
+    content = path.read_bytes()
+    if damage == "other":
+        header = json.loads(content.partition(b"\n")[0])
+        header["count"] += 1
+        path.write_bytes(json.dumps(header).encode() + b"\n" + content.partition(b"\n")[2])
+    else:
+        path.write_bytes(content[:-1] if damage == "cut" else damage)
+    assert ids(settled) == before
+    assert path.read_bytes() == content
+
+
+def test_an_index_goes_to_the_cache_where_the_data_cannot_be_written(settled, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (settled / reader.INDEX_NAME).mkdir()  # root may write everywhere, so a folder stands in the way
+    before = ids(settled)
+    assert len(list((tmp_path / "cache/amodalseg").iterdir())) == 1
+    monkeypatch.setattr(reader.os, "scandir", lambda *_: pytest.fail("listed again"))
+    assert ids(settled) == before
+
+
+def test_without_any_place_for_an_index_the_folder_is_listed(settled, tmp_path, monkeypatch):
+    (tmp_path / "cache").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (settled / reader.INDEX_NAME).mkdir()
+    with pytest.warns(UserWarning, match="is listed each time"):
+        assert len(source(settled)) == 7

@@ -1,0 +1,169 @@
+"""Evaluation through the command line: the files, the numbers behind them, and any number of processes."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import amodalseg
+from amodalseg import masks
+from amodalseg.cli import main
+from amodalseg.data.dataset import EvaluationSet
+from amodalseg.data.source import RecordList
+from amodalseg.engine.evaluation.answers import answers
+from amodalseg.metrics.counts import read_rows, row_key
+from amodalseg.metrics.protocols import score
+from amodalseg.models.geometric.model import ModalCopy
+from amodalseg.types import AmodalRecord, Prediction
+from tests.engine.journeys import ROOT, read_csv, run_program, train_arguments
+
+
+def eval_arguments(out, *more):
+    return ["eval", str(ROOT / "configs/eval/synthetic.yaml"), f"out={out}", "data.num_objects=7", "data.size=64",
+            "loader.batch_size=2", "trainer.progress=false", "trainer.accelerator=cpu", *more]  # fmt: skip
+
+
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    out = tmp_path_factory.mktemp("trained") / "run"
+    assert main(train_arguments(out, "trainer.max_steps=3", "checkpoint.val_every_steps=3")) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def evaluated(trained, tmp_path_factory):
+    out = tmp_path_factory.mktemp("evaluated") / "eval"
+    curve = "report.steps_curve=[1,2]"
+    assert main(eval_arguments(out, f"models=[{trained},modal,convex_hull]", curve, "report.pictures=1")) == 0
+    return out
+
+
+def test_all_files_are_there(evaluated):
+    names = {path.name for path in evaluated.iterdir()}
+    assert names == {"config.yaml", "objects.csv", "metrics.json", "predictions.json", "report.md", "report.html"}
+
+
+def test_metrics_follow_from_the_rows(evaluated, trained):
+    results = json.loads((evaluated / "metrics.json").read_text())["results"]
+    assert [result["model"] for result in results] == [str(trained), "modal", "convex_hull"]
+    rows = read_rows(evaluated / "objects.csv")
+    assert len(rows) == 21
+    for result in results:
+        own = [row for row in rows if row["model"] == result["model"]]
+        assert result["dataset"] == "synthetic" and result["split"] == "test"
+        assert result["num_objects"] == 7 and result["num_occluded"] == sum(row["occluded_area"] > 0 for row in own)
+        assert json.loads(json.dumps(score(own))) == result["scores"]
+        for protocol in ("pooled", "per_object", "per_object_occluded"):
+            assert 0 <= result["scores"][protocol]["full"] <= 1
+
+
+def test_predictions_are_the_masks_that_were_counted(evaluated, trained):
+    found = json.loads((evaluated / "predictions.json").read_text())
+    assert list(found) == [str(trained), "modal", "convex_hull"]
+    records = {r.key: r for r in amodalseg.read_dataset("synthetic", num_objects=7, size=64, split="test")}
+    for row in read_rows(evaluated / "objects.csv"):
+        entry = found[row["model"]][row_key(row)]
+        size = entry["segmentation"]["size"]
+        mask = masks.decode(masks.from_segmentation(entry["segmentation"], *size))
+        amodal = records[row_key(row)].amodal
+        assert (size, mask.sum()) == ([row["height"], row["width"]], row["out_area"])
+        assert ((mask & amodal).sum(), (mask | amodal).sum()) == (row["out_inter"], row["out_union"])
+        assert entry["score"] == 1 if row["model"] != str(trained) else 0 < entry["score"] < 1
+
+
+def test_a_score_is_the_mean_probability_inside_the_answer():
+    probability = np.array([[0.9, 0.7], [0.2, 0.6]], np.float32)
+    modal, nothing = np.array([[True, False], [False, False]]), np.zeros((2, 2), bool)
+
+    class Fixed(ModalCopy):
+        def predict_batch(self, queries, **_):
+            amodals = [probability > 0.5, nothing]
+            return [Prediction(amodal, modal, amodal, probability) for amodal in amodals]
+
+    image = np.zeros((2, 2, 3), np.uint8)
+    record = AmodalRecord("d", "s", "1", "1", image, masks.encode(modal), masks.encode(modal))
+    dataset = EvaluationSet(RecordList([record, replace(record, object_id="2")]), 0)
+    one, empty = answers(Fixed(), dataset, 2)
+    assert one.score == pytest.approx((0.9 + 0.7 + 0.6) / 3, abs=1e-6) and empty.score == 0
+
+
+def test_the_model_that_copies_has_no_hidden_part(evaluated):
+    results = json.loads((evaluated / "metrics.json").read_text())["results"]
+    assert results[1]["scores"]["pooled"]["occluded"] == 0
+
+
+def test_the_report_names_models_and_protocols(evaluated, trained):
+    page = (evaluated / "report.html").read_text()
+    for part in ("pooled", "per_object_occluded", "convex_hull", str(trained), "synthetic"):
+        assert part in page
+
+
+def test_two_processes_go_on_behind_one_and_give_the_same_rows(trained, evaluated, tmp_path, monkeypatch):
+    more = ["report.html=false", f"models=[{trained},modal,convex_hull]"]
+    out = tmp_path / "two"
+    monkeypatch.setattr(ModalCopy, "predict_batch", interrupted)
+    assert main(eval_arguments(out, *more)) == 130
+    done = run_program(eval_arguments(out, *more, "trainer.devices=2", "trainer.strategy=ddp"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("going on behind it") == 1
+    one, two = read_csv(evaluated / "objects.csv"), read_csv(out / "objects.csv")
+    for row in [*one, *two]:
+        row.pop("seconds"), row.pop("peak_memory")
+    assert one == two
+    assert (evaluated / "predictions.json").read_bytes() == (out / "predictions.json").read_bytes()
+
+
+def test_an_objects_answer_depends_on_the_seed_and_nothing_else(trained):
+    records = amodalseg.read_dataset("synthetic", num_objects=5, size=64, split="test")
+    model = amodalseg.load_model(trained, "cpu")
+    one = amodalseg.evaluate(model, records, batch_size=5)["rows"]
+    shuffled = amodalseg.evaluate(model, records[::-1], batch_size=1)["rows"][::-1]
+    for first, second in zip(one, shuffled, strict=True):
+        assert abs(first["out_inter"] - second["out_inter"]) <= 2  # other batch sizes may round differently
+        assert first["object_id"] == second["object_id"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "part"),
+    [
+        (["models=[]"], "models is empty"),
+        (["models=[modal,modal]"], "one model twice"),
+        (["models=[convexhull]"], "did you mean 'convex_hull'"),
+        (["models=[absent.safetensors]"], "no model file at absent.safetensors"),
+        (["data.name=cocoa", "data.root=absent"], "absent"),
+        (["data.name=coco_occlude"], "annotations"),
+        (["models=[modal]", "data.num_object=3"], "did you mean 'data.num_objects'"),
+    ],
+)
+def test_refusals(tmp_path, capsys, overrides, part):
+    arguments = eval_arguments(tmp_path / "out", *overrides)
+    if overrides[0].startswith("data.name"):
+        arguments = [a for a in arguments if not a.startswith(("data.size", "data.num"))]
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert part in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_evaluation_in_the_same_folder_is_refused(evaluated, capsys):
+    assert main(eval_arguments(evaluated, "models=[modal]")) == 2
+    assert "holds another run" in capsys.readouterr().err
+
+
+def test_sampling_can_change_without_training(trained, tmp_path, capsys):
+    model = f"models=[{trained}]"
+    assert main(eval_arguments(tmp_path / "a", model, "override.sampler.kind=ddim", "report.html=false")) == 0
+    for change, part in [
+        ("override.sampler.kind=euler", "ddpm, ddim, renoise_ust"),
+        ("override.sampler.stepz=1", "did you mean 'sampler.steps'"),
+        ("override.dn.dim=8", "override.dn cannot change after training"),
+    ]:
+        assert main(eval_arguments(tmp_path / "b", model, change)) == 2
+        assert part in capsys.readouterr().err
+    assert main(eval_arguments(tmp_path / "c", "models=[modal]", "override.sampler.steps=1", "report.html=false")) == 0
+    assert "no effect on 'modal'" in capsys.readouterr().err

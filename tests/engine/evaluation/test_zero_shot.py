@@ -1,0 +1,192 @@
+"""Several data sets in one evaluation, through the command line: checked first, killed, repeated, compared."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from amodalseg import read_dataset
+from amodalseg.cli import main
+from amodalseg.data.dataset import EvaluationSet
+from amodalseg.data.source import RecordList
+from amodalseg.engine.evaluation.answer_store import AnswerStore
+from amodalseg.engine.evaluation.answers import answers
+from amodalseg.metrics.counts import read_rows, row_key
+from amodalseg.models import load_model
+from amodalseg.models.geometric.model import ConvexHull, FilledBox
+from tests.engine.journeys import read_csv
+from tests.worlds import WORLDS
+
+MODELS = ["box", "convex_hull"]
+
+
+class Killed(BaseException):
+    """Nothing in the program catches it, as nothing catches a kill."""
+
+
+@pytest.fixture(scope="module")
+def worlds(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("worlds")
+    return {name: WORLDS[world](folder / name) for name, world in (("cocoa", "cocoa"), ("cars", "kins"))}
+
+
+def write_config(path, worlds, **more):
+    sets = {
+        name: {"name": w.name, "root": str(w.root), "split": w.test, **dict(o.split("=") for o in w.options)}
+        for name, w in worlds.items()
+    }
+    sets |= {"drawn": {"name": "synthetic", "split": "test", "num_objects": 3, "size": 48}}
+    quiet = {"trainer": {"progress": False}, "loader": {"batch_size": 4}}
+    path.write_text(yaml.safe_dump({"models": MODELS, "sets": sets, **quiet, **more}, sort_keys=False))
+    return path
+
+
+@pytest.fixture(scope="module")
+def config(worlds, tmp_path_factory):
+    return write_config(tmp_path_factory.mktemp("config") / "several.yaml", worlds, report={"html": False})
+
+
+@pytest.fixture(scope="module")
+def evaluated(config, tmp_path_factory):
+    out = tmp_path_factory.mktemp("evaluated") / "eval"
+    assert main(["eval", str(config), f"out={out}"]) == 0
+    return out
+
+
+def comparable(folder):
+    rows = read_csv(folder / "objects.csv")
+    for row in rows:
+        row.pop("seconds"), row.pop("peak_memory")
+    return rows, json.loads((folder / "predictions.json").read_text()), (folder / "metrics.json").read_text()
+
+
+def test_rows_and_results_cover_all_sets(evaluated, worlds):
+    rows = read_rows(evaluated / "objects.csv")
+    expected = []
+    for world in worlds.values():
+        options = dict(option.split("=") for option in world.options)
+        records = read_dataset(world.name, world.root, split=world.test, **options)
+        expected += [record.key for record in records if "empty_modal" not in record.flags]
+    expected += [record.key for record in read_dataset("synthetic", split="test", num_objects=3, size=48)]
+    assert [(row["model"], row_key(row)) for row in rows] == [(model, key) for model in MODELS for key in expected]
+    results = json.loads((evaluated / "metrics.json").read_text())["results"]
+    parts = [("cocoa", "val"), ("kins", "test"), ("synthetic", "test")]
+    assert [(r["model"], r["dataset"], r["split"]) for r in results] == [(m, *part) for m in MODELS for part in parts]
+    predictions = json.loads((evaluated / "predictions.json").read_text())
+    assert {model: list(found) for model, found in predictions.items()} == dict.fromkeys(MODELS, expected)
+    report = (evaluated / "report.md").read_text()
+    assert all(part in report for part in ("cocoa / val", "kins / test", "synthetic / test"))
+    assert {path.name for path in evaluated.iterdir()} == {
+        "config.yaml", "objects.csv", "metrics.json", "predictions.json", "report.md"
+    }  # fmt: skip
+
+
+def test_detection_where_a_photo_shows_several_objects(evaluated):
+    results = json.loads((evaluated / "metrics.json").read_text())["results"]
+    found = {(r["model"], r["dataset"]): r.get("detection", {}) for r in results}
+    assert list(found["box", "cocoa"]) == ["amodal_ap"]  # free names are no categories
+    assert list(found["box", "kins"]) == ["amodal_ap", "cls_ap"]
+    assert found["box", "synthetic"] == {}
+    # objects of a photo are far apart here: each answer finds its own, so the recall follows from the rows
+    rows = [r for r in read_rows(evaluated / "objects.csv") if (r["model"], r["dataset"]) == ("box", "kins")]
+    steps = np.arange(0.5, 0.96, 0.05)
+    recall = np.mean([[r["out_inter"] / r["out_union"] >= step - 1e-9 for r in rows] for step in steps])
+    assert found["box", "kins"]["amodal_ap"]["AR100"] == pytest.approx(recall)
+
+
+@pytest.mark.parametrize(("batches", "finished"), [(0, 0), (5, 1), (7, 2), (13, 5)])
+def test_an_evaluation_that_is_killed_goes_on_behind_what_is_finished(
+    config, evaluated, tmp_path, monkeypatch, capsys, batches, finished
+):
+    out, asked = tmp_path / "out", []
+
+    def dying(original):
+        def predict(self, queries, **options):
+            asked.append(queries)
+            if len(asked) > batches:
+                raise Killed
+            return original(self, queries, **options)
+
+        return predict
+
+    for kind in (FilledBox, ConvexHull):
+        monkeypatch.setattr(kind, "predict_batch", dying(kind.predict_batch))
+    with pytest.raises(Killed):
+        main(["eval", str(config), f"out={out}"])
+    assert len(list(out.glob("answers/*.json"))) == finished
+    assert not (out / "objects.csv").exists() and not (out / "predictions.json").exists()
+    monkeypatch.undo()
+    (out / "answers").mkdir(exist_ok=True)
+    (out / "answers" / ".cut.json.7.part").write_text('{"rows": [')
+    capsys.readouterr()
+    assert main(["eval", str(config), f"out={out}"]) == 0
+    assert capsys.readouterr().out.count("going on behind it") == finished
+    assert comparable(out) == comparable(evaluated)
+    assert not (out / "answers").exists()
+
+
+def test_other_options_do_not_go_on_behind_finished_answers(config, tmp_path, monkeypatch, capsys):
+    def dies(*_, **__):
+        raise Killed
+
+    monkeypatch.setattr(ConvexHull, "predict_batch", dies)
+    with pytest.raises(Killed):
+        main(["eval", str(config), f"out={tmp_path / 'out'}"])
+    assert main(["eval", str(config), f"out={tmp_path / 'out'}", "seed=1"]) == 2
+    assert "holds another run (it differs in seed)" in capsys.readouterr().err
+
+
+def test_answers_count_only_for_the_weights_and_objects_they_were_made_with(tmp_path, capsys):
+    records = read_dataset("synthetic", num_objects=3, size=48)
+    dataset, fewer = (EvaluationSet(RecordList(records[:count]), 0) for count in (3, 2))
+    weights = tmp_path / "own.safetensors"
+    weights.write_bytes(b"one")
+    found = answers(load_model("box"), dataset, 2)
+    curve = [(1, 0.5, None)]
+    AnswerStore(tmp_path).save(str(weights), "drawn", dataset, found, curve)
+    assert AnswerStore(tmp_path).load(str(weights), "drawn", dataset) == (found, curve)
+    for changed in (str(tmp_path / "other.safetensors"), str(weights)):
+        assert AnswerStore(tmp_path).load(changed, "else", dataset) is None
+    assert AnswerStore(tmp_path).load(str(weights), "drawn", fewer) is None
+    weights.write_bytes(b"two")
+    assert AnswerStore(tmp_path).load(str(weights), "drawn", dataset) is None
+    assert capsys.readouterr().out.count("weights or data have changed") == 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "parts"),
+    [
+        (["sets.cars.root=absent"], ["sets.cars: ", "absent", "sets.cars=null leaves this set out"]),
+        (["sets.cars.root=absent", "sets.cocoa.root=away"],
+         ["2 of 3 data sets cannot be opened (sets.cocoa=null sets.cars=null leaves these sets out): sets.cocoa: ",
+          "; sets.cars: ", "is given by sets.cars.annotations=FILE"]),
+        (["sets.plain.name=coco"], ["sets.plain: ", "modal masks only", "sets.plain=null leaves this set out"]),
+        (["sets.twin={name: cocoa, split: val, root: COCOA}"],
+         ["sets.cocoa and sets.twin both hold objects of cocoa / val", "sets.twin=null"]),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_found_before_the_first_object(
+    config, worlds, tmp_path, monkeypatch, capsys, overrides, parts
+):
+    def never(*_, **__):
+        raise AssertionError("nothing may be predicted")
+
+    monkeypatch.setattr(FilledBox, "predict_batch", never)
+    overrides = [item.replace("COCOA", str(worlds["cocoa"].root)) for item in overrides]
+    assert main(["eval", str(config), f"out={tmp_path / 'out'}", *overrides]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and all(part in error for part in parts), error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_set_is_left_out(config, evaluated, tmp_path):
+    out = tmp_path / "out"
+    assert main(["eval", str(config), f"out={out}", "sets.cars=null", "sets.drawn=null"]) == 0
+    mine = [row for row in comparable(evaluated)[0] if row["dataset"] == "cocoa"]
+    assert comparable(out)[0] == mine
+
+
+def test_commands_that_look_at_one_set_say_so(config, capsys):
+    assert main(["data", "draw", str(config)]) == 2
+    assert "several data sets (cocoa, cars, drawn)" in capsys.readouterr().err

@@ -1,0 +1,133 @@
+"""Runs that are bounded by time: the schedule ends with them, a killed one goes on with the time that is left."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from amodalseg.cli import main
+from amodalseg.config.schema import OptimConfig
+from amodalseg.engine.training import train
+from amodalseg.engine.training.time_limit import TimeLimit
+from amodalseg.models.conddiff_amo import module
+from amodalseg.models.training import learning_rate_factor
+from tests.engine.journeys import assert_same_weights, read_csv, run_program, train_arguments
+
+RATES = OptimConfig(lr=1e-3, min_lr=1e-5, warmup_steps=4)
+
+
+def test_the_rate_of_a_run_without_a_limit_follows_its_steps_alone():
+    assert [learning_rate_factor(RATES, step, 104) for step in range(4)] == [0.2, 0.4, 0.6, 0.8]
+    assert learning_rate_factor(RATES, 4, 104) == 1
+    assert learning_rate_factor(RATES, 54, 104) == pytest.approx((1 + 0.01) / 2)  # half of the cosine
+    assert learning_rate_factor(RATES, 104, 104) == pytest.approx(0.01)
+
+
+def test_the_rate_reaches_its_end_with_the_time_or_with_the_steps():
+    for step in (4, 50, 103):
+        assert learning_rate_factor(RATES, step, 104, 1.0) == pytest.approx(0.01)
+    assert learning_rate_factor(RATES, 104, 104, 0.3) == pytest.approx(0.01)
+    # whichever is further counts: half of the time is half of the steps behind the warm-up
+    assert learning_rate_factor(RATES, 10, 104, 0.5) == learning_rate_factor(RATES, 54, 104)
+    assert learning_rate_factor(RATES, 54, 104, 0.1) == learning_rate_factor(RATES, 54, 104)
+    assert learning_rate_factor(RATES, 0, 104, 0.01) == 0.2, "the warm-up is counted in steps"
+
+
+def test_the_rate_never_rises_behind_the_warm_up():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        shares = np.sort(rng.uniform(0, 1, 100))  # steps of uneven length
+        factors = [learning_rate_factor(RATES, step, 104, share) for step, share in enumerate(shares, 4)]
+        assert (np.diff(factors) <= 0).all() and factors[0] > factors[-1]
+
+
+@pytest.fixture
+def steps_of_ten_seconds(monkeypatch):
+    """Every training step takes ten seconds of a made-up clock. Yields a dictionary: now, breaks at, sides seen."""
+    state = {"now": 1000.0, "breaks": None, "sides": []}
+    original = module.CondDiffAMOModule.training_step
+
+    def step(self, batch, batch_idx):
+        if self.global_step == state["breaks"]:
+            raise RuntimeError("power cut")
+        state["now"] += 10
+        state["sides"].append(batch.image.shape[-1])
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(module.CondDiffAMOModule, "training_step", step)
+    monkeypatch.setattr(train, "TimeLimit", partial(TimeLimit, clock=lambda: state["now"]))
+    return state
+
+
+def test_a_killed_run_goes_on_with_the_time_that_is_left(steps_of_ten_seconds, tmp_path, capsys):
+    """A minute is six steps; it breaks off in the fifth, after the checkpoint of the third."""
+    clock, minute = steps_of_ten_seconds, ["trainer.max_time=1", "trainer.max_steps=50"]
+    assert main(train_arguments(tmp_path / "whole", *minute)) == 0
+    assert torch.load(tmp_path / "whole/last.ckpt", weights_only=True)["global_step"] == 6
+    assert "the time was up after 6 of 50 steps" in capsys.readouterr().out
+
+    clock["breaks"] = 4
+    with pytest.raises(RuntimeError, match="power cut"):
+        main(train_arguments(tmp_path / "broken", *minute))
+    clock.update(now=77.0, breaks=None, sides=[])  # another boot of the machine
+    assert main(train_arguments(tmp_path / "broken", *minute)) == 0
+    assert len(clock["sides"]) == 3
+    assert_same_weights(tmp_path / "whole/last.ckpt", tmp_path / "broken/last.ckpt")
+    for run in ("whole", "broken"):
+        last = torch.load(tmp_path / run / "last.ckpt", weights_only=True)
+        rates = [group["lr"] for group in last["optimizer_states"][0]["param_groups"]]
+        assert rates == [pytest.approx(1e-6)], "optim.min_lr"
+        assert [path.name for path in (tmp_path / run / "pictures").iterdir()] == ["step_0000006.png"]
+
+
+def test_coarse_windows_end_with_their_share_of_the_time(steps_of_ten_seconds, tmp_path):
+    options = ["trainer.max_time=1.5", "trainer.max_steps=1000", "model.window.size=64", "optim.early_size=32",
+               "optim.early_share=0.5", "loader.num_workers=1"]  # fmt: skip
+    assert main(train_arguments(tmp_path / "run", *options)) == 0
+    sides = steps_of_ten_seconds["sides"]
+    # half of the time is over in the fifth step; the worker has read two batches ahead
+    assert sides == [32] * 7 + [64] * 2
+
+
+def test_accumulated_steps_are_finished(steps_of_ten_seconds, tmp_path):
+    """Time is up in the middle of the third step of two batches: at 50 of 45 seconds, read when the step is done."""
+    options = ["trainer.max_time=0.75", "trainer.accumulate=2", "trainer.max_steps=50"]
+    assert main(train_arguments(tmp_path / "run", *options)) == 0
+    assert torch.load(tmp_path / "run/last.ckpt", weights_only=True)["global_step"] == 3
+    assert len(steps_of_ten_seconds["sides"]) == 6
+
+
+def test_a_run_ends_by_the_clock_validated_and_stays_as_it_is(tmp_path):
+    arguments = train_arguments(tmp_path / "run", "trainer.max_time=0.02", "trainer.max_steps=1000000")
+    assert main(arguments) == 0
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {"config.yaml", "last.ckpt", "model.safetensors", "metrics", "pictures"}
+    steps = torch.load(tmp_path / "run/last.ckpt", weights_only=True)["global_step"]
+    assert 0 < steps < 1000000
+    rows = read_csv(tmp_path / "run/metrics/version_0/metrics.csv")
+    assert rows[-1]["step"] == str(steps - 1) and rows[-1]["val/per_object_occluded/occluded"]
+
+    before = (tmp_path / "run/model.safetensors").read_bytes()
+    assert main(arguments) == 0
+    assert torch.load(tmp_path / "run/last.ckpt", weights_only=True)["global_step"] == steps
+    assert (tmp_path / "run/model.safetensors").read_bytes() == before
+    (tmp_path / "run/model.safetensors").unlink()
+    assert main(arguments) == 0
+    assert (tmp_path / "run/model.safetensors").is_file()
+
+
+def test_two_processes_end_at_the_same_step(tmp_path):
+    """Clocks of their own would part them, and one would wait for the other for ever."""
+    options = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.max_steps=1000000", "trainer.max_time=0.02"]
+    done = run_program(train_arguments(tmp_path / "two", *options, "val.num_objects=2"))
+    assert done.returncode == 0, done.stderr
+    assert 0 < torch.load(tmp_path / "two/last.ckpt", weights_only=True)["global_step"] < 1000000
+
+
+@pytest.mark.parametrize("minutes", ["0", "-1", "nan", "00:08:00"])
+def test_a_time_that_is_none_is_refused_in_one_line(tmp_path, capsys, minutes):
+    assert main(train_arguments(tmp_path / "x", f"trainer.max_time={minutes}")) == 2
+    error = capsys.readouterr().err
+    assert "trainer.max_time" in error and error.count("\n") == 1
+    assert not (tmp_path / "x").exists()

@@ -1,0 +1,453 @@
+"""Paper 001 step by step, with an inpainting model that draws a known picture."""
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from amodalseg import Query, UserError
+from amodalseg.config.load import load_config, to_dict
+from amodalseg.config.schema import (
+    InpaintConfig,
+    InpaintingPriorConfig,
+    MixedContextConfig,
+    ModelOnly,
+    NaiveOutpaintConfig,
+    ReadOffConfig,
+    SquareConfig,
+    StepsConfig,
+)
+from amodalseg.models.inpainting.backends.backend import EmbeddedPrior, Estimate
+from amodalseg.models.inpainting.backends.prior import build_scheduler, build_unet
+from amodalseg.models.inpainting.methods.base_method import Completion
+from amodalseg.models.inpainting.methods.context import Windows, draw, mix_contexts, pick_tap
+from amodalseg.models.inpainting.methods.mixed_context import Inpaint, MixedContext
+from amodalseg.models.inpainting.methods.outpaint import NaiveOutpaint
+from amodalseg.models.inpainting.methods.progressive import Progressive
+from amodalseg.models.inpainting.parts.clusters import cluster, cut_out
+from amodalseg.models.inpainting.parts.read_off import whole
+from amodalseg.models.inpainting.prior_training.validation import to_pictures
+from tests.models.contract import ModelContract
+from tests.models.contract import query as contract_query
+from tests.models.inpainting.known_answer import KnownAnswer
+
+CONFIGS = Path(__file__).parents[4] / "configs/model/mixed_context"
+RED, GREEN, BLUE, GREY = (210, 40, 40), (40, 140, 60), (30, 40, 200), (128, 128, 128)
+SIDE = 32
+
+
+def painted(colour, mask=None, behind=GREY, side=SIDE):
+    picture = np.full((side, side, 3), behind, np.uint8)
+    picture[np.ones((side, side), bool) if mask is None else mask] = colour
+    return picture
+
+
+def disk(side=SIDE, radius=8):
+    y, x = np.indices((side, side))
+    return (x - side // 2) ** 2 + (y - side // 2) ** 2 < radius**2
+
+
+def tiny_prior():
+    torch.manual_seed(0)
+    unet = build_unet(InpaintingPriorConfig(size=16, channels=[8, 16], head=8)).eval()
+    return EmbeddedPrior.of_network(unet, build_scheduler().alphas_cumprod)
+
+
+def small(config):
+    return replace(config, window=SquareConfig(size=16), sampler=StepsConfig(steps=3))
+
+
+class TestClusters:
+    def test_points_far_apart_are_found(self):
+        rng = np.random.default_rng(0)
+        truth = np.repeat([0, 1, 2], 40)
+        points = np.array([[0, 0], [10, 0], [0, 10]])[truth] + 0.1 * rng.standard_normal((120, 2))
+        for seed in range(5):
+            labels = cluster(points, 3, np.random.default_rng(seed))
+            assert ((labels[:, None] == labels) == (truth[:, None] == truth)).all()
+
+    def test_it_ends_where_no_point_would_change_its_cluster(self):
+        points = np.random.default_rng(1).random((200, 3))
+        labels = cluster(points, 4, np.random.default_rng(0))
+        centres = np.stack([points[labels == label].mean(axis=0) for label in range(4)])
+        assert (((points[:, None] - centres) ** 2).sum(axis=2).argmin(axis=1) == labels).all()
+
+    def test_fewer_points_than_clusters(self):
+        labels = cluster(np.array([[1.0], [1.0], [5.0]]), 4, np.random.default_rng(0))
+        assert labels[0] == labels[1] != labels[2]
+        assert (cluster(np.zeros((6, 2)), 3, np.random.default_rng(0)) == 0).all()
+
+    def test_clusters_of_the_visible_part_within_the_hole(self):
+        # four quarters of 4 x 4 places, each a cluster; the visible part lies in the left ones: 75 % and 25 %
+        features = np.zeros((2, 4, 4))
+        features[0, :, 2:], features[1, 2:] = 10, 10
+        modal, hole = np.zeros((8, 8), bool), np.zeros((8, 8), bool)
+        modal[1:5, :3] = True
+        hole[:, 2:6] = True
+        quarter = np.zeros((8, 8), bool)
+        quarter[:4, :4] = True
+        both = quarter.copy()
+        both[:, :4] = True
+        for share, inside in ((0.2, both), (0.25, quarter), (0.8, np.zeros_like(modal))):
+            found = cut_out(features, modal, hole, 4, share, np.random.default_rng(0))
+            assert (found == (modal | (inside & hole))).all(), share
+
+
+class TestMixing:
+    """The whole object is a red disk; its right half is hidden."""
+
+    steps = 10
+
+    def mix(self, timestep=0.4, features=True, feature="auto"):
+        self.whole = disk()
+        self.modal = self.whole & (np.arange(SIDE) < 16)
+        self.hole = np.zeros_like(self.modal)
+        self.hole[4:28, 16:28] = True
+        self.swapped, self.cleared = painted(RED, self.modal), painted(RED, self.modal, GREEN)
+        self.drawn = painted(RED, self.whole, BLUE)
+        self.backend = KnownAnswer(self.drawn, self.whole[None].astype(float) if features else None)
+        windows = Windows([self.swapped], [self.hole], [7], [""])
+        return mix_contexts(
+            self.backend, windows, [self.cleared], [self.modal], steps=self.steps, timestep=timestep, feature=feature
+        )
+
+    def test_the_composite_at_step_k(self):
+        _, masks = self.mix()
+        assert (masks[0] == self.whole).all()
+        noise = torch.randn((1, 3, SIDE, SIDE), generator=torch.Generator().manual_seed(7))
+        level, x, known = self.backend.states[4]
+        # the object as it was drawn, the background as it was cleared, both at the level of step k = 4, with one noise
+        expected = np.where(self.whole[..., None], self.drawn, self.cleared)
+        assert level == self.backend.levels(10)[4]
+        torch.testing.assert_close(x, level.alpha * to_pictures([expected]) + level.sigma * noise, atol=1e-5, rtol=0)
+        assert torch.equal(known, to_pictures([self.cleared]))
+
+    def test_every_level_once_on_the_clean_background_and_then_at_home(self):
+        for timestep, swap in ((0.4, 4), (0.0, 1), (0.75, 8), (1.0, 10)):
+            self.mix(timestep)
+            assert [level for level, _, _ in self.backend.states] == self.backend.levels(10)[:-1]
+            at_home = [torch.equal(known, to_pictures([self.cleared])) for _, _, known in self.backend.states]
+            assert at_home == [False] * swap + [True] * (10 - swap)
+
+    def test_the_background_is_known_at_the_end(self):
+        pictures, _ = self.mix()
+        assert (pictures[0] == np.where(self.hole[..., None], self.drawn, self.cleared)).all()
+
+    def test_with_all_steps_on_the_clean_background_the_object_is_pasted(self):
+        pictures, _ = self.mix(1.0)
+        assert (pictures[0] == np.where((self.hole & self.whole)[..., None], self.drawn, self.cleared)).all()
+
+    def test_the_clean_estimate_can_be_clustered_instead(self):
+        for features, feature in ((True, "clean"), (False, "auto")):
+            _, masks = self.mix(features=features, feature=feature)
+            assert (masks[0] == self.whole).all()
+
+    def test_a_feature_that_the_model_does_not_have(self):
+        with pytest.raises(UserError, match=r"feature=mid_block: this inpainting model has auto, clean, up_blocks.2"):
+            self.mix(feature="mid_block")
+        assert pick_tap("auto", tiny_prior().abilities) == "up_blocks.1"
+
+
+class Grower(Progressive):
+    """Takes all that may hide more of the object for the object, and paints it blue. crops: of each round."""
+
+    padding = 0.5
+
+    def __init__(self, config, backend):
+        super().__init__(config, backend)
+        self.rounds = []
+
+    @property
+    def iterations(self):
+        return self.config.iterations
+
+    def complete(self, crops, steps):
+        self.rounds.append(list(crops))
+        return [Completion(crop.modal | crop.occluder, np.full_like(crop.picture, BLUE), 5) for crop in crops]
+
+
+def grower(**options):
+    config = MixedContextConfig(window=SquareConfig(size=48), **options)
+    return Grower(config, KnownAnswer(painted(RED)))
+
+
+def bar(height=60, width=200, x0=20, x1=40):
+    """A photo, and a block of it in the middle rows, away from its borders."""
+    modal = np.zeros((height, width), bool)
+    modal[25:35, x0:x1] = True
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8), modal
+
+
+class TestRounds:
+    def test_until_nothing_hides_the_object(self):
+        image, modal = bar()
+        occluder = np.zeros_like(modal)
+        occluder[25:35, 40:130] = True
+        model = grower()
+        answer = model.predict_batch([Query(image, modal, 3, occluder)])[0]
+        assert (answer.amodal == (modal | occluder)).all()
+        assert len(model.rounds) > 1 and answer.evaluations == 5 * len(model.rounds)
+        assert len({crop.seed for crops in model.rounds for crop in crops}) == len(model.rounds)
+        assert (answer.image[occluder] == BLUE).all() and (answer.image[~occluder] == image[~occluder]).all()
+
+    def test_no_more_rounds_than_allowed(self):
+        image, modal = bar()
+        occluder = np.zeros_like(modal)
+        occluder[25:35, 40:190] = True
+        found = []
+        for iterations in (1, 2, 3):
+            model = grower(iterations=iterations)
+            found.append(model.predict_batch([Query(image, modal, 3, occluder)])[0].amodal.sum())
+            assert len(model.rounds) == iterations
+        assert found[0] < found[1] < found[2]
+
+    def test_an_occluder_far_away_hides_nothing(self):
+        image, modal = bar(x1=60)
+        occluder = np.zeros_like(modal)
+        occluder[:, 70:] = True  # ten columns lie between
+        with pytest.warns(UserWarning, match="nothing is known to hide 1 of 1 objects"):
+            answer = grower().predict_batch([Query(image, modal, 0, occluder)])[0]
+        assert (answer.amodal == modal).all() and answer.evaluations == 0 and (answer.image == image).all()
+        model = grower(contact=11)
+        model.predict_batch([Query(image, modal, 0, occluder)])
+        assert model.rounds
+
+    def test_without_an_occluder_the_answer_is_the_modal_mask_and_says_so(self):
+        image, modal = bar()
+        with pytest.warns(UserWarning, match=r"give the occluder, or model\.depth"):
+            answer = grower().predict_batch([Query(image, modal)])[0]
+        assert (answer.amodal == modal).all() and answer.evaluations == 0
+        assert (answer.canvas.top, answer.canvas.left, answer.canvas.mask.shape) == (25, 20, (10, 20))
+
+    @pytest.mark.parametrize("gap", [0, 9, 10])
+    def test_beyond_a_border_that_the_object_touches(self, gap):
+        image, modal = bar(height=140, x0=gap, x1=30)
+        modal = np.roll(modal, 40, axis=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            answer = grower(iterations=1).predict_batch([Query(image, modal)])[0]
+        assert (answer.amodal == modal).all()  # what lies beyond is not in the photo
+        canvas = answer.canvas
+        if gap == 10:
+            assert canvas.left == 10 and answer.evaluations == 0
+        else:
+            assert canvas.left < 0 and answer.evaluations > 0
+            assert canvas.mask[:, : -canvas.left].any() and (canvas.picture[:, : -canvas.left] == BLUE).all()
+            inside = canvas.mask[:, -canvas.left :]
+            height, width = inside.shape
+            assert (inside == modal[canvas.top : canvas.top + height, :width]).all()
+
+    def test_all_four_borders_and_a_photo_of_16_px(self):
+        image, modal = np.full((16, 16, 3), RED, np.uint8), np.ones((16, 16), bool)
+        answer = grower().predict_batch([Query(image, modal)])[0]
+        assert (answer.amodal == modal).all() and (answer.image == image).all()
+        canvas = answer.canvas
+        assert canvas.top == canvas.left == -8 and canvas.mask.shape == (32, 32) and canvas.mask.all()
+
+    def test_the_window_is_pasted_back_to_the_pixel(self):
+        # a window of side 48 about an object of 24: nothing is resized
+        image = np.random.default_rng(1).integers(0, 256, (100, 100, 3), np.uint8)
+        modal, occluder = np.zeros((100, 100), bool), np.zeros((100, 100), bool)
+        modal[40:64, 30:54] = True
+        occluder[45:60, 54:60] = True
+        answer = grower().predict_batch([Query(image, modal, 0, occluder)])[0]
+        assert (answer.amodal == (modal | occluder)).all()
+        model = grower()
+        model.predict_batch([Query(image, modal, 0, occluder)])
+        crop = model.rounds[0][0]
+        assert (crop.picture == image[28:76, 18:66]).all() and (crop.modal == modal[28:76, 18:66]).all()
+        near = np.zeros_like(occluder)  # the hole goes on for a pixel, so that nothing of the occluder is left to see
+        for dy, dx in ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)):
+            near |= np.roll(occluder, (dy, dx), (0, 1))
+        assert (crop.occluder == near[28:76, 18:66]).all()
+
+    def test_rounds_of_one_object_do_not_depend_on_the_others(self):
+        image, modal = bar()
+        near, far = np.zeros_like(modal), np.zeros_like(modal)
+        near[25:35, 40:50], far[25:35, 40:130] = True, True
+        queries = [Query(image, modal, 1, near), Query(image, modal, 2, far), Query(image, modal, 3, near)]
+        together = grower().predict_batch(queries)
+        for one, asked in zip(together, queries, strict=True):
+            alone = grower().predict_batch([asked])[0]
+            assert (one.amodal == alone.amodal).all() and one.evaluations == alone.evaluations
+
+    def test_an_occluder_of_another_size(self):
+        image, modal = bar()
+        with pytest.raises(UserError, match="occluder and modal mask differ in size"):
+            grower().predict_batch([Query(image, modal, 0, modal[:-1])])
+
+
+class TestNewOccluders:
+    """A depth model that sees blue as near."""
+
+    def model(self, monkeypatch, **options):
+        class Depth:
+            def nearer(self, picture):
+                return (picture == BLUE).all(axis=2).astype(np.float32)
+
+        monkeypatch.setattr("amodalseg.models.inpainting.methods.base_method.open_depth", lambda name, device: Depth())
+        monkeypatch.setattr("amodalseg.models.inpainting.methods.base_method.check_helpers", lambda helpers: None)
+        return grower(depth="any", **options)
+
+    def test_what_is_nearer_and_touches_hides_the_object(self, monkeypatch):
+        image, modal = np.full((100, 100, 3), GREEN, np.uint8), np.zeros((100, 100), bool)
+        modal[40:64, 30:54] = True
+        image[modal] = RED
+        post = np.zeros_like(modal)
+        post[30:70, 54:60] = True
+        image[post] = BLUE
+        answer = self.model(monkeypatch, iterations=1).predict_batch([Query(image, modal)])[0]
+        assert answer.evaluations == 5 and (answer.amodal & post).sum() > 0.9 * post.sum()
+
+    def test_what_is_given_is_believed(self, monkeypatch):
+        image, modal = np.full((100, 100, 3), BLUE, np.uint8), np.zeros((100, 100), bool)
+        modal[40:64, 30:54] = True
+        image[modal] = RED
+        with pytest.warns(UserWarning, match="nothing is known"):
+            answer = self.model(monkeypatch).predict_batch([Query(image, modal, 0, np.zeros_like(modal))])[0]
+        assert (answer.amodal == modal).all()
+
+
+class TestMethods:
+    """A red disk on green, its right part behind a blue post; the model draws the disk on grey or on green."""
+
+    def scene(self):
+        whole_, post = disk(48, 12), np.arange(48)[None] * np.ones((48, 1)) >= 30
+        image = painted(RED, whole_, GREEN, 48)
+        image[post] = BLUE
+        return Query(image, whole_ & ~post, 5, post), whole_
+
+    def answer(self, method, config, behind, read="difference"):
+        query, truth = self.scene()
+        # the object's box has rows 13 to 35 and columns 13 to 29: a window of side 46 begins in row 2 and column -2
+        config = replace(config, window=SquareConfig(size=46), read_off=ReadOffConfig(kind=read))
+        picture = np.pad(painted(RED, truth, behind, 48), ((0, 0), (2, 0), (0, 0)), mode="edge")[2:48, :46]
+        return method(config, KnownAnswer(picture)).predict_batch([query])[0]
+
+    def iou(self, answer, truth):
+        return (answer & truth).sum() / (answer | truth).sum()
+
+    @pytest.mark.parametrize(
+        ("method", "config", "behind", "read"),
+        [
+            (MixedContext, MixedContextConfig(iterations=1, answer="clusters"), GREY, "difference"),
+            (MixedContext, MixedContextConfig(iterations=1), GREEN, "difference"),
+            (MixedContext, MixedContextConfig(iterations=1, swap=False), GREEN, "difference"),
+            (MixedContext, MixedContextConfig(iterations=1), GREEN, "grabcut"),
+            (Inpaint, InpaintConfig(), GREEN, "difference"),
+        ],
+    )
+    def test_what_is_drawn_is_what_is_answered(self, method, config, behind, read):
+        query, truth = self.scene()
+        answer = self.answer(method, config, behind, read)
+        assert self.iou(query.modal, truth) < 0.8 and self.iou(answer.amodal, truth) > 0.97
+        assert (answer.image[answer.occluded & truth] == RED).all() and answer.evaluations == 20
+
+    def test_the_background_is_put_behind_what_was_completed_on_grey(self):
+        answer = self.answer(MixedContext, MixedContextConfig(iterations=1, composite=False), (135, 135, 135))
+        _, truth = self.scene()
+        assert self.iou(answer.amodal, truth) > 0.97
+
+
+@pytest.mark.filterwarnings("ignore:.*nothing is known to hide")
+class TestMixedContext(ModelContract):
+    @classmethod
+    def make(cls):
+        return MixedContext(small(MixedContextConfig(iterations=2)), tiny_prior())
+
+
+@pytest.mark.filterwarnings("ignore:.*nothing is known to hide")
+class TestInpaint(ModelContract):
+    @classmethod
+    def make(cls):
+        return Inpaint(small(InpaintConfig()), tiny_prior())
+
+
+class TestNaiveOutpaint(ModelContract):
+    @classmethod
+    def make(cls):
+        return NaiveOutpaint(small(NaiveOutpaintConfig()), tiny_prior())
+
+
+@pytest.mark.parametrize("method", [MixedContext, Inpaint, NaiveOutpaint])
+class TestDraws:
+    def ask(self, method, seed, num_samples=1):
+        config = {MixedContext: MixedContextConfig(), Inpaint: InpaintConfig(), NaiveOutpaint: NaiveOutpaintConfig()}
+        asked = contract_query(40, 60, (10, 10, 30, 30), seed=1)
+        occluder = np.zeros_like(asked.modal)
+        occluder[5:35, 30:45] = True
+        query = replace(asked, seed=seed, occluder=occluder)
+        return method(small(config[method]), tiny_prior()).predict_batch([query], num_samples=num_samples)[0]
+
+    def test_seeds(self, method):
+        first, again, other = (self.ask(method, seed) for seed in (4, 4, 5))
+        assert (first.image == again.image).all() and (first.image != other.image).any()
+
+    def test_an_answer_does_not_depend_on_its_batch(self, method):
+        config = {MixedContext: MixedContextConfig(), Inpaint: InpaintConfig(), NaiveOutpaint: NaiveOutpaintConfig()}
+        model, queries = method(small(config[method]), tiny_prior()), []
+        for seed in range(3):
+            asked = contract_query(40, 60, (10, 10, 30, 20 + 5 * seed), seed=seed)
+            occluder = np.zeros_like(asked.modal)
+            occluder[5:35, 30:45] = True
+            queries.append(replace(asked, occluder=occluder))
+        for together, query in zip(model.predict_batch(queries), queries, strict=True):
+            alone = model.predict_batch([query])[0]
+            assert (together.amodal == alone.amodal).all() and together.evaluations == alone.evaluations > 0
+            both = together.occluded
+            np.testing.assert_allclose(together.image[both].astype(int), alone.image[both].astype(int), atol=1)
+
+    def test_several_draws(self, method):
+        one, several = self.ask(method, 4), self.ask(method, 4, 3)
+        assert several.samples.shape == (3, 40, 60) and (several.samples[0] == one.amodal).all()
+        assert several.evaluations == 3 * one.evaluations > 0
+
+
+def test_only_parts_that_touch_the_visible_part_are_the_objects():
+    modal, hole, mask = (np.zeros((6, 9), bool) for _ in range(3))
+    modal[2, 1], hole[:, 2:] = True, True
+    mask[2, 2:4], mask[5, 8] = True, True
+    expected = np.zeros_like(mask)
+    expected[2, 2:4] = True
+    assert (whole(mask, modal, hole) == expected).all()  # the visible part is in the answer only if it was read off
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_ablations_are_configurations(path):
+    config = load_config(ModelOnly, path).model
+    assert config.name == "mixed_context"
+    own = to_dict(config)
+    assert own != to_dict(MixedContextConfig()), "an ablation that changes nothing"
+
+
+def test_there_are_ablations():
+    assert {path.stem.split("_")[0] for path in CONFIGS.glob("*.yaml")} >= {"no", "timestep", "feature", "iterations"}
+
+
+class Reader(KnownAnswer):
+    """Draws white where it is given a prompt and grey where it is not."""
+
+    def __init__(self, picture):
+        super().__init__(picture)
+        self.abilities = replace(self.abilities, text=True)
+
+    def prepare(self, pictures, holes, prompts=None):
+        lengths = torch.tensor([float(bool(prompt)) for prompt in prompts])[:, None, None, None]
+        return replace(super().prepare(pictures, holes), inputs={"prompt": lengths})
+
+    def estimate(self, x, level, prepared, taps=()):
+        self.states.append(level)
+        clean = 0.5 * prepared.inputs["prompt"].expand_as(x)
+        return Estimate(clean, (x - level.alpha * clean) / level.sigma, {})
+
+
+@pytest.mark.parametrize(("weight", "prompt", "grey"), [(1.0, "cat", 0.5), (1.5, "cat", 0.75), (1.5, "", 0.0)])
+def test_guidance_by_the_category(weight, prompt, grey):
+    backend = Reader(painted(RED))
+    windows = Windows([painted(RED)], [np.ones((SIDE, SIDE), bool)], [3], [prompt])
+    picture = draw(backend, windows, 5, weight)
+    assert np.abs(picture / 127.5 - 1 - grey).max() < 0.01
+    assert len(backend.states) == (10 if prompt and weight != 1 else 5)

@@ -1,0 +1,74 @@
+"""Who hides an object, by depth and segments."""
+
+import numpy as np
+
+from amodalseg.models.inpainting.parts.occluders import find_occluders
+
+SIDE = 64
+
+
+def boxes(*corners):
+    masks = []
+    for x0, y0, x1, y1 in corners:
+        mask = np.zeros((SIDE, SIDE), bool)
+        mask[y0:y1, x0:x1] = True
+        masks.append(mask)
+    return masks
+
+
+class Regions:
+    """Segments a picture that is painted by numbers: the region at the point. points: all that was asked."""
+
+    def __init__(self):
+        self.points = []
+
+    def segment(self, picture, points):
+        (x, y) = points[0]
+        self.points.append((int(x), int(y)))
+        return (picture == picture[y, x]).all(axis=2)
+
+
+def scene():
+    """An object with a nearer neighbour on its left, a farther one on its right, and a nearer thing far away."""
+    modal, near, far, away = boxes((24, 20, 40, 44), (8, 20, 24, 44), (40, 20, 52, 44), (0, 58, 64, 64))
+    picture, nearer = np.zeros((SIDE, SIDE, 3), np.uint8), np.zeros((SIDE, SIDE), np.float32)
+    for number, (mask, depth) in enumerate(((modal, 5), (near, 9), (far, 2), (away, 9)), start=1):
+        picture[mask], nearer[mask] = number, depth
+    return picture, modal, near, far, away, nearer
+
+
+def inside(found, mask):
+    return (found & mask).sum() / mask.sum()
+
+
+def test_neighbours_that_are_nearer_with_and_without_a_segmenter():
+    picture, modal, near, far, away, nearer = scene()
+    for segmenter in (None, Regions()):
+        found = find_occluders(picture, modal, nearer, segmenter, np.random.default_rng(0))
+        assert inside(found, near) == 1 and inside(found, far) < 0.2 and not (found & (modal | away)).any()
+        assert found.sum() < 1.5 * near.sum()
+
+
+def test_a_segment_is_in_front_as_a_whole_or_not():
+    picture, modal, near, far, _, nearer = scene()
+    nearer[20:25, 40:52] = 9  # some of the farther neighbour's pixels are near
+    assert inside(find_occluders(picture, modal, nearer, None, np.random.default_rng(0)), far) > 0.15
+    nearer[near] = 1
+    nearer[20:25, 40:52] = 9
+    found = find_occluders(picture, modal, nearer, Regions(), np.random.default_rng(0))
+    assert not found.any()
+
+
+def test_points_lie_beside_the_object_and_differ():
+    picture, modal, *_, nearer = scene()
+    regions = Regions()
+    find_occluders(picture, modal, nearer, regions, np.random.default_rng(1))
+    assert 2 <= len(regions.points) <= 8 and len(set(regions.points)) == len(regions.points)
+    for x, y in regions.points:
+        assert not modal[y, x] and 22 <= x <= 41 and 18 <= y <= 45
+
+
+def test_an_object_that_fills_the_picture():
+    modal = np.ones((SIDE, SIDE), bool)
+    picture, nearer = np.zeros((SIDE, SIDE, 3), np.uint8), np.zeros((SIDE, SIDE), np.float32)
+    assert not find_occluders(picture, modal, nearer, Regions(), np.random.default_rng(0)).any()

@@ -30,6 +30,20 @@ DDPM = ["override.sampler.kind=ddpm", "override.sampler.steps=10"]
 PCNET_M, NOT_TOLD = "configs/experiment/photos_pcnet_m.yaml", ["override.eraser.source=unknown"]
 VM, OCR, AFG, UST = (f"model.{key}=false" for key in ("pcn.modal", "ocr.enabled", "afg.enabled", "ust.enabled"))
 
+# what the recipe of 0.1.0 did, on all packs of photos and each object as likely as any other
+BEFORE = [
+    "data.hosts={coco: 733, duts: 6514, ecssd: 850, people: 599}",
+    "data.targets={coco: 366, duts: 6448, ecssd: 558, people: 597}",
+    "data.occluders={coco: 1066, duts: 6512, ecssd: 758, people: 599}",
+    "data.mix.pair=0", "data.occlude.unoccluded=0.25", "data.front=0.2",
+    "augment.color=0.5", "augment.grayscale=0", "augment.scale=0.15",
+]  # fmt: skip
+BY_ROLE = [
+    "data.hosts={coco: 2, duts: 1.5, ecssd: 1, people: 0.5}",
+    "data.targets={coco: 1.5, duts: 6, ecssd: 1.5, people: 1}",
+    "data.occluders={coco: 2.5, duts: 5, ecssd: 1, people: 1.5}",
+]  # fmt: skip
+
 # group -> row -> options of the training, behind another recipe where there is one; the first row is the reference
 TRAINED: dict[str, dict[str, list[str]]] = {
     "table4": {
@@ -57,6 +71,13 @@ TRAINED: dict[str, dict[str, list[str]]] = {
         "cosine UST": ["model.ust.schedule=cosine"], "shift 0": ["model.gauss.shift=0"],
         "sigmoid": ["model.diff.x0_act=sigmoid"],
         "t ~ Beta(2, 1)": ["model.diff.t_dist=beta", "model.diff.beta_a=2"],
+    },
+    "packs": {
+        "all packs, by number": BEFORE, "shares by role": [*BEFORE, *BY_ROLE],
+        "pairs": [*BEFORE, "data.mix.pair=0.3"],
+        "more unoccluded": [*BEFORE, "data.occlude.unoccluded=0.45", "data.front=0.4"],
+        "stronger colours": [*BEFORE, "augment.color=0.8", "augment.grayscale=0.1", "augment.scale=0.25"],
+        "no drop path": [*BEFORE, "model.pcn.drop_path=0"], "the recipe": [],
     },
     "controls": {
         "conddiff_amo": [], "direct": ["configs/experiment/photos_direct.yaml"],
@@ -160,29 +181,39 @@ def evaluate(model: str, folder: Path, name: str, changes: list[str]) -> Path:
     return out / "objects.csv"
 
 
-def read(path: Path) -> dict[tuple[str, str], tuple[float, float]]:
-    """(image, object) -> IoU of the full mask and of the occluded region, of the objects that are occluded."""
+def read(path: Path) -> dict[tuple[str, str, str], tuple[float, float | None]]:
+    """(data set, image, object) -> IoU of the full mask, and of the occluded region, None where nothing is hidden."""
     return {
-        (row["image_id"], row["object_id"]): (row["out_inter"] / row["out_union"], row["occ_inter"] / row["occ_union"])
+        (row["dataset"], row["image_id"], row["object_id"]): (
+            row["out_inter"] / row["out_union"],
+            row["occ_inter"] / row["occ_union"] if row["occluded_area"] else None,
+        )
         for row in read_rows(path)
-        if row["occluded_area"]
     }
 
 
-def markdown(table: dict[str, dict[tuple[str, str], tuple[float, float]]]) -> str:
-    """Means in percent (`per_object_occluded`), and the paired difference to the first row with its interval."""
-    lines = ["| | occluded | full | occluded, difference | full, difference |", "|---|---:|---:|---:|---:|"]
+def markdown(table: dict[str, dict[tuple[str, str, str], tuple[float, float | None]]]) -> str:
+    """Means in percent with the paired difference to the first row and its interval.
+
+    Of occluded objects the occluded region and the full mask (`per_object_occluded`); of the others the full mask.
+    """
     first = next(iter(table.values()))
+    hidden = sorted(key for key, (_, occluded) in first.items() if occluded is not None)
+    columns = [("occluded", hidden, 1), ("full", hidden, 0), ("unoccluded", sorted(first.keys() - set(hidden)), 0)]
+    columns = [column for column in columns if column[1]]
+    names = [f"{name} ({len(keys)})" for name, keys, _ in columns]
+    lines = [f"| | {' | '.join([*names, *(f'{name}, difference' for name, *_ in columns)])} |"]
+    lines.append(f"|---|{2 * len(columns) * '---:|'}")
     for row, found in table.items():
-        keys = sorted(first)
-        assert sorted(found) == keys, f"{row} was scored on other objects than the reference"
-        values, reference = (100 * np.array([rows[key] for key in keys]) for rows in (found, first))
-        cells = [f"{values[:, 1].mean():.1f}", f"{values[:, 0].mean():.1f}"]
-        for column in (1, 0):
-            difference = values[:, column] - reference[:, column]
-            low, high = interval(difference, [image for image, _ in keys])
-            cells.append("" if found is first else f"{difference.mean():+.1f} [{low:+.1f}, {high:+.1f}]")
-        lines.append(f"| {row} | {' | '.join(cells)} |")
+        assert found.keys() == first.keys(), f"{row} was scored on other objects than the reference"
+        means, differences = [], []
+        for _, keys, part in columns:
+            values, reference = (100 * np.array([rows[key][part] for key in keys], float) for rows in (found, first))
+            means.append(f"{values.mean():.1f}")
+            difference = values - reference
+            low, high = interval(difference, [f"{data}/{image}" for data, image, _ in keys])
+            differences.append("" if found is first else f"{difference.mean():+.1f} [{low:+.1f}, {high:+.1f}]")
+        lines.append(f"| {row} | {' | '.join([*means, *differences])} |")
     return "\n".join(lines)
 
 

@@ -18,7 +18,7 @@ def test_every_trained_row_is_a_valid_configuration_of_its_own(group, row):
         recipe, own = program.split_recipe(changes)
         found.append(to_dict(load_config(TrainConfig, program.ROOT / recipe, ["out=unused", *program.SHORT, *own])))
     first, this = found
-    assert (this == first) == (rows[row] == [])
+    assert (this == first) == (row == next(iter(rows)))
     assert list(rows.values()).count([]) == 1
 
 
@@ -68,14 +68,24 @@ def test_the_interval_draws_whole_pictures():
 
 
 def test_differences_are_paired():
-    keys = [(f"p{i}", "0") for i in range(20)]
+    keys = [("set", f"p{i}", "0") for i in range(20)]
     hard = {key: (0.01 * i, 0.02 * i) for i, key in enumerate(keys)}
     better = {key: (full + 0.01, occluded + 0.03) for key, (full, occluded) in hard.items()}
     table = program.markdown({"reference": hard, "better": better}).splitlines()
+    assert table[0] == "| | occluded (20) | full (20) | occluded, difference | full, difference |"
     assert table[2] == "| reference | 19.0 | 9.5 |  |  |"
     assert table[3] == "| better | 22.0 | 10.5 | +3.0 [+3.0, +3.0] | +1.0 [+1.0, +1.0] |"
 
 
+def test_objects_that_nothing_hides_have_a_column_of_their_own():
+    first = {("a", "p0", "0"): (0.5, 0.25), ("a", "p1", "0"): (0.9, None), ("b", "p1", "0"): (0.7, None)}
+    grown = first | {("a", "p1", "0"): (0.7, None), ("b", "p1", "0"): (0.5, None)}
+    table = program.markdown({"first": first, "grown": grown}).splitlines()
+    assert table[0].startswith("| | occluded (1) | full (1) | unoccluded (2) |")
+    assert table[2] == "| first | 25.0 | 50.0 | 80.0 |  |  |  |"
+    assert table[3].endswith("| 60.0 | +0.0 [+0.0, +0.0] | +0.0 [+0.0, +0.0] | -20.0 [-20.0, -20.0] |")
+
+
 def test_other_objects_are_no_reference():
     with pytest.raises(AssertionError, match="other objects"):
-        program.markdown({"a": {("p", "0"): (0.5, 0.5)}, "b": {("q", "0"): (0.5, 0.5)}})
+        program.markdown({"a": {("s", "p", "0"): (0.5, 0.5)}, "b": {("s", "q", "0"): (0.5, 0.5)}})

@@ -7,18 +7,21 @@ into a ``Query``, which a model answers with a ``Prediction``.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from dataclasses import KW_ONLY, dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
 from amodalseg import masks
 from amodalseg.errors import UserError
 from amodalseg.masks import Rle
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def stable_seed(*parts: object) -> int:
@@ -46,7 +49,7 @@ Picture = Path | FilePart | np.ndarray
 """Where a photo is, or its pixels (uint8 HW3 RGB) if it was drawn on the fly."""
 
 
-@dataclass
+@dataclass(eq=False)
 class AmodalRecord:
     """One annotated object. Masks stay run-length encoded, and the photo stays a path, until somebody asks.
 
@@ -163,12 +166,12 @@ class Batch(NamedTuple):
     image: uint8 (B, 3, S, S). masks: uint8 (B, 4, S, S): modal, amodal, unknown, occluder. keys: B strings.
     """
 
-    image: Any
-    masks: Any
+    image: Tensor
+    masks: Tensor
     keys: list[str]
 
 
-@dataclass
+@dataclass(eq=False)
 class Query:
     """What a model is asked: complete this object in this photo.
 
@@ -181,10 +184,6 @@ class Query:
     seed: int = 0
     occluder: np.ndarray | None = None
     category: str | None = None
-
-
-Made = np.ndarray | Callable[[], np.ndarray]
-"""An array, or a function that makes it when it is first asked for."""
 
 
 class Canvas(NamedTuple):
@@ -200,118 +199,156 @@ class Canvas(NamedTuple):
     left: int
 
 
+@dataclass(eq=False, repr=False)
 class Prediction:
-    """A model's answer for one object, in the full image.
+    """A model's answer for one object: small maps, of which arrays of the photo's size are made when first asked for.
 
-    Arrays that a model hands over as functions are made when they are first asked for: an answer of a large photo is
-    small until then.
+    A model that answers at the photo's size gives maps of that size, and sets ``image`` if it draws one. Subclasses keep
+    the maps of a window, and override ``in_photo`` and ``raw_mask``, which bring one map into the photo.
 
     Attributes:
-        amodal: bool (H, W), the model's final mask.
-        modal: bool (H, W), the mask it was given.
-        raw: bool (H, W), the mask before the modal mask was united into it (equal to ``amodal`` if that is off).
-        probability: float32 (H, W) in [0, 1], or None for models that have none; zero outside the window. The mean over
-            the samples of a model that was asked for several.
-        samples: bool (K, H, W), the final masks of the single draws of a model that was asked for several, else None.
+        modal: bool (H, W), the mask that was given.
+        maps: float32 in [0, 1] or bool, (K, h, w), one for each of the K samples; here h, w are the photo's.
+        threshold: what lies above it belongs to the object.
+        union_visible: whether the modal mask is united into the final masks.
+        has_probability: whether the maps tell more than a mask.
         seconds: wall time of this object's share of the work.
-        image: uint8 (H, W, 3), the photo with the completion pasted in where ``amodal`` is and ``modal`` is not; None
-            for models that draw no picture.
         evaluations: of a network, for this object; 0 for models without one.
         canvas: the answer with what lies outside the photo, of models that look there; else None.
     """
 
-    def __init__(
-        self,
-        amodal: Made,
-        modal: np.ndarray,
-        raw: Made,
-        probability: Made | None = None,
-        samples: Made | None = None,
-        seconds: float = 0.0,
-        image: Made | None = None,
-        evaluations: int = 0,
-        canvas: Canvas | None = None,
-    ) -> None:
-        self._made = {
-            "amodal": amodal, "raw": raw, "probability": probability, "samples": samples, "image": image,
-        }  # fmt: skip
-        self.modal, self.seconds, self.evaluations, self.canvas = modal, seconds, evaluations, canvas
+    modal: np.ndarray
+    maps: np.ndarray
+    _: KW_ONLY
+    threshold: float = 0.5
+    union_visible: bool = True
+    has_probability: bool = True
+    seconds: float = 0.0
+    evaluations: int = 0
+    canvas: Canvas | None = None
 
-    def _make(self, name: str) -> np.ndarray | None:
-        made = self._made[name]
-        return made() if callable(made) else made
+    def in_photo(self, values: np.ndarray) -> np.ndarray:
+        """A map (h, w) -> (H, W)."""
+        return values
+
+    def raw_mask(self, values: np.ndarray) -> np.ndarray:
+        """A map (h, w) -> mask in the photo, a new array, bool (H, W)."""
+        return np.greater(values, self.threshold)
+
+    def final_mask(self, values: np.ndarray) -> np.ndarray:
+        """``raw_mask``, with the modal mask united into it if ``union_visible``."""
+        mask = self.raw_mask(values)
+        return np.logical_or(mask, self.modal, out=mask) if self.union_visible else mask
+
+    @property
+    def mean(self) -> np.ndarray:
+        """float32 (h, w), over the samples."""
+        mean: np.ndarray = self.maps.mean(axis=0, dtype=np.float32)
+        return mean
 
     @cached_property
     def amodal(self) -> np.ndarray:
-        """The model's final mask."""
-        return cast(np.ndarray, self._make("amodal"))
+        """bool (H, W), the model's final mask."""
+        return self.final_mask(self.mean)
 
     @cached_property
     def raw(self) -> np.ndarray:
-        """The mask before the modal mask was united into it."""
-        return cast(np.ndarray, self._make("raw"))
-
-    @cached_property
-    def probability(self) -> np.ndarray | None:
-        """In [0, 1]."""
-        return self._make("probability")
-
-    @cached_property
-    def samples(self) -> np.ndarray | None:
-        """The masks of the single draws."""
-        return self._make("samples")
-
-    @cached_property
-    def image(self) -> np.ndarray | None:
-        """The photo with the completion pasted in."""
-        return self._make("image")
+        """bool (H, W), the mask before the modal mask was united into it (equal to ``amodal`` if that is off)."""
+        return self.raw_mask(self.mean)
 
     @property
     def occluded(self) -> np.ndarray:
-        """bool, shape of ``amodal``: predicted and not visible."""
-        return self.amodal & ~self.modal
+        """bool (H, W): predicted and not visible."""
+        return np.logical_and(self.amodal, ~self.modal)
+
+    @cached_property
+    def probability(self) -> np.ndarray | None:
+        """float32 (H, W) in [0, 1], the mean over the samples, zero outside the window; None for models without."""
+        return self.in_photo(self.mean) if self.has_probability else None
+
+    @cached_property
+    def samples(self) -> np.ndarray | None:
+        """bool (K, H, W), the final masks of the single draws of a model that was asked for several, else None."""
+        return np.stack([self.final_mask(values) for values in self.maps]) if len(self.maps) > 1 else None
+
+    @cached_property
+    def image(self) -> np.ndarray | None:
+        """uint8 (H, W, 3), the photo with the completion where ``occluded``; None for models that draw no picture."""
+        return None
+
+    def __repr__(self) -> str:
+        height, width = self.modal.shape
+        return (
+            f"{type(self).__name__}(photo {width}x{height}, {self.modal.sum()} pixels visible, {self.occluded.sum()} "
+            f"occluded, samples {len(self.maps)}, evaluations {self.evaluations}, {self.seconds:.3f} s)"
+        )
 
 
-class PredictionStack(Prediction):
+@dataclass(eq=False, repr=False)
+class PredictionStack(Sequence[Prediction]):
     """The answers for a stack of N objects of one photo.
 
     ``modal``, ``amodal``, ``raw``, ``occluded`` and ``probability`` are (N, H, W), ``samples`` is (N, K, H, W),
-    ``seconds`` the time and ``evaluations`` those of all; ``image`` and ``canvas`` only the members have. ``stack[i]``
-    is the ``Prediction`` of one object, made anew each time: going through a large photo object by object holds one
-    object's full-size arrays at a time, where ``stack.amodal`` holds all.
+    ``seconds`` the time and ``evaluations`` those of all. ``stack[i]`` is the ``Prediction`` of one object, made anew
+    each time: going through a large photo object by object holds one object's full-size arrays at a time, where
+    ``stack.amodal`` holds all.
+
+    Args:
+        members: the answers, in the order of ``modal``.
+        modal: bool (N, H, W).
+        draws: samples of each object, or None for a model that has no probability: the shapes of an empty stack.
     """
 
-    def __init__(self, members: Sequence[Prediction], modal: np.ndarray, draws: int | None = None) -> None:
-        """Collect answers.
+    members: Sequence[Prediction]
+    modal: np.ndarray
+    draws: int | None = None
 
-        Args:
-            members: of the objects, in the order of ``modal``.
-            modal: bool (N, H, W).
-            draws: samples of each object, or None for a model that has no probability: the shapes of an empty stack.
-        """
-        self._members = list(members)
-        shape = modal.shape[1:]
-        super().__init__(
-            partial(self._all, "amodal", shape, bool),
-            modal,
-            partial(self._all, "raw", shape, bool),
-            None if draws is None else partial(self._all, "probability", shape, np.float32),
-            partial(self._all, "samples", (draws, *shape), bool) if draws is not None and draws > 1 else None,
-            sum(member.seconds for member in members),
-            evaluations=sum(member.evaluations for member in members),
-        )
+    def __len__(self) -> int:
+        return len(self.members)
 
-    def _all(self, name: str, shape: tuple[int, ...], kind: type) -> np.ndarray:
-        arrays: np.ndarray = np.zeros((len(self), *shape), kind)
+    @overload
+    def __getitem__(self, index: int) -> Prediction: ...
+    @overload
+    def __getitem__(self, index: slice) -> PredictionStack: ...
+    def __getitem__(self, index: int | slice) -> Prediction | PredictionStack:
+        if isinstance(index, slice):
+            return PredictionStack(self.members[index], self.modal[index], self.draws)
+        return copy(self.members[index])  # what the copy makes goes when the copy goes
+
+    def __repr__(self) -> str:
+        count, height, width = self.modal.shape
+        return f"PredictionStack(photo {width}x{height}, {count} objects, {self.seconds:.3f} s)"
+
+    @cached_property
+    def amodal(self) -> np.ndarray:
+        return self._stacked("amodal", bool)
+
+    @cached_property
+    def raw(self) -> np.ndarray:
+        return self._stacked("raw", bool)
+
+    @cached_property
+    def probability(self) -> np.ndarray | None:
+        return None if self.draws is None else self._stacked("probability", np.float32)
+
+    @cached_property
+    def samples(self) -> np.ndarray | None:
+        return None if self.draws in (None, 1) else self._stacked("samples", bool, self.draws)
+
+    @property
+    def occluded(self) -> np.ndarray:
+        return np.logical_and(self.amodal, ~self.modal)
+
+    @property
+    def seconds(self) -> float:
+        return sum(member.seconds for member in self.members)
+
+    @property
+    def evaluations(self) -> int:
+        return sum(member.evaluations for member in self.members)
+
+    def _stacked(self, name: str, kind: type, *draws: int) -> np.ndarray:
+        arrays: np.ndarray = np.zeros((len(self), *draws, *self.modal.shape[1:]), kind)
         for array, member in zip(arrays, self, strict=True):
             array[:] = getattr(member, name)
         return arrays
-
-    def __len__(self) -> int:
-        return len(self._members)
-
-    def __getitem__(self, index: int) -> Prediction:
-        return copy(self._members[index])  # what the copy makes goes when the copy goes
-
-    def __iter__(self) -> Iterator[Prediction]:
-        return (self[index] for index in range(len(self)))

@@ -67,6 +67,9 @@ class OnnxPredictor(WindowModel):
 
     draws = True
 
+    def num_parameters(self) -> None:
+        return None
+
     @property
     def num_draws(self) -> int:
         """Noise maps that the graph takes for each object."""

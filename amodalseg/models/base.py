@@ -6,12 +6,16 @@ import operator
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from amodalseg.errors import UserError
 from amodalseg.types import Prediction, PredictionStack, Query, stable_seed
+
+if TYPE_CHECKING:
+    import torch
+    from typing_extensions import Self
 
 
 def check_query(query: Query) -> None:
@@ -111,12 +115,36 @@ class AmodalModel(ABC):
     """Completes objects. Windows, normalisation and pasting back belong to the model, not to its caller."""
 
     name: str = ""
+    config: Any = None
+    """The model's options, a dataclass of ``config/schema.py``; None for models without options."""
     draws: bool = False
     """Whether the model samples: only then do seed, ``num_samples`` and ``steps`` have an effect."""
     has_probability: bool = False
     """Whether answers have a probability."""
     batch_size: int = 16
     """Objects, or samples of objects, in one run of the network; bounds memory, whatever the number of queries."""
+
+    @property
+    def device(self) -> torch.device | str:
+        """Where the model computes."""
+        return "cpu"
+
+    def to(self, device: torch.device | str) -> Self:
+        """Compute on another device from now on. Models without a network stay on the CPU."""
+        return self
+
+    def override(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Answer in another way from now on. Returns: those of the nested options that the model has."""
+        return {}
+
+    def num_parameters(self) -> int | None:
+        """Of the model's networks; None as long as they are not loaded, or if the file does not say."""
+        return 0
+
+    def __repr__(self) -> str:
+        count = self.num_parameters()
+        size = "size unknown" if count is None else f"{count / 1e6:.1f} M parameters" if count else "no parameters"
+        return f"{type(self).__name__}('{self.name}', {size}, {self.device})"
 
     @abstractmethod
     def predict_batch(
@@ -134,7 +162,7 @@ class AmodalModel(ABC):
 
     def predict(
         self, image: np.ndarray, modal: np.ndarray, *, seed: int = 0, num_samples: int = 1, steps: int | None = None
-    ) -> Prediction:
+    ) -> Prediction | PredictionStack:
         """Complete one object of a photo, or many.
 
         Args:

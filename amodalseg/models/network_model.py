@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from amodalseg.config.load import build, own_options, to_dict
-from amodalseg.config.schema import ModelOnly, NetworkConfig
+from amodalseg.config.schema import NetworkConfig
 from amodalseg.errors import UserError
 from amodalseg.models.hub import HubModel
 from amodalseg.models.weights import load_state, read_weights, save_weights
@@ -44,8 +43,6 @@ class NetworkModel(HubModel, WindowModel):
 
     network_class: ClassVar[Any]
     """Makes the network from the configuration."""
-    sections: ClassVar[tuple[str, ...]] = ("post",)
-    """Sections of the options that do not concern the weights, so that ``override`` may change them."""
 
     def __init__(
         self, config: NetworkConfig, network: nn.Module | None = None, *, name: str | None = None, batch_size: int = 16
@@ -87,24 +84,9 @@ class NetworkModel(HubModel, WindowModel):
         self.network.to(device)
         return self
 
-    def override(self, options: dict[str, Any]) -> None:
-        """Answer in another way than the model was configured to; the weights stay as they are.
-
-        Args:
-            options: nested, of the model's ``sections``, for instance ``{"post": {"threshold": 0.4}}``; what only other
-                models have is ignored.
-
-        Raises:
-            UserError: another section, an unknown key, a value that is no choice.
-        """
-        options = own_options(self.config, options)
-        wrong = sorted(set(options) - set(self.sections))
-        if wrong:
-            can = " and ".join(filter(None, (", ".join(self.sections[:-1]), self.sections[-1])))
-            raise UserError(f"override.{wrong[0]} cannot change after training; {can} can")
-        layers = [("the model", {"model": to_dict(self.config)}), ("override", {"model": options})]
-        self.config = build(ModelOnly, layers).model
-
     @property
     def device(self) -> torch.device:
         return next(self.network.parameters()).device
+
+    def num_parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.network.parameters())

@@ -8,17 +8,32 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
-from amodalseg.config.schema import NetworkConfig
+from amodalseg.config.load import build, own_options, to_dict
+from amodalseg.config.schema import ModelOnly, NetworkConfig
 from amodalseg.data.window import Window, crop_image, crop_mask, object_window, paste, paste_mask
+from amodalseg.errors import UserError
 from amodalseg.models.base import AmodalModel, check_query, sample_seed
 from amodalseg.types import Prediction, Query
 
-Place = tuple[Window, int, int]
-"""A window, and height and width of its photo."""
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class WindowPrediction(Prediction):
+    """An answer as small as the network gave it. window: where the maps, (K, S, S), lie in the photo."""
+
+    window: Window
+
+    def in_photo(self, values: np.ndarray) -> np.ndarray:
+        height, width = self.modal.shape
+        return paste(values, self.window, height, width)
+
+    def raw_mask(self, values: np.ndarray) -> np.ndarray:
+        height, width = self.modal.shape
+        return paste_mask(values, self.window, height, width, self.threshold)
 
 
 class WindowModel(AmodalModel):
@@ -29,6 +44,8 @@ class WindowModel(AmodalModel):
 
     config: NetworkConfig
     has_probability = True
+    sections: ClassVar[tuple[str, ...]] = ("post",)
+    """Sections of the options that do not concern the weights, so that ``override`` may change them."""
 
     @abstractmethod
     def window_probability(
@@ -78,40 +95,42 @@ class WindowModel(AmodalModel):
             for (index, draw), found in zip(batch, answers, strict=True):
                 maps[index, draw] = found
         share = (time.perf_counter() - began) / max(1, len(queries))
-        evaluations = num_samples * self.evaluations(steps)
+        post, evaluations = self.config.post, num_samples * self.evaluations(steps)
         return [
-            self._prediction(query, window, found, share, evaluations)
+            WindowPrediction(
+                query.modal,
+                found,
+                window=window,
+                threshold=post.threshold,
+                union_visible=post.union_visible,
+                seconds=share,
+                evaluations=evaluations,
+            )  # fmt: skip
             for query, window, found in zip(queries, windows, maps, strict=True)
         ]
 
-    def _prediction(
-        self, query: Query, window: Window, maps: np.ndarray, seconds: float, evaluations: int
-    ) -> Prediction:
-        """The answer from an object's window maps (K, S, S), one for each sample."""
-        mean = maps[0] if len(maps) == 1 else maps.mean(axis=0)
-        threshold, place = self.config.post.threshold, (window, *query.modal.shape)
-        modal = query.modal if self.config.post.union_visible else None
-        return Prediction(
-            partial(_final_mask, mean, place, threshold, modal),
-            query.modal,
-            partial(_final_mask, mean, place, threshold, None),
-            partial(paste, mean, *place),
-            partial(_final_masks, maps, place, threshold, modal) if len(maps) > 1 else None,
-            seconds,
-            evaluations=evaluations,
-        )
+    def override(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Answer in another way from now on; the weights stay as they are.
+
+        Args:
+            options: nested, of the model's ``sections``, for instance ``{"post": {"threshold": 0.4}}``; what only other
+                models have is ignored.
+
+        Returns:
+            The part that this model has.
+
+        Raises:
+            UserError: another section, an unknown key, a value that is no choice.
+        """
+        own = own_options(self.config, options)
+        wrong = sorted(set(own) - set(self.sections))
+        if wrong:
+            can = " and ".join(filter(None, (", ".join(self.sections[:-1]), self.sections[-1])))
+            raise UserError(f"override.{wrong[0]} cannot change after training; {can} can")
+        layers = [("the model", {"model": to_dict(self.config)}), ("override", {"model": own})]
+        self.config = build(ModelOnly, layers).model
+        return own
 
 
 def _occluder(query: Query, window: Window) -> np.ndarray | None:
     return None if query.occluder is None else crop_mask(query.occluder, window)
-
-
-def _final_mask(values: np.ndarray, place: Place, threshold: float, modal: np.ndarray | None) -> np.ndarray:
-    """Window map (S, S) -> mask in the photo, bool (H, W), united with ``modal`` if that is given."""
-    mask = paste_mask(values, *place, threshold)
-    return mask if modal is None else np.logical_or(mask, modal, out=mask)
-
-
-def _final_masks(maps: np.ndarray, place: Place, threshold: float, modal: np.ndarray | None) -> np.ndarray:
-    """``_final_mask`` of several window maps, (K, S, S) -> (K, H, W)."""
-    return np.stack([_final_mask(values, place, threshold, modal) for values in maps])

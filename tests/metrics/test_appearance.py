@@ -90,8 +90,8 @@ def row(number, model, offset):
     modal[:, 16:] = False
     whole = np.full((*SIZE, 3), 100, np.uint8)
     record = AmodalRecord("d", "val", str(number), "0", whole, masks.encode(modal), masks.encode(amodal))
-    image = None if offset is None else whole + np.uint8(offset)
-    prediction = Prediction(amodal, modal, amodal, seconds=2.5, image=image, evaluations=20)
+    prediction = Prediction(modal, amodal[None], seconds=2.5, evaluations=20)
+    prediction.image = None if offset is None else whole + np.uint8(offset)
     return count_object(record, prediction, model, whole, peak_memory=512)
 
 

@@ -94,7 +94,7 @@ def slow_counts(amodal, modal, raw, given, answer):
 def test_counts_equal_set_arithmetic_over_full_images(amodal, modal, raw, given, union):
     answer = raw | given if union else raw
     record = record_of(amodal, modal, None if given is modal else given)
-    row = count_object(record, Prediction(answer, given, raw, seconds=0.12346), "m")
+    row = count_object(record, Prediction(given, raw[None], union_visible=union, seconds=0.12346), "m")
     assert list(row) == COLUMNS
     expected = slow_counts(amodal, modal, raw, given, answer)
     assert {name: row[name] for name in expected} == expected
@@ -112,7 +112,7 @@ def test_counts_equal_set_arithmetic_over_full_images(amodal, modal, raw, given,
 def test_a_given_mask_that_leaves_the_annotated_one_changes_the_hidden_figures_of_the_union():
     amodal, modal, given, nothing = (np.zeros(SIZE, bool) for _ in range(4))
     amodal[0, :10], modal[0, :4], given[0, :6] = True, True, True
-    row = count_object(record_of(amodal, modal, given), Prediction(given, given, nothing), "m")
+    row = count_object(record_of(amodal, modal, given), Prediction(given, nothing[None]), "m")
     assert (row["occluded_area"], row["modal_area"], row["given_area"]) == (6, 4, 6)
     assert (row["raw_occ_inter"], row["post_occ_inter"], row["occ_inter"]) == (0, 2, 2)
 
@@ -124,7 +124,7 @@ def test_a_track_is_named_with_its_video():
         ({"annotator": "x"}, ""),
         (None, ""),
     ):
-        assert count_object(record_of(ones, group=group), Prediction(ones, ones, ones), "m")["track"] == track
+        assert count_object(record_of(ones, group=group), Prediction(ones, ones[None]), "m")["track"] == track
 
 
 def test_boundary_band_is_that_of_the_published_definition():
@@ -139,7 +139,7 @@ def test_boundary_band_is_that_of_the_published_definition():
             padded = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
             inner = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=steps)[1:-1, 1:-1]
             bands.append(mask & (inner == 0))
-        row = count_object(record_of(found[0]), Prediction(found[1], found[1] & False, found[1]), "m")
+        row = count_object(record_of(found[0]), Prediction(found[1] & False, found[1][None]), "m")
         assert row["boundary_inter"] == (bands[0] & bands[1]).sum() > 0
         assert row["boundary_union"] == (bands[0] | bands[1]).sum()
 
@@ -147,18 +147,20 @@ def test_boundary_band_is_that_of_the_published_definition():
 def test_boundary_band_widens_with_the_image():
     mask = np.zeros((300, 400), bool)
     mask[50:250, 50:350] = True  # diagonal 500: the band is 10 pixels wide
-    row = count_object(record_of(mask), Prediction(mask, mask, mask), "m")
+    row = count_object(record_of(mask), Prediction(mask, mask[None]), "m")
     assert row["boundary_inter"] == row["boundary_union"] == 200 * 300 - 180 * 280
     mask[:] = True  # beyond the image's edge is background
-    row = count_object(record_of(mask), Prediction(mask, mask, mask), "m")
+    row = count_object(record_of(mask), Prediction(mask, mask[None]), "m")
     assert row["boundary_union"] == 300 * 400 - 280 * 380
 
 
 def test_an_answer_that_differs_from_raw_outside_the_modal_mask_breaks_the_contract():
     modal, whole = np.zeros(SIZE, bool), np.ones(SIZE, bool)
     modal[0, 0] = True
+    prediction = Prediction(modal, modal[None])
+    prediction.amodal = whole
     with pytest.raises(AssertionError):
-        count_object(record_of(whole), Prediction(whole, modal, raw=modal), "m")
+        count_object(record_of(whole), prediction, "m")
 
 
 def test_data_without_amodal_masks_is_the_users_affair():
@@ -166,7 +168,7 @@ def test_data_without_amodal_masks_is_the_users_affair():
     record.amodal_rle = None
     ones = np.ones(SIZE, bool)
     with pytest.raises(UserError, match="no amodal mask"):
-        count_object(record, Prediction(ones, ones, ones), "m")
+        count_object(record, Prediction(ones, ones[None]), "m")
 
 
 def some_rows(count=3):
@@ -175,7 +177,7 @@ def some_rows(count=3):
     for number in range(count):
         raw, modal = blob(rng), blob(rng)
         rows.append(
-            count_object(record_of(blob(rng), name=str(number)), Prediction(raw | modal, modal, raw, seconds=5e-5), "m")
+            count_object(record_of(blob(rng), name=str(number)), Prediction(modal, raw[None], seconds=5e-5), "m")
         )
     return rows
 

@@ -31,7 +31,7 @@ def rows_of(model, noise, seed, images=7, dataset="discs"):
             masks.encode(amodal),
         )  # fmt: skip
         raw = disc(x + rng.integers(-noise, noise + 1), y, radius + rng.integers(-noise, noise + 1))
-        found.append(count_object(record, Prediction(raw | modal, modal, raw), model))
+        found.append(count_object(record, Prediction(modal, raw[None]), model))
     return found
 
 

@@ -22,7 +22,8 @@ def make(number, amodal, modal, raw, union=True, model="m", image=None, given=No
     )  # fmt: skip
     answer = raw | shown if union else raw
     whole, picture = np.random.default_rng(number).integers(0, 256, (2, *SHAPE, 3), np.uint8)
-    prediction = Prediction(answer, shown, raw, image=None if number % 4 == 1 else picture)  # some models draw none
+    prediction = Prediction(shown, raw[None], union_visible=union)
+    prediction.image = None if number % 4 == 1 else picture  # some models draw none
     return Thing(amodal, modal, shown, raw, answer, track), count_object(record, prediction, model, whole)
 
 

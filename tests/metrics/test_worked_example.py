@@ -42,7 +42,8 @@ def rows():
         image = np.zeros((20, 30, 3), np.uint8)
         picture = np.full((20, 30, 3), 110, np.uint8) if name == "book" else None
         record = AmodalRecord("d", "s", name, "0", image, masks.encode(v), masks.encode(a))
-        prediction = Prediction(p | v, v, p, image=picture)
+        prediction = Prediction(v, p[None])
+        prediction.image = picture
         found[name] = count_object(record, prediction, "m", np.full((20, 30, 3), 100, np.uint8))
     assert list(found) == ["plate", "book", "cup", "table"]
     return found

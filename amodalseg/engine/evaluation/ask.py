@@ -22,13 +22,12 @@ class PeakMemory:
     """A block whose highest use of memory is measured.
 
     Attributes:
-        megabytes: after the block: the most that PyTorch had allocated on the GPU, if the model can be on one and is;
-            else the most that the process had resident; 0 where the system does not tell (it does on Linux).
+        megabytes: after the block: the most that PyTorch had allocated on the GPU, if the model is on one; else the most that the process had resident; 0 where the system does not tell (it does on Linux).
     """
 
     def __init__(self, model: AmodalModel) -> None:
         self.megabytes = 0
-        self._gpu = hasattr(model, "to") and torch.cuda.is_available() and torch.cuda.is_initialized()
+        self._gpu = str(model.device) != "cpu" and torch.cuda.is_initialized()
 
     def __enter__(self) -> PeakMemory:
         if self._gpu:

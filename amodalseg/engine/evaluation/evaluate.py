@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from amodalseg.config.load import own_options
 from amodalseg.config.schema import EvalConfig
 from amodalseg.data.dataset import EvaluationSet
 from amodalseg.data.source import RecordList
@@ -72,7 +71,7 @@ def run_evaluation(config: EvalConfig) -> Path:
     sets = open_sets(config)
     folder = Path(config.out)
     check_folder(folder, config)
-    rank, world, place, finish = _processes(config, device)
+    rank, world, device, finish = _processes(config, device)
     claim(folder, config)
 
     store = AnswerStore(folder, sources)
@@ -88,7 +87,7 @@ def run_evaluation(config: EvalConfig) -> Path:
             if not gather([True] if kept else []):  # what the first process knows, all do
                 done = gather(store.load_parts(model.name, opened.name, opened.dataset) if rank == 0 else [])
                 parts = store.write_parts(model.name, opened.name, opened.dataset)
-                place(model)
+                model.to(device)
                 title = f"{model.name} on {opened.name}" if config.sets else model.name
                 try:
                     found = answers(
@@ -99,8 +98,7 @@ def run_evaluation(config: EvalConfig) -> Path:
                     parts.write()
                     raise
                 kept = found, _steps_curve(model, opened, config, options, found) if opened is sets[0] else []
-                if hasattr(model, "to"):
-                    model.to("cpu")  # room for the next one
+                model.to("cpu")  # room for the next one
                 if rank == 0:
                     store.save(model.name, opened.name, opened.dataset, *kept)
             if kept:
@@ -130,31 +128,22 @@ def _names(entries: Sequence[str]) -> dict[str, str]:
 
 
 def _open_model(source: str, name: str, config: EvalConfig) -> AmodalModel:
-    model: Any = load_model(source, "cpu", config.override)
+    model = load_model(source, "cpu", config.override)
     model.name = name
     model.warn_if_unused(config.num_samples, None)
-    own = own_options(model.config, config.override) if hasattr(model, "override") else {}
-    if config.override and not any(own.values()):
+    if config.override and not any(model.override(config.override).values()):
         warnings.warn(f"override has no effect on '{name}', which has none of these options", stacklevel=2)
     return model
 
 
-def _processes(config: EvalConfig, device: str) -> tuple[int, int, Callable[[AmodalModel], None], Callable[[], None]]:
-    """(rank, number of processes, how to put a model on this process's device, what to call at the end)."""
-
-    def mover(target: str) -> Callable[[AmodalModel], None]:
-        def place(model: AmodalModel) -> None:
-            if hasattr(model, "to"):
-                model.to(target)
-
-        return place
-
+def _processes(config: EvalConfig, device: str) -> tuple[int, int, str, Callable[[], object]]:
+    """(rank, number of processes, this process's device, what to call at the end)."""
     options = config.trainer
     launched = "LOCAL_RANK" in os.environ or "SLURM_NTASKS" in os.environ  # by torchrun or srun
     if options.devices in ("auto", 1, "1") and options.num_nodes == 1 and not launched:
         from amodalseg.models import pick_device
 
-        return 0, 1, mover(pick_device(device)), lambda: None
+        return 0, 1, pick_device(device), lambda: None
     from lightning.fabric import Fabric
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
@@ -166,15 +155,17 @@ def _processes(config: EvalConfig, device: str) -> tuple[int, int, Callable[[Amo
     except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
         raise UserError(f"Lightning refuses the trainer.* options: {str(error)[:300]}") from error
     fabric.launch()
-    return fabric.global_rank, fabric.world_size, mover(str(fabric.device)), fabric.barrier
+    return fabric.global_rank, fabric.world_size, str(fabric.device), fabric.barrier
 
 
-def _steps_curve(model: Any, opened: OpenSet, config: EvalConfig, options: dict[str, Any], known: Answers) -> Curve:
+def _steps_curve(
+    model: AmodalModel, opened: OpenSet, config: EvalConfig, options: dict[str, Any], known: Answers
+) -> Curve:
     """(steps, full, occluded) by ``per_object_occluded`` on the first objects; ``known`` are those at usual steps."""
-    sampled = hasattr(model, "override") and hasattr(model.config, "sampler")
-    if not (config.report.html and config.report.steps_curve and sampled):
+    sampler = getattr(model.config, "sampler", None)
+    if not (config.report.html and config.report.steps_curve and sampler):
         return []
-    usual, limit, points = model.config.sampler.steps, config.report.steps_objects, []
+    usual, limit, points = sampler.steps, config.report.steps_objects, []
     for steps in config.report.steps_curve:
         if steps == usual:
             found = known[:limit]

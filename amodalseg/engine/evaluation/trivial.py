@@ -49,7 +49,7 @@ def trivial_rows(record: AmodalRecord) -> Iterator[Row]:
         back = crop_mask(amodal, window).astype(np.float32)
         answers[name] = paste_mask(back, window, height, width, 0.5)
     for name in TRIVIAL:
-        yield count_object(record, Prediction(answers[name], modal, raw=answers[name]), name)
+        yield count_object(record, Prediction(modal, answers[name][None], union_visible=False), name)
 
 
 def score_trivially(configs: Sequence[Any], progress: bool = True) -> tuple[list[Row], int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Sequence
-from functools import partial
 from typing import cast
 
 import numpy as np
@@ -27,22 +26,17 @@ class _Geometric(AmodalModel):
     ) -> list[Prediction]:
         for query in queries:
             check_query(query)
-        predictions = []
+        predictions: list[Prediction] = []
         for query in queries:
             start = time.perf_counter()
             x0, y0, x1, y1 = cast(tuple[int, int, int, int], box_xyxy(query.modal))
             place = slice(y0, y1), slice(x0, x1)
             occluder = None if query.occluder is None else query.occluder[place]
-            amodal = partial(_in_photo, self.complete(query.modal[place], occluder), place, query.modal.shape)
+            amodal = np.zeros_like(query.modal)
+            amodal[place] = self.complete(query.modal[place], occluder)
             seconds = time.perf_counter() - start
-            predictions.append(Prediction(amodal, query.modal, raw=amodal, seconds=seconds))
+            predictions.append(Prediction(query.modal, amodal[None], has_probability=False, seconds=seconds))
         return predictions
-
-
-def _in_photo(patch: np.ndarray, place: tuple[slice, slice], shape: tuple[int, int]) -> np.ndarray:
-    full = np.zeros(shape, bool)
-    full[place] = patch
-    return full
 
 
 class ModalCopy(_Geometric):

@@ -105,15 +105,14 @@ def test_a_peak_that_cannot_be_measured_is_zero(monkeypatch, tmp_path):
 
 
 def test_on_a_gpu_its_own_memory_counts(monkeypatch):
-    class Movable(ModalCopy):
-        def to(self, device):
-            return self
+    class OnGpu(ModalCopy):
+        device = "cuda:0"
 
     resets = []
-    for name, value in {"is_available": True, "is_initialized": True, "max_memory_allocated": 3_000_000_000}.items():
+    for name, value in {"is_initialized": True, "max_memory_allocated": 3_000_000_000}.items():
         monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: resets.append(1))
-    with PeakMemory(Movable()) as peak:
+    with PeakMemory(OnGpu()) as peak:
         pass
     assert (peak.megabytes, resets) == (3000, [1])
     with PeakMemory(ModalCopy()) as peak:  # a rule without a network

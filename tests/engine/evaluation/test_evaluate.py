@@ -78,12 +78,12 @@ def test_predictions_are_the_masks_that_were_counted(evaluated, trained):
 
 def test_a_score_is_the_mean_probability_inside_the_answer():
     probability = np.array([[0.9, 0.7], [0.2, 0.6]], np.float32)
-    modal, nothing = np.array([[True, False], [False, False]]), np.zeros((2, 2), bool)
+    modal = np.array([[True, False], [False, False]])
 
     class Fixed(ModalCopy):
         def predict_batch(self, queries, **_):
-            amodals = [probability > 0.5, nothing]
-            return [Prediction(amodal, modal, amodal, probability) for amodal in amodals]
+            levels = [0.5, 1.0]  # nothing lies above 1
+            return [Prediction(modal, probability[None], threshold=t, union_visible=False) for t in levels]
 
     image = np.zeros((2, 2, 3), np.uint8)
     record = AmodalRecord("d", "s", "1", "1", image, masks.encode(modal), masks.encode(modal))

@@ -13,7 +13,7 @@ from amodalseg.engine.evaluation import answer_store
 from amodalseg.engine.evaluation import evaluate as evaluating
 from amodalseg.metrics.counts import read_rows
 from amodalseg.models.geometric.model import ConvexHull, FilledBox, ModalCopy
-from amodalseg.types import Prediction, stable_seed
+from amodalseg.types import stable_seed
 from tests.engine.journeys import ROOT, read_csv
 
 
@@ -28,9 +28,9 @@ class Painter(ConvexHull):
         self.asked.append(num_samples)
         found = []
         for query, answer in zip(queries, super().predict_batch(queries), strict=True):
-            image = query.image.copy()
-            image[answer.amodal & ~query.modal] = stable_seed(query.seed) % 256
-            found.append(Prediction(answer.amodal, query.modal, answer.raw, image=image, evaluations=20 * num_samples))
+            answer.image, answer.evaluations = query.image.copy(), 20 * num_samples
+            answer.image[answer.occluded] = stable_seed(query.seed) % 256
+            found.append(answer)
         return found
 
 

@@ -90,6 +90,12 @@ class InpaintingBackend(ABC):
     name: str
     abilities: Abilities
     device: torch.device
+    networks: Sequence[torch.nn.Module] = ()
+    """All that it is made of."""
+
+    def num_parameters(self) -> int:
+        """Of all its networks."""
+        return sum(parameter.numel() for network in self.networks for parameter in network.parameters())
 
     @abstractmethod
     def prepare(self, pictures: Tensor, holes: Tensor, prompts: Sequence[str] | None = None) -> Prepared:
@@ -185,7 +191,7 @@ class EmbeddedPrior(InpaintingBackend):
         return backend
 
     def _set(self, unet: Any, alphas_cumprod: Tensor) -> None:
-        self.unet, self.device = unet, unet.device
+        self.unet, self.device, self.networks = unet, unet.device, [unet]
         self.alphas_cumprod = alphas_cumprod.double().cpu()
         widths = unet.config.block_out_channels
         taps = (*(f"up_blocks.{i}" for i in range(len(widths))), "mid_block")

@@ -40,6 +40,7 @@ class LatentBackend(InpaintingBackend):
 
     def __init__(self, pipeline: Any, device: torch.device, name: str, dtype: torch.dtype) -> None:
         self.pipeline, self.device, self.name, self.dtype, self.vae = pipeline, device, name, dtype, pipeline.vae
+        self.networks = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
         self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.shift = getattr(self.vae.config, "shift_factor", None) or 0.0
         self.abilities = self._abilities()

@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Sequence
-from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
 from amodalseg.config.load import build, own_options, to_dict
-from amodalseg.config.schema import ModelOnly, PostConfig, ReadOffConfig, SquareConfig, WindowConfig
-from amodalseg.data.window import Window, crop_image, crop_mask, object_window, paste, paste_mask
+from amodalseg.config.schema import ModelOnly, ReadOffConfig, SquareConfig, WindowConfig
+from amodalseg.data.window import Window, crop_image, crop_mask, object_window, paste_mask
 from amodalseg.errors import UserError
 from amodalseg.masks import grown
 from amodalseg.models.base import AmodalModel, check_query, sample_seed
@@ -27,7 +28,11 @@ from amodalseg.models.inpainting.methods.opening import (
     open_segmenter,
 )
 from amodalseg.models.inpainting.parts.read_off import Segmenter, read_off, whole
+from amodalseg.models.windowed import WindowPrediction
 from amodalseg.types import Prediction, Query, stable_seed
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 BEST_WITHOUT_SEGMENTER = "grabcut"
 
@@ -90,9 +95,19 @@ class CompletionModel(AmodalModel):
             ]
             for (index, _), done in zip(batch, self.complete(crops, steps), strict=True):
                 found[index].append(done)
-        share = (time.perf_counter() - began) / max(1, len(queries))
+        share, post = (time.perf_counter() - began) / max(1, len(queries)), self.config.post
         return [
-            answer(query, window, done, self.config.post, share)
+            CompletionPrediction(
+                query.modal,
+                np.stack([one.mask for one in done]).astype(np.float32),
+                window=window,
+                threshold=post.threshold,
+                union_visible=post.union_visible,
+                seconds=share,
+                evaluations=sum(one.evaluations for one in done),
+                photo=query.image,
+                picture=done[0].picture,
+            )  # fmt: skip
             for query, window, done in zip(queries, windows, found, strict=True)
         ]
 
@@ -113,53 +128,28 @@ def cut(query: Query, window: Window, seed: int) -> Crop:
     return Crop(crop_image(query.image, window), modal, occluder, seed, query.category)
 
 
-def answer(query: Query, window: Window, done: Sequence[Completion], post: PostConfig, seconds: float) -> Prediction:
-    """An object's prediction from its completions, one for each sample."""
-    maps = np.stack([one.mask for one in done]).astype(np.float32)
-    mean, (height, width) = maps.mean(axis=0), query.modal.shape
-    final = partial(_final, mean, query, window, post)
-    return Prediction(
-        final,
-        query.modal,
-        partial(_raw, mean, query, window, post),
-        partial(paste, mean, window, height, width),
-        partial(_finals, maps, query, window, post) if len(maps) > 1 else None,
-        seconds,
-        partial(_pasted, done[0].picture, query, window, final),
-        sum(one.evaluations for one in done),
-    )
+@dataclass(eq=False, repr=False, kw_only=True)
+class CompletionPrediction(WindowPrediction):
+    """An answer with its picture. photo: uint8 (H, W, 3), as given. picture: uint8 (S, S, 3), the first sample's."""
 
+    photo: np.ndarray
+    picture: np.ndarray
 
-def _raw(values: np.ndarray, query: Query, window: Window, post: PostConfig) -> np.ndarray:
-    """Window map (S, S) -> mask in the photo, bool (H, W).
+    def raw_mask(self, values: np.ndarray) -> np.ndarray:
+        # The modal mask is the finer of the two: outside it the map counts next to what was completed only, so that an
+        # answer without a hidden part adds nothing to the modal mask.
+        height, width = self.modal.shape
+        hidden = grown((values > self.threshold) & ~crop_mask(self.modal, self.window), 1)
+        near = paste_mask(hidden.astype(np.float32), self.window, height, width, 0.5) | self.modal
+        return near & super().raw_mask(values)
 
-    The modal mask is the finer of the two: outside it the map counts next to what was completed only, so that an answer
-    without a hidden part adds nothing to the modal mask.
-    """
-    height, width = query.modal.shape
-    hidden = grown((values > post.threshold) & ~crop_mask(query.modal, window), 1)
-    near = paste_mask(hidden.astype(np.float32), window, height, width, 0.5) | query.modal
-    return near & paste_mask(values, window, height, width, post.threshold)
-
-
-def _final(values: np.ndarray, query: Query, window: Window, post: PostConfig) -> np.ndarray:
-    """``_raw``, with the modal mask united into it if the options say so."""
-    mask = _raw(values, query, window, post)
-    return mask | query.modal if post.union_visible else mask
-
-
-def _finals(maps: np.ndarray, query: Query, window: Window, post: PostConfig) -> np.ndarray:
-    return np.stack([_final(values, query, window, post) for values in maps])
-
-
-def _pasted(picture: np.ndarray, query: Query, window: Window, final: Any) -> np.ndarray:
-    """The photo, with the completed picture where the object is predicted and was not visible."""
-    hidden, image = final() & ~query.modal, query.image.copy()
-    height, width = query.modal.shape
-    for channel in range(3):
-        drawn = paste(picture[..., channel].astype(np.float32), window, height, width)
-        image[hidden, channel] = np.rint(drawn[hidden]).astype(np.uint8)
-    return image
+    @cached_property
+    def image(self) -> np.ndarray:
+        hidden, image = self.occluded, self.photo.copy()
+        for channel in range(3):
+            drawn = self.in_photo(self.picture[..., channel].astype(np.float32))
+            image[hidden, channel] = np.rint(drawn[hidden]).astype(np.uint8)
+        return image
 
 
 def overridden(config: Any, options: dict[str, Any]) -> Any:
@@ -180,7 +170,7 @@ class ReadsOff(CompletionModel):
         UserError: a segmenter, a depth model or LaMa that the options make it use is missing.
     """
 
-    device = "cpu"
+    device: str = "cpu"
     has_probability = True
     _segmenter: Segmenter | None = None
     _depth: Any = None
@@ -208,12 +198,15 @@ class ReadsOff(CompletionModel):
             self._depth = open_depth(self.config.depth, self.device)
         return self._depth
 
-    def override(self, options: dict[str, Any]) -> None:
+    def override(self, options: dict[str, Any]) -> dict[str, Any]:
         """Work in another way from now on.
 
         Args:
             options: nested, for instance ``{"read_off": {"segmenter": "sam"}}``; what only other models have is
                 ignored.
+
+        Returns:
+            The part that this model has.
 
         Raises:
             UserError: an option that no model has, or a value that is none; another inpainting model; a segmenter, a
@@ -225,8 +218,9 @@ class ReadsOff(CompletionModel):
             check_helpers(helpers)
             self._segmenter = self._depth = None  # those of the new options are opened when they are needed
         self.config = config
+        return own_options(config, options)
 
-    def to(self, device: str | torch.device) -> Any:
+    def to(self, device: torch.device | str) -> Self:
         """Answer on another device from now on."""
         if str(device) != self.device:
             self._segmenter = self._depth = None  # opened anew there when they are needed
@@ -252,9 +246,6 @@ def _kind(options: ReadOffConfig) -> str:
     if options.kind != "auto":
         return options.kind
     return "segmenter" if options.segmenter else BEST_WITHOUT_SEGMENTER
-
-
-Own = TypeVar("Own", bound="InpaintingMethod")
 
 
 class InpaintingMethod(ReadsOff):
@@ -286,7 +277,10 @@ class InpaintingMethod(ReadsOff):
     def size(self) -> int:
         return self.config.window.size or self.backend.abilities.size
 
-    def to(self: Own, device: str | torch.device) -> Own:
+    def num_parameters(self) -> int | None:
+        return None if self._backend is None else self._backend.num_parameters()
+
+    def to(self, device: torch.device | str) -> Self:
         if str(device) != self.device:
             self._backend = None  # opened anew there when it is needed, so that models in waiting hold no memory
         return super().to(device)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from amodalseg.config.schema import PostConfig
 from amodalseg.models.base import check_query, sample_seed
 from amodalseg.models.inpainting.methods.base_method import Crop, InpaintingMethod
 from amodalseg.models.inpainting.methods.opening import Helpers
@@ -20,6 +20,17 @@ from amodalseg.models.inpainting.parts.removal import remove
 from amodalseg.types import Prediction, Query, stable_seed
 
 GROWN = 6 / 512  # of the side, and a pixel at least: how far a hole goes beyond the occluder
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class ProgressPrediction(Prediction):
+    """An answer with what was painted. work: the first sample's."""
+
+    work: Progress
+
+    @cached_property
+    def image(self) -> np.ndarray:
+        return self.work.image(self.amodal)
 
 
 class Progressive(InpaintingMethod):
@@ -56,10 +67,24 @@ class Progressive(InpaintingMethod):
                 stacklevel=2,
             )
         share = (time.perf_counter() - began) / max(1, len(queries))
-        return [
-            self._answer(query, done[index * num_samples : (index + 1) * num_samples], share)
-            for index, query in enumerate(queries)
-        ]
+        post = self.config.post
+        answers: list[Prediction] = []
+        for index, query in enumerate(queries):
+            works, calls = zip(*done[index * num_samples : (index + 1) * num_samples], strict=True)
+            maps, canvas = [work.in_photo(work.read) for work in works], works[0].canvas(read=not post.union_visible)
+            answers.append(
+                ProgressPrediction(
+                    query.modal,
+                    np.stack(maps),
+                    threshold=post.threshold,
+                    union_visible=post.union_visible,
+                    seconds=share,
+                    evaluations=sum(calls),
+                    canvas=canvas,
+                    work=works[0],
+                )  # fmt: skip
+            )
+        return answers
 
     def _go_on(self, jobs: Sequence[tuple[Query, int]], steps: int | None) -> list[tuple[Progress, int]]:
         """Objects with the seeds of their draws -> how far they got, and evaluations of the network for each."""
@@ -97,37 +122,3 @@ class Progressive(InpaintingMethod):
         segmenter = self.segmenter if self.config.read_off.segmenter else None
         rng = np.random.default_rng(stable_seed("occluders", seed))
         return find_occluders(picture, found, nearer, segmenter, rng) & ~outside
-
-    def _answer(self, query: Query, done: Sequence[tuple[Progress, int]], seconds: float) -> Prediction:
-        works, post = [work for work, _ in done], self.config.post
-        first = works[0]
-        final = partial(_final, works, post)
-        return Prediction(
-            final,
-            query.modal,
-            partial(_final, works, PostConfig(union_visible=False, threshold=post.threshold)),
-            partial(_mean, works),
-            partial(_finals, works, post) if len(works) > 1 else None,
-            seconds,
-            partial(_image, first, final),
-            sum(calls for _, calls in done),
-            first.canvas(read=not post.union_visible),
-        )
-
-
-def _mean(works: Sequence[Progress]) -> np.ndarray:
-    """Share of the draws that a pixel is the object's in, float32 (H, W)."""
-    return np.stack([work.in_photo(work.read).astype(np.float32) for work in works]).mean(axis=0)
-
-
-def _final(works: Sequence[Progress], post: PostConfig) -> np.ndarray:
-    mask = _mean(works) > post.threshold
-    return mask | works[0].modal if post.union_visible else mask
-
-
-def _finals(works: Sequence[Progress], post: PostConfig) -> np.ndarray:
-    return np.stack([_final([work], post) for work in works])
-
-
-def _image(work: Progress, final: Any) -> np.ndarray:
-    return work.image(final())

@@ -10,8 +10,9 @@ ENV PIP_NO_CACHE_DIR=1 PYTHONUNBUFFERED=1 AMODALSEG_DATA=/data PATH=/app/.venv/b
 
 # dependencies first: they change seldom and are large
 COPY --chown=user pyproject.toml constraints.txt README.md LICENSE ./
+COPY --chown=user amodalseg/__init__.py amodalseg/__init__.py
 USER user
-RUN python -m venv .venv && mkdir amodalseg checkpoints && touch amodalseg/__init__.py \
+RUN python -m venv .venv && mkdir checkpoints configs \
     && pip install -c constraints.txt -e ".[track]"
 
 COPY --chown=user . .

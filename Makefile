@@ -1,4 +1,4 @@
-# make demo | test | lint: each creates the environment if it is missing; nothing but python3 and make is needed.
+# make demo | test | lint | lowest: each creates the environment if it is missing; nothing but python3 and make is needed.
 # An existing environment is used as it is with PYTHON=/path/to/bin/python.
 ifndef PYTHON
 PYTHON := .venv/bin/python
@@ -6,7 +6,7 @@ READY := .venv/.ready
 endif
 PYTHON3 ?= python3
 
-.PHONY: demo test lint format env clean
+.PHONY: demo test lint lowest format env clean
 demo: $(READY)
 	$(PYTHON) train.py configs/experiment/demo.yaml
 	$(PYTHON) eval.py configs/eval/demo.yaml
@@ -19,6 +19,10 @@ lint: $(READY)
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 
+# the suite again, with the lowest versions that pyproject.toml declares
+lowest: .venv-lowest/.ready
+	.venv-lowest/bin/python -m pytest -n 2 --dist loadfile
+
 format: $(READY)
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
@@ -28,6 +32,13 @@ env: $(READY)
 .venv/.ready: pyproject.toml constraints.txt
 	$(PYTHON3) -m venv .venv
 	.venv/bin/python -m pip install --quiet -c constraints.txt -e ".[dev,track,export,inpaint]"
+	touch $@
+
+.venv-lowest/.ready: pyproject.toml
+	$(PYTHON3) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet uv
+	.venv-lowest/bin/python -m uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct \
+	    -e ".[dev,track,export,inpaint]"
 	touch $@
 
 clean:

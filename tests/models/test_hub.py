@@ -116,13 +116,19 @@ def test_shipped_weights_are_found_inside_the_package_before_beside_it(saved, mo
     assert amodalseg.list_models()[-2:] == ["conddiff_amo_tiny", "other"]
 
 
-def test_the_wheel_holds_the_weights(tmp_path):
+def test_the_wheel_holds_weights_configurations_and_types(tmp_path):
     wheel = pytest.importorskip("hatchling.builders.wheel", reason="needs hatchling, which builds wheels")
-    for part in ("pyproject.toml", "README.md", "LICENSE", "amodalseg/__init__.py", "checkpoints/a.safetensors"):
-        (tmp_path / part).parent.mkdir(exist_ok=True)
+    parts = ("pyproject.toml", "README.md", "LICENSE", "amodalseg/__init__.py", "amodalseg/py.typed",
+             "checkpoints/a.safetensors", "configs/experiment/photos_tiny.yaml")  # fmt: skip
+    for part in parts:
+        (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
         content = (ROOT / part).read_bytes() if (ROOT / part).is_file() else b"weights"
         (tmp_path / part).write_bytes(content)
     (built,) = wheel.WheelBuilder(str(tmp_path)).build(directory=str(tmp_path / "dist"), versions=["standard"])
     with zipfile.ZipFile(built) as archive:
         assert archive.read("amodalseg/checkpoints/a.safetensors") == b"weights"
-        assert "amodalseg/__init__.py" in archive.namelist()
+        assert {"amodalseg/__init__.py", "amodalseg/py.typed"} <= set(archive.namelist())
+        shipped = archive.read("amodalseg/configs/experiment/photos_tiny.yaml")
+        assert shipped == (ROOT / "configs/experiment/photos_tiny.yaml").read_bytes()
+        about = archive.read(f"amodalseg-{amodalseg.__version__}.dist-info/METADATA").decode()
+    assert f"Version: {amodalseg.__version__}\n" in about

@@ -1,0 +1,49 @@
+"""What an installed package, a release and continuous integration rest on."""
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+import yaml
+
+import amodalseg
+
+ROOT = Path(__file__).parents[1]
+MODULES = {"PIL": "pillow", "cv2": "opencv-python-headless", "yaml": "pyyaml"}
+"""Modules whose distribution has another name."""
+OPTIONAL = {"simple_lama_inpainting"}
+"""Used where a user has installed it; the package asks for it by name (``removal=lama``)."""
+PYPROJECT = (ROOT / "pyproject.toml").read_text()
+CITATION = (ROOT / "CITATION.cff").read_text()
+
+
+def test_every_library_that_is_imported_is_declared():
+    declared = {name.lower().replace("_", "-") for name in re.findall(r'"([A-Za-z0-9_-]+)[><=!]=?[0-9]', PYPROJECT)}
+    known = {*sys.stdlib_module_names, *OPTIONAL, "amodalseg"}
+    for path in (ROOT / "amodalseg").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
+            for module in {name.partition(".")[0] for name in names} - known:
+                assert MODULES.get(module, module).lower().replace("_", "-") in declared, f"{path}: {module}"
+
+
+def test_the_version_has_one_source():
+    assert 'dynamic = ["version"]' in PYPROJECT and 'path = "amodalseg/__init__.py"' in PYPROJECT
+    assert not re.search(r"^version\s*=", PYPROJECT, re.M) and "version:" not in CITATION.replace("cff-version:", "")
+    assert (ROOT / "CHANGELOG.md").read_text().split("\n## ")[1].startswith(amodalseg.__version__)
+
+
+def test_citation_and_workflow_are_readable_and_true():
+    about = yaml.safe_load(CITATION)
+    assert about["title"] == "amodalseg" and about["authors"] and about["license"] in PYPROJECT
+    workflow = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())
+    used = set(re.findall(r"3\.\d+", str(workflow["jobs"])))
+    declared = set(re.findall(r"Python :: (3\.\d+)", PYPROJECT))
+    assert used == declared == {"3.10", "3.11", "3.12", "3.13"}
+    makefile = (ROOT / "Makefile").read_text()
+    commands = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
+    for target in re.findall(r"make (\w+)", " ".join(commands)):
+        assert re.search(rf"^{target}:", makefile, re.M), target
+    assert {"lint", "test", "lowest"} <= set(re.findall(r"make (\w+)", " ".join(commands)))

@@ -18,7 +18,7 @@ class Parser(argparse.ArgumentParser):
 def configured(commands: Any, name: str, text: str, run: Any) -> argparse.ArgumentParser:
     """Add a command that takes a configuration file and ``key=value`` options."""
     parser = commands.add_parser(name, help=text, description=text)
-    parser.add_argument("config", metavar="CONFIG.yaml")
+    parser.add_argument("config", metavar="CONFIG.yaml", help="a file, or the name of one that ships: 'photos_tiny'")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="options that win over the file's")
     parser.set_defaults(run=run)
     return parser

@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from amodalseg.config import schema
 from amodalseg.config.check import check_values
+from amodalseg.config.shipped import find_config, nearest_shipped
 from amodalseg.errors import UserError
 
 T = TypeVar("T")
@@ -34,7 +35,8 @@ def load_config(kind: type[T], path: str | Path, overrides: Sequence[str] = ()) 
 
     Args:
         kind: ``TrainConfig`` or ``EvalConfig``.
-        path: YAML file; its ``base:`` names further files, relative to itself.
+        path: YAML file, or the name of one that ships (``photos_tiny``); its ``base:`` names further files, relative to
+            itself.
         overrides: ``key.sub=value`` arguments.
 
     Returns:
@@ -44,7 +46,10 @@ def load_config(kind: type[T], path: str | Path, overrides: Sequence[str] = ()) 
         UserError: a file that is missing or no YAML; a key that does not exist (the nearest one is named); a value of
             the wrong type; a choice that is none (the choices are listed); values that are missing (all are listed).
     """
-    layers = [*_read_layers(Path(path), ()), ("the command line", read_overrides(overrides))]
+    file = find_config(kind, path)
+    if not file.exists():
+        raise UserError(f"no configuration file at {path}{nearest_shipped(kind, path)}")
+    layers = [*_read_layers(file, ()), ("the command line", read_overrides(overrides))]
     return build(kind, layers)
 
 

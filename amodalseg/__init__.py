@@ -19,6 +19,7 @@ _PUBLIC = {
     "judge": "amodalseg.models.inpainting.methods.curation",
     "list_datasets": "amodalseg.data.catalog",
     "list_models": "amodalseg.models",
+    "list_protocols": "amodalseg.metrics.protocols",
     "load_model": "amodalseg.models",
     "read_dataset": "amodalseg.data.catalog",
 }
@@ -34,6 +35,7 @@ __all__ = [
     "judge",
     "list_datasets",
     "list_models",
+    "list_protocols",
     "load_model",
     "read_dataset",
 ]
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from amodalseg.engine.evaluation.evaluate import evaluate
     from amodalseg.errors import UserError
     from amodalseg.export.write import export_model
+    from amodalseg.metrics.protocols import list_protocols
     from amodalseg.models import list_models, load_model
     from amodalseg.models.conddiff_amo.model import CondDiffAMO
     from amodalseg.models.inpainting.methods.curation import judge

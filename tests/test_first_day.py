@@ -1,10 +1,12 @@
 """The first day with the project, as its documents tell it, through the command line."""
 
-import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 import amodalseg
@@ -14,6 +16,7 @@ from amodalseg.config.load import load_config
 from amodalseg.config.schema import EvalConfig, ModelOnly, TrainConfig
 from tests.engine.journeys import SMALL
 from tests.test_cli import refused
+from tests.worlds import coco_amodal_world
 
 ROOT = Path(__file__).parents[1]
 
@@ -37,8 +40,110 @@ def test_an_installed_package_has_its_own_configurations(tmp_path, monkeypatch):
     assert shipped.CONFIGS == (ROOT / "amodalseg/configs", ROOT / "configs")
     (tmp_path / "configs/experiment").mkdir(parents=True)
     (tmp_path / "configs/experiment/mine.yaml").write_text("base: ../model.yaml\nout: x\n")
-    (tmp_path / "configs/model.yaml").write_text("model: {name: direct}\ndata: {name: synthetic}\nval: {name: synthetic}")
+    (tmp_path / "configs/model.yaml").write_text(
+        "model: {name: direct}\ndata: {name: synthetic}\nval: {name: synthetic}"
+    )
     monkeypatch.setattr(shipped, "CONFIGS", (tmp_path / "configs", tmp_path / "absent"))
     assert shipped.shipped_configs(TrainConfig) == ["mine"]
     assert load_config(TrainConfig, "mine").model.name == "direct"
     assert load_config(TrainConfig, "configs/experiment/mine.yaml").out == "x"
+
+
+def test_version_protocols_and_data_sets(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0 and capsys.readouterr().out == f"amodalseg {amodalseg.__version__}\n"
+    assert {"per_object_occluded", "c2f", "amodal_ap"} <= set(amodalseg.list_protocols())
+    assert "cocoa" in amodalseg.list_datasets() and "modal" in amodalseg.list_models()
+
+
+def test_models_are_listed_with_what_they_are_and_their_size(capsys):
+    assert main(["models"]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert list(lines) == amodalseg.list_models()
+    assert "no weights" in lines["modal"] and "modal mask itself" in lines["modal"]
+    assert "inpainting model" in lines["mixed_context"]
+    shipped_line = lines["conddiff_amo_tiny"]
+    assert "11.2 MB" in shipped_line and "5.56 M parameters, window of 96 px" in shipped_line
+    assert main(["models", "--verbose"]) == 0
+    assert "licence: apache-2.0" in capsys.readouterr().out
+
+
+def test_cost_of_a_model_by_name_and_of_an_experiment(capsys):
+    assert main(["cost", "conddiff_amo_tiny"]) == 0
+    by_name = capsys.readouterr().out
+    assert "conddiff_amo, 96 px" in by_name and "5.56 M parameters" in by_name
+    assert main(["cost", "photos_tiny"]) == 0
+    assert capsys.readouterr().out == by_name
+    assert main(["cost", "conddiff_amo_tiny", "model.window.size=64"]) == 0
+    assert "conddiff_amo, 64 px" in capsys.readouterr().out
+    refused(capsys, ["cost", "modal"], "costs are counted for conddiff_amo, direct, pcnet_m only, not for modal")
+    refused(capsys, ["cost", "mixed_context"], "not for mixed_context")
+
+
+def test_draw_and_ceiling_take_a_set_and_its_folder(tmp_path, capsys):
+    root = coco_amodal_world(tmp_path / "mine")
+    picture = tmp_path / "look.png"
+    assert main(["data", "draw", "coco_amodal", str(root), "--count", "2", "--to", str(picture)]) == 0
+    assert picture.is_file() and "2 objects" in capsys.readouterr().out
+    assert main(["data", "ceiling", "coco_amodal", str(root), "num_objects=2", "--split", "val"]) == 0
+    assert "coco_amodal: 2 objects" in capsys.readouterr().out
+    refused(capsys, ["data", "draw", "coco_amodal", str(tmp_path / "absent")], "absent")
+
+
+def test_a_reader_that_has_seen_enough_ends_the_program_quietly():
+    program = [sys.executable, "-m", "amodalseg.cli"]
+    for unbuffered in ("", "1"):
+        for arguments in (["--help"], ["models", "-v"]):
+            with subprocess.Popen(
+                [*program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT,
+                env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            ) as run:  # fmt: skip
+                run.stdout.close()  # before anything is printed
+                error = run.stderr.read().decode()
+            # argparse itself takes no notice where every line goes out at once
+            assert error == "" and run.returncode in ({141} if arguments[0] == "models" else {0, 141}), error
+
+
+def test_a_broken_pipe_that_is_not_the_readers_is_not_hidden(monkeypatch):
+    def broken(_):
+        raise BrokenPipeError("a worker died")
+
+    monkeypatch.setattr("amodalseg.cli.commands._models", broken)
+    with pytest.raises(BrokenPipeError, match="a worker died"):
+        main(["models"])
+
+
+def test_only_the_first_process_prints_and_every_one_reports_errors(monkeypatch, capsys):
+    monkeypatch.setenv("RANK", "1")
+    assert main(["models"]) == 0
+    assert capsys.readouterr().out == ""
+    refused(capsys, ["cost", "modal"], "not for modal")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert main(["models"]) == 0
+    assert "modal" in capsys.readouterr().out
+
+
+def test_a_folder_that_is_completed_says_so(tmp_path, capsys):
+    photo, mask = np.zeros((40, 50, 3), np.uint8), np.zeros((40, 50), np.uint8)
+    mask[5:20, 5:30] = 255
+    for name in ("photos/a.jpg", "photos/b.jpg", "masks/a.png", "masks/b_1.png", "masks/b_2.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / name), photo if name.startswith("photos") else mask)
+    command = ["predict", "convex_hull", "--images", str(tmp_path / "photos"), "--masks", str(tmp_path / "masks")]
+    out, pictures = tmp_path / "out", tmp_path / "pictures"
+    assert main([*command, "--out", str(out), "--overlay", str(pictures)]) == 0
+    assert f"3 of 3 masks are written to {out}, the photos with them in {pictures}\n" in capsys.readouterr().out
+    (out / "a.png").unlink()
+    assert main([*command, "--out", str(out)]) == 0
+    assert f"1 of 3 masks are written to {out}\n" in capsys.readouterr().out
+
+
+def test_compare_two_models_of_the_evaluation_above(tmp_path, capsys):
+    out = str(tmp_path / "eval")
+    options = ["data.num_objects=4", "data.size=64", "trainer.progress=false", "report.html=false"]
+    assert main(["eval", "synthetic", "models=[modal,convex_hull]", f"out={out}", *options]) == 0
+    assert main(["compare", out, "--model-a", "modal", "--model-b", "convex_hull"]) == 0
+    assert "A: modal" in capsys.readouterr().out and (tmp_path / "eval/compare/compare.html").is_file()
+    refused(capsys, ["compare", out], "several models", "--model-a")

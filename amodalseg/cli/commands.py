@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import select
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import amodalseg
 from amodalseg.cli.arguments import Parser, configured, count, whole_number
 from amodalseg.cli.data import add_data_commands, data_config, named_set
+from amodalseg.cli.models import cost, list_models, open_predictor
 from amodalseg.errors import UserError
 
 _IN_WORKER = f"{UserError.__module__}.{UserError.__qualname__}: "
@@ -24,8 +28,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: of the command line, without the program's name; default: ``sys.argv[1:]``.
 
     Returns:
-        The exit code: 0 done, 1 some items failed and the rest is done, 2 something given was wrong, 130 interrupted.
+        The exit code: 0 done, 1 some items failed and the rest is done, 2 something given was wrong, 130 interrupted,
+        141 nobody reads what is printed any more.
     """
+    try:
+        with _first_process_speaks():
+            try:
+                return _run(arguments)
+            finally:
+                sys.stdout.flush()
+    except BrokenPipeError:
+        if not _reader_is_gone():
+            raise  # another pipe than the one to the reader
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor may the interpreter's end complain
+        return 141
+
+
+def _reader_is_gone() -> bool:
+    """Whether nobody reads standard output any more: `| head` has seen enough."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+    except (AttributeError, OSError):  # Windows has no poll, and no such pipes; a captured output has no number
+        return False
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+@contextlib.contextmanager
+def _first_process_speaks() -> Iterator[None]:
+    """Of the processes of one run the first prints; of the others only errors are heard."""
+    if any(os.environ.get(name, "0") != "0" for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK")):
+        from amodalseg.engine.run_folder import is_first_process
+
+        if not is_first_process():
+            warnings.simplefilter("ignore")
+            with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+                yield
+            return
+    yield
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     warnings.showwarning = _short_warning  # a user wants the sentence, not the line of code it came from
     try:
         options = _parse(sys.argv[1:] if arguments is None else list(arguments))
@@ -60,11 +103,18 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="amodalseg", description="Amodal segmentation: image + visible mask -> whole mask.")
+    parser.add_argument("--version", action="version", version=f"amodalseg {amodalseg.__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     configured(commands, "train", "train a model, or go on with a run", _train)
     configured(commands, "eval", "score models on a data set and write a report", _eval)
-    configured(commands, "cost", "parameters and operations of a training configuration's network", _cost)
-    commands.add_parser("models", help="list the models at hand").set_defaults(run=_models)
+    text = "parameters and operations of one evaluation of a network"
+    price = commands.add_parser("cost", help=text, description=text)
+    price.add_argument("model", metavar="MODEL", help="a name, a run folder or a file; or a training configuration")
+    price.add_argument("overrides", nargs="*", metavar="key=value", help="other options: model.window.size=128")
+    price.set_defaults(run=cost)
+    models = commands.add_parser("models", help="list the models at hand: name, size, what each is")
+    models.add_argument("-v", "--verbose", action="store_true", help="also what the files of weights say")
+    models.set_defaults(run=_models)
 
     _predict_options(commands.add_parser("predict", help="complete objects: pictures, folders of them, or COCO json"))
     release = commands.add_parser("release", help="turn a run's weights into a file to ship")
@@ -90,7 +140,7 @@ def _score_options(commands: Any) -> None:
     text = "compare two models object by object, from what eval left behind"
     compare = commands.add_parser("compare", help=text, description=text)
     compare.add_argument("a", metavar="A/objects.csv", help="of an evaluation, or its folder")
-    compare.add_argument("b", metavar="B/objects.csv", help="of another, or the same with another model")
+    compare.add_argument("b", metavar="B/objects.csv", nargs="?", help="of another evaluation (default: the same)")
     compare.add_argument("--model-a", metavar="NAME", help="which model of A (needed where it holds several)")
     compare.add_argument("--model-b", metavar="NAME", help="which model of B")
     compare.add_argument("--out", metavar="FOLDER", help="for compare.md and compare.html (compare, beside B)")
@@ -102,7 +152,7 @@ def _score_options(commands: Any) -> None:
 
 
 def _predict_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a name, a run folder, a file, or hf:owner/name")
+    parser.add_argument("model", metavar="MODEL", help="a name, a run folder, a file (also .onnx), or hf:owner/name")
     parser.add_argument("--image", help="a photo; with --mask and --out, mask files")
     parser.add_argument("--mask", help="its modal mask, white on black")
     parser.add_argument("--images", help="a folder of photos; with --masks and --out, folders of masks")
@@ -153,7 +203,7 @@ def _compare(options: argparse.Namespace) -> None:
     from amodalseg.engine.evaluation.compare_runs import compare
 
     out = Path(options.out) if options.out else None
-    compare(Path(options.a), Path(options.b), options.model_a, options.model_b, out, options.pictures)
+    compare(Path(options.a), Path(options.b or options.a), options.model_a, options.model_b, out, options.pictures)
 
 
 def _ap(options: argparse.Namespace) -> None:
@@ -168,20 +218,6 @@ def _ap(options: argparse.Namespace) -> None:
         print("\n".join(f"  {name:24s} {percent(value):>6s}" for name, value in figures.items()))
 
 
-def _cost(options: argparse.Namespace) -> None:
-    from amodalseg.config.load import load_config
-    from amodalseg.config.schema import NETWORKS, TrainConfig
-
-    model = load_config(TrainConfig, options.config, options.overrides).model
-    if model.name not in NETWORKS:
-        raise UserError(f"costs are counted for {', '.join(NETWORKS)} only, not for {model.name}")
-    from amodalseg.models.cost import describe_cost
-
-    print(f"{model.name}, {model.window.size} px, one evaluation of one window")
-    for part, parameters, gflop in describe_cost(model):
-        print(f"  {part:14s} {parameters / 1e6:7.2f} M parameters {gflop:7.2f} GFLOP")
-
-
 def _predict(options: argparse.Namespace) -> int:
     from pathlib import Path
 
@@ -192,9 +228,8 @@ def _predict(options: argparse.Namespace) -> int:
         raise UserError("give --image and --mask, or --images and --masks, or --coco and --images (and --coco-images)")
     from amodalseg.engine.prediction.predict import Settings, predict_file, predict_folder, report_failures
     from amodalseg.engine.prediction.predict_coco import predict_coco
-    from amodalseg.models import load_model
 
-    model = load_model(options.model, options.device)
+    model = open_predictor(options.model, options.device)
     model.batch_size = options.batch_size
     overlay = Path(options.overlay) if options.overlay else None
     settings = Settings(options.seed, options.num_samples, options.steps, overlay, options.overwrite)
@@ -226,9 +261,7 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _models(options: argparse.Namespace) -> None:
-    from amodalseg.models import list_models
-
-    print("\n".join(list_models()))
+    list_models(options)
 
 
 if __name__ == "__main__":

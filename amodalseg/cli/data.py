@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from amodalseg.cli.arguments import configured, count
+from amodalseg.cli.arguments import count
 from amodalseg.errors import UserError
 
 
 def add_data_commands(commands: Any) -> None:
     """Add the parsers. Args: commands, the subparsers of ``amodalseg data``."""
-    configured(commands, "ceiling", "what the window alone costs: the true mask through it and back", _ceiling)
+    named_set(commands, "ceiling", "what the window alone costs: the true mask through it and back", _ceiling)
     text = "whether a published data set on disk is what its papers used"
     check = named_set(commands, "check", text, _check, "every part whose files are there")
     check.add_argument("--subset", action="store_true", help="a part of it is intended: counts are told, not judged")
@@ -32,7 +32,7 @@ def add_data_commands(commands: Any) -> None:
     text = "what trivial predictions score by every protocol: the given mask, its box, the true mask through a window"
     protocols = named_set(commands, "protocols", text, _protocols)
     protocols.add_argument("--csv", metavar="NAME.csv", help="also write the rows behind the figures")
-    draw = configured(commands, "draw", "draw objects: image, modal mask, hidden part", _draw)
+    draw = named_set(commands, "draw", "draw objects: image, modal mask, hidden part", _draw)
     draw.add_argument("--count", type=count, default=16, help="number of objects (16)")
     draw.add_argument("--to", default="objects.png", help="picture file (objects.png)")
 
@@ -78,17 +78,16 @@ def _with_one_set(config: Any, path: str) -> Any:
 # each command imports what it needs: --help and a misspelt key must not wait for heavy libraries
 
 
-def _source(options: argparse.Namespace) -> tuple[Any, Any]:
-    from amodalseg.config.load import load_config
-    from amodalseg.config.schema import EvalConfig
+def _objects(options: argparse.Namespace) -> tuple[str, Any]:
+    """The name of a data set and its objects."""
     from amodalseg.data.dataset import EvaluationSet
     from amodalseg.data.open import open_source
 
-    config = _with_one_set(load_config(EvalConfig, options.config, [*options.overrides, "out=unused"]), options.config)
-    dataset = EvaluationSet(open_source(config.data), config.seed)
+    config = data_config(options)
+    dataset = EvaluationSet(open_source(config), 0)
     if len(dataset) == 0:
-        raise UserError(f"the data set '{config.data.name}' holds no object")
-    return config, dataset
+        raise UserError(f"the data set '{config.name}' holds no object")
+    return config.name, dataset
 
 
 def _ceiling(options: argparse.Namespace) -> None:
@@ -98,10 +97,10 @@ def _ceiling(options: argparse.Namespace) -> None:
     from amodalseg.config.schema import WindowConfig
     from amodalseg.data.window import geometry_ceiling
 
-    config, dataset = _source(options)
+    name, dataset = _objects(options)
     # the window needs masks only; the pixels of a whole data set would not fit into memory
     records = [replace(dataset[i][0], image=Path("-"), whole_rgb=None) for i in range(len(dataset))]
-    print(f"{config.data.name}: {len(records)} objects, true mask through the window and back, per_object means")
+    print(f"{name}: {len(records)} objects, true mask through the window and back, per_object means")
     for kind in ("square", "c2f"):
         for size in (96, 128, 256, 512):
             found = geometry_ceiling(records, WindowConfig(size=size, kind=kind))
@@ -180,7 +179,7 @@ def _draw(options: argparse.Namespace) -> None:
     target = Path(options.to)
     if target.suffix.lower() != ".png" or target.is_dir():
         raise UserError(f"--to '{options.to}' is no picture file; give a name that ends in .png")
-    _, dataset = _source(options)
+    _, dataset = _objects(options)
     records = [dataset[i][0] for i in range(min(options.count, len(dataset)))]
     save_png(target, record_grid(records))
     print(f"{len(records)} objects: {target}")

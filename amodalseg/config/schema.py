@@ -270,7 +270,7 @@ class MaskGuidanceConfig:
 
 @dataclass
 class OcclusionFreeBiasConfig:
-    """Paper 002: complete the picture inside the hull of the visible part, read the whole object off."""
+    """Occlusion-free bias: complete the picture inside the hull of the visible part, read the whole object off."""
 
     name: str = "occlusion_free_bias"
     backend: BackendConfig = field(default_factory=BackendConfig)
@@ -313,7 +313,7 @@ class NoiseFillConfig:
 
 @dataclass
 class MixedContextConfig:
-    """Paper 001: complete the object on a clean background, put it back into its own, until nothing hides it."""
+    """Progressive mixed context: complete the object on a clean background, put it back, until nothing hides it."""
 
     name: str = "mixed_context"
     backend: BackendConfig = field(default_factory=BackendConfig)

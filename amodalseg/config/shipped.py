@@ -38,7 +38,9 @@ def find_config(kind: type, name: str | Path) -> Path:
 def shipped_configs(kind: type) -> list[str]:
     """Names of the shipped files of a kind of configuration."""
     roots = [folder / PARTS[kind] for folder in CONFIGS]
-    return sorted({path.relative_to(root).with_suffix("").as_posix() for root in roots for path in root.rglob("*.yaml")})
+    return sorted(
+        {path.relative_to(root).with_suffix("").as_posix() for root in roots for path in root.rglob("*.yaml")}
+    )
 
 
 def nearest_shipped(kind: type, name: str | Path) -> str:

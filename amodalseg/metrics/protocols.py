@@ -12,6 +12,7 @@ from amodalseg.errors import UserError
 from amodalseg.metrics import rules
 from amodalseg.metrics.bootstrap import Interval, draw_intervals, figure_values
 from amodalseg.metrics.counts import COLUMNS, FLOAT_COLUMNS, TEXT_COLUMNS, Row, row_key
+from amodalseg.metrics.detection import DETECTION
 from amodalseg.metrics.rules import PERCENT, Columns, Figures, Unit
 
 Scores = dict[str, dict[str, float | int | None]]
@@ -121,6 +122,11 @@ PROTOCOLS: dict[str, Protocol] = {
         {"psnr": Unit("dB", 1, 1), "mae": Unit("levels", 1, 1, lower=True), "ssim": Unit("", 1, 3)},
     ),
 }
+
+
+def list_protocols() -> list[str]:
+    """Names of all protocols; the last ones score detectors' masks and need all objects of a photo."""
+    return [*PROTOCOLS, *DETECTION]
 
 
 def unit_of(protocol: str, figure: str) -> Unit:

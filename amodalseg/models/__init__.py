@@ -65,6 +65,11 @@ def load_model(name: str | Path = DEFAULT, device: str = "auto", override: dict[
         method = create_method(config, override)
         method.name = str(name)
         return method.to(pick_device(device))
+    if Path(name).suffix == ".onnx":
+        raise UserError(
+            f"{name} is an exported file: 'amodalseg predict' and amodalseg.export.runtime.OnnxPredictor run it; here "
+            "the model is needed that it was made of"
+        )
     path = None if str(name).startswith(HUB) else model_file(name)
     from amodalseg.models.network_model import NetworkModel
 

@@ -212,6 +212,9 @@ def predict_folder(model: AmodalModel, images: Path, masks: Path, out: Path, set
                 save_png(settings.overlay / f"{path.stem}.png", completion_picture(image, masks_of))
             except UserError as error:
                 failures.append(f"overlay of {path}: {error}")
+    made = sum((out / f"{stem}.png").is_file() for _, stem in found if stem not in there)
+    beside = f", the photos with them in {settings.overlay}" if settings.overlay else ""
+    print(f"{made} of {len(files)} masks are written to {out}{beside}")
     return failures
 
 

@@ -1,0 +1,66 @@
+"""The commands about models themselves: which there are, and what they cost."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from amodalseg.errors import UserError
+
+
+def list_models(options: argparse.Namespace) -> None:
+    """``amodalseg models``."""
+    from amodalseg.models.describe import describe_models
+
+    found = describe_models()
+    widths = [max(len(item[column]) for item in found) for column in (0, 1)]
+    for item in found:
+        print(f"{item.name:{widths[0]}}  {item.size:{widths[1]}}  {item.what}")
+        for key, text in item.notes.items() if options.verbose else ():
+            print(f"{'':{widths[0]}}  {key}: {text}")
+
+
+def cost(options: argparse.Namespace) -> None:
+    """``amodalseg cost``."""
+    from amodalseg.config.schema import NETWORKS
+
+    model = _model_options(options.model, options.overrides)
+    if getattr(model, "name", "") not in NETWORKS:
+        named = getattr(model, "name", options.model)
+        raise UserError(f"costs are counted for {', '.join(NETWORKS)} only, not for {named}")
+    from amodalseg.models.cost import describe_cost
+
+    print(f"{model.name}, {model.window.size} px, one evaluation of one window")
+    for part, parameters, gflop in describe_cost(model):
+        print(f"  {part:14s} {parameters / 1e6:7.2f} M parameters {gflop:7.2f} GFLOP")
+
+
+def _model_options(name: str, overrides: list[str]) -> Any:
+    """Options of a model: of a training configuration, or what its file holds. None for one that has none."""
+    from amodalseg.config.load import build, load_config, read_overrides, to_dict
+    from amodalseg.config.schema import ModelOnly, TrainConfig
+    from amodalseg.config.shipped import find_config
+
+    from_file = Path(name).suffix in (".yaml", ".yml")
+    if from_file or (not Path(name).exists() and find_config(TrainConfig, name).is_file()):
+        return load_config(TrainConfig, name, overrides).model
+    from amodalseg.models import load_model
+
+    config = getattr(load_model(name, "cpu"), "config", None)
+    if config is None or not overrides:
+        return config
+    return build(ModelOnly, [(name, {"model": to_dict(config)}), ("the command line", read_overrides(overrides))]).model
+
+
+def open_predictor(name: str, device: str) -> Any:
+    """What ``amodalseg predict`` asks: a model, or the predictor of an exported file."""
+    if not name.endswith(".onnx"):
+        from amodalseg.models import load_model
+
+        return load_model(name, device)
+    from amodalseg.export.runtime import OnnxPredictor
+
+    if device not in ("auto", "cpu", "cuda"):
+        raise UserError(f"--device {device} is no choice for an exported file; choose one of: auto, cpu, cuda")
+    return OnnxPredictor(name, ["CUDAExecutionProvider"] if device == "cuda" else None)

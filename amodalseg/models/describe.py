@@ -1,0 +1,57 @@
+"""What there is to say about each model at hand, without opening it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors import SafetensorError, safe_open
+
+from amodalseg.config import schema
+from amodalseg.models import METHODS, MODELS, list_models, model_file
+
+
+class Description(NamedTuple):
+    """One model. name: that ``load_model`` takes. size: of its weights. what: in a line. notes: of its file."""
+
+    name: str
+    size: str
+    what: str
+    notes: dict[str, str]
+
+
+def describe_models() -> list[Description]:
+    """All of ``list_models()``, in their order. Weights are not read, only what their files say about them."""
+    return [_describe(name) for name in list_models()]
+
+
+def _describe(name: str) -> Description:
+    if name in MODELS:
+        return Description(name, "no weights", _first_line(MODELS[name]), {})
+    if name in METHODS:
+        drawn_with = hasattr(schema.MODELS[name](), "backend")
+        size = "inpainting model" if drawn_with else "no weights"
+        return Description(name, size, _first_line(schema.MODELS[name]), {})
+    return _describe_file(name, model_file(name))
+
+
+def _describe_file(name: str, path: Path) -> Description:
+    size = f"{path.stat().st_size / 1e6:.1f} MB"
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            kept = [key for key in file.keys() if "running_" not in key and "num_batches" not in key]  # noqa: SIM118
+            count = sum(prod(file.get_slice(key).get_shape()) for key in kept)
+        model, about = json.loads(metadata["model"]), json.loads(metadata["about"])
+    except (SafetensorError, OSError, KeyError, ValueError):
+        return Description(name, size, "a file that is no model of this program, or damaged", {})
+    what = f"{model['name']}, {count / 1e6:.2f} M parameters, window of {model['window']['size']} px"
+    notes = {key: value for key, value in about.items() if isinstance(value, str)}
+    return Description(name, size, what, notes)
+
+
+def _first_line(kind: Any) -> str:
+    return (inspect.getdoc(kind) or "").partition("\n")[0].rstrip(".")

@@ -1,6 +1,7 @@
 """What a user can get wrong, through the command line: exit code 2, one clear line, nothing left behind."""
 
 import json
+import logging
 import os
 from pathlib import Path
 
@@ -185,6 +186,28 @@ def test_a_mistake_met_in_a_loader_worker_is_one_line(monkeypatch, capsys):
         "amodalseg.cli.commands._models", lambda _: list(torch.utils.data.DataLoader(Broken(), num_workers=1))
     )
     refused(capsys, ["models"], "error: cannot decode the image a.jpg: copy it again\n")
+
+
+def test_messages_of_the_package_are_plain_lines_on_standard_output(monkeypatch, capsys):
+    logger, root, levels = logging.getLogger("amodalseg"), logging.getLogger(), []
+
+    def run(_):
+        logging.getLogger("amodalseg.data.open").info("two objects are left out")
+        levels.append(logger.level)
+        raise UserError("one")
+
+    monkeypatch.setattr("amodalseg.cli.commands._models", run)
+    other = logging.StreamHandler()
+    root.addHandler(other)  # as libraries do
+    try:
+        before = logger.level, logger.propagate, list(logger.handlers)
+        for _ in range(2):
+            assert main(["models"]) == 2
+            shown = capsys.readouterr()
+            assert shown.out == "two objects are left out\n" and shown.err == "error: one\n"
+        assert (logger.level, logger.propagate, logger.handlers) == before and levels == [logging.INFO] * 2
+    finally:
+        root.removeHandler(other)
 
 
 def test_ceiling_and_draw_of_nothing(coco, capsys):

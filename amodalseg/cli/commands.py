@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import os
 import select
 import sys
@@ -72,7 +73,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     warnings.showwarning = _short_warning  # a user wants the sentence, not the line of code it came from
     try:
         options = _parse(sys.argv[1:] if arguments is None else list(arguments))
-        return options.run(options) or 0
+        with _messages_shown():
+            return options.run(options) or 0
     except UserError as error:
         message = str(error).rpartition(_IN_WORKER)[2]
         print(f"error: {' '.join(message.split())}", file=sys.stderr)
@@ -172,6 +174,22 @@ def _predict_options(parser: argparse.ArgumentParser) -> None:
 
 def _short_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     print(f"warning: {message}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _messages_shown() -> Iterator[None]:
+    """While a command runs, the package's messages go to standard output, one plain line each."""
+    logger, handler = logging.getLogger("amodalseg"), logging.StreamHandler(sys.stdout)
+    before = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False  # or a library that sets up the root logger would have them printed twice
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
 
 
 # each command imports what it needs: --help and a misspelt key must not wait for torch

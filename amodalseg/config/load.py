@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import re
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -123,16 +123,19 @@ def _read_layers(path: Path, above: tuple[Path, ...]) -> Iterator[tuple[str, dic
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.load(path.read_text("utf-8"), _Loader)
+        text = path.read_text("utf-8")
     except OSError as error:
         raise UserError(f"no configuration file at {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is no text in UTF-8; save it in that encoding") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
+        raise UserError(f"{path} is not UTF-8 text; save it in that encoding") from error
+    try:
+        content: Any = OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))
+    except OSError:  # what OmegaConf raises for a single value
+        content = None
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    content = {} if content is None else content
     if not isinstance(content, dict):
-        raise UserError(f"{path} must hold 'key: value' lines, not a {type(content).__name__}")
+        raise UserError(f"{path} must hold 'key: value' lines")
     return content
 
 
@@ -147,32 +150,6 @@ def read_overrides(overrides: Sequence[str]) -> dict[str, Any]:
         raise UserError(f"an argument cannot be read: {' '.join(str(error).split())}") from error
     return plain  # type: ignore[return-value]
 
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML in which 1e-4 is a number, as in every other language, and a key may be given once only."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"'{key.value}' is given twice", problem_mark=key.start_mark)
-            seen.add(str(key.value))
-        return node
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [entry for entry in entries if entry[0] != "tag:yaml.org,2002:float"]
-    for first, entries in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"^[-+]?(?:(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+"
-        r"|\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
-    ),
-    list("-+0123456789."),
-)
 
 # ------------------------------------------------------------------------------------------------- schema and layers
 

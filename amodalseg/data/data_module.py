@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +19,8 @@ from amodalseg.data.open import open_source
 from amodalseg.data.source import prompted
 from amodalseg.errors import UserError
 from amodalseg.types import Batch, Sample, stable_seed
+
+logger = logging.getLogger(__name__)
 
 
 class RunSampler(Sampler[list[tuple[int, int, int]]]):
@@ -94,7 +97,7 @@ class AmodalDataModule(L.LightningDataModule):
             if len(source) == 0:
                 raise UserError(f"the training data ({data.name}) holds no object")
             if num_unprompted:
-                print(f"{num_unprompted} training objects have no visible pixel and are left out")
+                logger.info(f"{num_unprompted} training objects have no visible pixel and are left out")
             fresh = getattr(data, "fresh", False)
             self._train = TrainingSet(source, self.config.model.window, self.config.augment, self.config.seed, fresh)
         return self._train

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,6 +33,8 @@ from amodalseg.data.readers.sailvos import TolerantSource
 from amodalseg.data.source import PackedRecords, RecordList, Source, Subset
 from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord, stable_seed
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -87,7 +90,7 @@ def _published(config: PublishedData, photos: bool) -> Source:
         done = (
             "added to their amodal mask" if config.fix_subset == "union" else "kept (data.fix_subset=union adds them)"
         )
-        print(f"{outside} of {len(records)} objects have modal pixels outside their amodal mask: {done}")
+        logger.info(f"{outside} of {len(records)} objects have modal pixels outside their amodal mask: {done}")
     if photos and config.check_photos != "no":
         records = decodable(records, config.skip_broken, headers_only=config.check_photos == "headers")
     if config.modal_source == "pred":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
@@ -18,6 +19,8 @@ from amodalseg.data.readers.record import read_mask
 from amodalseg.errors import UserError
 from amodalseg.masks import Rle
 from amodalseg.types import AmodalRecord, FilePart
+
+logger = logging.getLogger(__name__)
 
 MANY = 20_000
 """Predictions from which on progress is shown."""
@@ -89,7 +92,7 @@ def use_predictions(records: list[AmodalRecord], config: PublishedData) -> list[
     if not found:
         raise UserError(f"{text}; are these predictions of this data set?")
     num_lone = num_predictions - len({id(result) for result in found.values()})
-    print(
+    logger.info(
         f"{text}; {len(records) - len(found)} objects are left out; {num_lone} predictions match none, {num_empty} are "
         f"empty, {num_elsewhere} are of other photos"
     )

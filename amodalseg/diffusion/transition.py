@@ -87,10 +87,8 @@ def corrupt(mask: Tensor, log_snr_B: Tensor, noise: Tensor) -> Tensor:
 def draw_times(batch: int, dist: str, a: float, b: float, steps: int, device: torch.device) -> Tensor:
     """Training times (batch,) in [0, 1]: ``uniform``, ``beta`` (a, b), or ``discrete`` (the sampler's own steps)."""
     if dist == "beta":
-        # torch's Beta has no generator argument; the inverse of two gamma draws does, through the global one
-        gamma_a = torch._standard_gamma(torch.full((batch,), a, device=device))
-        gamma_b = torch._standard_gamma(torch.full((batch,), b, device=device))
-        return gamma_a / (gamma_a + gamma_b)
+        ends = torch.tensor([a, b], device=device)
+        return torch.distributions.Beta(ends[0], ends[1]).sample((batch,))
     if dist == "discrete":
         return torch.randint(1, steps + 1, (batch,), device=device) / steps
     assert dist == "uniform", dist

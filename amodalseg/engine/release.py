@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ def release(run: str, out: Path, about: Sequence[str]) -> Path:
     path = model_file(run)
     state, config, known = read_weights(path)
     check_state(network_model_class(config.name)(config).network, state, path)
-    known = {**_without_folders(known), "commit": provenance()["commit"], **notes}
+    known = {**without_folders(known), "commit": provenance()["commit"], **notes}
     save_weights(out, state, config, known, dtype="float16")
     content = out.read_bytes()
     print(f"{out}: {len(content) / 1e6:.1f} MB, sha256 {hashlib.sha256(content).hexdigest()}")
@@ -59,16 +59,22 @@ def _release_prior(folder: Path, out: Path, notes: dict[str, str]) -> Path:
             f"--out '{out}' must be a new folder: an inpainting prior is one, with unet and scheduler in it"
         )
     unet, _, known = load_prior(folder)
-    save_prior(out, unet, {**_without_folders(known), "commit": provenance()["commit"], **notes})
+    save_prior(out, unet, {**without_folders(known), "commit": provenance()["commit"], **notes})
     content = (out / WEIGHTS).read_bytes()
     print(f"{out / WEIGHTS}: {len(content) / 1e6:.1f} MB, sha256 {hashlib.sha256(content).hexdigest()}")
     return out
 
 
-def _without_folders(known: dict[str, Any]) -> dict[str, Any]:
+def without_folders(known: Any) -> Any:
     """What is known, without the place of data and project on the machine that trained: it tells a reader nothing."""
-    text = json.dumps(known)
-    for folder, name in ((os.environ.get("AMODALSEG_DATA"), "$AMODALSEG_DATA"), (os.getcwd(), ".")):
-        if folder:
-            text = text.replace(json.dumps(folder.rstrip("/"))[1:-1], name)
-    return json.loads(text)
+    if isinstance(known, dict):
+        return {key: without_folders(value) for key, value in known.items()}
+    if isinstance(known, list):
+        return [without_folders(value) for value in known]
+    if not isinstance(known, str):
+        return known
+    for folder, name in ((os.environ.get("AMODALSEG_DATA", ""), "$AMODALSEG_DATA"), (os.getcwd(), ".")):
+        folder = folder.rstrip("/")
+        if folder.startswith("/"):  # neither the root itself nor a relative name; and whole names: /data is not /data2
+            known = re.sub(rf"(?<![\w.~-]){re.escape(folder)}(?![\w~-]|\.\w)", lambda _, name=name: name, known)
+    return known

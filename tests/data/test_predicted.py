@@ -46,7 +46,8 @@ def opened(root, results, **options):
     return use_predictions(read_cocoa(config), config)
 
 
-def test_matched_objects_get_the_predicted_mask(root, capsys):
+def test_matched_objects_get_the_predicted_mask(root, caplog):
+    caplog.set_level("INFO", "amodalseg")
     records = read_cocoa(CocoaData(root=str(root)))
     of = {(record.image_id, record.category): record for record in records}
     cup, plate, dog = (of["1000", name] for name in ("cup", "plate", "dog"))
@@ -67,7 +68,7 @@ def test_matched_objects_get_the_predicted_mask(root, capsys):
     for record, before in zip(found, (cup, plate, dog), strict=True):
         assert record.occlusion_rate == before.occlusion_rate and np.array_equal(record.occluded, before.occluded)
         assert record.amodal_rle == before.amodal_rle and record.flags == before.flags
-    text = capsys.readouterr().out
+    text = caplog.text
     assert "3 of 12 objects have a predicted modal mask (IoU of at least 0.5); 9 objects are left out" in text
     assert "1 predictions match none, 2 are empty, 1 are of other photos" in text
 

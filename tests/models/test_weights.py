@@ -11,6 +11,7 @@ from test_contract import tiny
 from amodalseg import UserError, load_model
 from amodalseg.cli import main
 from amodalseg.config.schema import AFGConfig, DNConfig
+from amodalseg.engine.release import without_folders
 from amodalseg.models.conddiff_amo.model import CondDiffAMO
 from amodalseg.models.weights import load_state, read_weights, save_weights
 
@@ -193,3 +194,29 @@ def test_a_release(saved, tmp_path, capsys, monkeypatch):
     assert main([*command, "--about", "seed"]) == 2
     assert main([*command[:3], str(tmp_path / "name.pt")]) == 2
     assert "no key=value" in (error := capsys.readouterr().err) and "ends in .safetensors" in error
+
+
+@pytest.mark.parametrize(
+    ("data", "cwd", "given", "wanted"),
+    [
+        ("/data", "/", "/data/coco", "$AMODALSEG_DATA/coco"),
+        ("/data/", "/", "/data", "$AMODALSEG_DATA"),
+        ("/data", "/home/project", "/data2/coco", "/data2/coco"),
+        ("/data", "/home/project", "/data.old/coco and /data-2 and /mnt/data/x", None),
+        ("/data", "/home/project", "root=/data/a in /data.", "root=$AMODALSEG_DATA/a in $AMODALSEG_DATA."),
+        ("/data", "/home/project", "/home/project/outputs/run", "./outputs/run"),
+        ("/data", "/home/project", "/home/projects/run", None),
+        ("/home/project/data", "/home/project", "/home/project/data/a", "$AMODALSEG_DATA/a"),
+        ("/", "/", "/data/coco", None),
+        ("data", "/home/project", "data/coco", None),
+        (None, "/", "/data/coco", None),
+    ],
+)
+def test_a_release_names_no_folder_of_the_machine(monkeypatch, data, cwd, given, wanted):
+    monkeypatch.setattr(os, "getcwd", lambda: cwd)
+    monkeypatch.delenv("AMODALSEG_DATA", raising=False)
+    if data is not None:
+        monkeypatch.setenv("AMODALSEG_DATA", data)
+    wanted = given if wanted is None else wanted
+    known = {"data": [{"root": given}], "step": 3, "best": None}
+    assert without_folders(known) == {"data": [{"root": wanted}], "step": 3, "best": None}

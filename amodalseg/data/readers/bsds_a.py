@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from amodalseg.data.readers.files import load_json
 from amodalseg.data.readers.places import annotation_file, photo_folder
 from amodalseg.data.readers.regions import open_regions, region_records
 from amodalseg.types import AmodalRecord
+
+logger = logging.getLogger(__name__)
 
 
 def read_bsds_a(config: BsdsAData, *, photos: bool = True) -> list[AmodalRecord]:
@@ -30,7 +33,7 @@ def read_bsds_a(config: BsdsAData, *, photos: bool = True) -> list[AmodalRecord]
         photos: off: photos need not be there.
 
     Returns:
-        Records, in the order of the file. What ``first`` leaves out is counted and printed.
+        Records, in the order of the file. What ``first`` leaves out is counted and logged.
 
     Raises:
         UserError: a file, key, photo or mask that is missing or wrong; the message names file and region.
@@ -47,7 +50,7 @@ def read_bsds_a(config: BsdsAData, *, photos: bool = True) -> list[AmodalRecord]
         for annotation in annotations:
             kept.setdefault(annotation["image_id"], annotation)
         if len(kept) < len(annotations):
-            print(
+            logger.info(
                 f"{source}: the first annotation of each of {len(kept)} images is read, {len(annotations) - len(kept)} "
                 "of other annotators are left out (data.annotator=all reads them too)"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from amodalseg import masks
 from amodalseg.data.readers.files import ID, by_id, check_join, load_json, missing_photos, require
 from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord
+
+logger = logging.getLogger(__name__)
 
 
 def read_coco_instances(
@@ -140,7 +143,7 @@ def read_coco_files(
                 f"data.annotations: file and folder of {same} have the same names; rename one, or list it once"
             )
     if skip_missing and missing and len(missing) < len(annotations):
-        print(f"not there, gone on without: {', '.join(map(str, missing))} (data.missing=error refuses)", flush=True)
+        logger.info(f"not there, gone on without: {', '.join(map(str, missing))} (data.missing=error refuses)")
     records = []
     for source, folder, prefix in zip(annotations, images, prefixes, strict=True):
         if skip_missing and source in missing and len(missing) < len(annotations):

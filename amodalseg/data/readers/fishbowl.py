@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,6 +20,8 @@ from amodalseg.data.readers.safe_pickle import load_pickle
 from amodalseg.errors import UserError
 from amodalseg.masks import Rle
 from amodalseg.types import AmodalRecord
+
+logger = logging.getLogger(__name__)
 
 FRAMES = 128
 MIN_AMODAL, MIN_MODAL, BORDER = 400, 64, 16
@@ -238,7 +241,7 @@ def _raw(folder: Path) -> Iterator[Track]:
             yield Track(path.name, str(entry["id"]), entry.get("type_id"), entry.get("type_name"), len(visible), frames)
         unknown += len(seen)
     if unseen:
-        print(f"{folder}: {unseen} fish are rendered alone but hardly seen in their video; they are left out")
+        logger.info(f"{folder}: {unseen} fish are rendered alone but hardly seen in their video; they are left out")
     if unknown:
         text = f"{folder}: {unknown} fish have no re-render <video>_object<N> in {wholes}"
         warnings.warn(f"{text}: nobody knows their whole masks, so they are left out", stacklevel=3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,8 @@ from amodalseg.data.readers.regions import open_regions, region_records
 from amodalseg.data.readers.safe_pickle import load_pickle
 from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord
+
+logger = logging.getLogger(__name__)
 
 SPLITS = {"eval": "eval", "val": "eval", "test": "eval", "train": "train"}
 NAME = "MP3D_seleted_{}_10.29"
@@ -58,7 +61,7 @@ def read_mp3d(config: MP3DData, *, photos: bool = True) -> list[AmodalRecord]:
         source = annotation_file(config, names, [".", "annotations"], origin)
     content = load_pickle(source) if source.suffix == ".pkl" else load_json(source)
     if source.suffix == ".pkl":
-        print(
+        logger.info(
             f"{source} is read as a pickle; 'amodalseg data convert mp3d-pickle' makes json of it once, for quick use"
         )
     require(content, {"images": (list,), "annotations": (list,)}, str(source), {"categories": (list,)})

@@ -22,13 +22,14 @@ def read(root, photos=True, **options):
     return read_bsds_a(BsdsAData(root=str(root), **{"split": "test", **options}), photos=photos)
 
 
-def test_first_annotator_of_each_image_in_the_file(root, capsys):
+def test_first_annotator_of_each_image_in_the_file(root, caplog):
+    caplog.set_level("INFO", "amodalseg")
     records = read(root)
     assert [record.key for record in records] == [
         *(f"bsds_a/test/50/700-{index}" for index in range(3)), *(f"bsds_a/test/30/670-{index}" for index in range(3))
     ]  # fmt: skip
     assert {record.group["annotator"] for record in records} == {"person0"}
-    said = capsys.readouterr().out
+    said = caplog.text
     assert "the first annotation of each of 2 images is read, 4 of other annotators are left out" in said
     assert [record.category for record in records[:3]] == ["bear", "stone", "tree"]
     assert [record.extra.get("behind") for record in records[:3]] == [None, [1], [2]]
@@ -37,9 +38,10 @@ def test_first_annotator_of_each_image_in_the_file(root, capsys):
     assert {record.group["annotator"] for record in read(root)} == {"person2"}
 
 
-def test_annotators_are_never_merged(root, capsys):
+def test_annotators_are_never_merged(root, caplog):
+    caplog.set_level("INFO", "amodalseg")
     records = read(root, annotator="all")
-    assert len(records) == len({record.key for record in records}) == 16 and not capsys.readouterr().out
+    assert len(records) == len({record.key for record in records}) == 16 and not caplog.text
     by_person = {}
     for record in records:
         by_person.setdefault((record.image_id, record.group["annotator"]), []).append(record)

@@ -46,7 +46,8 @@ def content_of(records):
     return {record.key: (record.modal_rle, record.amodal_rle, record.category, record.group) for record in records}
 
 
-def test_raw_joins_video_and_re_renders_by_id(drawn, capsys):
+def test_raw_joins_video_and_re_renders_by_id(drawn, caplog):
+    caplog.set_level("INFO", "amodalseg")
     records = read(drawn["raw"])
     found = {record.key: record for record in records}
     assert len(found) == len(records)
@@ -66,7 +67,7 @@ def test_raw_joins_video_and_re_renders_by_id(drawn, capsys):
     assert expected == len(records)
     hidden = [record for record in records if "empty_modal" in record.flags]
     assert hidden and {record.group["track"] for record in hidden} == {"3"}
-    assert "2 fish are rendered alone but hardly seen" in capsys.readouterr().out
+    assert "2 fish are rendered alone but hardly seen" in caplog.text
 
 
 def test_prepared(drawn):

@@ -31,10 +31,12 @@ def change(root, edit):
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 3, 4, 5])
-def test_every_region_becomes_a_record(tmp_path, protocol, capsys):
+def test_every_region_becomes_a_record(tmp_path, protocol, caplog):
     root = mp3d_world(tmp_path / "mp3d", protocol=protocol)
-    records, content = read(root), pickle.loads((root / f"{FILE}.pkl").read_bytes())
-    assert "is read as a pickle" in capsys.readouterr().out
+    with caplog.at_level("INFO", "amodalseg"):
+        records = read(root)
+    content = pickle.loads((root / f"{FILE}.pkl").read_bytes())
+    assert "is read as a pickle" in caplog.text
     stored = [(entry, i, region) for entry in content["annotations"] for i, region in enumerate(entry["regions"])]
     assert len(stored) == len(records) == 6
     for record, (entry, index, region) in zip(records, stored, strict=True):
@@ -48,15 +50,15 @@ def test_every_region_becomes_a_record(tmp_path, protocol, capsys):
         assert record.flags == frozenset()
 
 
-def test_json_made_once_gives_the_same(root, capsys):
+def test_json_made_once_gives_the_same(root, caplog):
     before = read(root)
     assert convert_pickle(root / f"{FILE}.pkl", root / f"{FILE}.json") == 2
     content = json.loads((root / f"{FILE}.json").read_text())
     assert list(content) == ["images", "annotations"] and isinstance(
         content["annotations"][0]["regions"][0]["segmentation"]["counts"], str
     )
-    capsys.readouterr()
-    assert read(root) == before and "pickle" not in capsys.readouterr().out
+    with caplog.at_level("INFO", "amodalseg"):
+        assert read(root) == before and "pickle" not in caplog.text
     (root / f"{FILE}.pkl").unlink()
     assert read(root) == read(root / f"{FILE}.json", images=str(root / "mp3d_eval")) == before
     assert read(root, split="test") == before

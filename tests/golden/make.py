@@ -1,0 +1,113 @@
+"""Golden answers of the weights that ship: ``python tests/golden/make.py`` writes them anew, after a change of weights.
+
+Each file in this folder belongs to one file of weights, which it names by its sha256. It holds, for each case, the mask
+as COCO run lengths and the values of the map at every fourth pixel, zeros left out: enough to notice any change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+
+from amodalseg import load_model, masks  # noqa: E402
+from amodalseg.atomic import write_whole  # noqa: E402
+from amodalseg.models.inpainting.backends.backend import EmbeddedPrior  # noqa: E402
+from amodalseg.models.inpainting.prior_training.validation import to_pictures  # noqa: E402
+from amodalseg.models.inpainting.steps.sample import inpaint  # noqa: E402
+from amodalseg.types import Query  # noqa: E402
+
+FOLDER = Path(__file__).parent
+EVERY = 4
+"""Pixels between the values that are kept."""
+WEIGHTS = {
+    "conddiff_amo_tiny": ROOT / "checkpoints/conddiff_amo_tiny.safetensors",
+    "inpainting_prior": ROOT / "checkpoints/inpainting_prior/unet/diffusion_pytorch_model.safetensors",
+}
+"""The shipped models, and the file that each one's golden answers belong to."""
+
+Case = dict[str, Any]
+"""``mask``: bool (H, W). ``values``: float (H, W), of a picture the mean over its colours."""
+
+
+def question(height: int, width: int, top: int, left: int, seed: int) -> Query:
+    """A ball behind a post on stripes, in whole numbers: the same on every machine, and of no code but this."""
+    rows, columns = np.mgrid[:height, :width]
+    ball = (rows - top) ** 2 + (columns - left) ** 2 <= 28**2
+    post = abs(columns - left - 12) <= 9
+    image = np.stack([60 + rows // 2 % 100, 90 + columns % 64, 120 + (rows + columns) % 48], axis=2)
+    image[ball] = np.stack([200 - rows % 16, 70 + columns % 8, 60 + 0 * rows], axis=2)[ball]
+    image[post] = (40, 60 + seed, 150)
+    return Query(image.astype(np.uint8), ball & ~post, seed, occluder=post)
+
+
+def conddiff_cases(model: Any, steps: int | None = None) -> dict[str, Case]:
+    """Of a model, or of its exported file: an object inside the photo, and one at its border asked twice."""
+    inside, border = question(120, 160, 60, 70, seed=3), question(100, 90, 78, 24, seed=8)
+    answers = {
+        "inside": model.predict(inside.image, inside.modal, seed=3, steps=steps),
+        "border, two draws": model.predict(border.image, border.modal, seed=8, num_samples=2, steps=steps),
+    }
+    return {name: {"mask": answer.amodal, "values": answer.probability} for name, answer in answers.items()}
+
+
+def prior_cases() -> dict[str, Case]:
+    """Of the prior alone, in a hole on the right half, and through ``mixed_context``."""
+    prior = EmbeddedPrior()
+    side = prior.abilities.size
+    picture = question(side, side, side // 2, side // 2, seed=5).image
+    hole = np.zeros((side, side), bool)
+    hole[:, side // 2 :] = True
+    drawn = inpaint(prior, to_pictures([picture]), torch.from_numpy(hole)[None, None], [5], steps=4)[0]
+    model = load_model("mixed_context", "cpu", override={"sampler": {"steps": 4}, "iterations": 2})
+    asked = question(100, 90, 48, 36, seed=8)
+    answer = model.predict_batch([asked])[0]
+    return {
+        "right half": {"mask": hole, "values": drawn.mean(dim=0).cpu().numpy()},
+        "mixed_context": {"mask": answer.amodal, "values": answer.image.mean(axis=2) / 255},
+    }
+
+
+def make(name: str) -> dict[str, Case]:
+    """All cases of a shipped model; ``exported`` is the same as its file in ONNX answers it, with one step."""
+    if name == "inpainting_prior":
+        return prior_cases()
+    model = load_model(name, "cpu")
+    one_step = {f"exported, {case}": answer for case, answer in conddiff_cases(model, steps=1).items()}
+    return {**conddiff_cases(model), **one_step}
+
+
+def sha256(name: str) -> str:
+    """Of a shipped model's weights."""
+    return hashlib.sha256(WEIGHTS[name].read_bytes()).hexdigest()
+
+
+def pack(case: Case) -> dict[str, Any]:
+    """A case as plain values, for json."""
+    rle = masks.encode(case["mask"])
+    values = np.round(np.asarray(case["values"], np.float64)[EVERY // 2 :: EVERY, EVERY // 2 :: EVERY], 5)
+    kept = {str(place): value for place, value in enumerate(values.ravel().tolist()) if value}
+    return {"size": rle["size"], "mask": rle["counts"].decode(), "values": kept}
+
+
+def main() -> None:
+    """Write every file of golden answers."""
+    for name in WEIGHTS:
+        content = {"weights": sha256(name), "cases": {case: pack(found) for case, found in make(name).items()}}
+        lines = json.dumps(content, indent=0).replace(",\n", ", ")
+        write_whole(FOLDER / f"{name}.json", (lines + "\n").encode())
+        print(FOLDER / f"{name}.json")
+
+
+if __name__ == "__main__":
+    main()

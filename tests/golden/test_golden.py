@@ -1,0 +1,73 @@
+"""What the shipped weights answer is pinned: a change of any part on the way from photo to mask shows here.
+
+A change that is meant, or other weights: ``python tests/golden/make.py`` writes the answers anew.
+"""
+
+import json
+
+import numpy as np
+import pytest
+
+from amodalseg import load_model, masks
+from tests.golden.make import FOLDER, WEIGHTS, conddiff_cases, make, pack, sha256
+
+ANEW = "run python tests/golden/make.py"
+TOLERANCE = 1e-4
+
+
+def golden(name):
+    """The stored cases. A file that belongs to other weights fails here, in words."""
+    stored = json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
+    if stored["weights"] != sha256(name):
+        pytest.fail(f"tests/golden/{name}.json belongs to other weights than {WEIGHTS[name].name}: {ANEW}")
+    return stored["cases"]
+
+
+def check(found, wanted, about):
+    """Values to 1e-4, masks to the pixel; but rounding may turn a vote, or a pixel at the threshold, here and there."""
+    found = pack(found)
+    assert found["size"] == wanted["size"], about
+    places = sorted(found["values"].keys() | wanted["values"].keys())
+    one, other = ([case["values"].get(place, 0.0) for place in places] for case in (found, wanted))
+    apart = np.abs(np.subtract(one, other))
+    assert (apart > TOLERANCE).sum() <= 1, f"{about}: {(apart > TOLERANCE).sum()} values differ, by up to {apart.max()}"
+    one, other = (masks.decode({"size": case["size"], "counts": case["mask"].encode()}) for case in (found, wanted))
+    assert (one != other).sum() <= 2, f"{about}: {(one != other).sum()} pixels of the mask differ; if so meant, {ANEW}"
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_answers_of_the_shipped_weights(name):
+    if name == "inpainting_prior":
+        pytest.importorskip("diffusers")
+    wanted, found = golden(name), make(name)
+    assert wanted.keys() == found.keys(), ANEW
+    for case, answer in found.items():
+        check(answer, wanted[case], f"{name}, {case}")
+
+
+def test_answers_of_the_exported_file(tmp_path):
+    for library in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(library)
+    from amodalseg.export.runtime import OnnxPredictor
+    from amodalseg.export.write import export_model
+
+    wanted = golden("conddiff_amo_tiny")
+    export_model(load_model("conddiff_amo_tiny", "cpu"), tmp_path / "model.onnx", steps=1)
+    for case, answer in conddiff_cases(OnnxPredictor(tmp_path / "model.onnx", num_threads=1)).items():
+        check(answer, wanted[f"exported, {case}"], f"the exported file, {case}")
+
+
+def test_answers_say_something():
+    """Golden answers that are empty, or the modal mask alone, would pin nothing."""
+    for name, least in (("conddiff_amo_tiny", 4), ("inpainting_prior", 2)):
+        cases = golden(name)
+        assert len(cases) >= least
+        for case, found in cases.items():
+            assert len(set(found["values"].values())) > 20, (name, case)
+        assert (FOLDER / f"{name}.json").stat().st_size < 20_000
+
+
+def test_answers_of_other_weights_are_refused(monkeypatch):
+    monkeypatch.setitem(WEIGHTS, "conddiff_amo_tiny", WEIGHTS["inpainting_prior"])
+    with pytest.raises(pytest.fail.Exception, match=r"belongs to other weights.*tests/golden/make\.py"):
+        golden("conddiff_amo_tiny")

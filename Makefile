@@ -42,4 +42,4 @@ env: $(READY)
 	touch $@
 
 clean:
-	rm -rf outputs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf outputs .hypothesis .pytest_cache .mypy_cache .ruff_cache

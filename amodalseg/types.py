@@ -203,8 +203,8 @@ class Canvas(NamedTuple):
 class Prediction:
     """A model's answer for one object: small maps, of which arrays of the photo's size are made when first asked for.
 
-    A model that answers at the photo's size gives maps of that size, and sets ``image`` if it draws one. Subclasses keep
-    the maps of a window, and override ``in_photo`` and ``raw_mask``, which bring one map into the photo.
+    A model that answers at the photo's size gives maps of that size, and sets ``image`` if it draws one. Subclasses
+    keep the maps of a window, and override ``in_photo`` and ``raw_mask``, which bring one map into the photo.
 
     Attributes:
         modal: bool (H, W), the mask that was given.

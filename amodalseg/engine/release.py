@@ -76,5 +76,5 @@ def without_folders(known: Any) -> Any:
     for folder, name in ((os.environ.get("AMODALSEG_DATA", ""), "$AMODALSEG_DATA"), (os.getcwd(), ".")):
         folder = folder.rstrip("/")
         if folder.startswith("/"):  # neither the root itself nor a relative name; and whole names: /data is not /data2
-            known = re.sub(rf"(?<![\w.~-]){re.escape(folder)}(?![\w~-]|\.\w)", lambda _, name=name: name, known)
+            known = name.join(re.split(rf"(?<![\w.~-]){re.escape(folder)}(?![\w~-]|\.\w)", known))
     return known

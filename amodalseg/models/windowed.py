@@ -105,7 +105,7 @@ class WindowModel(AmodalModel):
                 union_visible=post.union_visible,
                 seconds=share,
                 evaluations=evaluations,
-            )  # fmt: skip
+            )
             for query, window, found in zip(queries, windows, maps, strict=True)
         ]
 

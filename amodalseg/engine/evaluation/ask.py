@@ -22,7 +22,8 @@ class PeakMemory:
     """A block whose highest use of memory is measured.
 
     Attributes:
-        megabytes: after the block: the most that PyTorch had allocated on the GPU, if the model is on one; else the most that the process had resident; 0 where the system does not tell (it does on Linux).
+        megabytes: after the block: the most that PyTorch had allocated on the GPU, if the model is on one; else the
+            most that the process had resident; 0 where the system does not tell (it does on Linux).
     """
 
     def __init__(self, model: AmodalModel) -> None:

@@ -107,7 +107,7 @@ class CompletionModel(AmodalModel):
                 evaluations=sum(one.evaluations for one in done),
                 photo=query.image,
                 picture=done[0].picture,
-            )  # fmt: skip
+            )
             for query, window, done in zip(queries, windows, found, strict=True)
         ]
 

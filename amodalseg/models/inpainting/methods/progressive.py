@@ -82,7 +82,7 @@ class Progressive(InpaintingMethod):
                     evaluations=sum(calls),
                     canvas=canvas,
                     work=works[0],
-                )  # fmt: skip
+                )
             )
         return answers
 

@@ -7,7 +7,7 @@ a pixel, which costs several points of IoU on small objects.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -24,12 +24,12 @@ CHARACTERS = bytes(range(48, 48 + 64))
 
 def encode(mask: np.ndarray) -> Rle:
     """Compress a mask. Args: mask, bool (H, W). Returns: its RLE."""
-    return coco.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return cast(Rle, coco.encode(np.asfortranarray(mask, dtype=np.uint8)))
 
 
 def decode(rle: Rle) -> np.ndarray:
     """Expand an RLE. Returns: bool (H, W)."""
-    return coco.decode(rle).view(bool)  # its bytes are 0 and 1
+    return cast(np.ndarray, coco.decode(rle)).view(bool)  # its bytes are 0 and 1
 
 
 def from_segmentation(segmentation: Any, height: int, width: int) -> Rle:
@@ -95,7 +95,7 @@ def _runs(text: bytes) -> np.ndarray:
     runs[1::2], runs[2::2] = runs[1::2].cumsum(), runs[2::2].cumsum()
     if runs.min() < 0:
         raise ValueError("an RLE's text is damaged: it has a negative run")
-    return runs
+    return cast(np.ndarray, runs)
 
 
 def _from_polygons(rings: list[Any], size: list[int]) -> Rle:
@@ -115,7 +115,7 @@ def _from_polygons(rings: list[Any], size: list[int]) -> Rle:
             raise ValueError("a polygon holds nan or infinity")
         if not (np.abs(polygon.reshape(-1, 2) - middle) <= 21 * middle).all():
             raise ValueError(f"a polygon has a point far outside of its image of {size[1]}x{size[0]} (width x height)")
-    return coco.merge(coco.frPyObjects(polygons, *size))
+    return cast(Rle, coco.merge(coco.frPyObjects(polygons, *size)))
 
 
 def area(rle: Rle) -> int:
@@ -125,7 +125,7 @@ def area(rle: Rle) -> int:
 
 def union(rles: Sequence[Rle]) -> Rle:
     """Union of masks of one size."""
-    return coco.merge(list(rles))
+    return cast(Rle, coco.merge(list(rles)))
 
 
 def box_xywh(rle: Rle) -> tuple[int, int, int, int]:

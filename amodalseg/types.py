@@ -139,7 +139,8 @@ class AmodalRecord:
     @property
     def occluded(self) -> np.ndarray:
         """bool (H, W): amodal and not modal, both as annotated."""
-        return self.amodal & ~self.gt_modal
+        hidden: np.ndarray = self.amodal & ~self.gt_modal
+        return hidden
 
     @cached_property
     def occlusion_rate(self) -> float:
@@ -219,9 +220,9 @@ class Prediction:
 
     modal: np.ndarray
     maps: np.ndarray
-    _: KW_ONLY
     threshold: float = 0.5
     union_visible: bool = True
+    _: KW_ONLY
     has_probability: bool = True
     seconds: float = 0.0
     evaluations: int = 0
@@ -233,7 +234,8 @@ class Prediction:
 
     def raw_mask(self, values: np.ndarray) -> np.ndarray:
         """A map (h, w) -> mask in the photo, a new array, bool (H, W)."""
-        return np.greater(values, self.threshold)
+        mask: np.ndarray = values > self.threshold
+        return mask
 
     def final_mask(self, values: np.ndarray) -> np.ndarray:
         """``raw_mask``, with the modal mask united into it if ``union_visible``."""
@@ -243,8 +245,7 @@ class Prediction:
     @property
     def mean(self) -> np.ndarray:
         """float32 (h, w), over the samples."""
-        mean: np.ndarray = self.maps.mean(axis=0, dtype=np.float32)
-        return mean
+        return np.asarray(self.maps.mean(axis=0, dtype=np.float32))
 
     @cached_property
     def amodal(self) -> np.ndarray:
@@ -259,7 +260,8 @@ class Prediction:
     @property
     def occluded(self) -> np.ndarray:
         """bool (H, W): predicted and not visible."""
-        return np.logical_and(self.amodal, ~self.modal)
+        hidden: np.ndarray = self.amodal & ~self.modal
+        return hidden
 
     @cached_property
     def probability(self) -> np.ndarray | None:
@@ -337,7 +339,8 @@ class PredictionStack(Sequence[Prediction]):
 
     @property
     def occluded(self) -> np.ndarray:
-        return np.logical_and(self.amodal, ~self.modal)
+        hidden: np.ndarray = self.amodal & ~self.modal
+        return hidden
 
     @property
     def seconds(self) -> float:

@@ -66,7 +66,8 @@ def several_groups(figures: Mapping[str, Figure], below: np.ndarray) -> np.ndarr
     Returns:
         bool (F,).
     """
-    return np.logical_or.reduceat(below > 0, _starts(figures), axis=1).sum(axis=0) > 1
+    several: np.ndarray = np.logical_or.reduceat(below > 0, _starts(figures), axis=1).sum(axis=0) > 1
+    return several
 
 
 def _starts(figures: Mapping[str, Figure]) -> np.ndarray:

@@ -224,4 +224,5 @@ def _inner_band(mask: np.ndarray, width: int) -> np.ndarray:
     """The pixels of a bool (H, W) mask from which background is reached in ``width`` steps, diagonal ones included."""
     kernel = np.ones((3, 3), np.uint8)
     eroded = cv2.erode(mask.astype(np.uint8), kernel, iterations=width, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    return mask & (eroded == 0)
+    band: np.ndarray = mask & (eroded == 0)
+    return band

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -152,7 +153,7 @@ def score(rows: Sequence[Row]) -> Scores:
     return {name: _figures(protocol, columns) for name, protocol in PROTOCOLS.items()}
 
 
-def summarize(rows: Sequence[Row]) -> list[dict]:
+def summarize(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """What goes into ``metrics.json``: one entry per model, data set and split, in order of appearance.
 
     Returns:
@@ -234,7 +235,7 @@ def _video(row: Row) -> str:
     return str(row["track"]).rpartition("/")[0]
 
 
-def _numbers(names: Sequence[tuple]) -> np.ndarray:
+def _numbers(names: Sequence[tuple[str, ...]]) -> np.ndarray:
     numbers = {name: index for index, name in enumerate(sorted(set(names)))}
     return np.array([numbers[name] for name in names], np.int64)
 

@@ -210,7 +210,7 @@ def _iou(c: Columns, kind: str) -> np.ndarray:
 
 def _signed_sum_counts(c: Columns) -> np.ndarray:
     """float64 (N,): 1 where the signed sum of A - V differs from 0, as published code asks, else 0."""
-    return (c["amodal_area"] != c["modal_area"]).astype(np.float64)
+    return np.where(c["amodal_area"] != c["modal_area"], 1.0, 0.0)
 
 
 def _shares(groups: np.ndarray, where: np.ndarray) -> np.ndarray:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amodalseg.config import schema
 from amodalseg.config.load import build, load_config
 from amodalseg.errors import UserError
 from amodalseg.models.base import AmodalModel
 from amodalseg.models.geometric.model import ConvexHull, FilledBox, HullInOccluders, ModalCopy
+
+if TYPE_CHECKING:
+    from amodalseg.models.network_model import NetworkModel
 
 MODELS: dict[str, Callable[[], AmodalModel]] = {
     "modal": ModalCopy,
@@ -58,11 +61,9 @@ def load_model(name: str | Path = DEFAULT, device: str = "auto", override: dict[
     if str(name) in MODELS:
         return MODELS[str(name)]()
     if str(name) in METHODS or Path(name).suffix in {".yaml", ".yml"}:
-        if str(name) in METHODS:
-            config = build(schema.ModelOnly, [(str(name), {"model": {"name": str(name)}})]).model
-        else:
-            config = load_config(schema.ModelOnly, name).model
-        method = create_method(config, override)
+        named = [(str(name), {"model": {"name": str(name)}})]
+        config = build(schema.ModelOnly, named) if str(name) in METHODS else load_config(schema.ModelOnly, name)
+        method = create_method(config.model, override)
         method.name = str(name)
         return method.to(pick_device(device))
     if Path(name).suffix == ".onnx":
@@ -84,16 +85,17 @@ def load_model(name: str | Path = DEFAULT, device: str = "auto", override: dict[
     return model.to(pick_device(device))
 
 
-def network_model_class(name: str) -> Any:
+def network_model_class(name: str) -> type[NetworkModel]:
     """The class of a trained model, a ``NetworkModel``, by the ``model.name`` of its options."""
     from amodalseg.models.conddiff_amo.direct import Direct
     from amodalseg.models.conddiff_amo.model import CondDiffAMO
     from amodalseg.models.pcnet_m.model import PCNetM
 
-    return {"conddiff_amo": CondDiffAMO, "direct": Direct, "pcnet_m": PCNetM}[name]
+    kinds: dict[str, type[NetworkModel]] = {"conddiff_amo": CondDiffAMO, "direct": Direct, "pcnet_m": PCNetM}
+    return kinds[name]
 
 
-def create_method(config: Any, override: dict[str, Any] | None = None) -> Any:
+def create_method(config: Any, override: dict[str, Any] | None = None) -> AmodalModel:
     """A model that completes pictures.
 
     Args:

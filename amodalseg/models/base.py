@@ -130,11 +130,22 @@ class AmodalModel(ABC):
         return "cpu"
 
     def to(self, device: torch.device | str) -> Self:
-        """Compute on another device from now on. Models without a network stay on the CPU."""
+        """Answer on another device from now on. Models without a network stay on the CPU."""
         return self
 
     def override(self, options: dict[str, Any]) -> dict[str, Any]:
-        """Answer in another way from now on. Returns: those of the nested options that the model has."""
+        """Answer in another way from now on; the weights stay as they are.
+
+        Args:
+            options: nested, for instance ``{"post": {"threshold": 0.4}}``; what only other models have is ignored.
+
+        Returns:
+            The part of them that this model has.
+
+        Raises:
+            UserError: an option that no model has or that is fixed in this one, a value that is none, or what they ask
+                for is missing. The model then stays as it was.
+        """
         return {}
 
     def num_parameters(self) -> int | None:

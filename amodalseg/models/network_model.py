@@ -80,7 +80,6 @@ class NetworkModel(HubModel, WindowModel):
         save_weights(path, self.network.state_dict(), self.config, self.about if about is None else about)
 
     def to(self, device: torch.device | str) -> Self:
-        """Move the network."""
         self.network.to(device)
         return self
 

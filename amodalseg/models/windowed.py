@@ -28,8 +28,7 @@ class WindowPrediction(Prediction):
     window: Window
 
     def in_photo(self, values: np.ndarray) -> np.ndarray:
-        height, width = self.modal.shape
-        return paste(values, self.window, height, width)
+        return paste(values, self.window, *self.modal.shape)
 
     def raw_mask(self, values: np.ndarray) -> np.ndarray:
         height, width = self.modal.shape
@@ -89,39 +88,22 @@ class WindowModel(AmodalModel):
             batch = jobs[start : start + self.batch_size]
             image = np.stack([crop_image(queries[index].image, windows[index]) for index, _ in batch])
             modal = np.stack([crop_mask(queries[index].modal, windows[index]) for index, _ in batch])
-            occluders = [_occluder(queries[index], windows[index]) for index, _ in batch]
+            covers = [(queries[index].occluder, windows[index]) for index, _ in batch]
+            occluders = [None if cover is None else crop_mask(cover, window) for cover, window in covers]
             seeds = [sample_seed(queries[index].seed, draw) for index, draw in batch]
             answers = self.window_probability(image, modal, occluders, seeds, steps)
             for (index, draw), found in zip(batch, answers, strict=True):
                 maps[index, draw] = found
         share = (time.perf_counter() - began) / max(1, len(queries))
-        post, evaluations = self.config.post, num_samples * self.evaluations(steps)
+        post, calls = self.config.post, num_samples * self.evaluations(steps)
         return [
             WindowPrediction(
-                query.modal,
-                found,
-                window=window,
-                threshold=post.threshold,
-                union_visible=post.union_visible,
-                seconds=share,
-                evaluations=evaluations,
+                query.modal, found, post.threshold, post.union_visible, window=window, seconds=share, evaluations=calls
             )
             for query, window, found in zip(queries, windows, maps, strict=True)
         ]
 
     def override(self, options: dict[str, Any]) -> dict[str, Any]:
-        """Answer in another way from now on; the weights stay as they are.
-
-        Args:
-            options: nested, of the model's ``sections``, for instance ``{"post": {"threshold": 0.4}}``; what only other
-                models have is ignored.
-
-        Returns:
-            The part that this model has.
-
-        Raises:
-            UserError: another section, an unknown key, a value that is no choice.
-        """
         own = own_options(self.config, options)
         wrong = sorted(set(own) - set(self.sections))
         if wrong:
@@ -130,7 +112,3 @@ class WindowModel(AmodalModel):
         layers = [("the model", {"model": to_dict(self.config)}), ("override", {"model": own})]
         self.config = build(ModelOnly, layers).model
         return own
-
-
-def _occluder(query: Query, window: Window) -> np.ndarray | None:
-    return None if query.occluder is None else crop_mask(query.occluder, window)

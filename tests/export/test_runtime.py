@@ -50,6 +50,15 @@ def test_stacks_samples_and_small_batches(exported):
     assert found.samples.shape == (3, 2, 50, 60) and (found.amodal[0] == found.amodal[2]).all()
 
 
+def test_what_may_change_after_export_and_what_it_looks_like(exported):
+    predictor, asked = OnnxPredictor(exported.onnx, num_threads=1), query(50, 60, (5, 5, 40, 30))
+    assert repr(predictor) == f"OnnxPredictor('{exported.onnx.stem}', size unknown, cpu)"
+    assert predictor.override({"post": {"threshold": 1.0}}) == {"post": {"threshold": 1.0}}
+    assert not predictor.predict(asked.image, asked.modal).raw.any(), "nothing lies above 1"
+    with pytest.raises(UserError, match=r"override\.sampler cannot change after training; post can"):
+        predictor.override({"sampler": {"steps": 3}})
+
+
 def test_a_process_that_uses_it_never_imports_torch(exported):
     code = (
         "import sys, numpy as np; from amodalseg.export.runtime import OnnxPredictor\n"

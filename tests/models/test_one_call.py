@@ -96,6 +96,13 @@ def test_steps_of_one_call(model, photo):
     np.testing.assert_allclose(again.predict(photo, STACK[0]).probability, other, atol=1e-6)
 
 
+def test_an_answer_stays_as_it_was_given(photo):
+    one, other = tiny(), tiny()
+    answer, before = one.predict(photo, STACK[0]), other.predict(photo, STACK[0]).raw
+    one.config.post.threshold = float(answer.probability.max())
+    assert not one.predict(photo, STACK[0]).raw.any() and np.array_equal(answer.raw, before)
+
+
 def test_models_that_do_not_sample_say_so(model, photo, recwarn):
     with pytest.warns(UserWarning, match="'box' does not sample: num_samples and steps have no effect"):
         answer = MODELS["box"]().predict(photo, STACK[0], num_samples=4)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from amodalseg.config.load import build, own_options, to_dict
-from amodalseg.config.schema import ModelOnly, ReadOffConfig, SquareConfig, WindowConfig
+from amodalseg.config.schema import ModelOnly, ReadOffConfig, WindowConfig
 from amodalseg.data.window import Window, crop_image, crop_mask, object_window, paste_mask
 from amodalseg.errors import UserError
 from amodalseg.masks import grown
@@ -63,59 +63,6 @@ class Completion(NamedTuple):
     evaluations: int = 0
 
 
-class CompletionModel(AmodalModel):
-    """Answers in the square; this class asks and pastes back. A subclass sets ``config``: ``window`` and others."""
-
-    config: Any
-    """One of the method dataclasses of the schema."""
-
-    @property
-    def size(self) -> int:
-        """Side of the square, pixels."""
-        assert self.config.window.size is not None
-        return self.config.window.size
-
-    @abstractmethod
-    def complete(self, crops: Sequence[Crop], steps: int | None) -> list[Completion]:
-        """Complete at most ``batch_size`` objects; steps: of the sampler, None: the model's own."""
-
-    def predict_batch(
-        self, queries: Sequence[Query], *, num_samples: int = 1, steps: int | None = None
-    ) -> list[Prediction]:
-        for query in queries:
-            check_query(query)
-        began = time.perf_counter()
-        windows = [object_window(query.modal, _as_window(self.config.window, self.size)) for query in queries]
-        jobs = [(index, draw) for index in range(len(queries)) for draw in range(num_samples)]
-        found: list[list[Completion]] = [[] for _ in queries]
-        for start in range(0, len(jobs), self.batch_size):
-            batch = jobs[start : start + self.batch_size]
-            crops = [
-                cut(queries[index], windows[index], sample_seed(queries[index].seed, draw)) for index, draw in batch
-            ]
-            for (index, _), done in zip(batch, self.complete(crops, steps), strict=True):
-                found[index].append(done)
-        share, post = (time.perf_counter() - began) / max(1, len(queries)), self.config.post
-        return [
-            CompletionPrediction(
-                query.modal,
-                np.stack([one.mask for one in done]).astype(np.float32),
-                window=window,
-                threshold=post.threshold,
-                union_visible=post.union_visible,
-                seconds=share,
-                evaluations=sum(one.evaluations for one in done),
-                photo=query.image,
-                picture=done[0].picture,
-            )
-            for query, window, done in zip(queries, windows, found, strict=True)
-        ]
-
-
-def _as_window(config: SquareConfig, size: int) -> WindowConfig:
-    return WindowConfig(size=size, expand=config.side**2, margin=config.side)
-
-
 def cut(query: Query, window: Window, seed: int) -> Crop:
     """Cut an object's square out of its photo."""
     modal = crop_mask(query.modal, window)
@@ -153,18 +100,20 @@ class CompletionPrediction(WindowPrediction):
 
 
 def overridden(config: Any, options: dict[str, Any]) -> Any:
-    """The options of a method with others in their places; arguments and errors as ``ReadsOff.override``."""
+    """The options of a method with others in their places; arguments and errors as ``AmodalModel.override``."""
     own = own_options(config, options)
     if {"backend", "name"} & set(own):
         raise UserError("override cannot choose another inpainting model; write a model file with model.backend")
     return build(ModelOnly, [("the model", {"model": to_dict(config)}), ("override", {"model": own})]).model
 
 
-class ReadsOff(CompletionModel):
-    """A method that reads the mask off its picture, by the options of ``config.read_off``.
+class ReadsOff(AmodalModel):
+    """A method that completes a square and reads the mask off its picture, by the options of ``config.read_off``.
+
+    A subclass answers in the square; this class asks and pastes back.
 
     Args:
-        config: of the method.
+        config: of the method, one of the method dataclasses of the schema.
 
     Raises:
         UserError: a segmenter, a depth model or LaMa that the options make it use is missing.
@@ -172,12 +121,52 @@ class ReadsOff(CompletionModel):
 
     device: str = "cpu"
     has_probability = True
+    _backend: InpaintingBackend | None = None
     _segmenter: Segmenter | None = None
     _depth: Any = None
 
     def __init__(self, config: Any) -> None:
         check_helpers(self.helpers(config))
         self.config, self.name = config, config.name
+
+    @property
+    def size(self) -> int:
+        """Side of the square, pixels."""
+        assert self.config.window.size is not None
+        return self.config.window.size
+
+    @abstractmethod
+    def complete(self, crops: Sequence[Crop], steps: int | None) -> list[Completion]:
+        """Complete at most ``batch_size`` objects; steps: of the sampler, None: the model's own."""
+
+    def predict_batch(
+        self, queries: Sequence[Query], *, num_samples: int = 1, steps: int | None = None
+    ) -> list[Prediction]:
+        for query in queries:
+            check_query(query)
+        began = time.perf_counter()
+        side = self.config.window.side
+        square = WindowConfig(size=self.size, expand=side**2, margin=side)
+        windows = [object_window(query.modal, square) for query in queries]
+        jobs = [(index, draw) for index in range(len(queries)) for draw in range(num_samples)]
+        found: list[list[Completion]] = [[] for _ in queries]
+        for start in range(0, len(jobs), self.batch_size):
+            batch = jobs[start : start + self.batch_size]
+            crops = [
+                cut(queries[index], windows[index], sample_seed(queries[index].seed, draw)) for index, draw in batch
+            ]
+            for (index, _), done in zip(batch, self.complete(crops, steps), strict=True):
+                found[index].append(done)
+        share, post = (time.perf_counter() - began) / max(1, len(queries)), self.config.post
+        answers: list[Prediction] = []
+        for query, window, draws in zip(queries, windows, found, strict=True):
+            maps = np.stack([one.mask for one in draws]).astype(np.float32)
+            calls = sum(one.evaluations for one in draws)
+            answers.append(CompletionPrediction(
+                query.modal, maps, post.threshold, post.union_visible, window=window, seconds=share, evaluations=calls,
+                photo=query.image, picture=draws[0].picture,
+            ))  # fmt: skip
+        return answers
 
     def helpers(self, config: Any) -> Helpers:
         """What the method would use with these options, besides an inpainting model."""
@@ -199,19 +188,6 @@ class ReadsOff(CompletionModel):
         return self._depth
 
     def override(self, options: dict[str, Any]) -> dict[str, Any]:
-        """Work in another way from now on.
-
-        Args:
-            options: nested, for instance ``{"read_off": {"segmenter": "sam"}}``; what only other models have is
-                ignored.
-
-        Returns:
-            The part that this model has.
-
-        Raises:
-            UserError: an option that no model has, or a value that is none; another inpainting model; a segmenter, a
-                depth model or LaMa that is missing. The model then stays as it was.
-        """
         config = overridden(self.config, options)
         helpers = self.helpers(config)
         if helpers != self.helpers(self.config):
@@ -221,9 +197,8 @@ class ReadsOff(CompletionModel):
         return own_options(config, options)
 
     def to(self, device: torch.device | str) -> Self:
-        """Answer on another device from now on."""
-        if str(device) != self.device:
-            self._segmenter = self._depth = None  # opened anew there when they are needed
+        if str(device) != self.device:  # opened anew there when needed, so that models in waiting hold no memory
+            self._backend = self._segmenter = self._depth = None
         self.device = str(device)
         return self
 
@@ -279,8 +254,3 @@ class InpaintingMethod(ReadsOff):
 
     def num_parameters(self) -> int | None:
         return None if self._backend is None else self._backend.num_parameters()
-
-    def to(self, device: torch.device | str) -> Self:
-        if str(device) != self.device:
-            self._backend = None  # opened anew there when it is needed, so that models in waiting hold no memory
-        return super().to(device)

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from amodalseg.config.schema import InpaintConfig, MixedContextConfig
-from amodalseg.models.inpainting.backends.backend import InpaintingBackend
 from amodalseg.models.inpainting.methods.base_method import Completion, Crop
 from amodalseg.models.inpainting.methods.context import Windows, draw, mix_contexts
 from amodalseg.models.inpainting.methods.opening import Helpers
@@ -54,9 +53,6 @@ class MixedContext(Inpaint):
     """The method with its options; see ``MixedContextConfig``."""
 
     config: MixedContextConfig  # type: ignore[assignment]
-
-    def __init__(self, config: MixedContextConfig, backend: InpaintingBackend | None = None) -> None:
-        super().__init__(config, backend)
 
     def helpers(self, config: Any) -> Helpers:
         found = super().helpers(config)

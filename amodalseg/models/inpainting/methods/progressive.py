@@ -66,24 +66,15 @@ class Progressive(InpaintingMethod):
                 "that was given; give the occluder, or model.depth",
                 stacklevel=2,
             )
-        share = (time.perf_counter() - began) / max(1, len(queries))
-        post = self.config.post
+        share, post = (time.perf_counter() - began) / max(1, len(queries)), self.config.post
         answers: list[Prediction] = []
         for index, query in enumerate(queries):
             works, calls = zip(*done[index * num_samples : (index + 1) * num_samples], strict=True)
             maps, canvas = [work.in_photo(work.read) for work in works], works[0].canvas(read=not post.union_visible)
-            answers.append(
-                ProgressPrediction(
-                    query.modal,
-                    np.stack(maps),
-                    threshold=post.threshold,
-                    union_visible=post.union_visible,
-                    seconds=share,
-                    evaluations=sum(calls),
-                    canvas=canvas,
-                    work=works[0],
-                )
-            )
+            answers.append(ProgressPrediction(
+                query.modal, np.stack(maps), post.threshold, post.union_visible, seconds=share, evaluations=sum(calls),
+                canvas=canvas, work=works[0],
+            ))  # fmt: skip
         return answers
 
     def _go_on(self, jobs: Sequence[tuple[Query, int]], steps: int | None) -> list[tuple[Progress, int]]:

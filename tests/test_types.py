@@ -1,0 +1,108 @@
+"""Answers: what they keep, what they make of it, and what they look like."""
+
+import dataclasses
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import amodalseg
+from amodalseg import masks
+from amodalseg.config.schema import WindowConfig
+from amodalseg.data.window import object_window, paste, paste_mask
+from amodalseg.models.windowed import WindowPrediction
+from amodalseg.types import AmodalRecord, Prediction, PredictionStack, Query
+
+
+@pytest.fixture
+def modal():
+    mask = np.zeros((40, 60), bool)
+    mask[10:20, 10:30] = True
+    return mask
+
+
+def test_an_answer_at_the_photos_size(modal):
+    full = np.zeros((40, 60), np.float32)
+    full[15:25, 10:30] = 0.75
+    answer = Prediction(modal, full[None], 0.6, seconds=0.25)
+    assert np.array_equal(answer.probability, full) and np.array_equal(answer.raw, full > 0.6)
+    assert np.array_equal(answer.amodal, (full > 0.6) | modal) and answer.occluded.sum() == 100
+    assert (answer.samples, answer.image, answer.canvas) == (None, None, None)
+    assert np.array_equal(Prediction(modal, full[None], 0.6, False).amodal, full > 0.6)
+    assert Prediction(modal, (full > 0.6)[None], has_probability=False).probability is None
+    votes = Prediction(modal, np.stack([full, full, 0 * full]), 0.6)
+    np.testing.assert_allclose(votes.probability, full * 2 / 3)
+    assert not votes.raw.any() and [mask.sum() for mask in votes.samples] == [300, 300, 200]
+
+
+def test_an_answer_in_a_window(modal):
+    window = object_window(modal, WindowConfig(32))
+    maps = np.random.default_rng(0).random((2, 32, 32)).astype(np.float32)
+    answer = WindowPrediction(modal, maps, 0.4, window=window)
+    mean = maps.mean(axis=0)
+    assert np.array_equal(answer.probability, paste(mean, window, 40, 60))
+    assert np.array_equal(answer.raw, paste_mask(mean, window, 40, 60, 0.4))
+    assert np.array_equal(answer.amodal, answer.raw | modal)
+    assert np.array_equal(answer.samples[1], paste_mask(maps[1], window, 40, 60, 0.4) | modal)
+
+
+def test_an_answer_is_small_until_it_is_looked_at():
+    modal = np.zeros((3000, 4000), bool)
+    modal[100:900, 100:900] = True
+    window = object_window(modal, WindowConfig(64))
+    tracemalloc.start()
+    answer = WindowPrediction(modal, np.ones((1, 64, 64), np.float32), window=window)
+    held = tracemalloc.get_traced_memory()[0]
+    assert answer.amodal is answer.amodal
+    seen = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert held < 100_000 and 12e6 <= seen < 13e6, "one mask of the photo's size"
+
+
+def test_what_an_answer_looks_like(modal):
+    text = repr(Prediction(modal, modal[None] * np.float32(0.9), seconds=0.25, evaluations=5))
+    for part in ("Prediction(photo 60x40", "200 pixels visible", "0 occluded", "samples 1", "evaluations 5", "0.250 s"):
+        assert part in text
+    stack = PredictionStack([Prediction(modal, modal[None], seconds=0.5)] * 2, modal[None].repeat(2, axis=0))
+    assert repr(stack) == "PredictionStack(photo 60x40, 2 objects, 1.000 s)"
+    model = amodalseg.load_model("convex_hull")
+    assert repr(model) == "ConvexHull('convex_hull', no parameters, cpu)"
+    shipped = amodalseg.load_model(device="cpu")
+    count = sum(value.numel() for value in shipped.network.parameters())
+    assert repr(shipped) == f"CondDiffAMO('conddiff_amo_tiny', {count / 1e6:.1f} M parameters, cpu)" and count > 2e6
+
+
+def test_a_stack_is_a_sequence(modal):
+    given = np.stack([modal, np.roll(modal, 3, axis=0), np.roll(modal, 5, axis=1)])
+    members = [Prediction(mask, mask[None].astype(np.float32), evaluations=2) for mask in given]
+    stack = PredictionStack(members, given, 1)
+    assert len(stack) == 3 and stack.evaluations == 6 and stack.samples is None
+    assert np.array_equal(stack[-1].amodal, given[2]) and np.array_equal(stack[np.int64(1)].modal, given[1])
+    assert np.array_equal(stack[1:].amodal, given[1:]) and np.array_equal(stack[::-1].probability, given[::-1])
+    assert np.array_equal(np.stack([one.amodal for one in reversed(stack)]), given[::-1])
+    with pytest.raises(IndexError):
+        stack[3]
+    assert stack[0] is not stack[0] and "amodal" not in vars(members[0]), "what a copy makes goes when the copy goes"
+    assert not {"image", "canvas"} & set(dir(stack)), "these only members have"
+
+
+def test_records_and_queries_are_compared_by_identity(modal):
+    image, rle = np.zeros((40, 60, 3), np.uint8), masks.encode(modal)
+    for one in (AmodalRecord("d", "s", "1", "1", image, rle), Query(image, modal), Prediction(modal, modal[None])):
+        same = dataclasses.replace(one)
+        assert one == one and one != same and len({one, same}) == 2
+
+
+@pytest.mark.parametrize("name", ["modal", "box", "convex_hull", "hull_in_occluders"])
+def test_every_model_can_be_asked_to_move_and_to_change(name):
+    model = amodalseg.load_model(name)
+    assert model.to("cuda") is model and model.device == "cpu" and model.override({"post": {"threshold": 0.4}}) == {}
+
+
+def test_a_model_that_opens_its_network_later_says_its_size_then():
+    pytest.importorskip("diffusers")
+    model = amodalseg.load_model("mixed_context", device="cpu")
+    assert repr(model) == "MixedContext('mixed_context', size unknown, cpu)"
+    count = sum(value.numel() for value in model.backend.unet.parameters())
+    assert repr(model) == f"MixedContext('mixed_context', {count / 1e6:.1f} M parameters, cpu)" and count > 1e6
+    assert repr(amodalseg.load_model("telea", device="cpu")) == "Telea('telea', no parameters, cpu)"

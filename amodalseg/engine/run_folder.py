@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from amodalseg.atomic import PART, write_whole
-from amodalseg.config.load import to_dict, to_yaml
+from amodalseg.config.load import build, to_dict, to_yaml
 from amodalseg.errors import UserError
 
 CONFIG_FILE = "config.yaml"
@@ -38,7 +38,7 @@ def check_folder(folder: Path, config: Any) -> None:
     if folder.exists() and not folder.is_dir():
         raise UserError(f"out={folder} is a file; name a folder")
     if any((folder / name).exists() for name in RESULTS):
-        old, new = _flat(_read_config(folder / CONFIG_FILE)), _flat(to_dict(config))
+        old, new = _flat(_completed(_read_config(folder / CONFIG_FILE), config)), _flat(to_dict(config))
         differing = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key) and not _is_free(key))
         if differing:
             more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
@@ -71,6 +71,14 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path} is no configuration, so it is unclear whose run this is; choose another out=")
     return content
+
+
+def _completed(old: dict[str, Any], config: Any) -> dict[str, Any]:
+    """A run's configuration with the defaults of options that have been added since it was written."""
+    try:
+        return to_dict(build(type(config), [(CONFIG_FILE, old)]))
+    except UserError:  # of another kind, or with options that are no more: compared as it stands
+        return old
 
 
 def _is_free(key: str) -> bool:

@@ -29,6 +29,18 @@ def test_the_same_run_may_come_back_and_another_may_not(tmp_path):
         run_folder.claim(out, config(out, seed=3))
 
 
+def test_options_that_were_added_later_do_not_part_a_run_from_its_folder(tmp_path):
+    run_folder.claim(tmp_path, config(tmp_path))
+    (tmp_path / "objects.csv").touch()
+    written = tmp_path / "config.yaml"
+    older = "".join(line for line in written.read_text().splitlines(True) if "num_samples" not in line)
+    assert older != written.read_text()
+    written.write_text(older)
+    run_folder.check_folder(tmp_path, config(tmp_path))  # the default is what it was without the option
+    with pytest.raises(UserError, match=r"differs in num_samples"):
+        run_folder.check_folder(tmp_path, config(tmp_path, num_samples=2))
+
+
 def test_a_start_that_failed_may_be_corrected(tmp_path):
     run_folder.claim(tmp_path, config(tmp_path))
     run_folder.claim(tmp_path, config(tmp_path, seed=3))

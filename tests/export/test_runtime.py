@@ -4,11 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
 
 from amodalseg import UserError
+from amodalseg.cli import main
 from amodalseg.export.runtime import OnnxPredictor
 from tests.models.contract import ModelContract, query
 
@@ -126,3 +128,24 @@ def test_wrong_arrays_providers_and_a_missing_library(exported, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UserError, match="pip install onnxruntime"):
         OnnxPredictor(exported.onnx)
+
+
+def test_the_command_line_predicts_with_an_exported_file(exported, tmp_path, capsys):
+    asked = query(50, 60, (5, 5, 40, 30))
+    cv2.imwrite(str(tmp_path / "photo.png"), asked.image[..., ::-1])
+    cv2.imwrite(str(tmp_path / "mask.png"), asked.modal.astype(np.uint8) * 255)
+    command = ["predict", str(exported.onnx), "--image", str(tmp_path / "photo.png"), "--mask",
+               str(tmp_path / "mask.png"), "--out", str(tmp_path / "out.png")]  # fmt: skip
+    assert main([*command, "--seed", "3"]) == 0
+    wanted = OnnxPredictor(exported.onnx).predict(asked.image, asked.modal, seed=3)
+    agree(cv2.imread(str(tmp_path / "out.png"), cv2.IMREAD_GRAYSCALE) > 127, wanted.amodal)
+    capsys.readouterr()
+    for more, part in (
+        (["--steps", "7"], "samples in 1 steps"),
+        (["--device", "mps"], "choose one of: auto, cpu, cuda"),
+    ):
+        assert main([*command, *more]) == 2
+        error = capsys.readouterr().err
+        assert part in error and error.count("\n") == 1
+    assert main(["eval", "synthetic", f"models=[{exported.onnx}]", f"out={tmp_path / 'eval'}"]) == 2
+    assert "is an exported file" in capsys.readouterr().err

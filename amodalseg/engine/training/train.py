@@ -27,6 +27,7 @@ from amodalseg.engine.training.callbacks import (
     Validation,
     WeightAverage,
 )
+from amodalseg.engine.training.ending import already_finished, keep_wandb_id, score_line, wandb_id
 from amodalseg.engine.training.tasks import task_of
 from amodalseg.engine.training.time_limit import TimeLimit
 from amodalseg.errors import UserError
@@ -43,7 +44,8 @@ def train(config: TrainConfig) -> Path:
 
     The run folder receives ``config.yaml``, ``last.ckpt`` (to resume), ``model.safetensors`` (the best weights, to
     use; of an inpainting prior the folder ``prior``), ``metrics`` (CSV) and ``pictures``. A folder that holds
-    ``last.ckpt`` of the same configuration is continued as if nothing had happened.
+    ``last.ckpt`` of the same configuration is continued as if nothing had happened; of a run that is finished nothing
+    is opened and nothing changes.
 
     Returns:
         The path of the best weights.
@@ -54,13 +56,17 @@ def train(config: TrainConfig) -> Path:
     _check(config)
     folder = Path(config.out)
     check_folder(folder, config)
+    task = task_of(config)
+    finished = already_finished(config, folder)
+    if finished:
+        print(finished, flush=True)
+        return folder / task.weights
     L.seed_everything(config.seed, workers=True, verbose=False)
     torch.set_float32_matmul_precision("high")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # tips and echoes of our own settings
     warnings.filterwarnings("ignore", "|".join(NOISE))
 
     # whatever can be wrong is found before the folder is touched
-    task = task_of(config)
     data = task.data(config)
     data.train_set, data.val_set  # noqa: B018
     validation = Validation(config, folder)
@@ -81,6 +87,9 @@ def train(config: TrainConfig) -> Path:
     claim(folder, config)
     if trainer.is_global_zero:
         _announce(config, trainer, data, num_steps, step)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                keep_wandb_id(folder, str(logger.version))
 
     try:
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
@@ -93,6 +102,8 @@ def train(config: TrainConfig) -> Path:
     weights = folder / task.weights
     if trainer.is_global_zero and not weights.exists():
         validation.save(module, trainer.global_step, {})  # a finished run whose file was removed
+    if trainer.is_global_zero:
+        print(score_line(config, trainer.global_step, validation.best, validation.best_step), flush=True)
     return weights
 
 
@@ -106,6 +117,8 @@ NOISE = [
     ".*smaller than the logging interval.*",
     ".*This DataLoader will create.*",
     ".*anonymous setting has no effect.*",
+    ".*sync_dist=True.*",  # every process has the rows of all
+    ".*resume.* will be ignored since W&B syncing is set to .*offline.*",
 ]
 """Warnings about things that are as they should be."""
 
@@ -247,7 +260,7 @@ def _loggers(config: TrainConfig, folder: Path) -> list[Any]:
         loggers.append(
             WandbLogger(
                 project=config.log.project, name=folder.name, save_dir=folder, offline=config.log.wandb == "offline",
-                config=to_dict(config),
+                config=to_dict(config), version=wandb_id(folder),
             )
         )  # fmt: skip
     return loggers

@@ -96,7 +96,7 @@ def test_two_interruptions_of_a_run_that_accumulates(tmp_path, monkeypatch):
 def test_a_run_cannot_go_on_with_another_number_of_processes(tmp_path, capsys, monkeypatch):
     assert main(train_arguments(tmp_path / "a", "trainer.max_steps=3")) == 0
     checkpoint = torch.load(tmp_path / "a/last.ckpt", weights_only=True)
-    checkpoint["amodalseg"]["world"] = 8
+    checkpoint["amodalseg"].update(world=8, num_steps=9)  # not finished
     torch.save(checkpoint, tmp_path / "a/last.ckpt")
     assert main(train_arguments(tmp_path / "a", "trainer.max_steps=3")) == 2
     assert "saved by 8 processes and cannot go on with 1" in capsys.readouterr().err
@@ -113,8 +113,11 @@ def test_a_run_that_meets_changed_data_says_so(tmp_path, capsys):
         "data.occlude.min_area=0.001", "data.num_objects=8",
     ]  # fmt: skip
     assert main(arguments) == 0
-    last = (tmp_path / "run/last.ckpt").read_bytes()
+    checkpoint = torch.load(tmp_path / "run/last.ckpt", weights_only=True)
+    checkpoint["amodalseg"]["num_steps"] = 9  # as if it were not finished
+    torch.save(checkpoint, tmp_path / "run/last.ckpt")
     assert main(arguments) == 0, "the same data"
+    last = (tmp_path / "run/last.ckpt").read_bytes()
     content = json.loads(annotations.read_text())
     content["annotations"].pop()
     annotations.write_text(json.dumps(content))

@@ -1,0 +1,64 @@
+"""How a training run ends: the line with its score, whether it has ended before, and its name at Weights & Biases."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from amodalseg.atomic import write_whole
+from amodalseg.config.schema import TrainConfig
+from amodalseg.engine.training.callbacks import Validation
+from amodalseg.engine.training.tasks import task_of
+from amodalseg.engine.training.time_limit import TimeLimit
+from amodalseg.models.weights import read_checkpoint
+
+WANDB_FILE = "wandb_id.txt"
+"""In the run folder: which run of Weights & Biases a continuation belongs to."""
+
+
+def score_line(config: TrainConfig, step: int, best: float | None, best_step: int) -> str:
+    """What a run came to.
+
+    Args:
+        config: of the run.
+        step: number of optimiser steps that are done.
+        best: the figure of ``checkpoint.monitor`` that chose the weights, None if no validation had it.
+        best_step: the step of that validation, -1 if there was none.
+    """
+    monitor = config.checkpoint.monitor
+    if best_step < 0:
+        return f"{config.out}: {step} steps done, no validation"
+    figure = (
+        f"best {monitor} {best:.4f}" if best is not None else f"no validation has {monitor}; the newest weights are"
+    )
+    return f"{config.out}: {step} steps done, {figure} at step {best_step}"
+
+
+def already_finished(config: TrainConfig, folder: Path) -> str | None:
+    """The line of a run that has come to its end, told from its checkpoint alone; None for one that has not.
+
+    Raises:
+        UserError: a checkpoint that cannot be read.
+    """
+    last = folder / "last.ckpt"
+    if not last.exists() or not (folder / task_of(config).weights).exists() or not config.checkpoint.resume:
+        return None
+    checkpoint = read_checkpoint(last)
+    step, callbacks = checkpoint["global_step"], checkpoint.get("callbacks", {})
+    time_is_up = callbacks.get(TimeLimit.__qualname__, {}).get("share", 0.0) >= 1
+    if step < checkpoint["amodalseg"]["num_steps"] and not time_is_up:
+        return None
+    found = callbacks.get(Validation.__qualname__, {"best": None, "best_step": -1})
+    return f"already finished; {score_line(config, step, found['best'], found['best_step'])}"
+
+
+def wandb_id(folder: Path) -> str:
+    """The run's id at Weights & Biases: the one in its folder, or a new one."""
+    path = folder / WANDB_FILE
+    return path.read_text("utf-8").strip() if path.is_file() else secrets.token_hex(4)
+
+
+def keep_wandb_id(folder: Path, name: str) -> None:
+    """Write the id down, for continuations."""
+    if not (folder / WANDB_FILE).is_file():
+        write_whole(folder / WANDB_FILE, f"{name}\n")

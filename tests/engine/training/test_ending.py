@@ -1,0 +1,94 @@
+"""How runs end and go on: the line with the score, a run that has ended before, and one run at Weights & Biases."""
+
+import re
+
+import pytest
+import torch
+
+from amodalseg.cli import main
+from amodalseg.engine.training import ending, train
+from amodalseg.models.conddiff_amo import module
+from tests.engine.journeys import run_program, train_arguments
+
+SHORT = ["trainer.max_steps=4", "checkpoint.every_steps=1", "checkpoint.val_every_steps=2"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("run") / "short"
+    assert main(train_arguments(out, *SHORT)) == 0
+    return out
+
+
+def test_a_run_ends_with_its_score_without_a_progress_bar_too(tmp_path, capsys):
+    assert main(train_arguments(tmp_path / "run", *SHORT)) == 0
+    line = capsys.readouterr().out.splitlines()[-2]
+    found = re.fullmatch(r".*run: 4 steps done, best per_object_occluded\.occluded (0\.\d{4}) at step ([24])", line)
+    assert found, line
+    best = torch.load(tmp_path / "run/last.ckpt", weights_only=True)["callbacks"]["Validation"]
+    assert float(found[1]) == pytest.approx(best["best"], abs=1e-4) and int(found[2]) == best["best_step"]
+
+
+def test_a_finished_run_says_so_and_opens_nothing(finished, monkeypatch, capsys):
+    def opened(*_):
+        raise AssertionError("a finished run needs no data")
+
+    monkeypatch.setattr("amodalseg.data.data_module.open_source", opened)
+    monkeypatch.setattr(train, "_trainer", opened)
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    assert main(train_arguments(finished, *SHORT)) == 0
+    printed = capsys.readouterr().out
+    assert "already finished; " in printed and "4 steps done, best per_object_occluded.occluded 0." in printed
+    assert f"model: {finished / 'model.safetensors'}" in printed
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
+
+
+def test_a_run_that_time_ended_is_finished(tmp_path, capsys):
+    arguments = train_arguments(tmp_path / "run", "trainer.max_time=0.0001", "trainer.max_steps=5000")
+    assert main(arguments) == 0
+    capsys.readouterr()
+    assert main(arguments) == 0
+    assert "already finished; " in capsys.readouterr().out
+
+
+def test_what_a_run_without_figures_says(finished):
+    from amodalseg.config.load import load_config
+    from amodalseg.config.schema import TrainConfig
+
+    config = load_config(TrainConfig, finished / "config.yaml")
+    assert ending.score_line(config, 3, None, -1).endswith("short: 3 steps done, no validation")
+    assert "no validation has per_object_occluded.occluded; the newest" in ending.score_line(config, 3, None, 2)
+
+
+def test_a_resumed_run_is_one_run_at_weights_and_biases(tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    whole = module.CondDiffAMOModule.training_step
+
+    def breaks(self, batch, batch_idx):
+        if self.global_step == 2:
+            raise KeyboardInterrupt
+        return whole(self, batch, batch_idx)
+
+    monkeypatch.setattr(module.CondDiffAMOModule, "training_step", breaks)
+    arguments = train_arguments(out, *SHORT, "log.wandb=offline")
+    assert main(arguments) == 130
+    name = (out / "wandb_id.txt").read_text().strip()
+    monkeypatch.undo()
+    assert main(arguments) == 0
+    assert (out / "wandb_id.txt").read_text().strip() == name
+    runs = sorted(path.name for path in (out / "wandb").glob("offline-run-*"))
+    assert runs and {run.rpartition("-")[2] for run in runs} == {name}
+    other = train_arguments(tmp_path / "other", *SHORT[1:], "trainer.max_steps=1", "log.wandb=offline")
+    assert main(other) == 0
+    assert (tmp_path / "other/wandb_id.txt").read_text().strip() != name
+
+
+def test_two_processes_print_everything_once_and_warn_of_nothing_that_is_as_it_should_be(tmp_path):
+    options = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.max_steps=2"]
+    done = run_program(train_arguments(tmp_path / "two", *SHORT[1:], *options))
+    assert done.returncode == 0, done.stderr
+    assert "sync_dist" not in done.stderr and "sync_dist" not in done.stdout
+    printed = [line for line in [*done.stdout.splitlines(), *done.stderr.splitlines()] if line.strip()]
+    assert len(printed) == len(set(printed)), printed
+    assert sum("2 steps done, best" in line for line in printed) == 1
+    assert sum(line.startswith("model: ") for line in printed) == 1

@@ -14,9 +14,11 @@ from amodalseg.cli import main
 from amodalseg.config import shipped
 from amodalseg.config.load import load_config
 from amodalseg.config.schema import EvalConfig, ModelOnly, TrainConfig
+from amodalseg.data.open import open_source
 from tests.engine.journeys import SMALL
 from tests.test_cli import refused
-from tests.worlds import coco_amodal_world
+from tests.worlds import coco_amodal_world, coco_world
+from tests.worlds.labelme import labelme_world
 
 ROOT = Path(__file__).parents[1]
 
@@ -147,3 +149,77 @@ def test_compare_two_models_of_the_evaluation_above(tmp_path, capsys):
     assert main(["compare", out, "--model-a", "modal", "--model-b", "convex_hull"]) == 0
     assert "A: modal" in capsys.readouterr().out and (tmp_path / "eval/compare/compare.html").is_file()
     refused(capsys, ["compare", out], "several models", "--model-a")
+
+
+def own_photos(tmp_path, count=5):
+    """Arguments of the documented command, with a run that is short."""
+    annotations, photos = coco_world(tmp_path / "own", count)
+    small = [option for option in SMALL if not option.startswith(("data.", "val.size"))]
+    return [f"data.annotations=[{annotations}]", f"data.images=[{photos}]", "data.max_side=128", *small,
+            "data.occlude.min_area=0.001", "trainer.max_steps=2"]  # fmt: skip
+
+
+def test_your_own_photos_train_without_any_other_data(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("AMODALSEG_DATA", str(tmp_path / "nothing"))
+    out = tmp_path / "run"
+    assert main(["train", "photos_tiny", *own_photos(tmp_path), "optim.early_size=null", f"out={out}"]) == 0
+    printed = capsys.readouterr().out
+    assert "2 of 5 photos are held out to validate on" in printed and "2 steps done" in printed
+    config = load_config(TrainConfig, out / "config.yaml")
+    assert (config.data.photos, config.val.photos, config.val.name) == ("most", "held_out", "coco_occlude")
+    assert config.val.annotations == config.data.annotations and config.data.hosts == {}
+    seen = {source.key.split("/")[2] for source in open_source(config.data).records}
+    held = {source.key.split("/")[2] for source in open_source(config.val).occluder.records}
+    assert len(seen) == 3 and len(held) == 2 and not seen & held
+    assert main(["train", str(out / "config.yaml")]) == 0  # the written configuration is the same run
+    assert "already finished" in capsys.readouterr().out
+
+
+def test_a_named_validation_set_is_used_and_one_photo_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("AMODALSEG_DATA", str(tmp_path / "nothing"))
+    arguments, (annotations, photos) = own_photos(tmp_path), coco_world(tmp_path / "other")
+    named = [f"val.annotations=[{annotations}]", f"val.images=[{photos}]"]
+    config = load_config(TrainConfig, "photos_tiny", [*arguments, *named, "out=x"])
+    assert config.val.annotations == [str(annotations)] and config.data.photos == config.val.photos == "all"
+    untouched = load_config(TrainConfig, "photos_tiny", ["out=x", "data.num_objects=5"])
+    assert untouched.val.photos == "all" and untouched.data.hosts and "ecssd" in untouched.val.annotations[0]
+    refused(capsys, ["train", "photos_tiny", *own_photos(tmp_path / "one", 1), f"out={tmp_path / 'x'}"],
+            "no photo can be held out", "val.annotations")  # fmt: skip
+
+
+def test_from_labelme_to_a_trained_and_scored_model(tmp_path, capsys):
+    for split, seed in (("train", 0), ("val", 1)):
+        drawn = labelme_world(tmp_path / split, seed=seed)
+        convert = ["data", "convert", "labelme", str(drawn), "--split", split, "--out", str(tmp_path / "mine")]
+        assert main(convert) == 0
+    assert main(["data", "check", "coco_amodal", str(tmp_path / "mine")]) in (0, 1)
+    root, run = f"data.root={tmp_path / 'mine'}", tmp_path / "run"
+    options = ["trainer.progress=false", "trainer.accelerator=cpu", "trainer.devices=1", "loader.num_workers=0"]
+    short = ["trainer.max_steps=1", "loader.batch_size=2", "model.sampler.steps=1"]
+    assert main(["train", "coco_amodal_tiny", root, *options, *short, f"out={run}"]) == 0
+    assert "1 steps done" in capsys.readouterr().out
+    config = load_config(TrainConfig, run / "config.yaml")
+    assert config.val.root == config.data.root == str(tmp_path / "mine") and config.init == "conddiff_amo_tiny"
+    models = f"models=[modal,{run}]"
+    assert main(["eval", "coco_amodal", root, models, *options, "report.html=false", f"out={tmp_path / 'e'}"]) == 0
+    assert str(run) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "part"),
+    [
+        (["eval", "cocoa"], "annotations/COCO_amodal_val2014.json, val2014"),
+        (["eval", "kins"], "update_test_2020.json"),
+        (["train", "conddiff_amo_pix2gestalt", "model.pcn.pretrained=false"], "pix2gestalt"),
+        (["eval", "fishbowl"], "test_data"),
+        (["data", "stats", "coco_amodal", "ROOT/coco_amodal"], "annotations/val_modal.json"),
+    ],
+)
+def test_a_published_set_that_is_missing_says_what_is_expected_and_who_tells_more(
+    tmp_path, monkeypatch, capsys, command, part
+):
+    monkeypatch.setenv("AMODALSEG_DATA", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    name = command[-1].rpartition("/")[2] if command[0] == "data" else part if "pix" in part else command[1]
+    given = [word.replace("ROOT", str(tmp_path)) for word in command]
+    refused(capsys, given, part, f"'amodalseg data check {name} {tmp_path / name}'")

@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from amodalseg.config import schema
 from amodalseg.config.check import check_values
+from amodalseg.config.own_photos import with_own_photos
 from amodalseg.config.shipped import find_config, nearest_shipped
 from amodalseg.errors import UserError
 
@@ -50,7 +51,7 @@ def load_config(kind: type[T], path: str | Path, overrides: Sequence[str] = ()) 
     if not file.exists():
         raise UserError(f"no configuration file at {path}{nearest_shipped(kind, path)}")
     layers = [*_read_layers(file, ()), ("the command line", read_overrides(overrides))]
-    return build(kind, layers)
+    return build(kind, with_own_photos(layers) if issubclass(kind, schema.TrainConfig) else layers)
 
 
 def build(kind: type[T], layers: Sequence[tuple[str, dict[str, Any]]]) -> T:

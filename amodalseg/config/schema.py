@@ -392,6 +392,7 @@ class CocoOccludeData:
     name: str = "coco_occlude"
     annotations: list[str] = field(default_factory=list)
     images: list[str] = field(default_factory=list)
+    photos: str = one_of("all", "most", "held_out")  # held_out: a tenth, at least four if there are; most: the others
     split: str = "train"
     num_objects: Optional[int] = None  # composites in the set; default: one for each whole object
     seed: int = 0
@@ -431,6 +432,7 @@ class ScenesData:
     targets: dict[str, float] = field(default_factory=dict)  # whole objects that are asked for: covered, behind, pair
     occluders: dict[str, float] = field(default_factory=dict)  # what is pasted over them
     cache_mb: int = 1536  # of decoded photos and masks, for each loader worker
+    photos: str = one_of("all", "most", "held_out")  # held_out: a tenth, at least four if there are; most: the others
     split: str = "train"
     num_objects: int = 20000
     seed: int = 0
@@ -449,6 +451,7 @@ class WholeObjectsData:
     name: str = "whole_objects"
     annotations: list[str] = field(default_factory=list)
     images: list[str] = field(default_factory=list)
+    photos: str = one_of("all", "most", "held_out")  # held_out: a tenth, at least four if there are; most: the others
     split: str = "train"
     num_objects: Optional[int] = None  # of the whole objects found, drawn by the seed; default: all
     seed: int = 0

@@ -21,6 +21,7 @@ from amodalseg.config.schema import (
     SyntheticData,
     WholeObjectsData,
 )
+from amodalseg.data.check.known_sets import expected_parts, usual_split
 from amodalseg.data.draw.occlude import Composites, Occluder
 from amodalseg.data.draw.scenes import Scenes
 from amodalseg.data.draw.synthetic import SyntheticWorld
@@ -37,6 +38,8 @@ from amodalseg.types import AmodalRecord, stable_seed
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+HELD_OUT = 0.1
+"""Share of the photos that are validated on where no validation set is named; at least four photos, at most half."""
 
 
 def open_source(config: Any, photos: bool = True) -> Source:
@@ -66,6 +69,8 @@ def open_source(config: Any, photos: bool = True) -> Source:
         skip_missing=isinstance(config, ScenesData) and config.missing == "skip",
     )
     records = decodable(records, config.skip_broken)
+    if not isinstance(config, CocoData):
+        records = _of_photos(records, config.photos)
     if isinstance(config, CocoData):
         return RecordList(_some(records, config.num_objects, config.seed))
     if isinstance(config, WholeObjectsData):
@@ -78,8 +83,42 @@ def open_source(config: Any, photos: bool = True) -> Source:
     return Composites(occluder, config.num_objects, config.seed)
 
 
+def _where_expected(config: PublishedData, problem: str) -> str:
+    """What is wrong with a published set that is not there, the files that are expected, and who says more."""
+    part = expected_parts(config).get(usual_split(config, config.split))
+    files = [*(names[0] for names in part.annotations), *part.photos[:1]] if part else []
+    # a reader that looked in several places has listed them
+    expected = f"; expected in {config.root}: {', '.join(files)}" if files and "tried" not in problem else ""
+    return f"{problem}{expected}; 'amodalseg data check {config.name} {config.root}' lists all files, and where to get them"
+
+
+def _of_photos(records: list[AmodalRecord], which: str) -> list[AmodalRecord]:
+    """The objects of some photos: ``all``, those that are ``held_out`` of training, or the others, ``most``."""
+    if which == "all":
+        return records
+    photos = sorted({record.image_id for record in records})
+    if len(photos) < 2:
+        raise UserError(
+            "no photo can be held out for validation where there is one only: give more photos, or name a validation "
+            "set by val.annotations=[FILE] and val.images=[FOLDER]"
+        )
+    count = max(min(4, len(photos) // 2), round(HELD_OUT * len(photos)))
+    order = np.random.default_rng(stable_seed("held out")).permutation(len(photos))
+    held = {photos[place] for place in order[:count]}
+    if which == "held_out":
+        print(
+            f"{count} of {len(photos)} photos are held out of training, to validate on (val.annotations names others)"
+        )
+    return [record for record in records if (record.image_id in held) == (which == "held_out")]
+
+
 def _published(config: PublishedData, photos: bool) -> Source:
-    found = READERS[config.name](config, photos=photos)
+    try:
+        found = READERS[config.name](config, photos=photos)
+    except UserError as error:
+        if Path(config.root).exists() and not isinstance(error.__cause__, FileNotFoundError):
+            raise
+        raise UserError(_where_expected(config, str(error))) from error
     if not isinstance(found, list):  # too many to be held as records
         if config.modal_source == "pred":
             raise UserError(f"predicted masks cannot be put into '{config.name}': convert it to coco_amodal first")

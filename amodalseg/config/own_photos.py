@@ -1,0 +1,47 @@
+"""Training on other photos than a base file names: what was said about those files does not hold for the new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+Layers = list[tuple[str, dict[str, Any]]]
+HELD_OUT = {"coco_occlude": "coco_occlude", "scenes": "coco_occlude", "whole_objects": "whole_objects"}
+"""``data.name`` of sets that are made of COCO-instances files -> what is validated on where nothing else is named."""
+SHARES = ("hosts", "targets", "occluders")
+"""Options of ``data`` that name packs, which other files do not have."""
+
+
+def with_own_photos(layers: Sequence[tuple[str, dict[str, Any]]]) -> Layers:
+    """Complete the layers of a training configuration in which ``data.annotations`` is given anew.
+
+    Shares of packs that earlier layers give are dropped. Unless the same layer or a later one names a validation set
+    (``val.name`` or ``val.annotations``), a share of the given photos is held out of training and validated on.
+
+    Args:
+        layers: (origin, plain dict), later ones win.
+
+    Returns:
+        The layers, perhaps with one more.
+    """
+    sections = [(_section(layer, "data"), _section(layer, "val")) for _, layer in layers]
+    given = [place for place, (data, _) in enumerate(sections) if "annotations" in data]
+    names = [data["name"] for data, _ in sections if "name" in data]
+    if not given or not names or names[-1] not in HELD_OUT:
+        return list(layers)
+    place, completed = given[-1], list(layers)
+    for earlier, (origin, layer) in enumerate(layers[:place]):
+        data = _section(layer, "data")
+        if any(name in data for name in SHARES):
+            kept = {key: value for key, value in data.items() if key not in SHARES}
+            completed[earlier] = (origin, {**layer, "data": kept})
+    if not any("name" in val or "annotations" in val for _, val in sections[place:]):
+        val = {"name": HELD_OUT[names[-1]], "annotations": "${data.annotations}", "images": "${data.images}",
+               "split": "val", "num_objects": 200, "photos": "held_out"}  # fmt: skip
+        completed.insert(place, ("the photos that are held out", {"val": val, "data": {"photos": "most"}}))
+    return completed
+
+
+def _section(layer: dict[str, Any], name: str) -> dict[str, Any]:
+    section = layer.get(name)
+    return section if isinstance(section, dict) else {}

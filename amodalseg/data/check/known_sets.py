@@ -189,8 +189,8 @@ CARDS: dict[str, Card] = {
         licence="the terms of use of Matterport3D",
         parts={"train": _mp3d("train"), "eval": _mp3d("eval")},
         errors=(
-            "the annotations are a pickle: read by an interpreter that builds containers, numbers and texts only, "
-            "never executed; `amodalseg data convert` makes json of it once",
+            "the annotations are a pickle: nothing in it is executed, as a closed list of names makes containers, "
+            "numbers and texts, and any other name is refused; `amodalseg data convert` makes json of it once",
             "the README says `same with COCOA`; run lengths are bytes, the rate's key is `occlusion_rate`, both masks "
             "are always there [C]",
             "a later paper removes `meaningless architectural elements` from it [D]: they are still in these files",

@@ -174,3 +174,15 @@ def test_each_border_counts():
         at_border = mask.copy()
         at_border[place] = True
         assert masks.touches_border(at_border), place
+
+
+@pytest.mark.parametrize("reach", range(1, 10))
+def test_a_grown_mask_is_round(reach):
+    """All pixels that lie safely within the reach, none beyond it: above all not the corners of the square."""
+    mask = np.zeros((41, 41), bool)
+    mask[20, 20] = True
+    rows, columns = np.mgrid[-20:21, -20:21]
+    distance, found = np.hypot(rows, columns), masks.grown(mask, reach)
+    assert found[distance <= reach - 0.5].all() and not found[distance > reach + 0.5].any()
+    assert found[20, 20 + reach] and found[20 - reach, 20] and not found[20 - reach, 20 - reach]
+    assert np.array_equal(masks.grown(found, 0), found) and masks.grown(mask, 0).sum() == 1

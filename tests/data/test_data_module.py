@@ -130,3 +130,16 @@ def test_any_number_of_workers_sees_the_same_data(num_workers):
     sampler = RunSampler(8, 3, 3, config.seed, 0, 1, lambda: 0, lambda _: size)
     again = [reference[key] for batch in sampler for key in batch]
     assert total == sum(int(s.image.sum()) + 7 * int(s.masks.sum()) for s in again)
+
+
+@pytest.mark.parametrize("accumulate", [2, 3])
+def test_the_coarse_part_is_a_share_of_all_micro_batches(accumulate):
+    options = ["data.num_objects=8", "optim.early_size=32", "optim.early_share=0.5", "trainer.max_steps=4"]
+    config = load_config(TrainConfig, ROOT / "configs/experiment/synthetic_tiny.yaml", options)
+    config.loader.batch_size, config.loader.num_workers, config.trainer.accumulate = 1, 0, accumulate
+    data, full = AmodalDataModule(config), config.model.window.size
+    for start in (0, 1):  # optimiser steps done
+        module = SimpleNamespace(elapsed_share=0.0)
+        data.trainer = SimpleNamespace(global_step=start, global_rank=0, world_size=1, lightning_module=module)
+        sides = [batch.image.shape[-1] for batch in data.train_dataloader()]
+        assert sides == ([32] * 2 * accumulate + [full] * 2 * accumulate)[start * accumulate :]

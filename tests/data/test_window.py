@@ -1,4 +1,5 @@
 import inspect
+import itertools
 import math
 
 import cv2
@@ -225,3 +226,29 @@ def test_a_huge_window_goes_in_stripes_with_the_same_result(window, monkeypatch)
     assert np.abs(crop_image(image, window).astype(int) - crop).max() <= 1  # rounded once, not twice
     np.testing.assert_allclose(paste(values, window, 200, 180), back, atol=1e-5)
     assert (paste_mask(values, window, 200, 180, 0.5) != mask).mean() < 1e-3
+
+
+def test_a_probability_of_just_the_threshold_is_outside():
+    """Half of the votes gives the mean over the steps, which may be 0.5 exactly."""
+    window = Window(2, 3, 16, 16, 16)
+    half = np.full((16, 16), 0.5, np.float32)
+    assert not paste_mask(half, window, 30, 30, 0.5).any()
+    assert paste_mask(half, window, 30, 30, np.nextafter(np.float32(0.5), np.float32(0))).sum() == 16 * 16
+    assert not paste_mask(np.zeros_like(half), window, 30, 30, 0.0).any(), "nor is what lies outside the window"
+
+
+@pytest.mark.parametrize("kind", ["square", "c2f"])
+def test_the_window_of_an_object_that_moves_by_a_pixel_moves_by_a_pixel(kind):
+    seen = set()
+    for side in range(1, 12):
+        for config in (WindowConfig(kind=kind), WindowConfig(kind=kind, expand=1.0, margin=1.5)):
+            found = []
+            for place in range(90, 96):
+                mask = np.zeros((200, 200), bool)
+                mask[place : place + side, place + 7 : place + 7 + side] = True
+                found.append(object_window(mask, config))
+            steps = [(b.top - a.top, b.left - a.left) for a, b in itertools.pairwise(found)]
+            assert steps == [(1, 1)] * 5, (side, config)
+            assert len({(window.height, window.width) for window in found}) == 1
+            seen.add((side - found[0].height) % 2)
+    assert seen == {0, 1} or kind == "c2f", "sides whose centre falls between two pixels, and others"

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from test_contract import tiny, tiny_direct, tiny_pcnet_m
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from amodalseg import UserError, export_model, load_model
 from amodalseg.cli import main
@@ -17,7 +18,7 @@ from amodalseg.engine.training.tasks import TASKS
 from amodalseg.engine.training.train import _start_from
 from amodalseg.models.conddiff_amo.direct import Direct
 from amodalseg.models.conddiff_amo.model import CondDiffAMO
-from amodalseg.models.network_model import NetworkModel
+from amodalseg.models.network_model import NetworkModel, normalise
 from amodalseg.models.pcnet_m.model import PCNetM
 from amodalseg.types import Batch
 from tests.engine.journeys import ROOT, SMALL, read_csv
@@ -168,3 +169,9 @@ def test_a_few_steps_on_one_batch_lower_the_loss(kind, monkeypatch):
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.6 * losses[0], losses
+
+
+def test_images_are_normalised_as_the_backbone_was_trained():
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
+    image = torch.arange(256).repeat(3).view(1, 3, 16, 16).to(torch.uint8)
+    torch.testing.assert_close(normalise(image), (image / 255 - mean) / std)

@@ -305,3 +305,78 @@ def test_colours_move_towards_the_photo_they_go_into():
         assert (np.diff(table) >= 0).all() and 90 <= table[100] <= 140
         gain = (table[110] - table[90]) / 20
         assert 0.95 <= gain <= 1.45, "contrast is never lowered for a photo that has more of it"
+
+
+def covering(share):
+    """A cut-out that hides the given share of the disc's rows, from above."""
+    amodal = disc(40, 36, 20)
+    rows = np.cumsum(amodal.sum(axis=1)) / amodal.sum()
+    alpha = np.zeros((HEIGHT, WIDTH), np.float32)
+    alpha[rows <= share] = 1
+    return cutout.Cutout("cover", alpha, np.zeros((HEIGHT, WIDTH, 3), np.uint8), False, Tone(100.0, 20.0))
+
+
+@pytest.fixture
+def placed(monkeypatch):
+    """An occluder whose cut-outs are laid as a test says; the list of goals that it was asked to hide."""
+    config = OccludeConfig(rate_min=0.3, rate_max=0.6, max_occluders=1)
+    occluder, goals = Occluder(some_records(), config, seed=0), []
+
+    def lay(answers):
+        answers = iter(answers)
+
+        def place(rng, source, left, amodal, goal):
+            goals.append(goal)
+            return next(answers)
+
+        monkeypatch.setattr(occluder, "place", place)
+        return occluder, disc(40, 36, 20)
+
+    return lay, goals
+
+
+def test_covers_that_hide_too_much_or_too_little_are_not_taken(placed):
+    lay, goals = placed
+    occluder, amodal = lay([covering(0.9), covering(0.2), None, covering(0.65), covering(0.5)])
+    (found,) = occluder.covers(np.random.default_rng(0), 0, amodal)
+    assert 0.3 <= (found.mask_in(amodal.shape) & amodal).sum() / amodal.sum() <= 0.6 and len(goals) == 5
+    occluder, _ = lay([covering(0.9)] * 40)
+    with pytest.raises(UserError, match="no occluders hide between"):
+        occluder.covers(np.random.default_rng(0), 0, amodal)
+
+
+def test_a_goal_is_held_for_eight_tries_and_then_drawn_again(placed):
+    lay, goals = placed
+    occluder, amodal = lay([None] * 40)
+    with pytest.raises(UserError, match="in 40 tries"):
+        occluder.covers(np.random.default_rng(0), 0, amodal)
+    held = [goals[start : start + 8] for start in range(0, 40, 8)]
+    assert len(goals) == 40 and all(len(set(part)) == 1 for part in held)
+    assert len({part[0] for part in held}) == 5
+    assert all(0.3 * amodal.sum() - 1 <= goal <= 0.6 * amodal.sum() + 1 for goal in goals)
+
+
+def test_a_place_hides_at_least_four_fifths_of_what_is_wanted():
+    amodal, found = disc(40, 36, 20), []
+    for size in np.linspace(0.2, 1.2, 11):
+        config = OccludeConfig(scale_min=size, scale_max=size, max_occluders=1)
+        records = [a_record("disc", amodal), a_record("small disc", disc(60, 30, 14))]
+        occluder = Occluder(records, config, seed=0)
+        for seed in range(6):
+            goal = 600
+            cover = occluder.place(np.random.default_rng(seed), 0, amodal, amodal, goal)
+            found.append(cover is not None)
+            if cover is not None:
+                assert (cover.mask_in(amodal.shape) & amodal).sum() >= 0.8 * goal
+    assert any(found) and not all(found), "some sizes can hide as much, and others cannot"
+
+
+def test_a_neighbour_behind_is_twice_as_likely_where_nothing_covers():
+    """Half of the uncovered objects have one, a quarter of the covered: as far as a place for it is found."""
+    config = OccludeConfig(rate_min=0.2, rate_max=0.6, unoccluded=0.5)
+    occluder = Occluder(some_records()[:4], config, seed=0)
+    told = [occluder.plan(index).about["extra"] for index in range(300)]
+    shares = [
+        np.mean([bool(t["behind"]) for t in told if bool(t["occluders"]) is covered]) for covered in (False, True)
+    ]
+    assert 0.4 < shares[0] < 0.6 and 0.15 < shares[1] < 0.35

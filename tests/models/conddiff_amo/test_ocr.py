@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.nn.functional import conv2d
+from torch.nn.functional import conv2d, interpolate
 
 from amodalseg.config.schema import OCRConfig
 from amodalseg.errors import UserError
@@ -89,3 +89,19 @@ def test_pyramid_attention_sees_every_place_of_an_odd_map() -> None:
         torch.nn.init.ones_(attention.join.weight[:, i])
         (gradient,) = torch.autograd.grad(attention(x).sum(), x)
         assert (gradient.abs().sum(1) > 0).all()
+
+
+@pytest.mark.parametrize("size", [(8, 8), (6, 11), (4, 4)])
+def test_pyramid_attention_averages_over_1_2_and_4_places(size: tuple[int, int]) -> None:
+    """Against averages taken one window at a time; windows at the far border cover what is left of the map."""
+    attention, x = PyramidAttention(), torch.randn(2, 5, *size)
+    maps = []
+    for conv, side in zip(attention.scales, (1, 2, 4), strict=True):
+        rows, columns = range(0, size[0], side), range(0, size[1], side)
+        pooled = torch.stack(
+            [torch.stack([x[..., r : r + side, c : c + side].mean((2, 3)) for c in columns], -1) for r in rows], -2
+        )
+        summary = torch.stack([pooled.mean(1), pooled.amax(1)], dim=1)
+        maps.append(interpolate(conv(summary), size=size, mode="bilinear", align_corners=False))
+    expected = torch.sigmoid(attention.join(torch.cat(maps, dim=1)))
+    torch.testing.assert_close(attention(x), expected)

@@ -126,7 +126,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text("utf-8")
     except OSError as error:
-        raise UserError(f"no configuration file at {path}: {error.strerror or error}") from error
+        raise UserError(f"cannot read the configuration file {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text; save it in that encoding") from error
     try:

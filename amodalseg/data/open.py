@@ -89,7 +89,8 @@ def _where_expected(config: PublishedData, problem: str) -> str:
     files = [*(names[0] for names in part.annotations), *part.photos[:1]] if part else []
     # a reader that looked in several places has listed them
     expected = f"; expected in {config.root}: {', '.join(files)}" if files and "tried" not in problem else ""
-    return f"{problem}{expected}; 'amodalseg data check {config.name} {config.root}' lists all files, and where to get them"
+    check = f"amodalseg data check {config.name} {config.root}"
+    return f"{problem}{expected}; '{check}' lists all files, and where to get them"
 
 
 def _of_photos(records: list[AmodalRecord], which: str) -> list[AmodalRecord]:

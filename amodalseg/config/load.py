@@ -125,6 +125,8 @@ def _read_layers(path: Path, above: tuple[Path, ...]) -> Iterator[tuple[str, dic
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text("utf-8")
+    except FileNotFoundError as error:
+        raise UserError(f"no configuration file at {path}") from error
     except OSError as error:
         raise UserError(f"cannot read the configuration file {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:

@@ -11,7 +11,7 @@ __version__ = "0.2.0"
 _PUBLIC = {
     "AmodalRecord": "amodalseg.types",
     "CondDiffAMO": "amodalseg.models.conddiff_amo.model",
-    "Prediction": "amodalseg.types",
+    "Prediction": "amodalseg.predictions",
     "Query": "amodalseg.types",
     "UserError": "amodalseg.errors",
     "evaluate": "amodalseg.engine.evaluation.evaluate",
@@ -49,7 +49,8 @@ if TYPE_CHECKING:
     from amodalseg.models import list_models, load_model
     from amodalseg.models.conddiff_amo.model import CondDiffAMO
     from amodalseg.models.inpainting.methods.curation import judge
-    from amodalseg.types import AmodalRecord, Prediction, Query
+    from amodalseg.predictions import Prediction
+    from amodalseg.types import AmodalRecord, Query
 
 
 def __getattr__(name: str) -> Any:

@@ -23,7 +23,8 @@ from amodalseg.engine.distributed import gather
 from amodalseg.engine.training.train import train
 from amodalseg.models.conddiff_amo.module import CondDiffAMOModule
 from amodalseg.models.weights import read_checkpoint
-from amodalseg.types import Prediction, Query
+from amodalseg.predictions import Prediction
+from amodalseg.types import Query
 
 MODEL = "conddiff_amo_tiny"
 LEAST_IOU, LARGEST_MEAN = 0.99, 1e-3

@@ -11,7 +11,8 @@ from amodalseg import masks
 from amodalseg.config.schema import WindowConfig
 from amodalseg.data.window import object_window, paste, paste_mask
 from amodalseg.models.windowed import WindowPrediction
-from amodalseg.types import AmodalRecord, Prediction, PredictionStack, Query
+from amodalseg.predictions import Prediction, PredictionStack
+from amodalseg.types import AmodalRecord, Query
 
 
 @pytest.fixture

@@ -58,7 +58,8 @@ from amodalseg import masks
 from amodalseg.atomic import write_whole
 from amodalseg.errors import UserError
 from amodalseg.metrics.appearance import compare_hidden
-from amodalseg.types import AmodalRecord, Prediction
+from amodalseg.predictions import Prediction
+from amodalseg.types import AmodalRecord
 
 TEXT_COLUMNS = ["model", "dataset", "split", "image_id", "object_id", "modal_source", "category", "track"]
 FLOAT_COLUMNS = ["occlusion_rate", "seconds"]

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from amodalseg.errors import UserError
-from amodalseg.types import Prediction, PredictionStack, Query, stable_seed
+from amodalseg.predictions import Prediction, PredictionStack
+from amodalseg.types import Query, stable_seed
 
 if TYPE_CHECKING:
     import torch

@@ -18,7 +18,8 @@ from amodalseg.config.schema import ModelOnly, NetworkConfig
 from amodalseg.data.window import Window, crop_image, crop_mask, object_window, paste, paste_mask
 from amodalseg.errors import UserError
 from amodalseg.models.base import AmodalModel, check_query, sample_seed
-from amodalseg.types import Prediction, Query
+from amodalseg.predictions import Prediction
+from amodalseg.types import Query
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

@@ -9,7 +9,8 @@ import numpy as np
 
 from amodalseg.data.images import record_image
 from amodalseg.masks import box_xyxy
-from amodalseg.types import AmodalRecord, Prediction
+from amodalseg.predictions import Prediction
+from amodalseg.types import AmodalRecord
 
 Color = tuple[int, int, int]
 VISIBLE: Color = (38, 120, 225)  # blue and orange stay apart for every kind of colour vision

@@ -10,9 +10,10 @@ from amodalseg.metrics.appearance import compare_hidden
 from amodalseg.metrics.counts import count_object, read_rows, write_rows
 from amodalseg.metrics.paired import Difference, differences, pair_rows, tally
 from amodalseg.metrics.protocols import score, summarize
+from amodalseg.predictions import Prediction
 from amodalseg.report.comparison import Part, main_table
 from amodalseg.report.table import all_figures, main_tables, plain_table, to_markdown
-from amodalseg.types import AmodalRecord, Prediction
+from amodalseg.types import AmodalRecord
 
 SIZE = (24, 31)
 HIDDEN = {

@@ -9,7 +9,8 @@ from amodalseg import masks
 from amodalseg.errors import UserError
 from amodalseg.metrics import counts
 from amodalseg.metrics.counts import COLUMNS, count_object, read_rows, row_key, write_rows
-from amodalseg.types import AmodalRecord, Prediction
+from amodalseg.predictions import Prediction
+from amodalseg.types import AmodalRecord
 
 SIZE = (17, 23)
 

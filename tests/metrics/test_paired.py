@@ -10,7 +10,8 @@ from amodalseg.errors import UserError
 from amodalseg.metrics.counts import count_object, row_key
 from amodalseg.metrics.paired import Tally, differences, largest_changes, pair_rows, tally
 from amodalseg.metrics.protocols import score
-from amodalseg.types import AmodalRecord, Prediction
+from amodalseg.predictions import Prediction
+from amodalseg.types import AmodalRecord
 
 
 def disc(x, y, radius):

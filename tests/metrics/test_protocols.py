@@ -6,7 +6,8 @@ import pytest
 from amodalseg import masks
 from amodalseg.metrics.counts import count_object
 from amodalseg.metrics.protocols import PROTOCOLS, bootstrap, score, summarize
-from amodalseg.types import AmodalRecord, Prediction
+from amodalseg.predictions import Prediction
+from amodalseg.types import AmodalRecord
 
 SHAPE = (20, 30)  # 600 pixels: a single hidden one is a rate below 1 %
 

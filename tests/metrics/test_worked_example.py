@@ -11,8 +11,9 @@ import pytest
 from amodalseg import masks
 from amodalseg.metrics.counts import count_object
 from amodalseg.metrics.protocols import PROTOCOLS, score, unit_of
+from amodalseg.predictions import Prediction
 from amodalseg.report.table import in_unit
-from amodalseg.types import AmodalRecord, Prediction
+from amodalseg.types import AmodalRecord
 
 PAGE = (Path(__file__).parents[2] / "docs/protocols.md").read_text()
 

@@ -9,7 +9,8 @@ from test_contract import tiny
 from amodalseg import UserError
 from amodalseg.config.schema import PostConfig
 from amodalseg.models import MODELS
-from amodalseg.types import PredictionStack, stable_seed
+from amodalseg.predictions import PredictionStack
+from amodalseg.types import stable_seed
 from tests.models.contract import query
 
 

@@ -21,8 +21,9 @@ from amodalseg.errors import UserError
 from amodalseg.masks import Rle
 from amodalseg.metrics.counts import Row, count_object, row_key
 from amodalseg.models.base import AmodalModel
+from amodalseg.predictions import Prediction
 from amodalseg.report.thumbnail import Thumbnail, make_thumbnail
-from amodalseg.types import AmodalRecord, Prediction
+from amodalseg.types import AmodalRecord
 
 PREDICTIONS_FILE = "predictions.json"
 

@@ -11,7 +11,8 @@ import torch
 
 from amodalseg.errors import UserError
 from amodalseg.models.base import AmodalModel
-from amodalseg.types import Prediction, Query
+from amodalseg.predictions import Prediction
+from amodalseg.types import Query
 
 RESET, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 WORDS = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")

@@ -14,7 +14,8 @@ from amodalseg.data.open import open_source
 from amodalseg.data.window import crop_mask, object_window, paste_mask
 from amodalseg.errors import UserError
 from amodalseg.metrics.counts import Row, count_object
-from amodalseg.types import AmodalRecord, Prediction
+from amodalseg.predictions import Prediction
+from amodalseg.types import AmodalRecord
 
 WINDOWS = {"window_c2f_256": WindowConfig(256, "c2f"), "window_square_256": WindowConfig(256, "square")}
 TRIVIAL = {

@@ -14,8 +14,9 @@ from tqdm import tqdm
 from amodalseg.data.images import load_image, save_png
 from amodalseg.errors import UserError
 from amodalseg.models.base import AmodalModel, check_query
+from amodalseg.predictions import Prediction
 from amodalseg.report.pictures import completion_picture
-from amodalseg.types import Prediction, Query, stable_seed
+from amodalseg.types import Query, stable_seed
 
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 """Endings of the files that are taken for photos and masks."""

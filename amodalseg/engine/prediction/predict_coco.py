@@ -19,8 +19,9 @@ from amodalseg.data.readers.files import ID, by_id, check_join, load_json, requi
 from amodalseg.engine.prediction.predict import Item, Settings, complete
 from amodalseg.errors import UserError
 from amodalseg.models.base import AmodalModel
+from amodalseg.predictions import Prediction
 from amodalseg.report.pictures import completion_picture
-from amodalseg.types import Prediction, stable_seed
+from amodalseg.types import stable_seed
 
 Entry = dict[str, Any]
 

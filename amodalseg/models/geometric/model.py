@@ -11,7 +11,8 @@ import numpy as np
 
 from amodalseg.masks import box_xyxy, convex_hull
 from amodalseg.models.base import AmodalModel, check_query
-from amodalseg.types import Prediction, Query
+from amodalseg.predictions import Prediction
+from amodalseg.types import Query
 
 
 class _Geometric(AmodalModel):

@@ -15,7 +15,8 @@ from amodalseg.engine.evaluation.answers import answers
 from amodalseg.metrics.counts import read_rows, row_key
 from amodalseg.metrics.protocols import score
 from amodalseg.models.geometric.model import ModalCopy
-from amodalseg.types import AmodalRecord, Prediction
+from amodalseg.predictions import Prediction
+from amodalseg.types import AmodalRecord
 from tests.engine.journeys import ROOT, read_csv, run_program, train_arguments
 
 

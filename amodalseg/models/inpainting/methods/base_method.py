@@ -29,7 +29,8 @@ from amodalseg.models.inpainting.methods.opening import (
 )
 from amodalseg.models.inpainting.parts.read_off import Segmenter, read_off, whole
 from amodalseg.models.windowed import WindowPrediction
-from amodalseg.types import Prediction, Query, stable_seed
+from amodalseg.predictions import Prediction
+from amodalseg.types import Query, stable_seed
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -16,7 +16,7 @@ from amodalseg.data.draw.cover import overlap
 from amodalseg.data.images import resize
 from amodalseg.data.window import Window, crop_image, crop_mask, paste_mask
 from amodalseg.masks import box_xyxy, grown
-from amodalseg.types import Canvas
+from amodalseg.predictions import Canvas
 
 Sides = tuple[bool, bool, bool, bool]
 """Top, left, bottom, right."""

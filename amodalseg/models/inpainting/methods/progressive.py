@@ -17,7 +17,8 @@ from amodalseg.models.inpainting.methods.opening import Helpers
 from amodalseg.models.inpainting.methods.progress import Progress
 from amodalseg.models.inpainting.parts.occluders import find_occluders
 from amodalseg.models.inpainting.parts.removal import remove
-from amodalseg.types import Prediction, Query, stable_seed
+from amodalseg.predictions import Prediction
+from amodalseg.types import Query, stable_seed
 
 GROWN = 6 / 512  # of the side, and a pixel at least: how far a hole goes beyond the occluder
 

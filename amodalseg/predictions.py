@@ -1,0 +1,181 @@
+"""What a model answers: the mask of one object, or of several in one photo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
+from typing import NamedTuple, overload
+
+import numpy as np
+
+
+class Canvas(NamedTuple):
+    """An answer that goes beyond the photo, which lies somewhere in it.
+
+    mask: bool (h, w), the whole object. picture: uint8 (h, w, 3) RGB, or None. top, left: row and column of the
+    canvas's first pixel, counted in the photo: 0, or negative where the canvas begins before it.
+    """
+
+    mask: np.ndarray
+    picture: np.ndarray | None
+    top: int
+    left: int
+
+
+@dataclass(eq=False, repr=False)
+class Prediction:
+    """A model's answer for one object: small maps, of which arrays of the photo's size are made when first asked for.
+
+    A model that answers at the photo's size gives maps of that size, and sets ``image`` if it draws one. Subclasses
+    keep the maps of a window, and override ``in_photo`` and ``raw_mask``, which bring one map into the photo.
+
+    Attributes:
+        modal: bool (H, W), the mask that was given.
+        maps: float32 in [0, 1] or bool, (K, h, w), one for each of the K samples; here h, w are the photo's.
+        threshold: what lies above it belongs to the object.
+        union_visible: whether the modal mask is united into the final masks.
+        has_probability: whether the maps tell more than a mask.
+        seconds: wall time of this object's share of the work.
+        evaluations: of a network, for this object; 0 for models without one.
+        canvas: the answer with what lies outside the photo, of models that look there; else None.
+    """
+
+    modal: np.ndarray
+    maps: np.ndarray
+    threshold: float = 0.5
+    union_visible: bool = True
+    _: KW_ONLY
+    has_probability: bool = True
+    seconds: float = 0.0
+    evaluations: int = 0
+    canvas: Canvas | None = None
+
+    def in_photo(self, values: np.ndarray) -> np.ndarray:
+        """A map (h, w) -> (H, W)."""
+        return values
+
+    def raw_mask(self, values: np.ndarray) -> np.ndarray:
+        """A map (h, w) -> mask in the photo, a new array, bool (H, W)."""
+        mask: np.ndarray = values > self.threshold
+        return mask
+
+    def final_mask(self, values: np.ndarray) -> np.ndarray:
+        """``raw_mask``, with the modal mask united into it if ``union_visible``."""
+        mask = self.raw_mask(values)
+        return np.logical_or(mask, self.modal, out=mask) if self.union_visible else mask
+
+    @property
+    def mean(self) -> np.ndarray:
+        """float32 (h, w), over the samples."""
+        return np.asarray(self.maps.mean(axis=0, dtype=np.float32))
+
+    @cached_property
+    def amodal(self) -> np.ndarray:
+        """bool (H, W), the model's final mask."""
+        return self.final_mask(self.mean)
+
+    @cached_property
+    def raw(self) -> np.ndarray:
+        """bool (H, W), the mask before the modal mask was united into it (equal to ``amodal`` if that is off)."""
+        return self.raw_mask(self.mean)
+
+    @property
+    def occluded(self) -> np.ndarray:
+        """bool (H, W): predicted and not visible."""
+        hidden: np.ndarray = self.amodal & ~self.modal
+        return hidden
+
+    @cached_property
+    def probability(self) -> np.ndarray | None:
+        """float32 (H, W) in [0, 1], the mean over the samples, zero outside the window; None for models without."""
+        return self.in_photo(self.mean) if self.has_probability else None
+
+    @cached_property
+    def samples(self) -> np.ndarray | None:
+        """bool (K, H, W), the final masks of the single draws of a model that was asked for several, else None."""
+        return np.stack([self.final_mask(values) for values in self.maps]) if len(self.maps) > 1 else None
+
+    @cached_property
+    def image(self) -> np.ndarray | None:
+        """uint8 (H, W, 3), the photo with the completion where ``occluded``; None for models that draw no picture."""
+        return None
+
+    def __repr__(self) -> str:
+        height, width = self.modal.shape
+        return (
+            f"{type(self).__name__}(photo {width}x{height}, {self.modal.sum()} pixels visible, {self.occluded.sum()} "
+            f"occluded, samples {len(self.maps)}, evaluations {self.evaluations}, {self.seconds:.3f} s)"
+        )
+
+
+@dataclass(eq=False, repr=False)
+class PredictionStack(Sequence[Prediction]):
+    """The answers for a stack of N objects of one photo.
+
+    ``modal``, ``amodal``, ``raw``, ``occluded`` and ``probability`` are (N, H, W), ``samples`` is (N, K, H, W),
+    ``seconds`` the time and ``evaluations`` those of all. ``stack[i]`` is the ``Prediction`` of one object, made anew
+    each time: going through a large photo object by object holds one object's full-size arrays at a time, where
+    ``stack.amodal`` holds all.
+
+    Args:
+        members: the answers, in the order of ``modal``.
+        modal: bool (N, H, W).
+        draws: samples of each object, or None for a model that has no probability: the shapes of an empty stack.
+    """
+
+    members: Sequence[Prediction]
+    modal: np.ndarray
+    draws: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    @overload
+    def __getitem__(self, index: int) -> Prediction: ...
+    @overload
+    def __getitem__(self, index: slice) -> PredictionStack: ...
+    def __getitem__(self, index: int | slice) -> Prediction | PredictionStack:
+        if isinstance(index, slice):
+            return PredictionStack(self.members[index], self.modal[index], self.draws)
+        return copy(self.members[index])  # what the copy makes goes when the copy goes
+
+    def __repr__(self) -> str:
+        count, height, width = self.modal.shape
+        return f"PredictionStack(photo {width}x{height}, {count} objects, {self.seconds:.3f} s)"
+
+    @cached_property
+    def amodal(self) -> np.ndarray:
+        return self._stacked("amodal", bool)
+
+    @cached_property
+    def raw(self) -> np.ndarray:
+        return self._stacked("raw", bool)
+
+    @cached_property
+    def probability(self) -> np.ndarray | None:
+        return None if self.draws is None else self._stacked("probability", np.float32)
+
+    @cached_property
+    def samples(self) -> np.ndarray | None:
+        return None if self.draws in (None, 1) else self._stacked("samples", bool, self.draws)
+
+    @property
+    def occluded(self) -> np.ndarray:
+        hidden: np.ndarray = self.amodal & ~self.modal
+        return hidden
+
+    @property
+    def seconds(self) -> float:
+        return sum(member.seconds for member in self.members)
+
+    @property
+    def evaluations(self) -> int:
+        return sum(member.evaluations for member in self.members)
+
+    def _stacked(self, name: str, kind: type, *draws: int) -> np.ndarray:
+        arrays: np.ndarray = np.zeros((len(self), *draws, *self.modal.shape[1:]), kind)
+        for array, member in zip(arrays, self, strict=True):
+            array[:] = getattr(member, name)
+        return arrays

@@ -17,9 +17,9 @@ from amodalseg.errors import UserError
 CONFIG_FILE = "config.yaml"
 RESULTS = ("last.ckpt", "model.safetensors", "answers", "objects.csv")
 """What makes a folder a run: one that broke off before the first of these may be started anew with other options."""
-FREE = ("out", "log", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.progress",
+FREE = ("out", "log", "models", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.progress",
         "trainer.accelerator", "trainer.compile", "checkpoint.resume", "loader.num_workers")  # fmt: skip
-"""Options, or whole sections, that may change between a run and its continuation."""
+"""Options, or whole sections, that may change between a run and its continuation; models join an evaluation."""
 
 
 def is_first_process() -> bool:

@@ -1,4 +1,4 @@
-"""What models have answered, on disk until the evaluation is complete: one that dies goes on behind it."""
+"""What models have answered, on disk: an evaluation that dies goes on behind it, and further models join later."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ Curve = list[tuple[int, float | None, float | None]]
 class AnswerStore:
     """What one model answered about one data set: in a file when it is complete, in parts until then.
 
-    A file counts only for the very weights, objects and columns it was made with.
+    A file counts only for the very weights, objects, columns and program it was made with.
     """
 
     def __init__(self, folder: Path, sources: Mapping[str, str] | None = None) -> None:
@@ -54,9 +55,12 @@ class AnswerStore:
             return None
         content = json.loads(path.read_bytes())
         if content["stamp"] != self._stamp(model, dataset):
-            print(f"{model} on {name}: weights or data have changed since it was answered; it is asked again")
+            print(f"{model} on {name}: weights, data or program have changed since it was answered; it is asked again")
             return None
-        print(f"{model} on {name}: answered before the evaluation was cut off; going on behind it")
+        if (self.folder.parent / "objects.csv").is_file():
+            print(f"{model} on {name}: answered before; its answers are kept")
+        else:
+            print(f"{model} on {name}: answered before the evaluation was cut off; going on behind it")
         curve = [(steps, full, occluded) for steps, full, occluded in content["curve"]]
         return [_unpack(packed) for packed in content["answers"]], curve
 
@@ -72,7 +76,7 @@ class AnswerStore:
         for path in sorted(self._parts(model, name).glob("*.json")):
             content = json.loads(path.read_bytes())
             if content["stamp"] != self._stamp(model, dataset):
-                print(f"{model} on {name}: weights or data have changed since it was asked; it is asked again")
+                print(f"{model} on {name}: weights, data or program have changed since it was asked; it is asked again")
                 shutil.rmtree(self._parts(model, name))
                 return []
             found += [(index, _unpack(packed)) for index, packed in content["answers"]]
@@ -84,9 +88,13 @@ class AnswerStore:
         """Who keeps the answers while the model is asked."""
         return PartWriter(self._parts(model, name), self._stamp(model, dataset))
 
-    def clear(self) -> None:
-        """Remove everything: the results are written."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def tidy(self) -> None:
+        """Remove what is not whole: the results are written. Whole answers stay, for models that join later."""
+        for path in self.folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.suffix != ".json":
+                path.unlink()
 
     def _path(self, model: str, name: str) -> Path:
         return self.folder / f"{stable_seed(model, name):016x}.json"
@@ -95,11 +103,17 @@ class AnswerStore:
         return self._path(model, name).with_suffix("")
 
     def _stamp(self, model: str, dataset: EvaluationSet) -> dict[str, Any]:
-        """What answers depend on besides the configuration: the weights' content, the objects, a row's columns."""
+        """What answers depend on besides the configuration: weights' content, objects, a row's columns, the program."""
         if model not in self._weights:
             self._weights[model] = _digest_of_weights(self._sources.get(model, model))
         ends = [dataset.source.draw(place).key for place in (0, len(dataset) - 1)]
-        return {"weights": self._weights[model], "objects": [len(dataset), *ends], "columns": COLUMNS}
+        objects = [len(dataset), *ends]
+        return {
+            "weights": self._weights[model],
+            "objects": objects,
+            "columns": COLUMNS,
+            "program": _digest_of_program(),
+        }
 
 
 class PartWriter:
@@ -140,6 +154,16 @@ def _unpack(packed: list[Any]) -> Answer:
         x0, y0, x1, y1, jpeg = thumbnail
         thumbnail = Thumbnail(x0, y0, x1, y1, base64.b64decode(jpeg))
     return Answer(dict(zip(COLUMNS, row, strict=True)), {"size": size, "counts": counts.encode()}, score, thumbnail)
+
+
+@cache
+def _digest_of_program() -> str:
+    """Of the package's code, also where it has no version of its own."""
+    digest = hashlib.blake2b(digest_size=16)
+    root = Path(__file__).resolve().parents[2]
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
 def _digest_of_weights(source: str) -> str:

@@ -51,8 +51,8 @@ def run_evaluation(config: EvalConfig) -> Path:
     """Evaluate several models on one data set, or on several one after the other, and write the report.
 
     Writes ``objects.csv``, ``metrics.json``, ``predictions.json``, ``report.md`` and ``report.html`` to ``config.out``.
-    What a model answered about a data set is kept there, in parts until it is complete: after a kill, the same
-    evaluation goes on behind it.
+    What a model answered about a data set is kept there, in ``answers``: after a kill the same evaluation goes on
+    behind it, and one with further ``models`` asks those alone.
 
     Returns:
         The folder.
@@ -106,7 +106,7 @@ def run_evaluation(config: EvalConfig) -> Path:
                 curves |= {model.name: kept[1]} if kept[1] else {}
     if rank == 0:
         _write(config, folder, sets, every, curves)
-        store.clear()
+        store.tidy()
     finish()
     return folder
 

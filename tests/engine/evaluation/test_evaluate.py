@@ -11,10 +11,11 @@ from amodalseg import masks
 from amodalseg.cli import main
 from amodalseg.data.dataset import EvaluationSet
 from amodalseg.data.source import RecordList
+from amodalseg.engine.evaluation import answer_store
 from amodalseg.engine.evaluation.answers import answers
 from amodalseg.metrics.counts import read_rows, row_key
 from amodalseg.metrics.protocols import score
-from amodalseg.models.geometric.model import ModalCopy
+from amodalseg.models.geometric.model import FilledBox, ModalCopy
 from amodalseg.predictions import Prediction
 from amodalseg.types import AmodalRecord
 from tests.engine.journeys import ROOT, read_csv, run_program, train_arguments
@@ -46,7 +47,15 @@ def evaluated(trained, tmp_path_factory):
 
 def test_all_files_are_there(evaluated):
     names = {path.name for path in evaluated.iterdir()}
-    assert names == {"config.yaml", "objects.csv", "metrics.json", "predictions.json", "report.md", "report.html"}
+    assert names == {
+        "answers",
+        "config.yaml",
+        "objects.csv",
+        "metrics.json",
+        "predictions.json",
+        "report.md",
+        "report.html",
+    }
 
 
 def test_metrics_follow_from_the_rows(evaluated, trained):
@@ -152,8 +161,28 @@ def test_refusals(tmp_path, capsys, overrides, part):
 
 
 def test_another_evaluation_in_the_same_folder_is_refused(evaluated, capsys):
-    assert main(eval_arguments(evaluated, "models=[modal]")) == 2
+    assert main(eval_arguments(evaluated, "models=[modal]", "data.num_objects=6")) == 2
     assert "holds another run" in capsys.readouterr().err
+
+
+def test_a_model_that_joins_an_evaluation_is_the_only_one_asked(tmp_path, monkeypatch, capsys):
+    out = tmp_path / "eval"
+    assert main(eval_arguments(out, "models=[modal,box]", "report.html=false")) == 0
+    before = read_csv(out / "objects.csv")
+    monkeypatch.setattr(ModalCopy, "predict_batch", interrupted)
+    monkeypatch.setattr(FilledBox, "predict_batch", interrupted)
+    capsys.readouterr()
+    assert main(eval_arguments(out, "models=[modal,box,convex_hull]", "report.html=false")) == 0
+    assert capsys.readouterr().out.count("answered before; its answers are kept") == 2
+    after = read_csv(out / "objects.csv")
+    assert after[: len(before)] == before and {row["model"] for row in after[len(before) :]} == {"convex_hull"}
+    assert len(after) == 21 and (out / "predictions.json").read_text().count("convex_hull") == 1
+    # fewer models, or another order: what was answered still counts
+    assert main(eval_arguments(out, "models=[box]", "report.html=false")) == 0
+    assert {row["model"] for row in read_csv(out / "objects.csv")} == {"box"}
+    assert main(eval_arguments(out, "models=[box]", "report.html=false", "seed=1")) == 2
+    monkeypatch.setattr(answer_store, "_digest_of_program", lambda: "another")
+    assert main(eval_arguments(out, "models=[box]", "report.html=false")) == 130, "another program asks again"
 
 
 def test_sampling_can_change_without_training(trained, tmp_path, capsys):

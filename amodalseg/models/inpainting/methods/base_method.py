@@ -19,15 +19,10 @@ from amodalseg.errors import UserError
 from amodalseg.masks import grown
 from amodalseg.models.base import AmodalModel, check_query, sample_seed
 from amodalseg.models.inpainting.backends.backend import InpaintingBackend
-from amodalseg.models.inpainting.methods.opening import (
-    Helpers,
-    check_backend,
-    check_helpers,
-    open_backend,
-    open_depth,
-    open_segmenter,
-)
+from amodalseg.models.inpainting.methods.opening import Helpers, check_backend, check_helpers, open_backend
+from amodalseg.models.inpainting.parts.depth import DepthModel, open_depth
 from amodalseg.models.inpainting.parts.read_off import Segmenter, read_off, whole
+from amodalseg.models.inpainting.parts.segmenter import open_segmenter
 from amodalseg.models.windowed import WindowPrediction
 from amodalseg.predictions import Prediction
 from amodalseg.types import Query, stable_seed
@@ -124,7 +119,7 @@ class ReadsOff(AmodalModel):
     has_probability = True
     _backend: InpaintingBackend | None = None
     _segmenter: Segmenter | None = None
-    _depth: Any = None
+    _depth: DepthModel | None = None
 
     def __init__(self, config: Any) -> None:
         check_helpers(self.helpers(config))
@@ -182,7 +177,7 @@ class ReadsOff(AmodalModel):
         return self._segmenter
 
     @property
-    def depth_model(self) -> Any:
+    def depth_model(self) -> DepthModel:
         """The depth model that the options name. Raises UserError if it cannot be opened."""
         if self._depth is None:
             self._depth = open_depth(self.config.depth, self.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -11,7 +11,9 @@ from amodalseg.config.schema import BackendConfig
 from amodalseg.errors import UserError
 from amodalseg.models.inpainting.backends.backend import EmbeddedPrior, InpaintingBackend
 from amodalseg.models.inpainting.backends.prior import find_prior, import_diffusers
+from amodalseg.models.inpainting.parts.depth import find_depth
 from amodalseg.models.inpainting.parts.removal import import_lama
+from amodalseg.models.inpainting.parts.segmenter import find_segmenter
 
 EMBEDDED = "embedded"
 
@@ -69,24 +71,6 @@ def check_helpers(helpers: Helpers) -> None:
     if helpers.lama:
         import_lama()
     if helpers.segmenter is not None:
-        from amodalseg.models.inpainting.parts.segmenter import find_segmenter
-
         find_segmenter(helpers.segmenter)
     if helpers.depth is not None:
-        from amodalseg.models.inpainting.parts.depth import find_depth
-
         find_depth(helpers.depth)
-
-
-def open_segmenter(name: str, device: str) -> Any:
-    """SAM or SAM 2, ready for ``read_off``. Raises UserError for a name or a folder that holds none."""
-    from amodalseg.models.inpainting.parts.segmenter import open_segmenter
-
-    return open_segmenter(name, device)
-
-
-def open_depth(name: str, device: str) -> Any:
-    """A depth model with ``nearer(picture)``: float (S, S), larger where the scene is nearer. Raises UserError."""
-    from amodalseg.models.inpainting.parts.depth import open_depth
-
-    return open_depth(name, device)

@@ -106,7 +106,7 @@ def test_what_is_there_is_found_without_loading_weights(hub, monkeypatch):
         raise AssertionError("weights were loaded")
 
     for part in ("segmenter", "depth"):
-        monkeypatch.setattr(f"amodalseg.models.inpainting.{part}.load_whole", load)
+        monkeypatch.setattr(f"amodalseg.models.inpainting.parts.{part}.load_whole", load)
     monkeypatch.setitem(sys.modules, "simple_lama_inpainting", types.SimpleNamespace(SimpleLama=load))
     read_off = ReadOffConfig(segmenter=str(hub.sam))
     make(MixedContextConfig(depth=str(hub.depth), removal="lama", read_off=read_off))

@@ -7,6 +7,7 @@ Later layers win: schema defaults < ``base:`` files in order < the file < argume
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import difflib
 import io
@@ -45,7 +46,7 @@ def load_config(kind: type[T], path: str | Path, overrides: Sequence[str] = ()) 
 
     Raises:
         UserError: a file that is missing or no YAML; a key that does not exist (the nearest one is named); a value of
-            the wrong type; a choice that is none (the choices are listed); values that are missing (all are listed).
+            the wrong type, outside its range or not among the choices; values that are missing (all are listed).
     """
     file = find_config(kind, path)
     if not file.exists():
@@ -58,7 +59,7 @@ def build(kind: type[T], layers: Sequence[tuple[str, dict[str, Any]]]) -> T:
     """Merge (origin, plain dict) layers into ``kind``; the checks of ``load_config``."""
     config = _skeleton(kind, layers)
     for origin, content in layers:
-        layer = _take_sets(config, content, origin)
+        layer = _take_sets(config, copy.deepcopy(content), origin)
         _start_afresh(config, layer)
         _refuse_misplaced(layer, config, sorted(_keys(config)), origin)
         try:
@@ -212,7 +213,7 @@ def _class_of(section: str, name: Any) -> type:
     if name is None:
         raise UserError(f"{section}.name is missing; choose one of: {', '.join(choices)}")
     if not isinstance(name, str) or name not in choices:
-        raise UserError(f"{section}.name={name} is unknown; choose one of: {', '.join(choices)}")
+        raise UserError(f"invalid value for {section}.name: {name} (choose from {', '.join(choices)})")
     return choices[name]
 
 
@@ -234,13 +235,28 @@ def _refuse_misplaced(layer: dict[str, Any], config: Any, known: list[str], orig
             raise UserError(f"{origin}: '{key}' is one key with dots in it; write it nested, {nested}")
         if not free and key not in set(config):
             raise UserError(f"{origin}: there is no option '{full}'; did you mean '{_nearest(full, known)}'?")
+        if not free:
+            value = layer[key] = _as_meant(config, key, value)
         if isinstance(value, str) and value == schema.REQUIRED and not OmegaConf.is_missing(config, key):
             raise UserError(f"{origin}: {full}={value} is no value; give one, or leave the key out")
         section = None if free else config._get_node(key)
         if not isinstance(value, dict) and (prefix == "override." or OmegaConf.is_dict(section)):
             raise UserError(f"{origin}: {full} is a section: give {full}.key=value, not {full}={value}")
+        if OmegaConf.is_list(section) and (value is None or isinstance(value, dict)):
+            raise UserError(f"{origin}: invalid value for {full}: {value} (a list is expected)")
         if OmegaConf.is_dict(section):
             _refuse_misplaced(value, section, known, origin, f"{full}.")
+
+
+def _as_meant(config: DictConfig, key: Any, value: Any) -> Any:
+    """``off`` where YAML read it as false, and a list of one where a single value stands for it."""
+    kind = OmegaConf.get_type(config)
+    spec = kind.__dataclass_fields__.get(key) if dataclasses.is_dataclass(kind) else None
+    if value is False and spec and "off" in spec.metadata.get("choices", ()):
+        return "off"
+    if isinstance(value, (str, int, float)) and value != schema.REQUIRED and OmegaConf.is_list(config._get_node(key)):
+        return [value]
+    return value
 
 
 def _nearest(name: str, known: list[str]) -> str:

@@ -8,9 +8,15 @@ from typing import Any, Optional
 REQUIRED = "???"
 
 
-def one_of(default: str, *others: str) -> Any:
-    """A string option with a closed list of values."""
+def one_of(default: Any, *others: Any) -> Any:
+    """An option with a closed list of values. With ``off`` among them, YAML's reading of it (false) is taken too."""
     return field(default=default, metadata={"choices": (default, *others)})
+
+
+def number(default: Any, low: float, high: float = 10**12, *, odd: bool = False) -> Any:
+    """A number, or a list of numbers (``default`` makes it), of that range, both ends included."""
+    kind = "default_factory" if callable(default) else "default"
+    return field(**{kind: default}, metadata={"range": (low, high), "odd": odd})
 
 
 # ------------------------------------------------------------------------------------------------ model: CondDiff-AMO
@@ -20,10 +26,10 @@ def one_of(default: str, *others: str) -> Any:
 class WindowConfig:
     """The square (or C2F-style) crop around the modal box that the network sees."""
 
-    size: int = 256  # pixels on a side after resizing; a multiple of 32
+    size: int = number(256, 8, 100_000)  # pixels on a side after resizing; a multiple of 32
     kind: str = one_of("square", "c2f")  # c2f: the modal box, twice as wide and high, aspect not kept
-    expand: float = 3.0  # square: side = max(sqrt(expand * w * h), margin * w, margin * h)
-    margin: float = 1.1
+    expand: float = number(3.0, 0.001, 1000)  # square: side = max(sqrt(expand * w * h), margin * w, margin * h)
+    margin: float = number(1.1, 0.001, 1000)
 
 
 @dataclass
@@ -33,10 +39,10 @@ class PyramidConfig:
     backbone: str = one_of("pvt_v2_b4", "pvt_v2_b0", "pvt_v2_b1", "pvt_v2_b2", "pvt_v2_b3", "pvt_v2_b5")
     pretrained: bool = False  # ImageNet weights through timm
     modal: bool = True  # the modal mask as an input of the network (ablation "VM")
-    adapter: int = 1  # kernel of the 4 -> 3 input convolution
+    adapter: int = number(1, 1, 31, odd=True)  # kernel of the 4 -> 3 input convolution
     adapter_init: str = one_of("identity", "random", "zero_conv")  # zero_conv: the mask enters like x_t does, no tint
     vm_range: str = one_of("01", "pm1")  # scale of the modal mask at the input
-    drop_path: float = 0.1
+    drop_path: float = number(0.1, 0, 0.99)
 
 
 @dataclass
@@ -55,7 +61,8 @@ class OCRConfig:
     enabled: bool = True
     layout: str = one_of("parallel", "serial")
     residual: bool = True
-    upsample: int = 1  # 2: run at twice the resolution, so that the dilated branches reach their neighbours
+    # 2: run at twice the resolution, so that the dilated branches reach their neighbours
+    upsample: int = number(1, 1, 2)
 
 
 @dataclass
@@ -63,7 +70,7 @@ class AFGConfig:
     """Adaptive feature gate (equations 8 and 9). Off: A_1 is the linear fusion of A_2 and F_up,1."""
 
     enabled: bool = True
-    kernel: int = 3
+    kernel: int = number(3, 1, 31, odd=True)
     gate: str = one_of("channel", "spatial")  # one gate per channel and pixel, or one per pixel
 
 
@@ -71,8 +78,8 @@ class AFGConfig:
 class DNConfig:
     """Denoising network."""
 
-    dim: int = 256
-    dropout: float = 0.1
+    dim: int = number(256, 16, 100_000)
+    dropout: float = number(0.1, 0, 1)
 
 
 @dataclass
@@ -81,29 +88,30 @@ class USTConfig:
 
     enabled: bool = True
     schedule: str = one_of("linear", "segrefiner", "cosine", "alpha_bar")  # keep probability over t
-    block: int = 1  # pixels that change state together: block x block
+    block: int = number(1, 1, 100_000)  # pixels that change state together: block x block
 
 
 @dataclass
 class GaussConfig:
-    shift: float = -3.41  # of the log-SNR; -2.77 is 2 ln(64/256), 0 the unshifted cosine schedule
+    shift: float = number(-3.41, -50, 50)  # of the log-SNR; -2.77 is 2 ln(64/256), 0 the unshifted cosine schedule
 
 
 @dataclass
 class DiffConfig:
     t_dist: str = one_of("uniform", "beta", "discrete")  # training times; discrete: the sampler's own steps
-    beta_a: float = 1.0  # t ~ Beta(a, b) when t_dist=beta
-    beta_b: float = 1.0
+    beta_a: float = number(1.0, 0.001, 1000)  # t ~ Beta(a, b) when t_dist=beta
+    beta_b: float = number(1.0, 0.001, 1000)
     x0_act: str = one_of("tanh", "sigmoid")  # x0 = tanh(logits), or 2 sigmoid(logits) - 1
 
 
 @dataclass
 class SamplerConfig:
     kind: str = one_of("ddpm", "ddim", "renoise_ust")
-    steps: int = 10
+    steps: int = number(10, 1, 10_000)
     init: str = one_of("gvm", "gauss")  # x_T: the noised modal mask, or pure noise
-    eta: float = 0.0  # ddim: 0 deterministic, 1 as noisy as ddpm
-    refresh_every: int = 1  # steps that share one condition (A_1); between them the mask denoiser alone runs
+    eta: float = number(0.0, 0, 1)  # ddim: 0 deterministic, 1 as noisy as ddpm
+    # steps that share one condition (A_1); between them the mask denoiser alone runs
+    refresh_every: int = number(1, 1, 10_000)
 
 
 @dataclass
@@ -121,7 +129,7 @@ class VGPEConfig:
 @dataclass
 class PostConfig:
     union_visible: bool = True  # the answer contains the modal mask
-    threshold: float = 0.5
+    threshold: float = number(0.5, 0, 1)
 
 
 @dataclass
@@ -129,9 +137,9 @@ class LossConfig:
     """Weighted BCE + weighted IoU (equation 10)."""
 
     bce_weighted: bool = True
-    bce: float = 1.0
-    iou: float = 1.0
-    hidden: float = 0.0  # IoU loss outside the modal mask, where the question lies (not in the paper)
+    bce: float = number(1.0, 0, 1000)
+    iou: float = number(1.0, 0, 1000)
+    hidden: float = number(0.0, 0, 1000)  # IoU loss outside the modal mask, where the question lies (not in the paper)
 
 
 @dataclass
@@ -173,8 +181,9 @@ class EraserConfig:
     """What PCNet-M is told about the place of what covers the object."""
 
     source: str = one_of("occluder", "unknown")  # answers: the query's occluder where there is one; or never
-    front: float = 0.8  # training: share of completion; in the rest another object lies behind (the paper's gamma)
-    unknown: float = 0.5  # training: share of the completions that are told nothing (not in the paper)
+    # training: share of completion; in the rest another object lies behind (the paper's gamma)
+    front: float = number(0.8, 0, 1)
+    unknown: float = number(0.5, 0, 1)  # training: share of the completions that are told nothing (not in the paper)
 
 
 @dataclass
@@ -183,7 +192,8 @@ class PCNetMConfig:
 
     name: str = "pcnet_m"
     window: WindowConfig = field(default_factory=WindowConfig)
-    width: int = 32  # channels at full size, then 2, 4, 8 and 8 times as many; 32 is that of the published weights
+    # channels at full size, then 2, 4, 8 and 8 times as many; 32 is that of the published weights
+    width: int = number(32, 4, 1024)
     rgb: bool = False  # the image as three more channels
     eraser: EraserConfig = field(default_factory=EraserConfig)
     post: PostConfig = field(default_factory=PostConfig)
@@ -206,15 +216,17 @@ class InpaintingPriorConfig:
     """The small inpainting model that ships with the project: a diffusers ``UNet2DModel`` on pixels."""
 
     name: str = "inpainting_prior"
-    size: int = 64  # pixels on a side it is trained at; a multiple of patch * 2 ** (number of channels - 1)
-    patch: int = 1  # one of PATCHES
-    channels: list[int] = field(default_factory=lambda: [48, 96, 144, 192])  # of each level, finest first
-    layers: int = 1  # residual blocks in each level of the way down; one more on the way up
-    head: int = 32  # channels of an attention head; attention stands on the coarsest level alone
+    # pixels on a side it is trained at; a multiple of patch * 2 ** (number of channels - 1)
+    size: int = number(64, 8, 256)
+    patch: int = one_of(*PATCHES)  # pixels on a side
+    channels: list[int] = number(lambda: [48, 96, 144, 192], 8, 4096)  # of each level, finest first
+    layers: int = number(1, 1, 8)  # residual blocks in each level of the way down; one more on the way up
+    head: int = number(32, 4, 256)  # channels of an attention head; attention stands on the coarsest level alone
     film: bool = False  # the noise level also scales the features of every block, instead of only shifting them
-    known: float = 0.2  # weight of the loss outside the hole, against 1 inside
-    hidden: float = 1.0  # weight where the object is in the hole; above 1 objects are drawn the more readily
-    steps: int = 20  # of the sampler, for validation
+    known: float = number(0.2, 0, 1)  # weight of the loss outside the hole, against 1 inside
+    # weight where the object is in the hole; above 1 objects are drawn the more readily
+    hidden: float = number(1.0, 0, 1000)
+    steps: int = number(20, 1, 10_000)  # of the sampler, for validation
 
 
 # ---------------------------------------------------------------------------------- models: completion by inpainting
@@ -234,13 +246,14 @@ class BackendConfig:
 class SquareConfig:
     """The square around the modal box that a method draws in; it may leave the photo."""
 
-    size: Optional[int] = None  # pixels on a side after resizing; default: what the inpainting model was trained on
-    side: float = 2.0  # times the longer side of the modal box
+    # pixels on a side after resizing; default: what the inpainting model was trained on
+    size: Optional[int] = number(None, 8, 100_000)
+    side: float = number(2.0, 1, 16)  # times the longer side of the modal box
 
 
 @dataclass
 class StepsConfig:
-    steps: int = 20  # evaluations from noise to a picture
+    steps: int = number(20, 1, 10_000)  # evaluations from noise to a picture
 
 
 @dataclass
@@ -256,8 +269,8 @@ class LeakageConfig:
     """Leakage conditioning (equation 7)."""
 
     mode: str = one_of("strength", "blend", "blend_until", "none")  # strength: the last part of the way, plain
-    s: float = 0.3  # of what is generated; 1 is plain inpainting in every mode
-    until: float = 0.5  # blend_until: share of the steps that are blended
+    s: float = number(0.3, 0, 1)  # of what is generated; 1 is plain inpainting in every mode
+    until: float = number(0.5, 0, 1)  # blend_until: share of the steps that are blended
 
 
 @dataclass
@@ -265,7 +278,7 @@ class MaskGuidanceConfig:
     """Guidance by the area (equation 11). The paper gives the weights 0.75 and 7.5, and 1.5 for FLUX."""
 
     kind: str = one_of("mask", "none")  # mask: against the network that is told nothing about picture and area
-    weight: float = 0.75
+    weight: float = number(0.75, 0, 100)
 
 
 @dataclass
@@ -280,7 +293,7 @@ class OcclusionFreeBiasConfig:
     area: str = one_of("hull", "box", "depth", "occluders", "outside")  # M, R and D of the paper, and others
     depth: Optional[str] = None  # area=depth: a depth model by its name on the hub, or a folder
     known_visible: bool = False  # the visible part is known and not drawn anew (not in the paper)
-    noise: float = 0.3  # of the object's pixels (equation 9), in a range from -1 to 1
+    noise: float = number(0.3, 0, 1)  # of the object's pixels (equation 9), in a range from -1 to 1
     leakage: LeakageConfig = field(default_factory=LeakageConfig)
     guidance: MaskGuidanceConfig = field(default_factory=MaskGuidanceConfig)
     sampler: StepsConfig = field(default_factory=StepsConfig)
@@ -319,19 +332,19 @@ class MixedContextConfig:
     backend: BackendConfig = field(default_factory=BackendConfig)
     window: SquareConfig = field(default_factory=SquareConfig)
     depth: Optional[str] = None  # where occluders are not known: a depth model by its name on the hub, or a folder
-    contact: int = 10  # pixels; occluders and the photo's border hide an object that comes as near
-    padding: float = 0.5  # room beyond a border that hides the object, in longer sides of its box
-    iterations: int = 6  # at most, until nothing hides the object any more
+    contact: int = number(10, 1, 1000)  # pixels; occluders and the photo's border hide an object that comes as near
+    padding: float = number(0.5, 0, 10)  # room beyond a border that hides the object, in longer sides of its box
+    iterations: int = number(6, 1, 100)  # at most, until nothing hides the object any more
     swap: bool = True  # false: the background is the original one throughout (the paper's "w/o MC")
     background: str = one_of("grey", "white", "flat", "histogram", "pixels")  # the clean one
     composite: bool = True  # false: the object stays on the clean background to the end (not in the paper)
-    timestep: float = 0.4  # share of the steps that are gone on the clean background
+    timestep: float = number(0.4, 0, 1)  # share of the steps that are gone on the clean background
     feature: str = "auto"  # what is clustered: up_blocks.2, another tap of the model, or clean (its estimate)
-    clusters: int = 4
-    share: float = 0.2  # of the visible part that a cluster covers if it is the object's
+    clusters: int = number(4, 1, 100)
+    share: float = number(0.2, 0, 1)  # of the visible part that a cluster covers if it is the object's
     answer: str = one_of("read_off", "clusters")  # the mask: read off the picture, or as the object was cut out
     removal: str = one_of("telea", "lama")  # how object and occluders are taken out of the background
-    guidance: float = 7.5  # by the category as prompt, of models that read text; 1: none
+    guidance: float = number(7.5, 0, 100)  # by the category as prompt, of models that read text; 1: none
     sampler: StepsConfig = field(default_factory=StepsConfig)
     read_off: ReadOffConfig = field(default_factory=ReadOffConfig)
     post: PostConfig = field(default_factory=PostConfig)
@@ -345,9 +358,9 @@ class InpaintConfig:
     backend: BackendConfig = field(default_factory=BackendConfig)
     window: SquareConfig = field(default_factory=SquareConfig)
     depth: Optional[str] = None  # as mixed_context
-    contact: int = 10
+    contact: int = number(10, 1, 1000)
     removal: str = one_of("telea", "lama")  # of what lies outside the photo, and for reading the mask off
-    guidance: float = 7.5
+    guidance: float = number(7.5, 0, 100)
     sampler: StepsConfig = field(default_factory=StepsConfig)
     read_off: ReadOffConfig = field(default_factory=ReadOffConfig)
     post: PostConfig = field(default_factory=PostConfig)
@@ -360,7 +373,7 @@ class NaiveOutpaintConfig:
     name: str = "naive_outpaint"
     backend: BackendConfig = field(default_factory=BackendConfig)
     window: SquareConfig = field(default_factory=SquareConfig)
-    guidance: float = 7.5
+    guidance: float = number(7.5, 0, 100)
     sampler: StepsConfig = field(default_factory=StepsConfig)
     read_off: ReadOffConfig = field(default_factory=ReadOffConfig)
     post: PostConfig = field(default_factory=PostConfig)
@@ -373,16 +386,16 @@ class NaiveOutpaintConfig:
 class OccludeConfig:
     """How whole objects are covered (``data/draw/occlude.py``)."""
 
-    rate_min: float = 0.1  # of the object's own modal area that the occluders hide
-    rate_max: float = 0.7
-    unoccluded: float = 0.0  # share of objects that nothing is put on
-    min_area: float = 0.01  # of the photo's area, for a whole object
-    max_area: float = 0.6
-    max_occluders: int = 2
-    scale_min: float = 0.5  # of the occluder's longer side to the object's
-    scale_max: float = 1.5
+    rate_min: float = number(0.1, 0, 1)  # of the object's own modal area that the occluders hide
+    rate_max: float = number(0.7, 0, 0.99)
+    unoccluded: float = number(0.0, 0, 1)  # share of objects that nothing is put on
+    min_area: float = number(0.01, 0, 1)  # of the photo's area, for a whole object
+    max_area: float = number(0.6, 0, 1)
+    max_occluders: int = number(2, 1, 100)
+    scale_min: float = number(0.5, 0, 1000)  # of the occluder's longer side to the object's
+    scale_max: float = number(1.5, 0.001, 1000)
     flip: bool = True
-    soft_edge: float = 1.0  # standard deviation in pixels of the blended seam; 0: hard edges
+    soft_edge: float = number(1.0, 0, 1000)  # standard deviation in pixels of the blended seam; 0: hard edges
 
 
 @dataclass
@@ -394,11 +407,11 @@ class CocoOccludeData:
     images: list[str] = field(default_factory=list)
     photos: str = one_of("all", "most", "held_out")  # held_out: a tenth, at least four if there are; most: the others
     split: str = "train"
-    num_objects: Optional[int] = None  # composites in the set; default: one for each whole object
-    seed: int = 0
+    num_objects: Optional[int] = number(None, 1)  # composites in the set; default: one for each whole object
+    seed: int = number(0, 0, 2**32 - 1)
     fresh: bool = False  # training: draw anew in every epoch
     skip_broken: bool = False
-    max_side: Optional[int] = None  # shrink photos whose longer side exceeds this
+    max_side: Optional[int] = number(None, 32, 1_000_000)  # shrink photos whose longer side exceeds this
     occlude: OccludeConfig = field(default_factory=OccludeConfig)
 
 
@@ -406,12 +419,13 @@ class CocoOccludeData:
 class MixConfig:
     """Shares of the ways in which a training scene is made (``data/draw/scenes.py``); they need not sum to 1."""
 
-    covered: float = 0.3  # a whole object in its own photo, other objects pasted on it
-    natural: float = 0.2  # any object among its real neighbours; where one of them may hide it, the truth is unknown
-    behind: float = 0.3  # an object pasted into another photo, behind objects that were there
-    surface: float = 0.2  # a large flat thing (ground, wall, table) behind the objects of a photo
-    pair: float = 0.0  # two pasted objects, one before the other; the question is about either
-    synthetic: float = 0.0  # the procedural world
+    covered: float = number(0.3, 0, 1000)  # a whole object in its own photo, other objects pasted on it
+    # any object among its real neighbours; where one of them may hide it, the truth is unknown
+    natural: float = number(0.2, 0, 1000)
+    behind: float = number(0.3, 0, 1000)  # an object pasted into another photo, behind objects that were there
+    surface: float = number(0.2, 0, 1000)  # a large flat thing (ground, wall, table) behind the objects of a photo
+    pair: float = number(0.0, 0, 1000)  # two pasted objects, one before the other; the question is about either
+    synthetic: float = number(0.0, 0, 1000)  # the procedural world
 
 
 @dataclass
@@ -431,17 +445,17 @@ class ScenesData:
     )  # whose photo a scene is made in: natural, behind, surface, pair
     targets: dict[str, float] = field(default_factory=dict)  # whole objects that are asked for: covered, behind, pair
     occluders: dict[str, float] = field(default_factory=dict)  # what is pasted over them
-    cache_mb: int = 1536  # of decoded photos and masks, for each loader worker
+    cache_mb: int = number(1536, 1, 1_000_000)  # of decoded photos and masks, for each loader worker
     photos: str = one_of("all", "most", "held_out")  # held_out: a tenth, at least four if there are; most: the others
     split: str = "train"
-    num_objects: int = 20000
-    seed: int = 0
+    num_objects: int = number(20000, 1)
+    seed: int = number(0, 0, 2**32 - 1)
     fresh: bool = False  # training: draw anew in every epoch
     skip_broken: bool = False
-    max_side: Optional[int] = 256  # shrink photos whose longer side exceeds this
+    max_side: Optional[int] = number(256, 32, 1_000_000)  # shrink photos whose longer side exceeds this
     mix: MixConfig = field(default_factory=MixConfig)
     occlude: OccludeConfig = field(default_factory=OccludeConfig)
-    front: float = 0.2  # probability that a pasted object or a surface lies in front of what was there
+    front: float = number(0.2, 0, 1)  # probability that a pasted object or a surface lies in front of what was there
 
 
 @dataclass
@@ -453,12 +467,12 @@ class WholeObjectsData:
     images: list[str] = field(default_factory=list)
     photos: str = one_of("all", "most", "held_out")  # held_out: a tenth, at least four if there are; most: the others
     split: str = "train"
-    num_objects: Optional[int] = None  # of the whole objects found, drawn by the seed; default: all
-    seed: int = 0
+    num_objects: Optional[int] = number(None, 1)  # of the whole objects found, drawn by the seed; default: all
+    seed: int = number(0, 0, 2**32 - 1)
     skip_broken: bool = False
-    min_area: float = 0.01  # of the photo's area
-    max_area: float = 0.6
-    max_contact: float = 0.15  # share of an object's outline along which other annotated objects may lie
+    min_area: float = number(0.01, 0, 1)  # of the photo's area
+    max_area: float = number(0.6, 0, 1)
+    max_contact: float = number(0.15, 0, 1)  # share of an object's outline along which other annotated objects may lie
 
 
 @dataclass
@@ -469,8 +483,8 @@ class CocoData:
     annotations: list[str] = field(default_factory=list)
     images: list[str] = field(default_factory=list)
     split: str = "val"
-    num_objects: Optional[int] = None
-    seed: int = 0
+    num_objects: Optional[int] = number(None, 1)
+    seed: int = number(0, 0, 2**32 - 1)
     skip_broken: bool = False
 
 
@@ -483,10 +497,10 @@ class PublishedData:
     split: str = "val"
     annotations: Optional[str] = None  # the annotation file, if it lies elsewhere
     images: Optional[str] = None  # the folder of photos, if it lies elsewhere
-    num_objects: Optional[int] = None
-    seed: int = 0
+    num_objects: Optional[int] = number(None, 1)
+    seed: int = number(0, 0, 2**32 - 1)
     skip_broken: bool = False
-    check_photos: str = one_of("pixels", "headers", "no")  # before a run depends on them: decode all, or sizes only
+    check_photos: str = one_of("pixels", "headers", "off")  # before a run depends on them: decode all, or sizes only
     fix_subset: str = one_of("keep", "union")  # modal pixels outside the amodal mask: keep, or add to the amodal mask
     modal_source: str = one_of("gt", "pred")  # whose modal masks the model is given: annotated, or predicted ones
     predictions: Optional[str] = None  # modal_source=pred: a COCO-results json
@@ -494,7 +508,7 @@ class PublishedData:
     match: str = one_of(
         "iou", "id"
     )  # how a prediction finds its object: by IoU with the annotated modal mask, or by id
-    match_iou: float = 0.5  # least IoU of such a match
+    match_iou: float = number(0.5, 0, 1)  # least IoU of such a match
 
 
 @dataclass
@@ -559,7 +573,7 @@ class FishBowlData(PublishedData):
 
     name: str = "fishbowl"
     split: str = "test"
-    check_photos: str = one_of("headers", "pixels", "no")
+    check_photos: str = one_of("headers", "pixels", "off")
     form: str = one_of("auto", "raw", "prepared")
     subset: str = one_of("all", "savos")  # savos: tracks partly hidden at some time, as SaVOS evaluates
 
@@ -569,9 +583,10 @@ class SailVosData(PublishedData):
     """SAIL-VOS (Hu et al. 2019): video game frames."""
 
     name: str = "sailvos"
-    check_photos: str = one_of("headers", "pixels", "no")
-    tolerance: int = 0  # pixels by which hidden parts are eroded before they are scored; 2: 5 x 5, as Diffusion-VAS
-    max_rate: float = 1.0  # leave out objects that are hidden more than this
+    check_photos: str = one_of("headers", "pixels", "off")
+    # pixels by which hidden parts are eroded before they are scored; 2: 5 x 5, as Diffusion-VAS
+    tolerance: int = number(0, 0, 20)
+    max_rate: float = number(1.0, 0, 1)  # leave out objects that are hidden more than this
     drop_categories: list[str] = field(default_factory=list)
 
 
@@ -589,8 +604,8 @@ class ShardsData:
     name: str = "shards"
     root: str = REQUIRED
     split: Optional[str] = None  # that the objects must be of; default: whatever they are of
-    num_objects: Optional[int] = None
-    seed: int = 0
+    num_objects: Optional[int] = number(None, 1)
+    seed: int = number(0, 0, 2**32 - 1)
 
 
 @dataclass
@@ -599,33 +614,34 @@ class SyntheticData:
 
     name: str = "synthetic"
     split: str = "train"
-    num_objects: int = 20000
-    seed: int = 0
+    num_objects: int = number(20000, 1)
+    seed: int = number(0, 0, 2**32 - 1)
     fresh: bool = False  # training: draw anew in every epoch
-    size: int = 128  # pixels on a side of the drawn picture
-    rate_min: float = 0.1  # occlusion rate
-    rate_max: float = 0.7
-    unoccluded: float = 0.0
+    size: int = number(128, 32, 100_000)  # pixels on a side of the drawn picture
+    rate_min: float = number(0.1, 0, 1)  # occlusion rate
+    rate_max: float = number(0.7, 0, 0.99)
+    unoccluded: float = number(0.0, 0, 1)
 
 
 @dataclass
 class AugmentConfig:
     """One random map for image, modal and amodal; then what changes one of them."""
 
-    flip: float = 0.5  # probability
-    scale: float = 0.15  # window side times 1 +- scale
-    shift: float = 0.1  # window centre moved by up to this share of the side
-    rotate: float = 0.0  # degrees, +-
-    color: float = 0.5  # probability of a colour jitter
-    grayscale: float = 0.0  # probability
-    modal_jitter: float = 0.0  # probability that the modal mask is made imperfect (dilate, erode, gap at the occluder)
-    modal_jitter_px: int = 2  # at the window's resolution
+    flip: float = number(0.5, 0, 1)  # probability
+    scale: float = number(0.15, 0, 0.9)  # window side times 1 +- scale
+    shift: float = number(0.1, 0, 0.45)  # window centre moved by up to this share of the side
+    rotate: float = number(0.0, 0, 180)  # degrees, +-
+    color: float = number(0.5, 0, 1)  # probability of a colour jitter
+    grayscale: float = number(0.0, 0, 1)  # probability
+    # probability that the modal mask is made imperfect (dilate, erode, gap at the occluder)
+    modal_jitter: float = number(0.0, 0, 1)
+    modal_jitter_px: int = number(2, 1, 100)  # at the window's resolution
 
 
 @dataclass
 class LoaderConfig:
-    batch_size: int = 16  # per device
-    num_workers: int = 0
+    batch_size: int = number(16, 1)  # per device
+    num_workers: int = number(0, 0, 10_000)
 
 
 # ----------------------------------------------------------------------------------------------- training, evaluation
@@ -633,15 +649,16 @@ class LoaderConfig:
 
 @dataclass
 class OptimConfig:
-    lr: float = 1e-4
-    min_lr: float = 1e-6
-    weight_decay: float = 0.01
+    lr: float = number(1e-4, 0, 1000)
+    min_lr: float = number(1e-6, 0, 1000)
+    weight_decay: float = number(0.01, 0, 1000)
     decay_all: bool = True  # false: none on norms, biases and tokens
-    warmup_steps: int = 0
-    clip: float = 1.0  # global norm; 0: off
-    ema: float = 0.0  # decay of the weight average; 0: off
-    early_size: Optional[int] = None  # window size of the first part of the run: coarse samples cost a fraction
-    early_share: float = 0.5  # of the run's steps, for that part
+    warmup_steps: int = number(0, 0)
+    clip: float = number(1.0, 0)  # global norm; 0: off
+    ema: float = number(0.0, 0, 0.99999)  # decay of the weight average; 0: off
+    # window size of the first part of the run: coarse samples cost a fraction
+    early_size: Optional[int] = number(None, 8, 100_000)
+    early_share: float = number(0.5, 0, 1)  # of the run's steps, for that part
 
 
 @dataclass
@@ -650,7 +667,7 @@ class ProcessConfig:
 
     accelerator: str = "auto"
     devices: Any = "auto"  # auto, a number, or a list of device indices
-    num_nodes: int = 1
+    num_nodes: int = number(1, 1, 1_000_000)
     strategy: str = "auto"
     progress: bool = True
 
@@ -659,29 +676,28 @@ class ProcessConfig:
 class TrainerConfig(ProcessConfig):
     """What training reads besides: how long it runs, and how it computes."""
 
-    max_epochs: int = 40  # passes over the data; max_steps, if set, wins
-    max_steps: Optional[int] = None
-    max_time: Optional[float] = (
-        None  # minutes from the first step on; the schedule ends with them, if not with the steps
-    )
+    max_epochs: int = number(40, 1)  # passes over the data; max_steps, if set, wins
+    max_steps: Optional[int] = number(None, 1)
+    # minutes from the first step on; the schedule ends with them or with the steps
+    max_time: Optional[float] = number(None, 0.0001, 1_000_000)
     precision: str = one_of("auto", "32-true", "bf16-mixed", "16-mixed")  # auto: bf16 where the hardware has it
-    accumulate: int = 1
+    accumulate: int = number(1, 1)
     sync_batchnorm: bool = False
     compile: bool = False
 
 
 @dataclass
 class CheckpointConfig:
-    every_steps: int = 500  # last.ckpt: a killed run loses at most these
-    val_every_steps: int = 1000
+    every_steps: int = number(500, 1)  # last.ckpt: a killed run loses at most these
+    val_every_steps: int = number(1000, 1)
     monitor: str = "per_object_occluded.occluded"  # protocol and region that choose the best weights
     resume: bool = True  # go on from last.ckpt if the run folder holds one of the same configuration
 
 
 @dataclass
 class LogConfig:
-    every_steps: int = 20
-    pictures: int = 8  # rows of the validation picture grid
+    every_steps: int = number(20, 1)
+    pictures: int = number(8, 0, 1000)  # rows of the validation picture grid
     wandb: str = one_of("off", "online", "offline")
     tensorboard: bool = False
     project: str = "amodalseg"
@@ -690,7 +706,7 @@ class LogConfig:
 @dataclass
 class TrainConfig:
     out: str = REQUIRED  # run folder
-    seed: int = 0
+    seed: int = number(0, 0, 2**32 - 1)
     init: Optional[str] = None  # weights to start from: a model name or a file
     model: Any = REQUIRED
     data: Any = REQUIRED
@@ -706,9 +722,9 @@ class TrainConfig:
 @dataclass
 class ReportConfig:
     html: bool = True
-    pictures: int = 4  # each of best, median and worst
-    steps_curve: list[int] = field(default_factory=lambda: [1, 2, 3, 5, 10])  # models that sample; []: off
-    steps_objects: int = 64  # objects behind each point of that curve
+    pictures: int = number(4, 0, 1000)  # each of best, median and worst
+    steps_curve: list[int] = number(lambda: [1, 2, 3, 5, 10], 1, 10_000)  # models that sample; []: off
+    steps_objects: int = number(64, 1)  # objects behind each point of that curve
 
 
 @dataclass
@@ -717,8 +733,9 @@ class EvalConfig:
 
     out: str = REQUIRED  # folder for objects.csv, metrics.json, predictions.json, report.md, report.html
     models: list[str] = field(default_factory=list)
-    seed: int = 0
-    num_samples: int = 1  # draws of each object, of the models that sample: the answer is by their mean
+    seed: int = number(0, 0, 2**32 - 1)
+    # draws of each object, of the models that sample: the answer is by their mean
+    num_samples: int = number(1, 1, 10_000)
     override: dict[str, Any] = field(default_factory=dict)  # options of the models; each takes those it has
     data: Any = REQUIRED  # one data set; None where there are several
     sets: dict[str, Any] = field(default_factory=dict)  # several: a free name -> a section like data

@@ -131,7 +131,7 @@ def _published(config: PublishedData, photos: bool) -> Source:
             "added to their amodal mask" if config.fix_subset == "union" else "kept (data.fix_subset=union adds them)"
         )
         logger.info(f"{outside} of {len(records)} objects have modal pixels outside their amodal mask: {done}")
-    if photos and config.check_photos != "no":
+    if photos and config.check_photos != "off":
         records = decodable(records, config.skip_broken, headers_only=config.check_photos == "headers")
     if config.modal_source == "pred":
         records = use_predictions(records, config)

@@ -1,5 +1,6 @@
 """Configuration files: precedence, and one clear line for every mistake."""
 
+import copy
 import dataclasses
 from pathlib import Path
 
@@ -7,13 +8,13 @@ import pytest
 import yaml
 
 from amodalseg.config import schema
-from amodalseg.config.check import LIMITS
 from amodalseg.config.load import build, load_config, to_dict, to_yaml
 from amodalseg.config.schema import (
     DATA,
     NETWORKS,
     PUBLISHED,
     CocoaData,
+    DataOnly,
     EvalConfig,
     ModelOnly,
     SyntheticData,
@@ -142,11 +143,14 @@ def test_environment_variable(monkeypatch):
         (["lr=1"], ["there is no option 'lr'", "did you mean 'optim.lr'"]),
         (["trainer.stategy=ddp"], ["did you mean 'trainer.strategy'"]),
         (["data.root=x"], ["there is no option 'data.root'"]),
-        (["model.sampler.kind=euler"], ["model.sampler.kind=euler", "ddpm, ddim, renoise_ust"]),
-        (["data.name=cocao"], ["data.name=cocao", "cocoa"]),
-        (["model.name=unet"], ["model.name=unet", "conddiff_amo"]),
+        (
+            ["model.sampler.kind=euler"],
+            ["invalid value for model.sampler.kind: euler (choose from ddpm, ddim,"],
+        ),
+        (["data.name=cocao"], ["invalid value for data.name: cocao (choose from cocoa, "]),
+        (["model.name=unet"], ["invalid value for model.name: unet (choose from conddiff_amo, "]),
         (["optim.lr=fast"], ["optim.lr", "fast"]),
-        (["loader.batch_size=0"], ["loader.batch_size=0", "between"]),
+        (["loader.batch_size=0"], ["invalid value for loader.batch_size: 0 (must be between 1 and "]),
         (["data.rate_min=0.8"], ["data.rate_min=0.8", "data.rate_max"]),
         (["model.window.size=100"], ["model.window.size=100", "128"]),
         (["data=null"], ["data is a section: give data.key=value"]),
@@ -156,7 +160,7 @@ def test_environment_variable(monkeypatch):
         (["optim=3"], ["optim is a section: give optim.key=value"]),
         (["model.window=[1]"], ["model.window is a section"]),
         (["override.sampler.steps=3"], ["there is no option 'override'"]),
-        (["data.name=[a]"], ["data.name=['a'] is unknown", "cocoa"]),
+        (["data.name=[a]"], ["invalid value for data.name: ['a'] (choose from cocoa, "]),
         (["data.name=null"], ["data.name is missing", "cocoa"]),
         (["seed=${foo}"], ["seed: ", "'foo' not found"]),
         (["seed=${"], ["an argument cannot be read"]),
@@ -165,8 +169,10 @@ def test_environment_variable(monkeypatch):
         (["optim={lr: 1, lr: 2}"], ["found duplicate key lr"]),
         (["optim.min_lr=1"], ["optim.min_lr=1.0 must not be above optim.lr=0.0001"]),
         (["model.loss.bce=0", "model.loss.iou=0"], ["model.loss.bce=0 and model.loss.iou=0"]),
-        (["model.afg.kernel=2"], ["model.afg.kernel=2 must be odd, for instance 1 or 3"]),
-        (["model.pcn.adapter=4"], ["model.pcn.adapter=4 must be odd"]),
+        (["model.afg.kernel=2"], ["invalid value for model.afg.kernel: 2 (must be odd, for instance 1 or 3)"]),
+        (["model.pcn.adapter=4"], ["invalid value for model.pcn.adapter: 4 (must be odd, for instance 3 or 5)"]),
+        (["log.wandb=on"], ["invalid value for log.wandb: True (choose from off, online, offline)"]),
+        (["model.sampler.kind=off"], ["invalid value for model.sampler.kind: False (choose from ddpm, ddim"]),
         (["--devices=2"], ["no key=value"]),
         (["devices"], ["'devices' is no key=value"]),
     ],
@@ -199,9 +205,10 @@ def test_mistakes_in_arguments(small, overrides, parts):
         ("model.afg.kernel", 1, 31, [-1, 33]),
         ("model.pcn.adapter", 1, 31, [-1, 33]),
         ("augment.scale", 0, 0.9, [-0.1, 1, "nan"]),
-        ("augment.shift", 0, 1, [-0.1, 1.1, "nan"]),
+        ("augment.shift", 0, 0.45, [-0.1, 0.46, "nan"]),
+        ("augment.flip", 0, 1, [-0.1, 1.5, "nan"]),
         ("augment.rotate", 0, 180, [-1, 181, "nan"]),
-        ("augment.modal_jitter_px", 0, 100, [-1, 101]),
+        ("augment.modal_jitter_px", 1, 100, [0, -1, 101]),
         ("data.rate_min", 0, 0.6, [-0.1, "nan"]),
     ],
 )
@@ -209,27 +216,36 @@ def test_ranges(small, key, low, high, beyond):
     for value in (low, high):
         assert load_config(TrainConfig, small, [f"{key}={value}"])
     for value in beyond:
-        with pytest.raises(UserError, match=rf"^{key}=.* is out of range: it must be between "):
+        with pytest.raises(UserError, match=rf"^invalid value for {key}: .* \(must be between "):
             load_config(TrainConfig, small, [f"{key}={value}"])
 
 
 def test_every_number_has_a_range():
     for kind in vars(schema).values():
         for option in dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else []:
-            if option.type in ("int", "float", "list[int]", "Optional[int]"):
-                assert option.name in LIMITS or any(name.endswith(f".{option.name}") for name in LIMITS), option.name
+            if option.type in ("int", "float", "list[int]", "Optional[int]", "Optional[float]"):
+                assert option.metadata.keys() & {"range", "choices"}, f"{kind.__name__}.{option.name}"
 
 
 @pytest.mark.parametrize(
     ("overrides", "parts"),
     [
-        (["models=[[modal]]"], ["models=[['modal']]", "is no str"]),
-        (["models=[{a: 1}]"], ["models=", "is no str"]),
-        (["report.steps_curve=[0]"], ["report.steps_curve=0", "between 1 and 10000"]),
-        (["report.steps_curve=[1,10001]"], ["report.steps_curve=10001", "between 1 and 10000"]),
-        (["report.steps_curve=[[1]]"], ["report.steps_curve=[[1]]", "is no int"]),
-        (["report.steps_objects=0"], ["report.steps_objects=0"]),
-        (["report.pictures=1001"], ["report.pictures=1001"]),
+        (
+            ["models=[[modal]]"],
+            ["models: [['modal']] (a plain list is expected, and ['modal'] is not of type str)"],
+        ),
+        (["models=[{a: 1}]"], ["invalid value for models: [{'a': 1}]", "is not of type str"]),
+        (["models={a: 1}"], ["invalid value for models: {'a': 1} (a list is expected)"]),
+        (["models=null"], ["invalid value for models: None (a list is expected)"]),
+        (["report.steps_curve=1.5"], ["report.steps_curve"]),
+        (["report.steps_curve=[0]"], ["invalid value for report.steps_curve: 0 (must be between 1 and 10000)"]),
+        (
+            ["report.steps_curve=[1,10001]"],
+            ["report.steps_curve: 10001 (must be between 1 and 10000)"],
+        ),
+        (["report.steps_curve=[[1]]"], ["invalid value for report.steps_curve: [[1]]", "[1] is not of type int"]),
+        (["report.steps_objects=0"], ["invalid value for report.steps_objects: 0"]),
+        (["report.pictures=1001"], ["invalid value for report.pictures: 1001"]),
         (["override=3"], ["override is a section"]),
         (["override.sampler=3"], ["override.sampler is a section: give override.sampler.key=value"]),
         (["override={sampler.steps: 3}"], ["write it nested, override: {sampler: {steps: ...}}"]),
@@ -317,6 +333,64 @@ def test_a_value_left_open_may_be_given_later(tmp_path):
     assert load_config(EvalConfig, path, ["out=x", "data.root=y"]).data.root == "y"
     with pytest.raises(UserError, match=r"missing.*: data\.root, out"):
         load_config(EvalConfig, path)
+
+
+@pytest.mark.parametrize("word", ["off", "no", "false", "'off'"])
+def test_off_is_what_yaml_reads_as_false(tmp_path, word):
+    path = tmp_path / "a.yaml"
+    path.write_text(f"log: {{wandb: {word}}}\nval: {{check_photos: {word}}}\n")
+    more = ["out=x", "model.name=conddiff_amo", "data.name=synthetic", "val.name=cocoa", "val.root=y"]
+    config = load_config(TrainConfig, path, more)
+    assert (config.log.wandb, config.val.check_photos) == ("off", "off")
+    config = load_config(TrainConfig, path, [*more, "log.wandb=online", "val.check_photos=headers"])
+    assert (config.log.wandb, config.val.check_photos) == ("online", "headers")
+    path.write_text("log: {wandb: online}\n")
+    config = load_config(TrainConfig, path, [*more, f"log.wandb={word}", f"val.check_photos={word}"])
+    assert (config.log.wandb, config.val.check_photos) == ("off", "off")
+
+
+def test_a_single_value_stands_for_a_list_of_one(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("out: x\nmodels: modal\ndata: {name: coco_occlude, annotations: mine.json, images: photos}\n")
+    config = load_config(EvalConfig, path, ["report.steps_curve=5"])
+    assert (config.models, config.report.steps_curve) == (["modal"], [5])
+    assert (config.data.annotations, config.data.images) == (["mine.json"], ["photos"])
+    config = load_config(EvalConfig, path, ["data.annotations=other.json", "data.images=[a,b]"])
+    assert (config.data.annotations, config.data.images) == (["other.json"], ["a", "b"])
+    path.write_text("out: x\nmodels: [modal]\n")
+    sets = ["sets.a.name=sailvos", "sets.a.root=y", "sets.a.drop_categories=floor", "sets.a.check_photos=no"]
+    found = load_config(EvalConfig, path, sets).sets["a"]
+    assert found.drop_categories == ["floor"] and found.check_photos == "off"
+
+
+def test_a_layer_is_not_changed_by_building():
+    layer = {"out": "x", "models": "modal", "data": {"name": "cocoa", "root": "y", "check_photos": False}}
+    before = copy.deepcopy(layer)
+    assert build(EvalConfig, [("x", layer)]) == build(EvalConfig, [("x", layer)]) and layer == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"rate_min": 0.8, "rate_max": 0.7},
+            r"occlude\.rate_min=0\.8 must be below data\.occlude\.rate_max=0\.7",
+        ),
+        ({"rate_max": 1.0}, r"data\.occlude\.rate_max: 1\.0 \(must be between 0 and 0\.99\)"),
+        ({"min_area": 0.5, "max_area": 0.1}, r"data\.occlude\.min_area=0\.5 must not be above .*max_area=0\.1"),
+        ({"scale_min": 2.0}, r"scale_min=2\.0 must not be above .*scale_max=1\.5"),
+        ({"scale_min": 0.0, "scale_max": 0.0}, r"scale_max: 0\.0 \(must be between 0\.001 and 1000\)"),
+        ({"unoccluded": -0.1}, r"unoccluded: -0\.1 \(must be between 0 and 1\)"),
+        ({"max_occluders": 0}, r"max_occluders: 0 \(must be between 1 and 100\)"),
+        ({"soft_edge": -1.0}, r"soft_edge: -1\.0 \(must be between 0 and 1000\)"),
+    ],
+)
+def test_wrong_options_of_occlusion(options, message):
+    data = {"name": "coco_occlude", "annotations": ["a"], "images": ["b"], "occlude": options}
+    with pytest.raises(UserError, match=message):
+        build(DataOnly, [("x", {"data": data})])
+    with pytest.raises(UserError, match=r"data\.max_side: 0 \(must be between 32 and 1000000\)"):
+        build(DataOnly, [("x", {"data": {**data, "occlude": {}, "max_side": 0}})])
 
 
 def test_section_without_a_name(tmp_path):

@@ -105,7 +105,8 @@ def test_a_file_that_may_not_be_looked_for_is_one_line(tmp_path, capsys):
     assert error.startswith("error: ") and error.count("\n") == 1 and "nnn" in error
 
 
-def test_the_word_no_is_a_choice(tmp_path, capsys):
+@pytest.mark.parametrize("word", ["no", "off"])
+def test_the_word_off_is_a_choice(tmp_path, capsys, word):
     world = WORLDS["cocoa"](tmp_path / "data")
-    arguments = ["data", "convert", "cocoa", str(world.root), "check_photos=no", "--split", world.test]
+    arguments = ["data", "convert", "cocoa", str(world.root), f"check_photos={word}", "--split", world.test]
     assert main([*arguments, "--out", str(tmp_path / "out")]) == 0, capsys.readouterr().err

@@ -46,7 +46,7 @@ class Occluder:
         cache_mb: of decoded photos and masks.
 
     Raises:
-        UserError: the options contradict each other, no object is whole, or there is nothing to cover it with.
+        UserError: no object is whole, or there is nothing to cover it with.
     """
 
     def __init__(
@@ -61,9 +61,6 @@ class Occluder:
         shares: dict[str, float] | None = None,
         cache_mb: int = 384,
     ) -> None:
-        _check(config)
-        if max_side is not None and max_side < 1:
-            raise UserError(f"max_side={max_side} leaves no pixel: give the longer side of the shrunk photos")
         self.records, self.config, self.seed = records, config, seed
         self.dataset, self.split = dataset, split
         self.photos = PhotoCache(max_side, cache_mb * 2**20)
@@ -230,30 +227,6 @@ class Composites:
     def draw(self, index: int, epoch: int = 0) -> AmodalRecord:
         lap, place = divmod(index, len(self.order))
         return self.occluder.draw(int(self.order[place]) + lap * len(self.order), epoch)
-
-
-def _check(config: OccludeConfig) -> None:
-    """Raises UserError for options that contradict each other."""
-    for low, high, top in (
-        ("rate_min", "rate_max", 1.0),
-        ("min_area", "max_area", 1.0),
-        ("scale_min", "scale_max", 1e9),
-    ):
-        if not 0 <= getattr(config, low) <= getattr(config, high) <= top:
-            raise UserError(
-                f"{low}={getattr(config, low)} and {high}={getattr(config, high)} must satisfy "
-                f"0 <= {low} <= {high}" + (" <= 1" if top == 1 else "")
-            )
-    if config.rate_max >= 1:
-        raise UserError(f"rate_max={config.rate_max} would hide an object altogether: give less than 1")
-    if config.scale_max <= 0:
-        raise UserError("scale_max=0 leaves nothing to paste: give a positive size relative to the object")
-    if not 0 <= config.unoccluded <= 1:
-        raise UserError(f"unoccluded={config.unoccluded} is no share: give a value from 0 to 1")
-    if config.max_occluders < 1:
-        raise UserError(f"max_occluders={config.max_occluders}: at least one is needed (unoccluded=1 puts on none)")
-    if config.soft_edge < 0:
-        raise UserError(f"soft_edge={config.soft_edge} must not be negative")
 
 
 def why_not_whole(record: AmodalRecord, config: OccludeConfig | WholeObjectsData, max_side: int | None) -> str | None:

@@ -181,8 +181,6 @@ def test_limits_are_reported():
         Occluder(some_records()[:2], OccludeConfig(), seed=0, max_side=12)
     with pytest.raises(UserError, match="1 have less than 64 pixels"):
         Occluder([a_record("empty", disc(0, 0, -1) & False)], OccludeConfig(min_area=0.0), seed=0)
-    with pytest.raises(UserError, match="max_side=0"):
-        Occluder(some_records(), OccludeConfig(), seed=0, max_side=0)
     with pytest.raises(UserError, match="there is none"):
         Occluder([], OccludeConfig(), seed=0)
     with pytest.raises(UserError, match="no second one"):
@@ -193,24 +191,6 @@ def test_annotated_occlusion_rules_an_object_out():
     half = a_record("half", box(20, 20, 45, 50), amodal_rle=masks.encode(box(20, 20, 70, 50)))
     occluder = Occluder([half, *some_records()[:2]], OccludeConfig(), seed=0)
     assert occluder.whole == [1, 2]
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"rate_min": 0.8, "rate_max": 0.7}, "rate_min"),
-        ({"rate_max": 1.0}, "altogether"),
-        ({"min_area": 0.5, "max_area": 0.1}, "min_area"),
-        ({"scale_min": 2.0}, "scale_min"),
-        ({"scale_min": 0.0, "scale_max": 0.0}, "scale_max"),
-        ({"unoccluded": -0.1}, "unoccluded"),
-        ({"max_occluders": 0}, "max_occluders"),
-        ({"soft_edge": -1.0}, "soft_edge"),
-    ],
-)
-def test_wrong_options(options, message):
-    with pytest.raises(UserError, match=message):
-        Occluder(some_records(), OccludeConfig(**options), seed=0)
 
 
 def test_out_of_reach_is_named():

@@ -381,8 +381,8 @@ def test_training_on_scenes_through_the_command_line(world, tmp_path):
 
 @pytest.mark.parametrize(
     ("option", "text"),
-    [("data.mix.behind=-1", "data.mix.behind=-1.0 is out of range"), ("data.front=1.5", "data.front=1.5 is out of"),
-     ("data.mix.cover=1", "did you mean 'data.mix.covered'"), ("model.loss.hidden=-1", "model.loss.hidden=-1.0 is")],
+    [("data.mix.behind=-1", "data.mix.behind: -1.0 ("), ("data.front=1.5", "data.front: 1.5 ("),
+     ("data.mix.cover=1", "did you mean 'data.mix.covered'"), ("model.loss.hidden=-1", "model.loss.hidden: -1.0 (")],
 )  # fmt: skip
 def test_mistakes_in_the_options_are_named(world, tmp_path, capsys, option, text):
     arguments = [a for a in train_arguments(tmp_path / "run") if not a.startswith("data.")]

@@ -124,7 +124,7 @@ def test_tolerance_in_an_evaluation(root):
     record, query = asked[0]
     assert np.array_equal(query.modal, record.modal)
     for value in ("-1", "21"):
-        with pytest.raises(UserError, match=r"tolerance=.* out of range"):
+        with pytest.raises(UserError, match=r"tolerance: .* \(must be between 0 and 20\)"):
             build(DataOnly, [("test", {"data": {"name": "sailvos", "root": "x", "tolerance": int(value)}})])
 
 

@@ -136,7 +136,7 @@ def test_num_samples_goes_to_every_model_and_is_no_secret_to_those_without_use_f
     rows = read_rows(tmp_path / "out/objects.csv")
     assert {row["evaluations"] for row in rows if row["model"] == "painter"} == {60}
     assert main(arguments(tmp_path / "bad", "num_samples=0")) == 2
-    assert "num_samples=0 is out of range" in capsys.readouterr().err
+    assert "invalid value for num_samples: 0 " in capsys.readouterr().err
     evaluate(Painter(), read_dataset("synthetic", num_objects=1, size=48), num_samples=2)
     assert Painter.asked[-1] == 2
 

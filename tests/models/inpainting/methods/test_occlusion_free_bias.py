@@ -374,8 +374,8 @@ def test_options_from_a_file_and_overrides(tmp_path):
     assert model.predict(query.image, query.modal, steps=10).evaluations == 2 * 4
     for wrong, message in (
         ({"sampler": {"stepz": 5}}, "no model has the option 'sampler.stepz'"),
-        ({"leakage": {"s": 2.0}}, "leakage.s=2.0 is out of range"),
-        ({"leakage": {"mode": "much"}}, "no choice"),
+        ({"leakage": {"s": 2.0}}, r"leakage\.s: 2\.0 \(must be between 0 and 1\)"),
+        ({"leakage": {"mode": "much"}}, r"leakage\.mode: much \(choose from strength, "),
         ({"backend": {"name": "sd15"}}, "another inpainting model"),
     ):
         with pytest.raises(UserError, match=message):

@@ -126,7 +126,7 @@ def test_the_window_of_an_object_holds_all_that_is_visible(data, height, width, 
 @given(any_window, any_mask, st.booleans())
 def test_what_is_pasted_lies_in_the_window_and_between_the_values(window, mask, even):
     values = np.random.default_rng(window.size).random((window.size, window.size)).astype(np.float32)
-    values = np.ones_like(values) if even else values  # whose averages are rounded above 1
+    values = np.ones_like(values) if even else values  # whose averages may be rounded above 1
     back = paste(values, window, *mask.shape)
     rows, columns = np.ogrid[: mask.shape[0], : mask.shape[1]]
     inside = (rows >= window.top) & (rows < window.top + window.height)

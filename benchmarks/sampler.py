@@ -35,9 +35,9 @@ from amodalseg.engine.evaluation.evaluate import answers
 from amodalseg.errors import UserError
 from amodalseg.metrics.protocols import score
 from amodalseg.models import load_model, pick_device
-from amodalseg.models.conddiff_amo.accelerate import keep_freed_memory
 from amodalseg.models.conddiff_amo.evaluation import PlainDenoising, time_input, to_x0
 from amodalseg.models.conddiff_amo.model import CondDiffAMO
+from amodalseg.models.memory import keep_freed_memory
 from amodalseg.models.network_model import normalise
 
 Windows = tuple[Tensor, Tensor, list[int]]

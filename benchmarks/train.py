@@ -24,6 +24,7 @@ from amodalseg.config.schema import TrainConfig
 from amodalseg.data.data_module import AmodalDataModule
 from amodalseg.engine.training.tasks import task_of
 from amodalseg.errors import UserError
+from amodalseg.models.memory import keep_freed_memory
 
 ROUNDS = 3
 WARM_UP, STEPS = 5, 30
@@ -77,6 +78,7 @@ def main(arguments: Sequence[str] | None = None, *, warm_up: int = WARM_UP, step
 def compare(config: TrainConfig, warm_up: int, total: int) -> tuple[float, float]:
     """Medians over rounds that take turns: steps/s with data that is read, and with a resident batch."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    keep_freed_memory()  # as training does on a CPU
     data, module = AmodalDataModule(config), task_of(config).module(config, total)
     batch = None
     rates: dict[str, list[float]] = {"real": [], "resident": []}

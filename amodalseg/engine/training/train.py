@@ -34,6 +34,7 @@ from amodalseg.errors import UserError
 from amodalseg.models import load_model
 from amodalseg.models.inpainting.backends.prior import find_prior, load_prior
 from amodalseg.models.inpainting.prior_training.module import PriorModule
+from amodalseg.models.memory import keep_freed_memory
 from amodalseg.models.network_model import NetworkModel
 from amodalseg.models.training import TrainingModule
 from amodalseg.models.weights import check_state, load_state, read_checkpoint, without_download
@@ -81,9 +82,11 @@ def train(config: TrainConfig) -> Path:
     resume, step = _resume_from(config, folder / "last.ckpt", module, trainer.world_size)
     if config.init and resume is None:
         _start_from(module, config.init)
-    if trainer.strategy.root_device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
-        # threads that share a core with a loader's worker wait for each other most of the time
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // trainer.num_devices - config.loader.num_workers))
+    if trainer.strategy.root_device.type == "cpu":
+        keep_freed_memory()
+        if "OMP_NUM_THREADS" not in os.environ:
+            # threads that share a core with a loader's worker wait for each other most of the time
+            torch.set_num_threads(max(1, (os.cpu_count() or 1) // trainer.num_devices - config.loader.num_workers))
     claim(folder, config)
     if trainer.is_global_zero:
         _announce(config, trainer, data, num_steps, step)

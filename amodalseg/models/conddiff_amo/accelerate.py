@@ -10,6 +10,7 @@ from torch import Tensor
 from amodalseg.errors import UserError
 from amodalseg.models.conddiff_amo.fold import FoldedNetwork
 from amodalseg.models.conddiff_amo.network import CondDiffAMONetwork
+from amodalseg.models.memory import keep_freed_memory
 
 PRECISIONS = ("fp32", "bf16")
 TIME_PARTS = ("pyramid.time_tokens.", "denoiser.time_mlp.", "denoiser.block.scale_shift.")
@@ -115,12 +116,3 @@ def compile_evaluations(folded: FoldedNetwork, device: str) -> None:
         return denoise(condition, x_t, time).clone()
 
     folded.evaluate, folded.denoise = evaluate_graph, denoise_graph  # type: ignore[method-assign]
-
-
-def keep_freed_memory() -> None:
-    """Have the C library keep freed feature maps for the next ones instead of giving their pages back each time.
-
-    glibc raises its limit by itself when a block of up to 32 MB is freed; elsewhere this does nothing. Fresh pages
-    otherwise cost about a quarter of an evaluation.
-    """
-    torch.empty(31 * 2**20, dtype=torch.uint8)

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, interpolate, pixel_shuffle, silu
+from torch.nn.functional import conv2d, silu
 
-from amodalseg.models.conddiff_amo.denoiser import ConditionFusion, LinearFusion, MaskDenoiser
-from amodalseg.models.conddiff_amo.fold_pyramid import FoldedPyramid, pointwise
+from amodalseg.models.conddiff_amo.denoiser import ConditionFusion, LinearFusion, MaskDenoiser, resize
+from amodalseg.models.conddiff_amo.fold_pyramid import FoldedPyramid
 from amodalseg.models.conddiff_amo.network import CondDiffAMONetwork, check_size
-from amodalseg.models.conddiff_amo.ocr import OCR, DilatedPair
+from amodalseg.models.conddiff_amo.ocr import OCR, DilatedPair, pointwise
 
 
 class TimeFeatures(NamedTuple):
@@ -164,9 +164,9 @@ class FoldedDenoiser(nn.Module):
         self.encoded = fold_sequence(denoiser.encoded)
         self.join = FoldedPair(denoiser.decoder[0])
         self.up1, self.smooth1, self.up2, self.smooth2 = (
-            copy.deepcopy(denoiser.decoder[1].conv),
+            copy.deepcopy(denoiser.decoder[1]),
             fold_sequence(denoiser.decoder[2]),
-            copy.deepcopy(denoiser.decoder[3].conv),
+            copy.deepcopy(denoiser.decoder[3]),
             fold_sequence(denoiser.decoder[4]),
         )
         self.last = copy.deepcopy(denoiser.decoder[6])
@@ -184,8 +184,8 @@ class FoldedDenoiser(nn.Module):
         x = x + silu(block.norm2(block.conv2(h)))
         x = (condition + self.join.second(self.encoded(x))).relu()
         for up, smooth in ((self.up1, self.smooth1), (self.up2, self.smooth2)):
-            x = smooth(pixel_shuffle(silu(convolve(up, x)), 2))
-        return convolve(self.last, x)
+            x = smooth(up(x))
+        return self.last(x)
 
 
 def fold_norm(layers: Any) -> tuple[Tensor, Tensor]:
@@ -202,41 +202,17 @@ def fold_norm(layers: Any) -> tuple[Tensor, Tensor]:
 def fold_sequence(layers: Any) -> nn.Sequential:
     """Convolution, batch norm, ReLU -> convolution with bias, ReLU."""
     old = layers[0]
-    new = nn.Conv2d(old.in_channels, old.out_channels, old.kernel_size, old.stride, old.padding, old.dilation)
+    new = type(old)(old.in_channels, old.out_channels, old.kernel_size, old.stride, old.padding, old.dilation)
     weight, bias = fold_norm(layers)
     new.weight, new.bias = nn.Parameter(weight), nn.Parameter(bias)
     return nn.Sequential(new, nn.ReLU(inplace=True))
 
 
-class CenteredConv(nn.Module):
-    """A dilated 3x3 convolution with ReLU; a 1x1 one on maps so small that its other taps reach padding only."""
-
-    def __init__(self, layers: nn.Sequential) -> None:
-        super().__init__()
-        self.layers = fold_sequence(layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        conv: Any = self.layers[0]
-        if conv.dilation[0] < max(x.shape[2:]):
-            return self.layers(x)
-        return pointwise(x, conv.weight[:, :, 1, 1], conv.bias).relu()
-
-
 def fold_refinement(ocr: OCR) -> OCR:
-    """A copy of OCR with its batch norms folded and its dilated convolutions ``CenteredConv``."""
+    """A copy of OCR with its batch norms folded."""
     ocr = copy.deepcopy(ocr)
     for pair in (ocr.local_branch, ocr.global_branch):
         assert isinstance(pair, DilatedPair)
-        pair.convs = nn.ModuleList(CenteredConv(layers) for layers in pair.convs)  # type: ignore[arg-type]
+        pair.convs = nn.ModuleList(fold_sequence(layers) for layers in pair.convs)
     ocr.fuse = fold_sequence(ocr.fuse)
     return ocr
-
-
-def convolve(conv: Any, x: Tensor) -> Tensor:
-    """A convolution; a 1x1 one as a matrix product."""
-    return pointwise(x, conv.weight[:, :, 0, 0], conv.bias) if conv.kernel_size == (1, 1) else conv(x)
-
-
-def resize(x: Tensor, size: torch.Size) -> Tensor:
-    """Bilinear, as local emphasis does; nothing where the size is right."""
-    return x if x.shape[2:] == size else interpolate(x, size=size, mode="bilinear", align_corners=False)

@@ -1,8 +1,4 @@
-"""The pyramid for inference: the same numbers as ``PVTPyramid`` with fewer copies and nothing computed twice.
-
-All tokens of a batch stand as rows, first the B h w places, then the B time tokens. Linear layers and norms run on the
-rows; the places alone are a channels-last map without a copy, which every convolution takes as it is.
-"""
+"""The pyramid for inference: the same numbers as ``PVTPyramid`` with nothing computed twice."""
 
 from __future__ import annotations
 
@@ -12,9 +8,8 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, linear, scaled_dot_product_attention
 
-from amodalseg.models.conddiff_amo.pvt import PVTPyramid
+from amodalseg.models.conddiff_amo.pvt import PVTPyramid, run_stage
 
 
 class FoldedPyramid(nn.Module):
@@ -71,64 +66,5 @@ class FoldedPyramid(nn.Module):
         for i, stage in enumerate(self.stages):
             if stage.downsample is not None:
                 grid = stage.downsample.norm(stage.downsample.proj(features[-1]).permute(0, 2, 3, 1))
-            features.append(run_stage_rows(stage, grid, tokens[i] if tokens else None))
+            features.append(run_stage(stage, grid, tokens[i] if tokens else None))
         return features
-
-
-def run_stage_rows(stage: Any, grid_BHWC: Tensor, token: Tensor | None) -> Tensor:
-    """A timm stage on a map (B, h, w, C) and its time token (1 or B, C). Returns (B, C, h, w), channels-last."""
-    batch, height, width, dim = grid_BHWC.shape
-    size = (batch, height, width)
-    rows = grid_BHWC.reshape(-1, dim)
-    if token is not None:
-        rows = torch.cat([rows, token.to(rows.dtype).expand(batch, dim)])
-    for block in stage.blocks:
-        rows = rows + attend_rows(block.attn, block.norm1(rows), size)
-        rows = rows + feed_forward_rows(block.mlp, block.norm2(rows), size)
-    places = batch * height * width
-    return stage.norm(rows[:places]).view(batch, height, width, dim).permute(0, 3, 1, 2)
-
-
-def attend_rows(attn: Any, rows: Tensor, size: tuple[int, int, int]) -> Tensor:
-    """``pvt.attend`` on rows: every row asks; the answers are the reduced map of its object and its time token."""
-    batch, height, width = size
-    places, dim = batch * height * width, rows.shape[1]
-    source = rows
-    if attn.sr is not None:
-        reduced = attn.sr(as_map(rows[:places], size)).permute(0, 2, 3, 1).reshape(-1, dim)
-        source = attn.norm(reduced if rows.shape[0] == places else torch.cat([reduced, rows[places:]]))
-    queries, answers = attn.q(rows), attn.kv(source)
-    with_token = rows.shape[0] != places
-    inner = source.shape[0] - batch if with_token else source.shape[0]
-    answers_BKC = answers[:inner].view(batch, -1, 2 * dim)
-    if with_token:
-        answers_BKC = torch.cat([answers_BKC, answers[inner:, None]], dim=1)
-    heads = (attn.num_heads, attn.head_dim)
-    k, v = answers_BKC.view(batch, -1, 2, *heads).permute(2, 0, 3, 1, 4).unbind(0)
-
-    def look(q: Tensor) -> Tensor:
-        q_BhNd = q.view(batch, -1, *heads).transpose(1, 2)
-        return scaled_dot_product_attention(q_BhNd, k, v).transpose(1, 2).reshape(-1, dim)
-
-    found = look(queries[:places])
-    return attn.proj(torch.cat([found, look(queries[places:])]) if with_token else found)
-
-
-def feed_forward_rows(mlp: Any, rows: Tensor, size: tuple[int, int, int]) -> Tensor:
-    """``pvt.feed_forward`` on rows: the time token skips the depth-wise convolution."""
-    places = size[0] * size[1] * size[2]
-    hidden = mlp.fc1(rows)
-    spatial = mlp.dwconv(as_map(hidden[:places], size)).permute(0, 2, 3, 1).reshape(places, -1)
-    done = mlp.fc2(gelu(spatial))
-    # joined behind the second layer, where rows are four to eight times narrower
-    return done if rows.shape[0] == places else torch.cat([done, mlp.fc2(gelu(hidden[places:]))])
-
-
-def as_map(rows: Tensor, size: tuple[int, int, int]) -> Tensor:
-    """Rows of places (B h w, C) as a channels-last map (B, C, h, w), without a copy."""
-    return rows.view(*size, rows.shape[1]).permute(0, 3, 1, 2)
-
-
-def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """A 1x1 convolution of a channels-last map as one matrix product, whose answer is channels-last again."""
-    return linear(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, interpolate
+from torch.nn.functional import avg_pool2d, interpolate, linear
 
 from amodalseg.config.schema import OCRConfig
 from amodalseg.errors import UserError
@@ -20,9 +20,26 @@ POOL_SIZES = (1, 2, 4)
 
 def conv_bn_relu(in_channels: int, out_channels: int, kernel: int, dilation: int = 1) -> nn.Sequential:
     """Convolution without bias that keeps the size, batch norm, ReLU."""
-    padding = dilation * (kernel // 2)
-    conv = nn.Conv2d(in_channels, out_channels, kernel, padding=padding, dilation=dilation, bias=False)
+    conv = SameConv(in_channels, out_channels, kernel, padding=dilation * (kernel // 2), dilation=dilation, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(out_channels), nn.ReLU())
+
+
+class SameConv(nn.Conv2d):
+    """A convolution of stride 1 that keeps the size, as a matrix product where only its middle tap meets the map.
+
+    That is so with kernel 1, and with 3 on a map no larger than the dilation: all other taps reach padding.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        middle = self.kernel_size[0] // 2
+        if middle > 1 or (middle and self.dilation[0] < max(input.shape[2:])):
+            return super().forward(input)
+        return pointwise(input, self.weight[:, :, middle, middle], self.bias)
+
+
+def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """A 1x1 convolution of a channels-last map as one matrix product, whose answer is channels-last again."""
+    return linear(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
 
 
 class DilatedPair(nn.Module):

@@ -2,7 +2,7 @@
 
 timm's model is used as it is, without a fork. Its blocks reshape N tokens to H x W, so they cannot take an extra time
 token; the functions below run a block again *from its own submodules*. They hold no state: the one registered module
-is the backbone, and ImageNet weights load under timm's own names.
+is the backbone, and ImageNet weights load under timm's own names. ``FoldedPyramid`` runs its blocks by them too.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from typing import Any
 import timm
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import linear, scaled_dot_product_attention
 
 from amodalseg.config.schema import PCNConfig, PyramidConfig
 from amodalseg.errors import UserError
 from amodalseg.models.conddiff_amo.time_embedding import TimeMLP
 
-Size = tuple[int, int]
+Size = tuple[int, int, int]
+"""Of a batch of maps: B, H, W."""
 
 
 class PVTPyramid(nn.Module):
@@ -30,7 +31,7 @@ class PVTPyramid(nn.Module):
     - ``adapter_init=zero_conv``: no adapter; the modal mask enters as x_t does, by a convolution of its own.
     - ZOE (zero overlapping embedding): x_t enters the patch embedding by a zero-initialised 7x7 stride-4 convolution,
       before the normalisation.
-    - TTC (time token concatenation): a fresh time token stands first in every stage and is dropped at its end.
+    - TTC (time token concatenation): a fresh time token stands beside the map in every stage and is dropped at its end.
 
     Args:
         config: options of the network; ``zoe=False`` and ``ttc=False`` leave these parts out, parameters and all.
@@ -149,46 +150,88 @@ def zero_like_patch(patch: nn.Conv2d) -> nn.Conv2d:
     return conv
 
 
-def run_stage(stage: Any, x_BHWC: Tensor, token_BC: Tensor | None) -> Tensor:
-    """Run the blocks and the final norm of a timm stage, with a time token at position 0 or without one.
+def run_stage(stage: Any, grid_BHWC: Tensor, token_BC: Tensor | None) -> Tensor:
+    """Run the blocks and the final norm of a timm stage beside a time token for each object, or without.
+
+    All tokens of the batch stand as rows, first the B H W places, then the B time tokens. Linear layers and norms run
+    on the rows; the places alone are a channels-last map without a copy, which every convolution takes as it is.
+
+    Args:
+        stage: of timm.
+        grid_BHWC: the stage's map.
+        token_BC: or (1, C), the same for the whole batch.
 
     Returns:
-        (B, C, H, W); the token is gone.
+        (B, C, H, W), channels-last; the tokens are gone.
     """
-    batch, height, width, dim = x_BHWC.shape
-    x_BNC = x_BHWC.reshape(batch, height * width, dim)
+    batch, height, width, dim = grid_BHWC.shape
+    size = (batch, height, width)
+    rows_NC = grid_BHWC.reshape(-1, dim)
     if token_BC is not None:
-        x_BNC = torch.cat([token_BC[:, None].to(x_BNC.dtype), x_BNC], dim=1)
+        rows_NC = torch.cat([rows_NC, token_BC.to(rows_NC.dtype).expand(batch, dim)])
     for block in stage.blocks:
-        x_BNC = run_block(block, x_BNC, (height, width))
-    return split_tokens(stage.norm(x_BNC), (height, width))[1].contiguous()
+        rows_NC = add(rows_NC, attend(block.attn, block.norm1(rows_NC), size), block.drop_path1, size)
+        rows_NC = add(rows_NC, feed_forward(block.mlp, block.norm2(rows_NC), size), block.drop_path2, size)
+    return as_map(stage.norm(split_rows(rows_NC, size)[0]), size)
 
 
-def run_block(block: Any, x_BNC: Tensor, size: Size) -> Tensor:
-    """Run a timm block on N = H W + (number of extra tokens, at the front) tokens."""
-    x_BNC = x_BNC + block.drop_path1(attend(block.attn, block.norm1(x_BNC), size))
-    return x_BNC + block.drop_path2(feed_forward(block.mlp, block.norm2(x_BNC), size))
+def split_rows(rows_NC: Tensor, size: Size) -> tuple[Tensor, Tensor]:
+    """The places (B H W, C), and the time tokens (B, C) or none (0, C)."""
+    places = size[0] * size[1] * size[2]
+    first, last = rows_NC.split([places, rows_NC.shape[0] - places])
+    return first, last
 
 
-def split_tokens(x_BNC: Tensor, size: Size) -> tuple[Tensor, Tensor]:
-    """Extra tokens (B, N - H W, C), and the others as a map (B, C, H, W)."""
-    extra = x_BNC.shape[1] - size[0] * size[1]
-    grid = x_BNC[:, extra:].transpose(1, 2).reshape(x_BNC.shape[0], x_BNC.shape[2], *size)
-    return x_BNC[:, :extra], grid
+def as_map(rows_NC: Tensor, size: Size) -> Tensor:
+    """Rows of places (B H W, C) as a channels-last map (B, C, H, W), without a copy."""
+    return rows_NC.view(*size, rows_NC.shape[1]).permute(0, 3, 1, 2)
 
 
-def attend(attn: Any, x_BNC: Tensor, size: Size) -> Tensor:
-    """Spatial-reduction attention: every token asks; the answers are the extra tokens and the *reduced* map."""
-    batch, num, dim = x_BNC.shape
-    source = x_BNC
+def as_rows(grid_BCHW: Tensor) -> Tensor:
+    """A map (B, C, H, W) as rows of places (B H W, C), without a copy if it is channels-last."""
+    return grid_BCHW.permute(0, 2, 3, 1).reshape(-1, grid_BCHW.shape[1])
+
+
+def add(rows_NC: Tensor, more_NC: Tensor, drop_path: nn.Module, size: Size) -> Tensor:
+    """The residual connection; stochastic depth leaves out all rows of an object."""
+    if isinstance(drop_path, nn.Identity) or not drop_path.training:
+        return rows_NC + more_NC
+    factor_B1 = drop_path(more_NC.new_ones(size[0], 1))
+    factor_N1 = factor_B1.repeat_interleave(size[1] * size[2], dim=0)
+    if rows_NC.shape[0] > factor_N1.shape[0]:
+        factor_N1 = torch.cat([factor_N1, factor_B1])
+    return torch.addcmul(rows_NC, more_NC, factor_N1)
+
+
+def attend(attn: Any, rows_NC: Tensor, size: Size) -> Tensor:
+    """Spatial-reduction attention: every row asks; the answers are the *reduced* map of its object and its token."""
+    batch, dim = size[0], rows_NC.shape[1]
+    places, tokens = split_rows(rows_NC, size)
+    source = rows_NC
     if attn.sr is not None:
-        extra, grid = split_tokens(x_BNC, size)
-        reduced = attn.sr(grid).flatten(2).transpose(1, 2)
-        source = attn.norm(torch.cat([extra.to(reduced.dtype), reduced], dim=1))
+        reduced = reduce(attn.sr, places, size)
+        source = attn.norm(torch.cat([reduced, tokens.to(reduced.dtype)]) if tokens.shape[0] else reduced)
+    queries, answers = attn.q(rows_NC), attn.kv(source)
+    answers, own = answers.split([source.shape[0] - tokens.shape[0], tokens.shape[0]])
+    answers_BKC = answers.view(batch, -1, 2 * dim)
+    if tokens.shape[0]:
+        answers_BKC = torch.cat([answers_BKC, own[:, None]], dim=1)
     heads = (attn.num_heads, attn.head_dim)
-    q = attn.q(x_BNC).reshape(batch, num, *heads).transpose(1, 2)
-    k, v = attn.kv(source).reshape(batch, source.shape[1], 2, *heads).permute(2, 0, 3, 1, 4).unbind(0)
-    return attn.proj(weigh(q, k, v).transpose(1, 2).reshape(batch, num, dim))
+    k, v = answers_BKC.view(batch, -1, 2, *heads).permute(2, 0, 3, 1, 4).unbind(0)
+    found = [
+        weigh(q.view(batch, -1, *heads).transpose(1, 2), k, v).transpose(1, 2).reshape(-1, dim)
+        for q in split_rows(queries, size)
+        if q.shape[0]
+    ]
+    return attn.proj(torch.cat(found))
+
+
+def reduce(conv: Any, places_NC: Tensor, size: Size) -> Tensor:
+    """A convolution of rows whose kernel is as large as its stride: a linear layer of the map's patches."""
+    (batch, height, width), side = size, conv.stride[0]
+    patches = places_NC.view(batch, height // side, side, width // side, side, -1).transpose(2, 3)
+    weight = conv.weight.permute(0, 2, 3, 1).flatten(1)
+    return linear(patches.reshape(-1, weight.shape[1]), weight, conv.bias)
 
 
 def weigh(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -199,8 +242,9 @@ def weigh(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return scaled_dot_product_attention(q.float(), k.float(), v.float()).to(q.dtype)
 
 
-def feed_forward(mlp: Any, x_BNC: Tensor, size: Size) -> Tensor:
-    """Linear, depth-wise 3x3 convolution on the map only (extra tokens skip it), GELU, linear."""
-    extra, grid = split_tokens(mlp.fc1(x_BNC), size)
-    spatial = mlp.dwconv(grid).flatten(2).transpose(1, 2)
-    return mlp.fc2(mlp.act(torch.cat([extra, spatial], dim=1)))
+def feed_forward(mlp: Any, rows_NC: Tensor, size: Size) -> Tensor:
+    """Linear, depth-wise 3x3 convolution on the map only (time tokens skip it), GELU, linear."""
+    places, tokens = split_rows(rows_NC, size)
+    spatial = mlp.fc2(mlp.act(as_rows(mlp.dwconv(as_map(mlp.fc1(places), size)))))
+    # joined behind the second layer, where rows are four to eight times narrower
+    return torch.cat([spatial, mlp.fc2(mlp.act(mlp.fc1(tokens)))]) if tokens.shape[0] else spatial

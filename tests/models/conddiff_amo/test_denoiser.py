@@ -2,18 +2,22 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn.functional import interpolate, pixel_shuffle, silu
 
 from amodalseg.config.schema import AFGConfig, DNConfig
 from amodalseg.errors import UserError
 from amodalseg.models.conddiff_amo.denoiser import (
     AdaptiveFeatureGate,
     ConditionFusion,
+    Dropout,
     LinearFusion,
     LocalEmphasis,
     MaskDenoiser,
     PixelShuffleUp,
     ResBlock,
+    join,
 )
+from amodalseg.models.conddiff_amo.ocr import conv_bn_relu
 
 CHANNELS = (8, 16, 24, 32)
 DIM = 16
@@ -33,7 +37,7 @@ def make_features() -> list[torch.Tensor]:
 def test_the_gate_starts_at_one_half(kernel: int, kind: str) -> None:
     gate = AdaptiveFeatureGate(DIM, AFGConfig(kernel=kernel, gate=kind))
     a2, f_up1 = torch.randn(2, 2, DIM, 4, 4)
-    torch.testing.assert_close(gate(a2, f_up1), (a2 + f_up1) / 2)
+    torch.testing.assert_close(gate(a2, f_up1, (4, 4)), (a2 + f_up1) / 2)
     assert gate.gate.out_channels == (DIM if kind == "channel" else 1)
     assert gate.hidden.kernel_size == (kernel, kernel)
 
@@ -43,7 +47,7 @@ def test_an_open_gate_takes_a2_and_a_shut_one_the_fine_features(bias: float, cho
     gate = AdaptiveFeatureGate(DIM, AFGConfig())
     torch.nn.init.constant_(gate.gate.bias, bias)
     inputs = torch.randn(2, 1, DIM, 4, 4)
-    torch.testing.assert_close(gate(*inputs), inputs[chosen])
+    torch.testing.assert_close(gate(*inputs, (4, 4)), inputs[chosen])
 
 
 def test_an_even_gate_kernel_is_refused() -> None:
@@ -51,10 +55,29 @@ def test_an_even_gate_kernel_is_refused() -> None:
         AdaptiveFeatureGate(DIM, AFGConfig(kernel=2))
 
 
-def test_local_emphasis_resizes_and_stays_positive() -> None:
+def test_local_emphasis_keeps_the_size_and_stays_positive() -> None:
     for width, side in [(8, 16), (32, 2), (32, 3)]:
-        result = LocalEmphasis(width, DIM)(torch.randn(1, width, side, side), (16, 16))
-        assert result.shape == (1, DIM, 16, 16) and result.min() >= 0
+        result = LocalEmphasis(width, DIM)(torch.randn(1, width, side, side))
+        assert result.shape == (1, DIM, side, side) and result.min() >= 0
+
+
+def test_joining_is_one_convolution_of_up_sampled_maps() -> None:
+    layers = conv_bn_relu(2 * DIM, DIM, 1)
+    maps = [torch.randn(2, DIM, side, side + 1) for side in (3, 12)]
+    full = [interpolate(x, size=(12, 13), mode="bilinear", align_corners=False) for x in maps]
+    torch.testing.assert_close(join(layers, *maps, (12, 13)), layers(torch.cat(full, 1)), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dropout_keeps_the_mean_and_drops_single_values(dtype: torch.dtype) -> None:
+    dropout, ones = Dropout(0.1), torch.ones(3, 8, 101, 103, dtype=dtype)
+    result = dropout(ones)
+    dropped = result == 0
+    assert abs(dropped.float().mean() - 0.1) < 0.004
+    assert abs(dropped.float().mean((0, 2, 3)) - 0.1).max() < 0.012  # in every channel alike
+    assert abs((dropped[:, :-1] & dropped[:, 1:]).float().mean() - 0.01) < 0.002  # and one by one
+    assert (result[~dropped] == torch.tensor(1 / 0.9).to(dtype)).all()
+    assert torch.equal(dropout.eval()(ones), ones) and torch.equal(Dropout(0.0)(ones), ones)
 
 
 @pytest.mark.parametrize("enabled", [True, False])
@@ -75,6 +98,9 @@ def test_pixel_shuffle_starts_as_nearest_upsampling() -> None:
     assert result.shape == (2, 5, 6, 8)
     torch.testing.assert_close(result, result[..., ::2, ::2].repeat_interleave(2, 2).repeat_interleave(2, 3))
     assert len({channel.abs().sum().item() for channel in result[0]}) == 5  # but the channels differ
+    torch.nn.init.normal_(up.conv.weight)
+    torch.nn.init.normal_(up.conv.bias)
+    torch.testing.assert_close(up(x), pixel_shuffle(silu(up.conv(x)), 2))
 
 
 def test_the_time_changes_the_residual_block_between_the_norms() -> None:

@@ -54,9 +54,9 @@ def test_a_wrong_size_is_refused_with_the_next_right_one() -> None:
 
 # parts in the order of describe_cost: PCN, OCR, LE, linear fusion, AFG, denoiser, total
 TABLE = {
-    "pvt_v2_b0": ([3.41 + 0.77, 0.73, 3.54, 0.26, 1.25, 2.69, 12.7], [1.51, 0.09, 7.6, 2.1, 10.2, 18.9, 40.5]),
-    "pvt_v2_b2": ([24.85 + 3.09, 2.91, 4.72, 0.26, 1.25, 2.69, 39.8], [10.6, 0.35, 8.8, 2.1, 10.2, 18.9, 51.1]),
-    "pvt_v2_b4": ([62.04 + 3.09, 2.91, 4.72, 0.26, 1.25, 2.69, 77.0], [26.6, 0.35, 8.8, 2.1, 10.2, 18.9, 67.1]),
+    "pvt_v2_b0": ([3.41 + 0.77, 0.73, 3.54, 0.26, 1.25, 2.69, 12.7], [1.51, 0.071, 7.6, 0.71, 10.2, 18.9, 39.0]),
+    "pvt_v2_b2": ([24.85 + 3.09, 2.91, 4.72, 0.26, 1.25, 2.69, 39.8], [10.6, 0.285, 8.8, 0.71, 10.2, 18.9, 49.6]),
+    "pvt_v2_b4": ([62.04 + 3.09, 2.91, 4.72, 0.26, 1.25, 2.69, 77.0], [26.6, 0.285, 8.8, 0.71, 10.2, 18.9, 65.6]),
 }
 
 
@@ -74,7 +74,7 @@ def test_cost_is_that_of_the_specification(name: str) -> None:
 def test_the_fast_configuration_costs_a_tenth() -> None:
     config = CondDiffAMOConfig(pcn=PCNConfig(backbone="pvt_v2_b0"), dn=DNConfig(dim=64), afg=AFGConfig(kernel=1))
     _, num, gflop = describe_cost(config)[-1]
-    assert math.isclose(gflop, 3.75, rel_tol=0.01) and math.isclose(num / 1e6, 5.5, rel_tol=0.02)
+    assert math.isclose(gflop, 3.64, rel_tol=0.01) and math.isclose(num / 1e6, 5.5, rel_tol=0.02)
 
 
 def shapes(config: CondDiffAMOConfig) -> dict[str, tuple[int, ...]]:

@@ -6,12 +6,13 @@ import pytest
 import timm
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
+from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 from amodalseg.config.schema import PCNConfig
 from amodalseg.errors import UserError
-from amodalseg.models.conddiff_amo.pvt import PVTPyramid, attend, feed_forward, run_stage
+from amodalseg.models.conddiff_amo.pvt import PVTPyramid, add, attend, feed_forward, run_stage
 
 B0 = "pvt_v2_b0"
 
@@ -60,44 +61,78 @@ def test_the_token_skips_the_depthwise_convolution() -> None:
     block = PVTPyramid(PCNConfig(backbone=B0)).backbone.stages[1].blocks[0].eval()
     shake(block)
     x, token = torch.randn(2, 12, 64), 100 * torch.randn(2, 1, 64)
-    result = feed_forward(block.mlp, torch.cat([token, x], 1), (3, 4))
-    torch.testing.assert_close(result[:, 1:], block.mlp(x, (3, 4)))  # the map sees nothing of the token
-    torch.testing.assert_close(result[:, :1], block.mlp.fc2(block.mlp.act(block.mlp.fc1(token))))
+    result = feed_forward(block.mlp, torch.cat([x.flatten(0, 1), token[:, 0]]), (2, 3, 4))
+    expected = block.mlp(x, (3, 4)).flatten(0, 1)
+    torch.testing.assert_close(result[:24], expected)  # the map sees nothing of the token
+    torch.testing.assert_close(result[24:], block.mlp.fc2(block.mlp.act(block.mlp.fc1(token[:, 0]))))
 
 
 @pytest.mark.parametrize("stage", [1, 3])
 def test_attention_is_the_slow_one(stage: int) -> None:
-    """Head by head, query by query; keys: the token as it is, then the reduced map, normalised together."""
+    """Head by head, query by query; keys: the reduced map and the token as it is, normalised together."""
     attn = PVTPyramid(PCNConfig(backbone=B0)).backbone.stages[stage].blocks[0].attn
     shake(attn)
     height, width, dim = 4, 8, attn.dim
-    x = torch.randn(1, 1 + height * width, dim)
-    keys = x[0]
+    x, other = torch.randn(2, height * width + 1, dim)  # two objects; the token stands last here
+    keys = x
     if stage == 1:
         assert attn.sr.stride == (4, 4)
-        grid = x[0, 1:].T.reshape(1, dim, height, width)
-        keys = attn.norm(torch.cat([x[0, :1], attn.sr(grid)[0].flatten(1).T]))
+        grid = x[:-1].T.reshape(1, dim, height, width)
+        keys = attn.norm(torch.cat([x[-1:], attn.sr(grid)[0].flatten(1).T]))
     else:
         assert attn.sr is None
     rows = []
-    for query in attn.q(x[0]):
+    for query in attn.q(x):
         heads = []
         for h in range(attn.num_heads):
             part = slice(h * attn.head_dim, (h + 1) * attn.head_dim)
             k, v = attn.kv(keys)[:, :dim][:, part], attn.kv(keys)[:, dim:][:, part]
             heads.append(torch.softmax(k @ query[part] / attn.head_dim**0.5, 0) @ v)
         rows.append(attn.proj(torch.cat(heads)))
-    torch.testing.assert_close(attend(attn, x, (height, width))[0], torch.stack(rows), atol=1e-5, rtol=1e-4)
+    answer = attend(attn, torch.cat([other[:-1], x[:-1], other[-1:], x[-1:]]), (2, height, width))
+    mine = torch.cat([answer[height * width : -2], answer[-1:]])
+    torch.testing.assert_close(mine, torch.stack(rows), atol=1e-5, rtol=1e-4)
 
 
-def test_the_token_comes_first_joins_the_last_norm_and_is_dropped() -> None:
+def test_the_tokens_come_last_and_are_dropped() -> None:
     stage = PVTPyramid(PCNConfig(backbone=B0)).backbone.stages[3].eval()
-    token, seen = torch.randn(2, 256), []
+    grid, token, seen = torch.randn(2, 2, 3, 256), torch.randn(2, 256), []
     for norm in (stage.blocks[0].norm1, stage.norm):
         norm.register_forward_hook(lambda module, args, output: seen.append(args[0]))
-    assert run_stage(stage, torch.randn(2, 2, 3, 256), token).shape == (2, 256, 2, 3)
-    assert [x.shape for x in seen] == [(2, 7, 256)] * 2
-    assert torch.equal(seen[0][:, 0], token)
+    assert run_stage(stage, grid, token).shape == (2, 256, 2, 3)
+    assert torch.equal(seen[0], torch.cat([grid.flatten(0, 2), token]))
+    assert seen[1].shape == (12, 256)
+
+
+def test_stochastic_depth_leaves_out_an_object_with_its_token() -> None:
+    """Each object's rows come through with a probability of 3/4, then enlarged by 4/3, all of them or none."""
+    rows, more, drop_path = torch.randn(2000 * 7, 1), torch.ones(2000 * 7, 1), DropPath(0.25)
+    added = (add(rows, more, drop_path, (2000, 2, 3)) - rows)[:, 0]
+    objects = torch.cat([added[: 2000 * 6].view(2000, 6), added[2000 * 6 :, None]], dim=1)
+    kept = objects[:, 0] > 0.5
+    assert 0.7 < kept.float().mean() < 0.8
+    torch.testing.assert_close(objects, (kept * 4 / 3)[:, None].expand(2000, 7), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(add(rows, more, drop_path.eval(), (2000, 2, 3)), rows + 1)
+
+
+@pytest.mark.parametrize("drops", [0.0, 0.1])
+def test_a_stage_in_training_is_timms_own(drops: float) -> None:
+    """Same draws, same gradients."""
+    stage = PVTPyramid(PCNConfig(backbone=B0, drop_path=drops)).backbone.stages[2].train()
+    shake(stage)
+    grid, weight = torch.randn(3, 8, 12, 64), torch.randn(3, 4, 6, 160)
+    stage.zero_grad()
+    torch.manual_seed(5)
+    expected = stage(grid.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    (expected * weight).sum().backward()
+    truth = {name: parameter.grad for name, parameter in stage.named_parameters()}
+    stage.zero_grad()
+    torch.manual_seed(5)
+    mine = run_stage(stage, stage.downsample(grid.permute(0, 3, 1, 2)), None).permute(0, 2, 3, 1)
+    torch.testing.assert_close(mine, expected, atol=1e-5, rtol=1e-4)
+    (mine * weight).sum().backward()
+    for name, parameter in stage.named_parameters():
+        torch.testing.assert_close(parameter.grad, truth[name], atol=1e-4, rtol=1e-3)
 
 
 def test_adapter_and_zoe_fold_into_the_patch_convolution() -> None:

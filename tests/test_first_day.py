@@ -1,6 +1,7 @@
 """The first day with the project, as its documents tell it, through the command line."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +16,12 @@ from amodalseg.config import shipped
 from amodalseg.config.load import load_config
 from amodalseg.config.schema import EvalConfig, ModelOnly, TrainConfig
 from amodalseg.data.open import open_source
+from amodalseg.models.conddiff_amo import reach
+from amodalseg.report import table
+from amodalseg.report.page import html_page
 from tests.engine.journeys import SMALL
 from tests.test_cli import refused
-from tests.worlds import coco_amodal_world, coco_world
+from tests.worlds import coco_amodal_world, coco_world, cocoa_world
 from tests.worlds.labelme import labelme_world
 
 ROOT = Path(__file__).parents[1]
@@ -205,6 +209,31 @@ def test_from_labelme_to_a_trained_and_scored_model(tmp_path, capsys):
     assert str(run) in capsys.readouterr().out
 
 
+def test_weights_that_cannot_be_fetched_are_said_at_once(tmp_path, monkeypatch, capsys):
+    class Session:
+        def head(self, url, timeout):
+            raise ConnectionError("no network")
+
+    def tried(*_, pretrained, **__):
+        raise AssertionError("the hub's client would try for most of a minute")
+
+    monkeypatch.setattr(reach, "get_session", Session)
+    monkeypatch.setattr(reach, "try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr("timm.create_model", tried)
+    root = cocoa_world(tmp_path / "cocoa")
+    data = [f"{section}.{key}" for section in ("data", "val") for key in (f"root={root}", "split=val")]
+    cpu = ["trainer.accelerator=cpu", "trainer.devices=1"]
+    refused(capsys, ["train", "table4/a", *data, *cpu, f"out={tmp_path / 'a'}"],
+            "pvt_v2_b4 cannot be fetched (ConnectionError)", "model.pcn.pretrained=false")  # fmt: skip
+    assert not (tmp_path / "a").exists()
+
+
+def test_weights_in_the_cache_need_no_network(monkeypatch):
+    monkeypatch.setattr(reach, "get_session", None)
+    monkeypatch.setattr(reach, "try_to_load_from_cache", lambda repository, name: "/cache/pytorch_model.bin")
+    assert reach.why_out_of_reach("timm/pvt_v2_b0.in1k") is None
+
+
 @pytest.mark.parametrize(
     ("command", "part"),
     [
@@ -223,3 +252,21 @@ def test_a_published_set_that_is_missing_says_what_is_expected_and_who_tells_mor
     name = command[-1].rpartition("/")[2] if command[0] == "data" else part if "pix" in part else command[1]
     given = [word.replace("ROOT", str(tmp_path)) for word in command]
     refused(capsys, given, part, f"'amodalseg data check {name} {tmp_path / name}'")
+
+
+def test_the_main_table_of_a_report_fits_a_window_of_1300_pixels(tmp_path):
+    header = ["model", *(f"{protocol} · {name}" for protocol, name in [*table.MAIN, *table.PICTURES]), "objects",
+              "with a hidden part", "seconds / object, median", "peak memory, MB", "evaluations / object"]  # fmt: skip
+    figures, plain = [table.Cell("75.25", "[73.95 – 76.25]", True)] * 7, [table.Cell("12,345")] * 5
+    line = [table.Cell("outputs/conddiff_amo_cocoa"), *figures, *plain]
+    made = table.to_html(table.Table("cocoa / val", header, [line]))
+    assert "per_<wbr>object_<wbr>occluded" in made  # long names may break
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("needs chromium, which measures a page")
+    script = "s=document.querySelector('.scroll');document.title='wider by '+(s.scrollWidth-s.clientWidth)"
+    page = tmp_path / "page.html"
+    page.write_text(html_page("", f"<div class=scroll>{made}</div><script>{script}</script>"))
+    command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1300,900", "--dump-dom"]
+    done = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, timeout=120)
+    assert "<title>wider by 0</title>" in done.stdout, done.stdout[:300]

@@ -13,7 +13,7 @@ STYLE = """
 @media (prefers-color-scheme: dark) { :root { --ink: #e5e9ee; --soft: #9aa5b1; --line: #343c46; --paper: #14181d;
   --card: #1c2229; --accent: #6aa8f5; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 1120px; padding: 40px 28px 64px; color: var(--ink); background: var(--paper);
+body { margin: 0 auto; max-width: 1240px; padding: 40px 28px 64px; color: var(--ink); background: var(--paper);
   font: 15px/1.55 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }
 h1 { font-size: 26px; margin: 0 0 2px; letter-spacing: -.01em; }
 h2 { font-size: 18px; margin: 44px 0 10px; padding-bottom: 6px; border-bottom: 1px solid var(--line); }
@@ -23,9 +23,9 @@ p.soft, figcaption, small, .source { color: var(--soft); }
 code { font: 12.5px/1.4 ui-monospace, "DejaVu Sans Mono", Menlo, monospace; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; margin: 10px 0; }
-th, td { padding: 7px 10px; text-align: right; vertical-align: top; border-bottom: 1px solid var(--line); }
+th, td { padding: 7px 6px; text-align: right; vertical-align: top; border-bottom: 1px solid var(--line); }
 thead th { font-size: 12.5px; font-weight: 500; color: var(--soft); vertical-align: bottom; }
-tbody th { font-weight: 500; } th:first-child { text-align: left; white-space: nowrap; }
+tbody th { font-weight: 500; } th:first-child { text-align: left; overflow-wrap: anywhere; min-width: 13ch; }
 td small { display: block; font-size: 11.5px; white-space: nowrap; } strong { color: var(--accent); }
 th small { display: block; font-size: 11.5px; font-weight: 400; white-space: normal; width: 46ch; }
 th:has(small) { white-space: normal; }

@@ -253,5 +253,8 @@ def _costs(rows: Sequence[Row]) -> tuple[Cell, Cell, Cell]:
 
 
 def _header(name: str) -> str:
-    protocol, dot, figure = name.partition(" · ")  # breaks there and nowhere else
-    return f"<code>{html.escape(protocol)}</code>&nbsp;·<br> {html.escape(figure)}" if dot else html.escape(name)
+    protocol, dot, figure = name.partition(
+        " · "
+    )  # breaks there, and at underscores where it must
+    words = html.escape(protocol).replace("_", "_<wbr>")
+    return f"<code>{words}</code>&nbsp;·<br> {html.escape(figure)}" if dot else html.escape(name)

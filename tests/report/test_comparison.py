@@ -25,7 +25,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.images += [value for name, value in attrs if tag == "img" and name == "alt"]
         self.links += [value for name, value in attrs if name in ("src", "href") and not value.startswith("data:")]
-        if tag not in ("meta", "img", "br"):
+        if tag not in ("meta", "img", "br", "wbr"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):

@@ -78,7 +78,7 @@ class Page(HTMLParser):
         self.tags.append(tag)
         self.images += [value for name, value in attrs if tag == "img" and name == "src"]
         self.links += [value for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
-        if tag not in ("meta", "img", "br"):
+        if tag not in ("meta", "img", "br", "wbr"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):

@@ -16,6 +16,7 @@ from torch.nn.functional import linear, scaled_dot_product_attention
 
 from amodalseg.config.schema import PCNConfig, PyramidConfig
 from amodalseg.errors import UserError
+from amodalseg.models.conddiff_amo.reach import why_out_of_reach
 from amodalseg.models.conddiff_amo.time_embedding import TimeMLP
 
 Size = tuple[int, int, int]
@@ -105,8 +106,23 @@ class PVTPyramid(nn.Module):
         return self.backbone.patch_embed.norm(x.permute(0, 2, 3, 1))
 
 
+def _unfetched(backbone: str, problem: str) -> UserError:
+    source = timm.get_pretrained_cfg(backbone)
+    assert source is not None, backbone
+    return UserError(
+        f"the ImageNet weights of {backbone} cannot be fetched ({problem}): download {source.hf_hub_id} once with "
+        "network (it stays in the Hugging Face cache) or set model.pcn.pretrained=false"
+    )
+
+
 def create_backbone(config: PyramidConfig) -> Any:
     """Build timm's PVTv2 without its head. Raises UserError if ``pretrained`` weights cannot be fetched."""
+    if config.pretrained:
+        source = timm.get_pretrained_cfg(config.backbone)
+        assert source is not None, config.backbone
+        problem = why_out_of_reach(str(source.hf_hub_id))
+        if problem:
+            raise _unfetched(config.backbone, problem)
     try:
         model: Any = timm.create_model(
             config.backbone, pretrained=config.pretrained, num_classes=0, drop_path_rate=config.drop_path
@@ -114,13 +130,7 @@ def create_backbone(config: PyramidConfig) -> Any:
     except OSError as error:  # every failure of the hub is one: no network, no such file, an HTTP status, a full disk
         if not config.pretrained:
             raise
-        source = timm.get_pretrained_cfg(config.backbone)
-        assert source is not None, config.backbone
-        raise UserError(
-            f"the ImageNet weights of {config.backbone} cannot be fetched ({type(error).__name__}): download "
-            f"{source.hf_hub_id} once with network (it stays in the Hugging Face cache) or set "
-            "model.pcn.pretrained=false"
-        ) from error
+        raise _unfetched(config.backbone, type(error).__name__) from error
     for stage in model.stages:
         for block in stage.blocks:
             assert block.attn.pool is None, f"{config.backbone} has linear attention, which takes no time token"

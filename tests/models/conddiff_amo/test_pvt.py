@@ -12,6 +12,7 @@ from torch.nn.functional import conv2d
 
 from amodalseg.config.schema import PCNConfig
 from amodalseg.errors import UserError
+from amodalseg.models.conddiff_amo import pvt
 from amodalseg.models.conddiff_amo.pvt import PVTPyramid, add, attend, feed_forward, run_stage
 
 B0 = "pvt_v2_b0"
@@ -247,6 +248,7 @@ def fail(error: Exception) -> Callable[..., None]:
 
 
 def test_a_hub_out_of_reach_is_one_line_with_the_name_of_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pvt, "why_out_of_reach", lambda _: None)  # it goes down later
     monkeypatch.setattr(timm, "create_model", fail(LocalEntryNotFoundError("no\nnetwork")))
     with pytest.raises(UserError, match=r"timm/pvt_v2_b4\.in1k once .* model\.pcn\.pretrained=false") as caught:
         PVTPyramid(PCNConfig(pretrained=True))

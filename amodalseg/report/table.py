@@ -253,8 +253,6 @@ def _costs(rows: Sequence[Row]) -> tuple[Cell, Cell, Cell]:
 
 
 def _header(name: str) -> str:
-    protocol, dot, figure = name.partition(
-        " · "
-    )  # breaks there, and at underscores where it must
+    protocol, dot, figure = name.partition(" · ")  # breaks there, and at underscores where it must
     words = html.escape(protocol).replace("_", "_<wbr>")
     return f"<code>{words}</code>&nbsp;·<br> {html.escape(figure)}" if dot else html.escape(name)

@@ -187,6 +187,12 @@ def test_a_named_validation_set_is_used_and_one_photo_is_refused(tmp_path, monke
     assert config.val.annotations == [str(annotations)] and config.data.photos == config.val.photos == "all"
     untouched = load_config(TrainConfig, "photos_tiny", ["out=x", "data.num_objects=5"])
     assert untouched.val.photos == "all" and untouched.data.hosts and "ecssd" in untouched.val.annotations[0]
+    drawn = load_config(TrainConfig, "synthetic_tiny", ["data.name=coco_occlude", *arguments[:2], "val.size=64"])
+    assert drawn.val.name == "synthetic" and drawn.data.photos == "all"  # it needs no photos
+    mine = tmp_path / "mine.yaml"  # an experiment of one's own that names no validation set at all
+    mine.write_text("model: {name: direct}\nout: x\ndata: {name: scenes}\n")
+    found = load_config(TrainConfig, mine, arguments[:2])
+    assert (found.data.photos, found.val.photos, found.val.name) == ("most", "held_out", "coco_occlude")
     refused(capsys, ["train", "photos_tiny", *own_photos(tmp_path / "one", 1), f"out={tmp_path / 'x'}"],
             "no photo can be held out", "val.annotations")  # fmt: skip
 

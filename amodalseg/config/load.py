@@ -49,8 +49,9 @@ def load_config(kind: type[T], path: str | Path, overrides: Sequence[str] = ()) 
             the wrong type, outside its range or not among the choices; values that are missing (all are listed).
     """
     file = find_config(kind, path)
-    if not file.exists():
-        raise UserError(f"no configuration file at {path}{nearest_shipped(kind, path)}")
+    hint = "" if file.exists() else nearest_shipped(kind, path)
+    if hint:
+        raise UserError(f"no configuration file at {path}{hint}")
     layers = [*_read_layers(file, ()), ("the command line", read_overrides(overrides))]
     return build(kind, with_own_photos(layers) if issubclass(kind, schema.TrainConfig) else layers)
 

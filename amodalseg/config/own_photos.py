@@ -16,7 +16,8 @@ def with_own_photos(layers: Sequence[tuple[str, dict[str, Any]]]) -> Layers:
     """Complete the layers of a training configuration in which ``data.annotations`` is given anew.
 
     Shares of packs that earlier layers give are dropped. Unless the same layer or a later one names a validation set
-    (``val.name`` or ``val.annotations``), a share of the given photos is held out of training and validated on.
+    (``val.name`` or ``val.annotations``), a share of the given photos is held out of training and validated on, in place
+    of a validation set that is made of other photos. One that needs no photos (``synthetic``) or was published stays.
 
     Args:
         layers: (origin, plain dict), later ones win.
@@ -26,20 +27,30 @@ def with_own_photos(layers: Sequence[tuple[str, dict[str, Any]]]) -> Layers:
     """
     sections = [(_section(layer, "data"), _section(layer, "val")) for _, layer in layers]
     given = [place for place, (data, _) in enumerate(sections) if "annotations" in data]
-    names = [data["name"] for data, _ in sections if "name" in data]
-    if not given or not names or names[-1] not in HELD_OUT:
+    if not given:
         return list(layers)
     place, completed = given[-1], list(layers)
+    name = _last_name([data for data, _ in sections[: place + 1]])
+    if name not in HELD_OUT or _last_name([data for data, _ in sections]) != name:
+        return completed
     for earlier, (origin, layer) in enumerate(layers[:place]):
         data = _section(layer, "data")
         if any(name in data for name in SHARES):
             kept = {key: value for key, value in data.items() if key not in SHARES}
             completed[earlier] = (origin, {**layer, "data": kept})
-    if not any("name" in val or "annotations" in val for _, val in sections[place:]):
-        val = {"name": HELD_OUT[names[-1]], "annotations": "${data.annotations}", "images": "${data.images}",
+    before = _last_name([val for _, val in sections[:place]])
+    named = any("name" in val or "annotations" in val for _, val in sections[place:])
+    if not named and (before is None or before in HELD_OUT):
+        val = {"name": HELD_OUT[name], "annotations": "${data.annotations}", "images": "${data.images}",
                "split": "val", "num_objects": 200, "photos": "held_out"}  # fmt: skip
-        completed.insert(place, ("the photos that are held out", {"val": val, "data": {"photos": "most"}}))
+        completed.insert(
+            place, ("the photos that are held out", {"val": val, "data": {"name": name, "photos": "most"}})
+        )
     return completed
+
+
+def _last_name(sections: Sequence[dict[str, Any]]) -> Any:
+    return next((section["name"] for section in reversed(sections) if "name" in section), None)
 
 
 def _section(layer: dict[str, Any], name: str) -> dict[str, Any]:

@@ -17,7 +17,8 @@ def with_own_photos(layers: Sequence[tuple[str, dict[str, Any]]]) -> Layers:
 
     Shares of packs that earlier layers give are dropped. Unless the same layer or a later one names a validation set
     (``val.name`` or ``val.annotations``), a share of the given photos is held out of training and validated on, in
-    place of a validation set that is made of other photos. One that needs no photos (``synthetic``) or was published stays.
+    place of a validation set that is made of other photos. One that needs no photos (``synthetic``) or was published
+    stays.
 
     Args:
         layers: (origin, plain dict), later ones win.

@@ -103,5 +103,5 @@ def test_provenance_names_the_versions():
 
 
 def test_only_free_options_are_ignored():
-    names = set(TrainConfig.__dataclass_fields__)
+    names = set(TrainConfig.__dataclass_fields__) | set(EvalConfig.__dataclass_fields__)
     assert all(option.split(".")[0] in names for option in run_folder.FREE)

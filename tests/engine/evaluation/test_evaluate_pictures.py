@@ -74,7 +74,7 @@ def test_rows_and_report_hold_what_a_model_draws(tmp_path):
         assert part in report
     assert "photo with the completion pasted in" in (out / "report.html").read_text()
     assert {path.name for path in out.iterdir()} == {
-        "config.yaml", "objects.csv", "metrics.json", "predictions.json", "report.md", "report.html"
+        "answers", "config.yaml", "objects.csv", "metrics.json", "predictions.json", "report.md", "report.html"
     }  # fmt: skip
 
 

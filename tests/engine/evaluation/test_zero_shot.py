@@ -78,7 +78,7 @@ def test_rows_and_results_cover_all_sets(evaluated, worlds):
     report = (evaluated / "report.md").read_text()
     assert all(part in report for part in ("cocoa / val", "kins / test", "synthetic / test"))
     assert {path.name for path in evaluated.iterdir()} == {
-        "config.yaml", "objects.csv", "metrics.json", "predictions.json", "report.md"
+        "answers", "config.yaml", "objects.csv", "metrics.json", "predictions.json", "report.md"
     }  # fmt: skip
 
 

@@ -255,7 +255,10 @@ def _as_meant(config: DictConfig, key: Any, value: Any) -> Any:
     spec = kind.__dataclass_fields__.get(key) if dataclasses.is_dataclass(kind) else None
     if value is False and spec and "off" in spec.metadata.get("choices", ()):
         return "off"
-    if isinstance(value, (str, int, float)) and value != schema.REQUIRED and OmegaConf.is_list(config._get_node(key)):
+    single = isinstance(value, (int, float)) or (
+        isinstance(value, str) and value != schema.REQUIRED and not value.startswith("${")  # that may stand for a list
+    )
+    if single and OmegaConf.is_list(config._get_node(key)):
         return [value]
     return value
 

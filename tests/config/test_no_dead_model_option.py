@@ -25,6 +25,7 @@ from amodalseg.config.schema import (
 )
 from amodalseg.engine.training.tasks import task_of
 from amodalseg.engine.training.train import train
+from amodalseg.models.conddiff_amo import denoiser, pvt
 from amodalseg.types import Batch, Query
 from tests.config.leaves import With, cases, changed, known
 from tests.worlds.drawing import disc
@@ -75,6 +76,7 @@ def no_download():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(timm, "create_model", create_model)
+        patch.setattr(pvt, "why_out_of_reach", lambda repository: None)
         yield
 
 
@@ -174,7 +176,7 @@ def test_the_same_options_give_the_same(name):
 
 def test_an_option_without_effect_is_named(monkeypatch):
     """Dropout that is switched off inside the network is what this file is to find."""
-    monkeypatch.setattr(torch.nn.Dropout, "forward", lambda self, x: x)
+    monkeypatch.setattr(denoiser.Dropout, "forward", lambda self, x: x)
     before.cache_clear()
     with pytest.raises(AssertionError, match=r"model\.dn\.dropout=0\.9 of direct changes neither"):
         assert_alive("direct", "dn.dropout", 0.9, {})

@@ -23,7 +23,13 @@ from amodalseg.metrics.counts import read_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = "configs/experiment/photos_tiny.yaml"
-SHORT = ["model.window.size=64", "optim.early_size=null", "optim.ema=0.998", "optim.warmup_steps=50"]
+SHORT = [
+    "model.window.size=64",
+    "optim.early_size=null",
+    "optim.decay_share=1",
+    "optim.ema=0.998",
+    "optim.warmup_steps=50",
+]
 SETS = {name: f"configs/eval/{name}.yaml" for name in ("photos", "scenes", "cocoa", "duts", "people", "human")}
 NO_VGPE = ["override.vgpe.clamp=false", "override.vgpe.ensemble=false"]
 DDPM = ["override.sampler.kind=ddpm", "override.sampler.steps=10"]

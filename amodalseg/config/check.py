@@ -73,6 +73,8 @@ def _check_together(config: Any, prefix: str) -> None:
         if not config.channels or any(width % 8 for width in config.channels):
             raise UserError(f"{prefix}channels={config.channels} must list multiples of 8, one for each level")
         _check_multiple(f"{prefix}size", config.size, config.patch * 2 ** (len(config.channels) - 1))
+    if isinstance(config, schema.TrainConfig) and config.init is not None and config.continue_from is not None:
+        raise UserError("init starts anew and continue_from goes on: give one of them")
     if isinstance(config, schema.TrainConfig) and config.optim.early_size is not None:
         prior = isinstance(config.model, schema.InpaintingPriorConfig)
         step = config.model.patch * 2 ** (len(config.model.channels) - 1) if prior else 32

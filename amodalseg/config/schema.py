@@ -651,6 +651,7 @@ class LoaderConfig:
 class OptimConfig:
     lr: float = number(1e-4, 0, 1000)
     min_lr: float = number(1e-6, 0, 1000)
+    decay_share: float = number(1.0, 1e-6, 1)  # of the run, at its end: the cosine from lr to min_lr
     weight_decay: float = number(0.01, 0, 1000)
     decay_all: bool = True  # false: none on norms, biases and tokens
     warmup_steps: int = number(0, 0)
@@ -708,6 +709,8 @@ class TrainConfig:
     out: str = REQUIRED  # run folder
     seed: int = number(0, 0, 2**32 - 1)
     init: Optional[str] = None  # weights to start from: a model name or a file
+    # folder of another run to go on from, with other options: weights, their average, optimiser and step
+    continue_from: Optional[str] = None
     model: Any = REQUIRED
     data: Any = REQUIRED
     val: Any = REQUIRED

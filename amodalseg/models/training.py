@@ -36,6 +36,7 @@ class TrainingModule(L.LightningModule):
         self.elapsed_share = 0.0
         self.validation_rows: list[dict[str, Any]] = []
         self.validation_pictures: list[Any] = []
+        self.goes_beyond = False  # the checkpoint to go on from may be of a run that has ended, and this one has not
         self.data_fingerprint = ""  # of what is trained on; a run goes on with the same data only
 
     def save(self, folder: Path, about: dict[str, Any]) -> Path:
@@ -91,6 +92,22 @@ class TrainingModule(L.LightningModule):
         """Of ``optim.lr``, for a step of this run."""
         return learning_rate_factor(self.config.optim, step, self.num_steps, self.elapsed_share)
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self.goes_beyond:
+            loops = checkpoint["loops"]["fit_loop"]
+            loops["epoch_loop.batch_progress"]["is_last_batch"] = False
+            loops["epoch_progress"]["current"]["processed"] = loops["epoch_progress"]["total"]["processed"] = 0
+
+    def on_train_start(self) -> None:
+        if self.goes_beyond and self.global_step:
+            # the optimiser's state brings the other run's rates, that of the next step among them
+            optim, optimizer, scheduler = self.config.optim, self.optimizers(), self.lr_schedulers()
+            scheduler.base_lrs = [optim.lr] * len(scheduler.base_lrs)  # type: ignore[union-attr]
+            for group in optimizer.param_groups:  # type: ignore[union-attr]
+                group["initial_lr"] = optim.lr
+                group["lr"] = optim.lr * self.learning_rate_factor(self.global_step)
+            optimizer.param_groups[0]["weight_decay"] = optim.weight_decay  # type: ignore[union-attr]
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # plain values only, so that the file loads with weights_only
         checkpoint["amodalseg"] = {
@@ -100,7 +117,10 @@ class TrainingModule(L.LightningModule):
 
 
 def learning_rate_factor(optim: OptimConfig, step: int, num_steps: int, elapsed_share: float = 0.0) -> float:
-    """Linear warm-up from 0, then a cosine from ``optim.lr`` to ``optim.min_lr`` where the run ends.
+    """Linear warm-up from 0, then ``optim.lr``, and over the last ``optim.decay_share`` a cosine to ``optim.min_lr``.
+
+    A share of 1 is the usual cosine over the whole run. With less, the run's weights before the decay are those of any
+    longer run: a copy of its folder can be decayed at any time, and the run itself go on.
 
     Args:
         optim: the rates and the steps of the warm-up.
@@ -115,5 +135,6 @@ def learning_rate_factor(optim: OptimConfig, step: int, num_steps: int, elapsed_
     warm_up = (step + 1) / (optim.warmup_steps + 1)
     share = (step - optim.warmup_steps) / max(1, num_steps - optim.warmup_steps)
     done = min(1.0, max(0.0, elapsed_share, share))
+    decayed = max(0.0, (done - (1 - optim.decay_share)) / optim.decay_share)
     floor = min(1.0, optim.min_lr / optim.lr) if optim.lr else 0.0
-    return min(warm_up, floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done)))
+    return min(warm_up, floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * decayed)))

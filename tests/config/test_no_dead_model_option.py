@@ -59,7 +59,7 @@ MODEL = {
 """Another value of each option; of one with a closed list of choices, all of them are tried."""
 OPTIM = {
     "lr": 1e-3, "min_lr": 5e-3, "weight_decay": 0.5, "decay_all": False, "warmup_steps": 3, "clip": 1e-3, "ema": 0.9,
-    "early_size": 32, "early_share": With(1.0, early_size=32),
+    "early_size": 32, "early_share": With(1.0, early_size=32), "decay_share": 0.3,
 }  # fmt: skip
 
 

@@ -14,8 +14,8 @@ from amodalseg import UserError, export_model, load_model
 from amodalseg.cli import main
 from amodalseg.config.load import load_config
 from amodalseg.config.schema import TrainConfig
+from amodalseg.engine.training.resume import start_from
 from amodalseg.engine.training.tasks import TASKS
-from amodalseg.engine.training.train import _start_from
 from amodalseg.models.conddiff_amo.direct import Direct
 from amodalseg.models.conddiff_amo.model import CondDiffAMO
 from amodalseg.models.network_model import NetworkModel, normalise
@@ -111,10 +111,10 @@ def test_other_weights_are_no_start(kind, tmp_path):
     module = TASKS[kind].module(config, 10)
     with torch.no_grad():
         next(module.network.parameters()).add_(1)
-    _start_from(module, str(tmp_path / "a.safetensors"))
+    start_from(module, str(tmp_path / "a.safetensors"))
     same_state(module.network.state_dict(), model.network.state_dict())
     with pytest.raises(UserError, match=r"b\.safetensors holds another architecture"):
-        _start_from(module, str(tmp_path / "b.safetensors"))
+        start_from(module, str(tmp_path / "b.safetensors"))
 
 
 def test_a_run_from_training_to_answers(kind, tmp_path, capsys):

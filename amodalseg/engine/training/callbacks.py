@@ -91,10 +91,15 @@ class Validation(L.Callback):
     """Scores the fixed validation set by named protocols, draws the picture grid, keeps the best weights.
 
     It must stand before the weight average in the list of callbacks: then the average is still in place here.
+
+    Args:
+        config: of the run.
+        folder: of the run.
+        anew: begin without the best score of the checkpoint that the run goes on from, which is another run's.
     """
 
-    def __init__(self, config: TrainConfig, folder: Path) -> None:
-        self.config, self.folder, self.task = config, folder, task_of(config)
+    def __init__(self, config: TrainConfig, folder: Path, anew: bool = False) -> None:
+        self.config, self.folder, self.task, self.anew = config, folder, task_of(config), anew
         self.best: float | None = None
         self.best_step = -1
 
@@ -143,7 +148,8 @@ class Validation(L.Callback):
         return {"best": self.best, "best_step": self.best_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best, self.best_step = state_dict["best"], state_dict["best_step"]
+        if not self.anew:
+            self.best, self.best_step = state_dict["best"], state_dict["best_step"]
 
 
 class ProgressBar(TQDMProgressBar):

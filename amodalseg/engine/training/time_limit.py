@@ -23,10 +23,11 @@ class TimeLimit(L.Callback):
     Args:
         minutes: of the whole run.
         clock: seconds that never go back.
+        anew: begin without the time of the checkpoint that the run goes on from, which is another run's.
     """
 
-    def __init__(self, minutes: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self.limit, self.clock = 60 * minutes, clock
+    def __init__(self, minutes: float, clock: Callable[[], float] = time.monotonic, anew: bool = False) -> None:
+        self.limit, self.clock, self.anew = 60 * minutes, clock, anew
         self.before = 0.0  # seconds that the run had used when this process took it up
         self.share = 0.0
         self.began: float | None = None
@@ -60,4 +61,5 @@ class TimeLimit(L.Callback):
         return {"elapsed": self.elapsed, "share": self.share}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.before, self.share = state_dict["elapsed"], state_dict["share"]
+        if not self.anew:
+            self.before, self.share = state_dict["elapsed"], state_dict["share"]

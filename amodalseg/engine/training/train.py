@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 import warnings
@@ -28,16 +27,11 @@ from amodalseg.engine.training.callbacks import (
     WeightAverage,
 )
 from amodalseg.engine.training.ending import already_finished, keep_wandb_id, score_line, wandb_id
+from amodalseg.engine.training.resume import is_new, resume_from, start_from, without_fetching
 from amodalseg.engine.training.tasks import task_of
 from amodalseg.engine.training.time_limit import TimeLimit
 from amodalseg.errors import UserError
-from amodalseg.models import load_model
-from amodalseg.models.inpainting.backends.prior import find_prior, load_prior
-from amodalseg.models.inpainting.prior_training.module import PriorModule
 from amodalseg.models.memory import keep_freed_memory
-from amodalseg.models.network_model import NetworkModel
-from amodalseg.models.training import TrainingModule
-from amodalseg.models.weights import check_state, load_state, read_checkpoint, without_download
 
 
 def train(config: TrainConfig) -> Path:
@@ -70,18 +64,19 @@ def train(config: TrainConfig) -> Path:
     # whatever can be wrong is found before the folder is touched
     data = task.data(config)
     data.train_set, data.val_set  # noqa: B018
-    validation = Validation(config, folder)
+    validation = Validation(config, folder, anew=is_new(config))
     trainer = _trainer(config, folder, validation)
     num_steps = data.num_steps(trainer.world_size)
     trainer.val_check_interval = validation_interval(
         num_steps, config.checkpoint.val_every_steps, config.trainer.accumulate
     )
-    module = task.module(_without_download(config, folder), num_steps)
+    module = task.module(without_fetching(config), num_steps)
     source = getattr(data.train_set, "source", None)
     module.data_fingerprint = fingerprint(source) if source is not None else ""
-    resume, step = _resume_from(config, folder / "last.ckpt", module, trainer.world_size)
+    module.goes_beyond = is_new(config)
+    resume, step = resume_from(config, module, trainer.world_size)
     if config.init and resume is None:
-        _start_from(module, config.init)
+        start_from(module, config.init)
     if trainer.strategy.root_device.type == "cpu":
         keep_freed_memory()
         if "OMP_NUM_THREADS" not in os.environ:
@@ -152,54 +147,11 @@ def _check(config: TrainConfig) -> None:
         raise UserError("data.name=coco has modal masks only, which cannot be trained on; use coco_occlude")
 
 
-def _resume_from(config: TrainConfig, last: Path, module: TrainingModule, world: int) -> tuple[str | None, int]:
-    """The checkpoint to go on from and its step, once it is known to fit; (None, 0) for a new run."""
-    if not last.exists():
-        return None, 0
-    if not config.checkpoint.resume:
-        raise UserError(f"{last.parent} holds a run already and checkpoint.resume is false; choose another out=")
-    checkpoint = read_checkpoint(last)
-    prefix, state = "network.", checkpoint["state_dict"]
-    check_state(module.network, {key.removeprefix(prefix): value for key, value in state.items()}, last)
-    saved, now = checkpoint["amodalseg"].get("world"), world
-    if saved != now:
-        raise UserError(
-            f"{last} was saved by {saved} processes and cannot go on with {now}: batches, and with them the run, would "
-            f"change; use as many devices, or begin anew from its weights with init={last.parent} and another out="
-        )
-    then, data = checkpoint["amodalseg"].get("data", ""), module.data_fingerprint
-    if then and data and then != data:
-        counts = " and ".join(text.partition("-")[0] for text in (then, data))
-        raise UserError(
-            f"the training data have changed since {last} was saved ({counts} objects, or other masks or photos): put "
-            f"back what was there, or begin anew from its weights with init={last.parent} and another out="
-        )
-    return str(last), checkpoint["global_step"]
-
-
-def _without_download(config: TrainConfig, folder: Path) -> TrainConfig:
-    """Pretrained weights are fetched once: a continued run, or one with ``init``, brings its own."""
-    if config.init is None and not (folder / "last.ckpt").exists():
-        return config
-    return dataclasses.replace(config, model=without_download(config.model))
-
-
-def _start_from(module: TrainingModule, name: str) -> None:
-    if isinstance(module, PriorModule):
-        unet, _, _ = load_prior(find_prior(name))
-        load_state(module.network, unet.state_dict(), Path(name))
-        return
-    model = load_model(name, "cpu")
-    if not isinstance(model, NetworkModel):
-        raise UserError(f"init={name} has no weights to start from")
-    load_state(module.network, model.network.state_dict(), Path(name))
-
-
 def _trainer(config: TrainConfig, folder: Path, validation: Validation) -> L.Trainer:
     # in this order validation sees the weight average, and the checkpoint holds both sets of weights
     callbacks: list[Any] = [validation]
     if config.trainer.max_time is not None:
-        callbacks.append(TimeLimit(config.trainer.max_time))
+        callbacks.append(TimeLimit(config.trainer.max_time, anew=is_new(config)))
     if config.optim.ema:
         callbacks.append(WeightAverage(config.optim.ema))
     callbacks.append(LastCheckpoint(folder / "last.ckpt", config.checkpoint.every_steps))

@@ -1,0 +1,77 @@
+"""What a training run begins with: nothing, its own last checkpoint, another run's, or the weights of a model."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from amodalseg.config.schema import TrainConfig
+from amodalseg.errors import UserError
+from amodalseg.models import load_model
+from amodalseg.models.inpainting.backends.prior import find_prior, load_prior
+from amodalseg.models.inpainting.prior_training.module import PriorModule
+from amodalseg.models.network_model import NetworkModel
+from amodalseg.models.training import TrainingModule
+from amodalseg.models.weights import check_state, load_state, read_checkpoint, without_download
+
+
+def is_new(config: TrainConfig) -> bool:
+    """Whether the run folder holds no checkpoint yet."""
+    return not (Path(config.out) / "last.ckpt").exists()
+
+
+def checkpoint_of(config: TrainConfig) -> Path:
+    """Where the run goes on from, if that exists: its own checkpoint, or at first the one of ``continue_from``."""
+    if is_new(config) and config.continue_from is not None:
+        return Path(config.continue_from) / "last.ckpt"
+    return Path(config.out) / "last.ckpt"
+
+
+def resume_from(config: TrainConfig, module: TrainingModule, world: int) -> tuple[str | None, int]:
+    """The checkpoint to go on from and its step, once it is known to fit; (None, 0) for a new run."""
+    last = checkpoint_of(config)
+    if not last.exists():
+        if config.continue_from is not None:
+            raise UserError(f"continue_from={config.continue_from} holds no last.ckpt; name the folder of a run")
+        return None, 0
+    if not config.checkpoint.resume and not is_new(config):
+        raise UserError(f"{last.parent} holds a run already and checkpoint.resume is false; choose another out=")
+    checkpoint = read_checkpoint(last)
+    prefix, state = "network.", checkpoint["state_dict"]
+    check_state(module.network, {key.removeprefix(prefix): value for key, value in state.items()}, last)
+    saved, now = checkpoint["amodalseg"].get("world"), world
+    if saved != now:
+        raise UserError(
+            f"{last} was saved by {saved} processes and cannot go on with {now}: batches, and with them the run, would "
+            f"change; use as many devices, or begin anew from its weights with init={last.parent} and another out="
+        )
+    then, data = checkpoint["amodalseg"].get("data", ""), module.data_fingerprint
+    if then and data and then != data:
+        counts = " and ".join(text.partition("-")[0] for text in (then, data))
+        raise UserError(
+            f"the training data have changed since {last} was saved ({counts} objects, or other masks or photos): put "
+            f"back what was there, or begin anew from its weights with init={last.parent} and another out="
+        )
+    step = checkpoint["global_step"]
+    if is_new(config) and step >= module.num_steps:
+        raise UserError(f"{last} is of step {step}, and this run ends at {module.num_steps}: raise trainer.max_steps")
+    return str(last), step
+
+
+def without_fetching(config: TrainConfig) -> TrainConfig:
+    """Pretrained weights are fetched once: a run that goes on, or one with ``init``, brings its own."""
+    if config.init is None and not checkpoint_of(config).exists():
+        return config
+    return dataclasses.replace(config, model=without_download(config.model))
+
+
+def start_from(module: TrainingModule, name: str) -> None:
+    """Load the weights of a model, by name or file, into the network of a new run."""
+    if isinstance(module, PriorModule):
+        unet, _, _ = load_prior(find_prior(name))
+        load_state(module.network, unet.state_dict(), Path(name))
+        return
+    model = load_model(name, "cpu")
+    if not isinstance(model, NetworkModel):
+        raise UserError(f"init={name} has no weights to start from")
+    load_state(module.network, model.network.state_dict(), Path(name))

@@ -1,0 +1,61 @@
+"""Runs that go on from another run's checkpoint, and the constant rate that makes this worth while."""
+
+import pytest
+import torch
+
+from amodalseg.cli import main
+from amodalseg.config.schema import OptimConfig
+from amodalseg.models.training import learning_rate_factor
+from amodalseg.models.weights import read_weights
+from tests.engine.journeys import assert_same_weights, train_arguments
+
+
+def test_the_rate_stays_until_its_decay_and_then_follows_a_cosine():
+    rates = OptimConfig(lr=1e-3, min_lr=1e-5, warmup_steps=4, decay_share=0.2)
+    assert [learning_rate_factor(rates, step, 104) for step in range(4)] == [0.2, 0.4, 0.6, 0.8]
+    assert {learning_rate_factor(rates, step, 104) for step in range(4, 85)} == {1.0}
+    assert learning_rate_factor(rates, 94, 104) == pytest.approx((1 + 0.01) / 2)
+    assert learning_rate_factor(rates, 104, 104) == pytest.approx(0.01)
+    assert learning_rate_factor(rates, 10, 104, 0.9) == pytest.approx((1 + 0.01) / 2), "time counts alike"
+
+
+@pytest.fixture(scope="module")
+def trunk(tmp_path_factory):
+    """Twelve steps at the rate that any longer run would have."""
+    folder = tmp_path_factory.mktemp("runs") / "trunk"
+    assert main(train_arguments(folder, "optim.decay_share=1e-6", "checkpoint.every_steps=5")) == 0
+    return folder
+
+
+def test_a_branch_that_decays_is_the_run_that_was_planned_so_from_the_start(trunk, tmp_path):
+    before = {path.name: path.read_bytes() for path in trunk.iterdir() if path.is_file()}
+    options = ["trainer.max_steps=16", "optim.decay_share=0.25", "checkpoint.val_every_steps=16"]
+    branch = train_arguments(tmp_path / "branch", *options, f"continue_from={trunk}")
+    assert main(branch) == 0
+    assert main(train_arguments(tmp_path / "whole", *options)) == 0
+    assert_same_weights(tmp_path / "branch/last.ckpt", tmp_path / "whole/last.ckpt")
+    assert {path.name: path.read_bytes() for path in trunk.iterdir() if path.is_file()} == before
+
+    # its best weights are its own, however good the other run's were
+    _, _, about = read_weights(tmp_path / "branch/model.safetensors")
+    assert about["step"] == 16
+    # from then on its own checkpoint counts
+    assert main(branch) == 0
+    assert torch.load(tmp_path / "branch/last.ckpt", weights_only=True)["global_step"] == 16
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["continue_from={trunk}", "init={trunk}"], "give one of them"),
+        (["continue_from={trunk}/nothing"], "holds no last.ckpt"),
+        (["continue_from={trunk}"], "is of step 12, and this run ends at 12"),
+        (["continue_from={trunk}", "trainer.max_steps=16", "model.dn.dim=24"], "last.ckpt"),
+    ],
+)
+def test_what_cannot_be_gone_on_from_is_refused_in_one_line(trunk, tmp_path, capsys, options, says):
+    options = [option.format(trunk=trunk) for option in options]
+    assert main(train_arguments(tmp_path / "x", *options)) == 2
+    error = capsys.readouterr().err
+    assert says in error and error.count("\n") == 1
+    assert not (tmp_path / "x").exists()

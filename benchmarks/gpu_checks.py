@@ -112,7 +112,8 @@ def process_group(options: argparse.Namespace, write: Any) -> tuple[bool, str, d
             "gradient": torch.allclose(layer.weight.grad, plain, rtol=1e-4, atol=1e-6),
         }
         dist.destroy_process_group()
-        run = small_run(options, Path(folder) / "run", "trainer.strategy=ddp", "trainer.max_steps=2")
+        with patch.dict(os.environ):  # Lightning would leave LOCAL_RANK: later runs would wait for a second process
+            run = small_run(options, Path(folder) / "run", "trainer.strategy=ddp", "trainer.max_steps=2")
         if dist.is_initialized():  # Lightning leaves its own
             dist.destroy_process_group()
         checks["run with strategy ddp"] = read_checkpoint(run / "last.ckpt")["global_step"] == 2

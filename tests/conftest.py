@@ -3,6 +3,7 @@
 import os
 import socket
 import zlib
+from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,14 +19,17 @@ settings.load_profile("fixed")
 
 
 @pytest.fixture(autouse=True)
-def port_of_its_own(request, monkeypatch):
+def port_of_its_own(request):
     """A port for runs of several processes that nobody else is given before they listen.
 
     Left to themselves they take a free one of those that the system hands out, and may lose it again while they start.
+    Whatever a test leaves in the environment goes with it: a LOCAL_RANK that Lightning has set would keep the runs of
+    later tests from starting their second process.
     """
     first = 20_000 + zlib.crc32(f"{request.node.nodeid}{os.getpid()}".encode()) % 10_000
     for port in range(first, first + 100):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)):
-                monkeypatch.setenv("MASTER_PORT", str(port))
+                with patch.dict(os.environ, MASTER_PORT=str(port)):
+                    yield
                 return

@@ -68,6 +68,7 @@ def test_from_nothing_to_a_released_model(tmp_path):
 def test_checks_pass_on_the_cpu(name, tmp_path):
     code, report = part(name, tmp_path)
     assert code == 0 and report["passed"] and report["done"], report["what"]
+    assert "LOCAL_RANK" not in os.environ, "later runs would not start their second process"
     assert not torch.distributed.is_initialized() and not torch.are_deterministic_algorithms_enabled()
 
 

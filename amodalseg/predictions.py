@@ -1,4 +1,4 @@
-"""What a model answers: the mask of one object, or of several in one photo."""
+"""What a model predicts: the mask of one object, or of several in one photo."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 
 class Canvas(NamedTuple):
-    """An answer that goes beyond the photo, which lies somewhere in it.
+    """A prediction that goes beyond the photo, which lies somewhere in it.
 
     mask: bool (h, w), the whole object. picture: uint8 (h, w, 3) RGB, or None. top, left: row and column of the
     canvas's first pixel, counted in the photo: 0, or negative where the canvas begins before it.
@@ -26,9 +26,9 @@ class Canvas(NamedTuple):
 
 @dataclass(eq=False, repr=False)
 class Prediction:
-    """A model's answer for one object: small maps, of which arrays of the photo's size are made when first asked for.
+    """A model's prediction for one object: small maps; arrays of the photo's size are made when first asked for.
 
-    A model that answers at the photo's size gives maps of that size, and sets ``image`` if it draws one. Subclasses
+    A model that predicts at the photo's size gives maps of that size, and sets ``image`` if it draws one. Subclasses
     keep the maps of a window, and override ``in_photo`` and ``raw_mask``, which bring one map into the photo.
 
     Attributes:
@@ -39,7 +39,7 @@ class Prediction:
         has_probability: whether the maps tell more than a mask.
         seconds: wall time of this object's share of the work.
         evaluations: of a network, for this object; 0 for models without one.
-        canvas: the answer with what lies outside the photo, of models that look there; else None.
+        canvas: the prediction with what lies outside the photo, of models that look there; else None.
     """
 
     modal: np.ndarray
@@ -94,7 +94,7 @@ class Prediction:
 
     @cached_property
     def samples(self) -> np.ndarray | None:
-        """bool (K, H, W), the final masks of the single draws of a model that was asked for several, else None."""
+        """bool (K, H, W), the final masks of the single samples of a model that was asked for several, else None."""
         return np.stack([self.final_mask(values) for values in self.maps]) if len(self.maps) > 1 else None
 
     @cached_property
@@ -112,7 +112,7 @@ class Prediction:
 
 @dataclass(eq=False, repr=False)
 class PredictionStack(Sequence[Prediction]):
-    """The answers for a stack of N objects of one photo.
+    """The predictions for a stack of N objects of one photo.
 
     ``modal``, ``amodal``, ``raw``, ``occluded`` and ``probability`` are (N, H, W), ``samples`` is (N, K, H, W),
     ``seconds`` the time and ``evaluations`` those of all. ``stack[i]`` is the ``Prediction`` of one object, made anew
@@ -120,14 +120,14 @@ class PredictionStack(Sequence[Prediction]):
     ``stack.amodal`` holds all.
 
     Args:
-        members: the answers, in the order of ``modal``.
+        members: the predictions, in the order of ``modal``.
         modal: bool (N, H, W).
-        draws: samples of each object, or None for a model that has no probability: the shapes of an empty stack.
+        num_samples: samples of each object, or None for a model that has no probability: the shapes of an empty stack.
     """
 
     members: Sequence[Prediction]
     modal: np.ndarray
-    draws: int | None = None
+    num_samples: int | None = None
 
     def __len__(self) -> int:
         return len(self.members)
@@ -138,7 +138,7 @@ class PredictionStack(Sequence[Prediction]):
     def __getitem__(self, index: slice) -> PredictionStack: ...
     def __getitem__(self, index: int | slice) -> Prediction | PredictionStack:
         if isinstance(index, slice):
-            return PredictionStack(self.members[index], self.modal[index], self.draws)
+            return PredictionStack(self.members[index], self.modal[index], self.num_samples)
         return copy(self.members[index])  # what the copy makes goes when the copy goes
 
     def __repr__(self) -> str:
@@ -155,11 +155,11 @@ class PredictionStack(Sequence[Prediction]):
 
     @cached_property
     def probability(self) -> np.ndarray | None:
-        return None if self.draws is None else self._stacked("probability", np.float32)
+        return None if self.num_samples is None else self._stacked("probability", np.float32)
 
     @cached_property
     def samples(self) -> np.ndarray | None:
-        return None if self.draws in (None, 1) else self._stacked("samples", bool, self.draws)
+        return None if self.num_samples in (None, 1) else self._stacked("samples", bool, self.num_samples)
 
     @property
     def occluded(self) -> np.ndarray:
@@ -174,8 +174,8 @@ class PredictionStack(Sequence[Prediction]):
     def evaluations(self) -> int:
         return sum(member.evaluations for member in self.members)
 
-    def _stacked(self, name: str, kind: type, *draws: int) -> np.ndarray:
-        arrays: np.ndarray = np.zeros((len(self), *draws, *self.modal.shape[1:]), kind)
+    def _stacked(self, name: str, kind: type, *num_samples: int) -> np.ndarray:
+        arrays: np.ndarray = np.zeros((len(self), *num_samples, *self.modal.shape[1:]), kind)
         for array, member in zip(arrays, self, strict=True):
             array[:] = getattr(member, name)
         return arrays

@@ -1,7 +1,7 @@
 """The vocabulary as code: what travels between the parts.
 
 A reader yields ``AmodalRecord``; training cuts it to a ``Sample`` and stacks those to a ``Batch``; evaluation turns it
-into a ``Query``, which a model answers with a ``Prediction``.
+into a ``Query``, for which a model makes a ``Prediction``.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class AmodalRecord:
 
     @property
     def key(self) -> str:
-        """``dataset/split/image/object``: names the object in rows, messages and random draws."""
+        """``dataset/split/image/object``: names the object in rows, messages and random numbers."""
         return f"{self.dataset}/{self.split}/{self.image_id}/{self.object_id}"
 
     @property
@@ -174,7 +174,7 @@ class Batch(NamedTuple):
 class Query:
     """What a model is asked: complete this object in this photo.
 
-    image: uint8 (H, W, 3) RGB. modal: bool (H, W), not empty. seed: of every random draw made for this object, from 0.
+    image: uint8 (H, W, 3) RGB. modal: bool (H, W), not empty. seed: of all random numbers used for this object, from 0.
     occluder: bool (H, W) of what covers it, for methods that use it. category: name, for methods that use it.
     """
 

@@ -69,7 +69,7 @@ def cases(num_objects: int, seed: int) -> list[tuple[Query, Query]]:
     source = open_source(config.data)
     made = []
     for index in tqdm(range(len(source)), desc="reading", disable=num_objects < 500):
-        record = source.draw(index)
+        record = source.get(index)
         image, mask = record_image(record), record.amodal
         rng = np.random.default_rng(stable_seed("curation", seed, record.key))
         own = stable_seed("curation", seed, index)
@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     ways = ["original:grabcut", "grey:grabcut", "grey:difference"]
     parser.add_argument("--ways", nargs="+", default=ways, metavar="BACKGROUND:READ", help=" ".join(ways))
-    parser.add_argument("--draws", type=int, default=1)
+    parser.add_argument("--num-samples", type=int, default=1)
     parser.add_argument("--steps", type=int, default=Rule().steps, help="of the sampler")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, help="json file for all judgements")
@@ -109,7 +109,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for way in options.ways:
         background, _, read = way.partition(":")
         # a part that was cut off lies anywhere: whether an object is near the border says nothing here
-        rule = replace(Rule(), background=background, read=read, draws=options.draws, steps=options.steps, border=0)
+        rule = replace(
+            Rule(), background=background, read=read, num_samples=options.num_samples, steps=options.steps, border=0
+        )
         judged = []
         for start in tqdm(range(0, len(pairs), BATCH), desc=way, disable=len(pairs) < 50):
             part = pairs[start : start + BATCH]

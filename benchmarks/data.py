@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
-        draw_set(folder, options.objects)
+        write_set(folder, options.objects)
         ways = open_ways(folder, options.batch_size)
         rates = compare(ways, options.rounds, options.batches, options.batch_size)
         print(f"{options.objects} objects, {SIZE} px, batches of {options.batch_size}, one process, one thread")
@@ -84,13 +84,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 # ------------------------------------------------------------------------------------------------------------- speed
 
 
-def draw_set(folder: Path, count: int) -> None:
+def write_set(folder: Path, count: int) -> None:
     """Write the composites as loose files and as shards (without pictures of whole objects: nobody reads them)."""
     loose, packed = folder / "loose", folder / "shards"
     if not (packed / shards.SUMMARY_NAME).is_file():
         world = SyntheticWorld(SyntheticData(size=SIZE, num_objects=count))
         for number in range(count):
-            write_files(world.draw(number), loose, str(1_000_000 + 7 * number))
+            write_files(world.get(number), loose, str(1_000_000 + 7 * number))
         source = open_source(Pix2gestaltData(root=str(loose)))
         size = max(1, sum(path.stat().st_size for path in (loose / "occlusion").iterdir()) // 8)
         write_shards(source, packed, about={"name": "benchmark"}, size=size, whole=False)
@@ -186,16 +186,16 @@ def print_scenes(config: str, size: int, count: int, rounds: int) -> None:
         raise SystemExit(f"{config} trains on data.name={data.source.__class__.__name__}, not on scenes")
     ways: dict[str, Callable[[int], Any]] = {
         "window alone": lambda index: data[0, index, size],
-        "whole picture": lambda index: data.sample(source.draw(index), 0, index, size),
+        "whole picture": lambda index: data.sample(source.get(index), 0, index, size),
     }
     for index in range(count):  # decodes photos, as the first minutes of a run do
         data[0, index, size]
     rates: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for number in range(rounds):
-        for name, draw in list(ways.items())[:: 1 if number % 2 else -1]:
+        for name, way in list(ways.items())[:: 1 if number % 2 else -1]:
             wall, own = time.perf_counter(), time.process_time()
             for index in range(number * count // rounds, (number + 1) * count // rounds):
-                draw(index)
+                way(index)
             wall, own = time.perf_counter() - wall, time.process_time() - own
             rates[name].append((count // rounds / wall, count // rounds / own))
     print(f"{config}: {count} scenes at {size} px, one process, one thread\n{source.describe()}")
@@ -288,7 +288,7 @@ class Small:
     def __len__(self) -> int:
         return self.count
 
-    def draw(self, index: int, epoch: int = 0) -> AmodalRecord:
+    def get(self, index: int, epoch: int = 0) -> AmodalRecord:
         return AmodalRecord("small", "train", str(index), "0", self.pixels, self.rle, self.rle)
 
 
@@ -329,7 +329,7 @@ def measure_opening(kind: str, root: str) -> tuple[float, float, float]:
     reader, writer = os.pipe()
     if not (child := os.fork()):
         for place in np.random.default_rng(0).integers(0, len(source), 500):
-            source.draw(int(place))
+            source.get(int(place))
         os.write(writer, f"{memory_in('Private_Dirty'):.6f}".encode())
         os._exit(0)
     os.close(writer)

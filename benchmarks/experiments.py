@@ -90,8 +90,8 @@ TRAINED: dict[str, dict[str, list[str]]] = {
         "pcnet_m": [PCNET_M], "pcnet_m with the image": [PCNET_M, "model.rgb=true"],
     },
 }  # fmt: skip
-# group -> row -> another way in which the trained model answers -> options of the evaluation
-ANSWERED: dict[str, dict[str, dict[str, list[str]]]] = {
+# group -> row -> another way in which the trained model predicts -> options of the evaluation
+PREDICTED_WITH: dict[str, dict[str, dict[str, list[str]]]] = {
     "table4": {
         row: {"ddpm": DDPM, "no VGPE": NO_VGPE, "ddpm, no VGPE": [*DDPM, *NO_VGPE]} for row in TRAINED["table4"]
     },
@@ -154,7 +154,7 @@ def main() -> None:
                 recipe, own = split_recipe(changes)
                 call("train.py", recipe, f"out={run}", *SHORT, *length, "trainer.progress=false", *own, *given)
             table[row] = {s: evaluate(str(run), run, s, []) for s in options.sets}
-            for name, how in ANSWERED.get(options.group, {}).get(row, {}).items():
+            for name, how in PREDICTED_WITH.get(options.group, {}).get(row, {}).items():
                 table[f"{row} · {name}"] = {s: evaluate(str(run), run / slug(name), s, how) for s in options.sets}
     for name in options.sets:
         print(f"\n{name} (`{SETS[name]}`)\n\n{markdown({row: read(paths[name]) for row, paths in table.items()})}")
@@ -223,11 +223,11 @@ def markdown(table: dict[str, dict[tuple[str, str, str], tuple[float, float | No
     return "\n".join(lines)
 
 
-def interval(values: np.ndarray, images: list[str], draws: int = 2000) -> tuple[float, float]:
-    """95 % bootstrap interval of a mean over objects; pictures are drawn, with all their objects."""
+def interval(values: np.ndarray, images: list[str], resamples: int = 2000) -> tuple[float, float]:
+    """95 % bootstrap interval of a mean over objects; pictures are resampled, with all their objects."""
     names, place = np.unique(images, return_inverse=True)
     total, count = np.bincount(place, values), np.bincount(place)
-    chosen = np.random.default_rng(0).integers(len(names), size=(draws, len(names)))
+    chosen = np.random.default_rng(0).integers(len(names), size=(resamples, len(names)))
     low, high = np.quantile(total[chosen].sum(1) / count[chosen].sum(1), [0.025, 0.975])
     return float(low), float(high)
 

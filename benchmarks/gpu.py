@@ -33,7 +33,7 @@ from amodalseg.config.schema import TrainConfig  # noqa: E402
 from amodalseg.errors import UserError  # noqa: E402
 
 SHARES = {
-    "answers": 7, "compile": 14, "process_group": 5, "resume": 7, "sampler_tiny": 8, "sampler_b4": 14,
+    "predictions": 7, "compile": 14, "process_group": 5, "resume": 7, "sampler_tiny": 8, "sampler_b4": 14,
     "training": 41, "release": 4,
 }  # fmt: skip
 """Parts in their order, and the share of the time that each may take, in percent."""

@@ -1,4 +1,4 @@
-"""The checks of ``gpu.py``: does this device answer, compile, communicate and train as the CPU does?"""
+"""The checks of ``gpu.py``: does this device predict, compile, communicate and train as the CPU does?"""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from amodalseg.types import Query
 
 MODEL = "conddiff_amo_tiny"
 LEAST_IOU, LARGEST_MEAN = 0.99, 1e-3
-"""Of float32 answers: IoU of each object's two masks at least, mean difference of all probabilities at most. A sampler
+"""Of float32 predictions: least IoU of an object's two masks, largest mean difference of all probabilities. A sampler
 that starts its steps from thresholded masks turns a rounding at a border into a pixel now and then."""
 LEAST_IOU_BF16, LARGEST_MEAN_BF16 = 0.95, 1e-2
 LARGEST_CHANGE, LARGEST_NOISE = 1e-6, 1e-4
@@ -46,7 +46,7 @@ BREAKS_AT = 4
 """The step, from 0, at which a run breaks off: one behind the checkpoint of the third."""
 
 
-def answers(options: argparse.Namespace, write: Any) -> tuple[bool, str, dict[str, Any]]:
+def predictions(options: argparse.Namespace, write: Any) -> tuple[bool, str, dict[str, Any]]:
     """The shipped model on the device, in float32 and in bf16, against float32 on the CPU."""
     exact_products()
     queries = some_queries(2 if options.tiny else 16)
@@ -62,7 +62,7 @@ def answers(options: argparse.Namespace, write: Any) -> tuple[bool, str, dict[st
 
 
 def compiled(options: argparse.Namespace, write: Any) -> tuple[bool, str, dict[str, Any]]:
-    """Compiled answers against eager ones; both evaluations, because every second step keeps its condition.
+    """Compiled predictions against eager ones; both evaluations, because every second step keeps its condition.
 
     The second pass replays what the first has recorded, and a smaller batch is filled up.
     """
@@ -86,7 +86,7 @@ def compiled(options: argparse.Namespace, write: Any) -> tuple[bool, str, dict[s
         again = fast.predict_batch(queries) + fast.predict_batch(queries[:3])
     found = compare(expected + expected[:3], again)
     graphs = replays > 0 or options.device == "cpu"
-    what = f"least IoU with eager answers {found['least IoU']:.4f} (needed: {LEAST_IOU}), {replays} graphs replayed"
+    what = f"least IoU with eager predictions {found['least IoU']:.4f} (needed: {LEAST_IOU}), {replays} graphs replayed"
     return graphs and within(found, LEAST_IOU, LARGEST_MEAN), what, {**found, "CUDA graphs replayed": replays}
 
 
@@ -178,7 +178,7 @@ def some_queries(count: int) -> list[Query]:
 
 
 def compare(expected: list[Prediction], found: list[Prediction]) -> dict[str, float]:
-    """How far two lists of answers agree."""
+    """How far two lists of predictions agree."""
     pairs = list(zip(expected, found, strict=True))
     ious = [(a.amodal & b.amodal).sum() / (a.amodal | b.amodal).sum() for a, b in pairs]
     gaps = [np.abs(a.probability - b.probability) for a, b in pairs]
@@ -187,7 +187,7 @@ def compare(expected: list[Prediction], found: list[Prediction]) -> dict[str, fl
 
 
 def within(found: dict[str, float], least_iou: float, largest_mean: float) -> bool:
-    """Whether answers agree; not a number is no agreement."""
+    """Whether predictions agree; not a number is no agreement."""
     return found["least IoU"] >= least_iou and found["mean difference of probability"] <= largest_mean
 
 

@@ -1,6 +1,6 @@
 """The parts of ``gpu.py``, each a process of its own. It starts them; one can be run by hand as well:
 
-python benchmarks/gpu_parts.py answers --work FOLDER --result FILE.json [--device cuda]
+python benchmarks/gpu_parts.py predictions --work FOLDER --result FILE.json [--device cuda]
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
-from gpu_checks import answers, compiled, process_group, resume  # noqa: E402
+from gpu_checks import compiled, predictions, process_group, resume  # noqa: E402
 from gpu_report import MAX_FILES, OWN_FILES, write_pieces  # noqa: E402
 
 from amodalseg.atomic import write_whole  # noqa: E402
@@ -187,7 +187,7 @@ def last_loss(file: Path) -> float:
 
 
 PARTS: dict[str, Callable[..., Outcome]] = {
-    "answers": answers,
+    "predictions": predictions,
     "compile": compiled,
     "process_group": process_group,
     "resume": resume,

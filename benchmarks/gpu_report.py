@@ -18,7 +18,7 @@ OWN_FILES = ("results.json", "results.md", "log.txt")
 LOG_TAIL = 100_000
 """Bytes that are kept of each part's output."""
 NAMES = {
-    "answers": "answers as on the CPU, and in bf16",
+    "predictions": "predictions as on the CPU, and in bf16",
     "compile": "`accelerate(compile=True)`, CUDA graphs",
     "process_group": "a process group of one",
     "resume": "a run that broke off ends in the same weights",

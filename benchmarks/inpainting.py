@@ -3,8 +3,8 @@
     python benchmarks/inpainting.py --group all --objects 50 --seeds 0 1 2 --prior embedded --out outputs/ablations
 
 Every variant is a file of ``configs/model`` that changes one thing in the reference of its group. All draw at the size
-of the prior, answer the same composites (``configs/eval/photos.yaml``) with the same seeds, and are compared object by
-object: with the reference, and with noise in the same area, read off in the same way. Answers are kept in the folder;
+of the prior, predict the same composites (``configs/eval/photos.yaml``) with the same seeds, and are compared object by
+object: with the reference, and with noise in the same area, read off in the same way. Predictions stay in the folder;
 a run that was broken off goes on behind them. ``benchmarks/README.md`` says how to read the tables.
 """
 
@@ -139,10 +139,10 @@ def control_of(options: Any) -> NoiseFillConfig | None:
 
 
 class Bench:
-    """Asks variants, and keeps what they answer.
+    """Asks variants, and keeps what they predict.
 
     Args:
-        backend: that all draw with. records: the objects. seeds: of the noise. folder: of the answers.
+        backend: that all draw with. records: the objects. seeds: of the noise. folder: of the predictions.
     """
 
     def __init__(
@@ -166,11 +166,11 @@ class Bench:
             model = MODELS[source]() if options is None else create_method(options)
         found: list[Row] = []
         for seed in self.seeds:
-            kept = self._answered(model, source, options, seed if model.draws else 0)
+            kept = self._predicted(model, source, options, seed if model.stochastic else 0)
             found += [{**row, "object_id": f"{row['object_id']} seed {seed}"} for row in kept]
         return found
 
-    def _answered(self, model: Any, source: str, options: Any, seed: int) -> list[Row]:
+    def _predicted(self, model: Any, source: str, options: Any, seed: int) -> list[Row]:
         plain = to_dict(options) if options is not None else source
         about = [plain, self.weights, self.backend.name, [record.key for record in self.records], seed]
         digest = hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=8).hexdigest()
@@ -288,7 +288,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--prior", default="embedded", metavar="NAME_OR_FOLDER", help="what model.backend.name takes")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--out", type=Path, default=Path("outputs/inpainting"), help="folder of answers and tables")
+    parser.add_argument("--out", type=Path, default=Path("outputs/inpainting"), help="folder of predictions and tables")
     parser.add_argument("--set", action="append", default=[], metavar="key=value", help="of configs/eval/photos.yaml")
     options = parser.parse_args(arguments)
     seeds = list(dict.fromkeys(options.seeds))
@@ -297,7 +297,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         backend = open_backend(BackendConfig(name=options.prior), pick_device(options.device))
         data = load_config(EvalConfig, DATA, ["out=unused", f"data.num_objects={options.objects}", *options.set]).data
         source, _ = prompted(open_source(data))
-        records = [source.draw(place) for place in range(len(source))]
+        records = [source.get(place) for place in range(len(source))]
         bench = Bench(backend, records, seeds, options.out / "answers")
         groups = list(GROUPS) if options.group == "all" else [options.group]
         tables = {group: run_group(bench, group, backend.abilities.size) for group in groups}
@@ -311,7 +311,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     text = "\n\n".join([head, *(markdown(group, table) for group, table in tables.items())])
     print(text)
-    print(f"{bench.asked} of the answers were new, {time.perf_counter() - began:.0f} s in all", file=sys.stderr)
+    print(f"{bench.asked} of the predictions were new, {time.perf_counter() - began:.0f} s in all", file=sys.stderr)
     about = {"prior": options.prior, "weights": bench.weights, "size": backend.abilities.size, "seeds": seeds}
     about |= {"objects": occluded, "photos": photos, "protocol": PROTOCOL, "judged": JUDGED}
     write_whole(options.out / "inpainting.json", json.dumps({**about, "tables": tables}, indent=1))

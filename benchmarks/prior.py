@@ -20,7 +20,7 @@ import numpy as np
 from amodalseg.atomic import write_whole
 from amodalseg.config.load import load_config
 from amodalseg.config.schema import TrainConfig
-from amodalseg.data.draw.whole_objects import Drawn, WholeObjects
+from amodalseg.data.draw.whole_objects import PriorSample, WholeObjects
 from amodalseg.data.images import save_png
 from amodalseg.data.open import open_source
 from amodalseg.engine.training.tasks import prior_grid
@@ -31,11 +31,11 @@ from amodalseg.models.inpainting.backends.prior import SHIPPED
 from amodalseg.models.inpainting.parts.read_off import differs_from
 from amodalseg.models.inpainting.prior_training.validation import complete_halves
 
-ANSWERS = {"prior": "", "prior, nothing given": "alone_", "telea": "telea_", "whole hole": "hole_"}
+COMPLETIONS = {"prior": "", "prior, nothing given": "alone_", "telea": "telea_", "whole hole": "hole_"}
 CASES = 50  # completed at once
 
 
-def telea_counts(case: Drawn) -> dict[str, int]:
+def telea_counts(case: PriorSample) -> dict[str, int]:
     """Intersection and union with the hidden half of what Telea's inpainting of the hole is read off as."""
     hole = case.hole > 0
     picture = cv2.inpaint(case.picture, case.hole, 3, cv2.INPAINT_TELEA)
@@ -43,10 +43,10 @@ def telea_counts(case: Drawn) -> dict[str, int]:
     return {"telea_inter": int((found & hidden).sum()), "telea_union": int((found | hidden).sum())}
 
 
-def interval(values: np.ndarray, draws: int = 2000) -> tuple[float, float, float]:
+def interval(values: np.ndarray, resamples: int = 2000) -> tuple[float, float, float]:
     """Mean, and its 95 % bootstrap interval over objects."""
     rng = np.random.default_rng(0)
-    means = values[rng.integers(len(values), size=(draws, len(values)))].mean(axis=1)
+    means = values[rng.integers(len(values), size=(resamples, len(values)))].mean(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])
     return float(values.mean()), float(low), float(high)
 
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         backend = EmbeddedPrior(options.prior, pick_device(options.device))
         source = open_source(load_config(TrainConfig, options.data, options.overrides).val)
-        records = [source.draw(index) for index in range(len(source))]
+        records = [source.get(index) for index in range(len(source))]
         objects = WholeObjects(records, backend.abilities.size, options.seed)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -82,10 +82,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pictures += shown[: max(0, options.rows - len(pictures))]
     rows = [row for row in rows if row["hole_inter"]]
     found_ious = {
-        name: np.array([100 * row[f"{key}inter"] / row[f"{key}union"] for row in rows]) for name, key in ANSWERS.items()
+        name: np.array([100 * row[f"{key}inter"] / row[f"{key}union"] for row in rows])
+        for name, key in COMPLETIONS.items()
     }
     table = {name: interval(values) for name, values in found_ious.items()}
-    table |= {f"prior - {name}": interval(found_ious["prior"] - found_ious[name]) for name in list(ANSWERS)[1:]}
+    table |= {f"prior - {name}": interval(found_ious["prior"] - found_ious[name]) for name in list(COMPLETIONS)[1:]}
     print(f"IoU of the hidden half of {len(rows)} objects ({len(records)} different ones), {options.steps} steps")
     for name, (mean, low, high) in table.items():
         print(f"  {name:30s} {mean:6.1f} [{low:.1f} .. {high:.1f}]")

@@ -3,7 +3,7 @@
     amodalseg export conddiff_amo_tiny --out model.onnx
     python benchmarks/runtime.py conddiff_amo_tiny model.onnx --threads 2
 
-Prints medians in ms per object. PyTorch answers through its folded network, as every loaded model does.
+Prints medians in ms per object. PyTorch predicts through its folded network, as every loaded model does.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ def main() -> None:
         "| batch | PyTorch, ms/object | ONNX Runtime, ms/object | ratio | same pixels % |\n|---:|---:|---:|---:|---:|"
     )
     for batch in options.batches:
-        image, modal, noise = draw_windows(model, batch)
+        image, modal, noise = random_windows(model, batch)
         tensors = torch.from_numpy(image), torch.from_numpy(modal), torch.from_numpy(noise)
         ways: list[Callable[[], np.ndarray]] = [
             lambda tensors=tensors: model.probability(*tensors).numpy(),  # type: ignore[misc]
             lambda arrays=(image, modal, noise): predictor.run(*arrays)[0],  # type: ignore[misc]
         ]
-        seconds, answers = measure(ways, options.repeats)
-        same = np.mean((answers[0] > 0.5) == (answers[1] > 0.5))
+        seconds, predictions = measure(ways, options.repeats)
+        same = np.mean((predictions[0] > 0.5) == (predictions[1] > 0.5))
         torch_ms, onnx_ms = (1000 * value / batch for value in seconds)
         print(f"| {batch} | {torch_ms:.1f} | {onnx_ms:.1f} | {torch_ms / onnx_ms:.2f} | {100 * same:.3f} |", flush=True)
 
 
-def draw_windows(model: CondDiffAMO, batch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def random_windows(model: CondDiffAMO, batch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Windows of random pixels with a rectangle as the modal mask, and the sampler's noise."""
     rng, size = np.random.default_rng(batch), model.config.window.size
     modal = np.zeros((batch, 1, size, size), np.uint8)
@@ -60,19 +60,19 @@ def draw_windows(model: CondDiffAMO, batch: int) -> tuple[np.ndarray, np.ndarray
         y, x = rng.integers(size // 8, size // 2, 2)
         mask[y : y + size // 3, x : x + size // 3] = 1
     image = rng.integers(0, 256, (batch, 3, size, size), np.uint8)
-    return image, modal, model.draw_noise(list(range(batch))).numpy()
+    return image, modal, model.sample_noise(list(range(batch))).numpy()
 
 
 def measure(ways: list[Callable[[], np.ndarray]], repeats: int) -> tuple[list[float], list[np.ndarray]]:
-    """Median seconds and the answer of each way; they run in turns, so that a busy moment meets all of them."""
-    answers = [way() for way in ways]
+    """Median seconds and the result of each way; they run in turns, so that a busy moment meets all of them."""
+    predictions = [way() for way in ways]
     times: list[list[float]] = [[] for _ in ways]
     for _ in range(repeats):
         for way, found in zip(ways, times, strict=True):
             began = time.perf_counter()
             way()
             found.append(time.perf_counter() - began)
-    return [median(found) for found in times], answers
+    return [median(found) for found in times], predictions
 
 
 if __name__ == "__main__":

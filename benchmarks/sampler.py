@@ -1,4 +1,4 @@
-"""What each way of sampling costs, and what it does to the answers, measured side by side in one run.
+"""What each way of sampling costs, and what it does to the predictions, measured side by side in one run.
 
     python benchmarks/sampler.py MODEL [--data configs/eval/photos.yaml] [--objects 200] [--threads 2] [--out x.json]
 
@@ -31,7 +31,7 @@ from amodalseg.data.open import open_source
 from amodalseg.data.window import crop_image, crop_mask, object_window
 from amodalseg.diffusion.ensemble import Ensemble, clamp_visible, is_clamped
 from amodalseg.diffusion.sampler import sample
-from amodalseg.engine.evaluation.evaluate import answers
+from amodalseg.engine.evaluation.evaluate import collect_predictions
 from amodalseg.errors import UserError
 from amodalseg.metrics.protocols import score
 from amodalseg.models import load_model, pick_device
@@ -202,7 +202,7 @@ def create_models(weights: CondDiffAMO, options: argparse.Namespace, device: str
 
 
 def measure(models: list[CondDiffAMO], dataset: EvaluationSet, options: argparse.Namespace, device: str) -> list[Row]:
-    """Time all rows in turn, several times, then count their operations and score their answers."""
+    """Time all rows in turn, several times, then count their operations and score their predictions."""
     timed, repeats = (2, 2) if options.quick else (options.timed, options.repeats)
     timed = min(timed, len(dataset))
     windows = prepare(dataset, timed, models[0])
@@ -225,8 +225,8 @@ def measure(models: list[CondDiffAMO], dataset: EvaluationSet, options: argparse
         half = model.acceleration is not None and model.acceleration.precision == "bf16"
         row.share = 100 * row.gflop / each / peaks[torch.bfloat16 if half else torch.float32]
         if count:
-            answered = answers(model, dataset, options.batch, limit=count)
-            scores = score([answer.row for answer in answered])["per_object_occluded"]
+            predicted = collect_predictions(model, dataset, options.batch, limit=count)
+            scores = score([prediction.row for prediction in predicted])["per_object_occluded"]
             row.occluded, row.full = percent(scores["occluded"]), percent(scores["full"])
         rows.append(row)
     for row in rows:
@@ -248,7 +248,7 @@ def prepare(dataset: EvaluationSet, count: int, model: CondDiffAMO) -> Windows:
 def run(model: CondDiffAMO, windows: Windows, device: str) -> float:
     """Sample all windows in the model's batches. Returns seconds."""
     image, modal, seeds = windows
-    noise = torch.as_tensor(model.draw_noise(seeds))
+    noise = torch.as_tensor(model.sample_noise(seeds))
     wait: Callable[[], object] = torch.cuda.synchronize if device.startswith("cuda") else lambda: None
     wait()
     began = time.perf_counter()
@@ -297,7 +297,7 @@ def count_gflop(model: CondDiffAMO, windows: Windows) -> float:
     counter = FlopCounterMode(display=False)
     # attention as two products, because the fused kernels of the CPU are not counted
     with sdpa_kernel(SDPBackend.MATH), counter:
-        eager.probability(image[:1], modal[:1], torch.as_tensor(model.draw_noise(seeds[:1])))
+        eager.probability(image[:1], modal[:1], torch.as_tensor(model.sample_noise(seeds[:1])))
     return counter.get_total_flops() / 1e9
 
 

@@ -1,4 +1,4 @@
-"""Answers: what they keep, what they make of it, and what they look like."""
+"""Predictions: what they keep, what they make of it, and what they look like."""
 
 import dataclasses
 import tracemalloc
@@ -22,13 +22,13 @@ def modal():
     return mask
 
 
-def test_an_answer_at_the_photos_size(modal):
+def test_a_prediction_at_the_photos_size(modal):
     full = np.zeros((40, 60), np.float32)
     full[15:25, 10:30] = 0.75
-    answer = Prediction(modal, full[None], 0.6, seconds=0.25)
-    assert np.array_equal(answer.probability, full) and np.array_equal(answer.raw, full > 0.6)
-    assert np.array_equal(answer.amodal, (full > 0.6) | modal) and answer.occluded.sum() == 100
-    assert (answer.samples, answer.image, answer.canvas) == (None, None, None)
+    prediction = Prediction(modal, full[None], 0.6, seconds=0.25)
+    assert np.array_equal(prediction.probability, full) and np.array_equal(prediction.raw, full > 0.6)
+    assert np.array_equal(prediction.amodal, (full > 0.6) | modal) and prediction.occluded.sum() == 100
+    assert (prediction.samples, prediction.image, prediction.canvas) == (None, None, None)
     assert np.array_equal(Prediction(modal, full[None], 0.6, False).amodal, full > 0.6)
     assert Prediction(modal, (full > 0.6)[None], has_probability=False).probability is None
     votes = Prediction(modal, np.stack([full, full, 0 * full]), 0.6)
@@ -36,31 +36,31 @@ def test_an_answer_at_the_photos_size(modal):
     assert not votes.raw.any() and [mask.sum() for mask in votes.samples] == [300, 300, 200]
 
 
-def test_an_answer_in_a_window(modal):
+def test_a_prediction_in_a_window(modal):
     window = object_window(modal, WindowConfig(32))
     maps = np.random.default_rng(0).random((2, 32, 32)).astype(np.float32)
-    answer = WindowPrediction(modal, maps, 0.4, window=window)
+    prediction = WindowPrediction(modal, maps, 0.4, window=window)
     mean = maps.mean(axis=0)
-    assert np.array_equal(answer.probability, paste(mean, window, 40, 60))
-    assert np.array_equal(answer.raw, paste_mask(mean, window, 40, 60, 0.4))
-    assert np.array_equal(answer.amodal, answer.raw | modal)
-    assert np.array_equal(answer.samples[1], paste_mask(maps[1], window, 40, 60, 0.4) | modal)
+    assert np.array_equal(prediction.probability, paste(mean, window, 40, 60))
+    assert np.array_equal(prediction.raw, paste_mask(mean, window, 40, 60, 0.4))
+    assert np.array_equal(prediction.amodal, prediction.raw | modal)
+    assert np.array_equal(prediction.samples[1], paste_mask(maps[1], window, 40, 60, 0.4) | modal)
 
 
-def test_an_answer_is_small_until_it_is_looked_at():
+def test_a_prediction_is_small_until_it_is_looked_at():
     modal = np.zeros((3000, 4000), bool)
     modal[100:900, 100:900] = True
     window = object_window(modal, WindowConfig(64))
     tracemalloc.start()
-    answer = WindowPrediction(modal, np.ones((1, 64, 64), np.float32), window=window)
+    prediction = WindowPrediction(modal, np.ones((1, 64, 64), np.float32), window=window)
     held = tracemalloc.get_traced_memory()[0]
-    assert answer.amodal is answer.amodal
+    assert prediction.amodal is prediction.amodal
     seen = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert held < 100_000 and 12e6 <= seen < 13e6, "one mask of the photo's size"
 
 
-def test_what_an_answer_looks_like(modal):
+def test_what_a_prediction_looks_like(modal):
     text = repr(Prediction(modal, modal[None] * np.float32(0.9), seconds=0.25, evaluations=5))
     for part in ("Prediction(photo 60x40", "200 pixels visible", "0 occluded", "samples 1", "evaluations 5", "0.250 s"):
         assert part in text

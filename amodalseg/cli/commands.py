@@ -164,10 +164,10 @@ def _predict_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, help="a .png file, a folder, or a .json file")
     parser.add_argument("--overlay", metavar="DIR", help="also draw each photo with its completed objects")
     parser.add_argument("--overwrite", action="store_true", help="begin anew instead of keeping what is there")
-    parser.add_argument("--seed", type=whole_number, default=0, help="of every random draw (0)")
-    parser.add_argument("--num-samples", type=count, default=1, help="draws of each object, averaged (1)")
+    parser.add_argument("--seed", type=whole_number, default=0, help="of all random numbers (0)")
+    parser.add_argument("--num-samples", type=count, default=1, help="samples of each object, averaged (1)")
     parser.add_argument("--steps", type=count, help="of the sampler (the model's own)")
-    parser.add_argument("--batch-size", type=count, default=16, help="draws in one run of the network (16)")
+    parser.add_argument("--batch-size", type=count, default=16, help="samples in one run of the network (16)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 (auto)")
     parser.set_defaults(run=_predict)
 

@@ -161,7 +161,7 @@ def _protocols(options: argparse.Namespace) -> None:
     if unprompted:
         print(f"{unprompted} objects without a visible pixel are left out")
     for table in all_figures(results):
-        # no prizes: two of the columns know the answer
+        # no prizes: two of the columns know the truth
         lines = [[replace(cell, best=False) for cell in line] for line in table.lines]
         print(f"\n{to_plain(replace(table, lines=lines))}", end="")
     print(f"\nPercent, and numbers of objects or bins (num_). {PLAIN_NOTE}")

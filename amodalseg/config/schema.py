@@ -128,7 +128,7 @@ class VGPEConfig:
 
 @dataclass
 class PostConfig:
-    union_visible: bool = True  # the answer contains the modal mask
+    union_visible: bool = True  # the prediction contains the modal mask
     threshold: float = number(0.5, 0, 1)
 
 
@@ -180,7 +180,7 @@ class DirectConfig:
 class EraserConfig:
     """What PCNet-M is told about the place of what covers the object."""
 
-    source: str = one_of("occluder", "unknown")  # answers: the query's occluder where there is one; or never
+    source: str = one_of("occluder", "unknown")  # predictions: the query's occluder where there is one; or never
     # training: share of completion; in the rest another object lies behind (the paper's gamma)
     front: float = number(0.8, 0, 1)
     unknown: float = number(0.5, 0, 1)  # training: share of the completions that are told nothing (not in the paper)
@@ -224,7 +224,7 @@ class InpaintingPriorConfig:
     head: int = number(32, 4, 256)  # channels of an attention head; attention stands on the coarsest level alone
     film: bool = False  # the noise level also scales the features of every block, instead of only shifting them
     known: float = number(0.2, 0, 1)  # weight of the loss outside the hole, against 1 inside
-    # weight where the object is in the hole; above 1 objects are drawn the more readily
+    # weight where the object is in the hole; above 1 objects are completed more readily
     hidden: float = number(1.0, 0, 1000)
     steps: int = number(20, 1, 10_000)  # of the sampler, for validation
 
@@ -432,7 +432,7 @@ class MixConfig:
 class ScenesData:
     """Training scenes of many kinds from COCO-instances files: pasted and natural occlusion, things and surfaces.
 
-    ``hosts``, ``targets`` and ``occluders`` are shares: how often each pack is drawn for that role. A pack's name is
+    ``hosts``, ``targets`` and ``occluders`` are shares: how often each pack is sampled for that role. A pack's name is
     that of the folder of its annotation file. Without shares every object is as likely as any other.
     """
 
@@ -467,7 +467,7 @@ class WholeObjectsData:
     images: list[str] = field(default_factory=list)
     photos: str = one_of("all", "most", "held_out")  # held_out: a tenth, at least four if there are; most: the others
     split: str = "train"
-    num_objects: Optional[int] = number(None, 1)  # of the whole objects found, drawn by the seed; default: all
+    num_objects: Optional[int] = number(None, 1)  # of the whole objects found, sampled by the seed; default: all
     seed: int = number(0, 0, 2**32 - 1)
     skip_broken: bool = False
     min_area: float = number(0.01, 0, 1)  # of the photo's area
@@ -737,7 +737,7 @@ class EvalConfig:
     out: str = REQUIRED  # folder for objects.csv, metrics.json, predictions.json, report.md, report.html
     models: list[str] = field(default_factory=list)
     seed: int = number(0, 0, 2**32 - 1)
-    # draws of each object, of the models that sample: the answer is by their mean
+    # samples of each object, of the models that sample: the prediction is by their mean
     num_samples: int = number(1, 1, 10_000)
     override: dict[str, Any] = field(default_factory=dict)  # options of the models; each takes those it has
     data: Any = REQUIRED  # one data set; None where there are several

@@ -31,7 +31,7 @@ class Augment:
         )
 
     def window_jitter(self, rng: np.random.Generator) -> tuple[float, tuple[float, float]]:
-        """Draw the ``scale`` and ``shift`` arguments of ``object_window``."""
+        """Sample the ``scale`` and ``shift`` arguments of ``object_window``."""
         scale = 1 + self.config.scale * rng.uniform(-1, 1)
         right, down = self.config.shift * rng.uniform(-1, 1, 2)
         return float(scale), (float(right), float(down))
@@ -53,7 +53,7 @@ class Augment:
         Args:
             image: uint8 (S, S, 3) RGB.
             modal, amodal: bool (S, S). Modal pixels inside amodal stay inside it, up to ``modal_jitter``.
-            rng: source of every draw.
+            rng: source of all random numbers.
             occluder: bool (S, S) of what covers the object; default: nothing that is known.
             unknown: bool (S, S), where nobody knows whether the object goes on; default: nowhere.
 
@@ -85,8 +85,8 @@ def jitter_modal(modal: np.ndarray, front: np.ndarray, max_px: int, rng: np.rand
     Args:
         modal: bool (S, S), not empty.
         front: bool (S, S), what hides the object; where it is empty no gap is drawn.
-        max_px: reach in pixels, drawn from 1 to this.
-        rng: source of the draws.
+        max_px: reach in pixels, sampled from 1 to this.
+        rng: source of all random numbers.
 
     Returns:
         bool (S, S); the mask as given if nothing would be left of it. The window's border does not erode it, because

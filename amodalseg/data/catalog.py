@@ -29,7 +29,7 @@ def read_dataset(
 def read_dataset(
     name: str, root: str | Path | None = None, *, view: str = "object", **options: Any
 ) -> list[AmodalRecord] | ImageViews:
-    """Read or draw all objects of a data set.
+    """Read, or make, all objects of a data set.
 
     Args:
         name: one of ``list_datasets()``.
@@ -45,4 +45,4 @@ def read_dataset(
     if view not in ("object", "image"):
         raise UserError(f"view='{view}' is none of object, image")
     source = open_source(build(DataOnly, [("read_dataset", {"data": content})]).data)
-    return by_image(source) if view == "image" else [source.draw(i) for i in range(len(source))]
+    return by_image(source) if view == "image" else [source.get(i) for i in range(len(source))]

@@ -49,8 +49,8 @@ class RunSampler(Sampler[list[tuple[int, int, int]]]):
             for place in range(first, first + self.batch_size):
                 epoch, index = divmod(place, self.num_objects)
                 if epoch != of_epoch:
-                    draw = np.random.default_rng(stable_seed("order", self.seed, epoch))
-                    permutation, of_epoch = draw.permutation(self.num_objects), epoch
+                    shuffle = np.random.default_rng(stable_seed("order", self.seed, epoch))
+                    permutation, of_epoch = shuffle.permutation(self.num_objects), epoch
                 batch.append((epoch, int(permutation[index]), size))
             yield batch
 
@@ -188,7 +188,7 @@ class PriorDataModule(AmodalDataModule):
         if not isinstance(data, WholeObjectsData):
             raise UserError(f"the inpainting prior learns from data.name=whole_objects, not {data.name}")
         source = open_source(data)
-        records = [source.draw(index) for index in range(len(source))]
+        records = [source.get(index) for index in range(len(source))]
         return WholeObjects(records, max(self.full_size, self.config.optim.early_size or 0), self.config.seed)
 
 
@@ -196,7 +196,7 @@ def batches_of_rank(num_objects: int, batch_size: int, rank: int, world: int) ->
     """Consecutive objects cut into batches, dealt out to the ranks in turn.
 
     The cut does not depend on the number of ranks, so an object is always predicted beside the same others and its
-    answer is the same to the last bit.
+    prediction is the same to the last bit.
     """
     batches = [list(range(i, min(i + batch_size, num_objects))) for i in range(0, num_objects, batch_size)]
     return batches[rank::world]

@@ -33,25 +33,25 @@ class TrainingSet:
 
     def __getitem__(self, key: tuple[int, int] | tuple[int, int, int]) -> Sample:
         epoch, index, size = key if len(key) == 3 else (*key, self.window.size)
-        # a scene that is drawn for its window alone need not be painted as a whole
-        draw = getattr(self.source, "plan", self.source.draw)
-        return self.sample(draw(index, epoch if self.fresh else 0), epoch, index, size)
+        # a scene that is made for its window alone need not be painted as a whole
+        get = getattr(self.source, "plan", self.source.get)
+        return self.sample(get(index, epoch if self.fresh else 0), epoch, index, size)
 
-    def sample(self, drawn: AmodalRecord | Scene, epoch: int, index: int, size: int) -> Sample:
+    def sample(self, scene: AmodalRecord | Scene, epoch: int, index: int, size: int) -> Sample:
         """Cut and change one object. Its number in the set and the epoch alone say how; ``size`` is the window's."""
         rng = np.random.default_rng(stable_seed("augment", self.seed, epoch, index))
-        modal, covers, unknown = drawn.modal, drawn.occluder, drawn.unknown
+        modal, covers, unknown = scene.modal, scene.occluder, scene.unknown
         scale, shift = self.augment.window_jitter(rng) if self.augment else (1.0, (0.0, 0.0))
         if not modal.any():
-            raise UserError(f"{drawn.key} has no visible pixel, so there is nothing to train on; leave it out")
+            raise UserError(f"{scene.key} has no visible pixel, so there is nothing to train on; leave it out")
         window = object_window(modal, replace(self.window, size=size), scale=scale, shift=shift)
-        image = drawn.crop(window) if isinstance(drawn, Scene) else crop_image(record_image(drawn), window)
-        modal, amodal = crop_mask(modal, window), crop_mask(drawn.amodal, window)
+        image = scene.crop(window) if isinstance(scene, Scene) else crop_image(record_image(scene), window)
+        modal, amodal = crop_mask(modal, window), crop_mask(scene.amodal, window)
         occluder = np.zeros_like(modal) if covers is None else crop_mask(covers, window)
         unknown = np.zeros_like(modal) if unknown is None else crop_mask(unknown, window)
         if self.augment:
             image, modal, amodal, unknown, occluder = self.augment(image, modal, amodal, rng, occluder, unknown)
-        return Sample(image, np.stack([modal, amodal, unknown, occluder]).view(np.uint8), drawn.key)
+        return Sample(image, np.stack([modal, amodal, unknown, occluder]).view(np.uint8), scene.key)
 
 
 class EvaluationSet:
@@ -69,7 +69,7 @@ class EvaluationSet:
         return len(self.source)
 
     def __getitem__(self, place: int) -> tuple[AmodalRecord, Query]:
-        record = self.source.draw(place)
+        record = self.source.get(place)
         return record, record_query(record, self.seed)
 
 

@@ -25,15 +25,15 @@ def fingerprint(source: Source) -> str:
         are not read: a photo that is replaced by another one of as many bytes is not noticed.
     """
     if isinstance(source, PackedRecords):
-        count, draw = len(source), source.draw
+        count, get = len(source), source.get
     else:
         records = getattr(getattr(source, "occluder", source), "records", None)
         if records is None:
             return f"{len(source)}-"
-        count, draw = len(records), records.__getitem__
+        count, get = len(records), records.__getitem__
     digest = hashlib.blake2b(digest_size=12)
     for place in np.unique(np.linspace(0, count - 1, min(count, MOST)).astype(int)):
-        digest.update(_of_record(draw(int(place))))
+        digest.update(_of_record(get(int(place))))
     return f"{count}-{digest.hexdigest()}"
 
 

@@ -146,7 +146,7 @@ def _some_of(source: Source, config: Any) -> Source:
 
 
 def _some(items: list[T], count: int | None, seed: int) -> list[T]:
-    """``count`` of the items, drawn by the seed, in their own order; all of them without a count."""
+    """``count`` of the items, sampled by the seed, in their own order; all of them without a count."""
     if count is None or count >= len(items):
         return items
     keep = np.random.default_rng(stable_seed("subset", seed)).permutation(len(items))[:count]

@@ -1,4 +1,4 @@
-"""Where objects come from: anything that can be drawn in any order."""
+"""Where objects come from: anything that gives them in any order."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from amodalseg.types import AmodalRecord
 
 
 class Source(Protocol):
-    """Objects that can be drawn in any order; a draw is a pure function of (its own seed, epoch, index)."""
+    """Objects that can be had in any order; each is a pure function of (its own seed, epoch, index)."""
 
     def __len__(self) -> int: ...
 
-    def draw(self, index: int, epoch: int = 0) -> AmodalRecord: ...
+    def get(self, index: int, epoch: int = 0) -> AmodalRecord: ...
 
 
 class RecordList:
@@ -28,7 +28,7 @@ class RecordList:
     def __len__(self) -> int:
         return len(self.records)
 
-    def draw(self, index: int, epoch: int = 0) -> AmodalRecord:
+    def get(self, index: int, epoch: int = 0) -> AmodalRecord:
         return self.records[index]
 
 
@@ -49,7 +49,7 @@ class PackedRecords:
     def __len__(self) -> int:
         return len(self.ends)
 
-    def draw(self, index: int, epoch: int = 0) -> AmodalRecord:
+    def get(self, index: int, epoch: int = 0) -> AmodalRecord:
         start = self.ends[index - 1] if index else 0
         record: AmodalRecord = pickle.loads(self.block[start : self.ends[index]].tobytes())
         return record
@@ -66,8 +66,8 @@ class Subset:
     def __len__(self) -> int:
         return len(self.places)
 
-    def draw(self, index: int, epoch: int = 0) -> AmodalRecord:
-        return self.source.draw(int(self.places[index]), epoch)
+    def get(self, index: int, epoch: int = 0) -> AmodalRecord:
+        return self.source.get(int(self.places[index]), epoch)
 
 
 def prompted(source: Source) -> tuple[Source, int]:

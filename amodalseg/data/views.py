@@ -37,7 +37,7 @@ class ImageView:
     @cached_property
     def objects(self) -> list[AmodalRecord]:
         """The N records."""
-        return [self._source.draw(int(place)) for place in self.places]
+        return [self._source.get(int(place)) for place in self.places]
 
     @cached_property
     def image(self) -> np.ndarray:
@@ -107,7 +107,7 @@ def by_image(records: Source | Sequence[AmodalRecord]) -> ImageViews:
     """Group objects by photo.
 
     Args:
-        records: a source, or a list. Each object is drawn once to see whose it is, and again when its view is asked
+        records: a source, or a list. Each object is read once to see whose it is, and again when its view is asked
             for; no photo file is opened.
 
     Returns:
@@ -116,7 +116,7 @@ def by_image(records: Source | Sequence[AmodalRecord]) -> ImageViews:
     source = RecordList(records) if isinstance(records, Sequence) else records
     groups: dict[tuple[str, ...], list[int]] = {}
     for place in tqdm(range(len(source)), desc="grouping by photo", disable=len(source) < 20_000):
-        groups.setdefault(picture_key(source.draw(place)), []).append(place)
+        groups.setdefault(picture_key(source.get(place)), []).append(place)
     return ImageViews(source, [np.array(places, np.int64) for places in groups.values()])
 
 

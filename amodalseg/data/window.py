@@ -1,7 +1,7 @@
 """The part of a photo that the network sees, and the exact way back.
 
 Pixel i covers [i, i + 1): a window of ``height`` rows becomes ``size`` rows whose centres lie at
-``top + (i + 0.5) * height / size``, for photos, masks and answers alike, so nothing moves by half a pixel.
+``top + (i + 0.5) * height / size``, for photos, masks and predictions alike, so nothing moves by half a pixel.
 """
 
 from __future__ import annotations

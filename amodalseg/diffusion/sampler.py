@@ -1,4 +1,4 @@
-"""Samplers: plain functions of (denoiser, noise, modal mask). They know no network and draw no random numbers."""
+"""Samplers: plain functions of (denoiser, noise, modal mask). They know no network and use no random numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Denoiser = Callable[[Tensor, Tensor], Tensor]
 """(x_t (B, 1, H, W), t (B,)) -> x_0 in [-1, 1], (B, 1, H, W)."""
 
 
-def num_draws(sampler: SamplerConfig) -> int:
+def num_noise_maps(sampler: SamplerConfig) -> int:
     """How many standard normal maps ``sample`` consumes for each object."""
     return 2 * sampler.steps - 1 if sampler.kind == "renoise_ust" else sampler.steps
 
@@ -36,18 +36,20 @@ def sample(
     Args:
         denoise: predicts x_0 from x_t and t.
         modal: (B, 1, H, W) in {0, 1}.
-        noise: (num_draws(sampler), B, 1, H, W), standard normal: x_T first, then one map for each later step (for
-            ``renoise_ust`` a second one, from which the state transition is drawn). Noise is an argument so that one
-            object's answer depends on nothing but its own seed, and an exported graph can be compared exactly.
+        noise: (num_noise_maps(sampler), B, 1, H, W), standard normal: x_T first, then one map for each later step (for
+            ``renoise_ust`` a second one, from which the state transition is sampled). Noise is an argument so that one
+            object's prediction depends on nothing but its own seed, and an exported graph can be compared exactly.
         sampler: ``ddpm`` the paper's Gaussian posterior (equation 3); ``ddim`` with eta; ``renoise_ust`` a new forward
-            draw from the thresholded x_0 at every step, which matches the states seen in training.
+            sample from the thresholded x_0 at every step, which matches the states seen in training.
         gauss, ust, vgpe: schedules and ensemble.
 
     Returns:
         Probability, float32 (B, 1, H, W) in [0, 1].
     """
     steps, shift = sampler.steps, gauss.shift
-    assert noise.shape[0] == num_draws(sampler), f"{noise.shape[0]} noise maps for {num_draws(sampler)} draws"
+    assert noise.shape[0] == num_noise_maps(sampler), (
+        f"{noise.shape[0]} noise maps for {num_noise_maps(sampler)} expected"
+    )
     times = step_times(steps).to(noise.device, torch.float32)
     lam = log_snr(step_times(steps), shift).to(noise.device)
     alpha, sigma = (values.float() for values in alpha_sigma(lam))
@@ -79,7 +81,7 @@ def sample(
 def renoise(
     x0: Tensor, modal: Tensor, t: Tensor, uniform: Tensor, noise: Tensor, gauss: GaussConfig, ust: USTConfig
 ) -> Tensor:
-    """One forward draw from the thresholded prediction: x_s = alpha (2 m_s - 1) + sigma eps, m_s = UST(x_0 > 0, M_v).
+    """One forward sample from the thresholded prediction: x_s = alpha (2 m_s - 1) + sigma eps, m_s = UST(x_0 > 0, M_v).
 
     Args:
         x0, modal, uniform, noise: (B, 1, H, W).

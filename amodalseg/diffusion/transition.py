@@ -41,14 +41,14 @@ def keep_probability(t: Tensor, schedule: str, shift: float = 0.0) -> Tensor:
 
 
 def transit(amodal: Tensor, modal: Tensor, keep: Tensor, uniform: Tensor) -> Tensor:
-    """Draw m_t: the amodal value where u < bar-b, the modal value elsewhere.
+    """Sample m_t: the amodal value where u < bar-b, the modal value elsewhere.
 
     The uniform test has the same law as the two-class Gumbel-max of the paper and needs no logarithm of 0.
 
     Args:
         amodal, modal: (B, 1, H, W), any dtype.
         keep: (B,) marginal keep-probabilities.
-        uniform: (B, 1, H, W) in [0, 1). Sharing one draw over decreasing ``keep`` gives a nested chain.
+        uniform: (B, 1, H, W) in [0, 1). Sharing one map over decreasing ``keep`` gives a nested chain.
 
     Returns:
         m_t, (B, 1, H, W).
@@ -59,7 +59,7 @@ def transit(amodal: Tensor, modal: Tensor, keep: Tensor, uniform: Tensor) -> Ten
 def block_uniform(
     shape: tuple[int, ...], block: int, generator: torch.Generator | None, device: torch.device
 ) -> Tensor:
-    """Uniform draws (B, 1, H, W) that are constant on block x block tiles (block = 1: independent pixels)."""
+    """Uniform random numbers (B, 1, H, W) that are constant on block x block tiles (block = 1: independent pixels)."""
     return tiles(torch.rand(shape, generator=generator, device=device), block)
 
 
@@ -84,7 +84,7 @@ def corrupt(mask: Tensor, log_snr_B: Tensor, noise: Tensor) -> Tensor:
     return alpha * (2 * mask - 1) + sigma * noise
 
 
-def draw_times(batch: int, dist: str, a: float, b: float, steps: int, device: torch.device) -> Tensor:
+def sample_times(batch: int, dist: str, a: float, b: float, steps: int, device: torch.device) -> Tensor:
     """Training times (batch,) in [0, 1]: ``uniform``, ``beta`` (a, b), or ``discrete`` (the sampler's own steps)."""
     if dist == "beta":
         ends = torch.tensor([a, b], device=device)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from amodalseg.config.schema import CondDiffAMOConfig
-from amodalseg.diffusion.sampler import num_draws, sample
+from amodalseg.diffusion.sampler import num_noise_maps, sample
 from amodalseg.diffusion.schedule import step_times
 from amodalseg.models.conddiff_amo.evaluation import create_denoiser, time_input
 from amodalseg.models.conddiff_amo.fold import FoldedNetwork, TimeFeatures
@@ -73,7 +73,7 @@ class SamplerGraph(nn.Module):
         Args:
             image: uint8 (B, 3, S, S) RGB.
             modal: uint8 (B, 1, S, S); every value but 0 is visible.
-            noise: float32 (draws, B, 1, S, S), standard normal; ``models/noise.py`` draws it.
+            noise: float32 (num_maps, B, 1, S, S), standard normal; ``models/noise.py`` samples it.
 
         Returns:
             The probability, float32 (B, 1, S, S) in [0, 1], before the union; and the mask, uint8 (B, 1, S, S) in
@@ -95,7 +95,7 @@ def trace(graph: SamplerGraph) -> torch.export.ExportedProgram:
     example = (
         torch.zeros(batch, 3, size, size, dtype=torch.uint8),
         torch.ones(batch, 1, size, size, dtype=torch.uint8),
-        torch.zeros(num_draws(graph.config.sampler), batch, 1, size, size),
+        torch.zeros(num_noise_maps(graph.config.sampler), batch, 1, size, size),
     )
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -12,7 +12,7 @@ import numpy as np
 from amodalseg.config.load import build
 from amodalseg.config.schema import CondDiffAMOConfig, ModelOnly
 from amodalseg.errors import UserError
-from amodalseg.models.noise import draw_noise
+from amodalseg.models.noise import sample_noise
 from amodalseg.models.windowed import WindowModel
 
 FORMAT = "amodalseg-onnx-1"
@@ -22,7 +22,7 @@ FORMAT = "amodalseg-onnx-1"
 class OnnxPredictor(WindowModel):
     """Completes objects in photos of any size with an exported file.
 
-    It is used as the model that the file was made of, and answers as that one does for the same seed, up to rounding:
+    It is used as the model that the file was made of, and predicts as that one does for the same seed, up to rounding:
     ``predict(image, modal, seed=0, num_samples=1)``, one mask or a stack of them.
 
     Args:
@@ -65,13 +65,13 @@ class OnnxPredictor(WindowModel):
         self.config: CondDiffAMOConfig = build(ModelOnly, [(str(path), {"model": plain})]).model
         self._shapes = {node.name: tuple(node.shape) for node in self._session.get_inputs()}
 
-    draws = True
+    stochastic = True
 
     def num_parameters(self) -> None:
         return None
 
     @property
-    def num_draws(self) -> int:
+    def num_noise_maps(self) -> int:
         """Noise maps that the graph takes for each object."""
         return self._shapes["noise"][0]
 
@@ -84,7 +84,7 @@ class OnnxPredictor(WindowModel):
         Args:
             image: uint8 (B, 3, S, S) RGB.
             modal: uint8 (B, 1, S, S); every value but 0 is visible.
-            noise: float32 (draws, B, 1, S, S), standard normal.
+            noise: float32 (num_maps, B, 1, S, S), standard normal.
 
         Returns:
             Probability, float32 (B, 1, S, S), and mask, uint8 (B, 1, S, S) in {0, 1}.
@@ -116,7 +116,7 @@ class OnnxPredictor(WindowModel):
         if steps not in (None, own):
             raise UserError(f"{self.path} samples in {own} steps; export it again with --steps {steps}")
         pixels = np.ascontiguousarray(image.transpose(0, 3, 1, 2))
-        noise = draw_noise(seeds, self.num_draws, self.config.window.size)
+        noise = sample_noise(seeds, self.num_noise_maps, self.config.window.size)
         return self.run(pixels, modal[:, None].astype(np.uint8), noise)[0][:, 0]
 
 

@@ -40,7 +40,7 @@ class Comparison:
 
 
 class VerificationSet:
-    """Objects of the procedural world and of pure noise, with PyTorch's answers.
+    """Objects of the procedural world and of pure noise, with PyTorch's predictions.
 
     Args:
         model: on the CPU; what a file must agree with.
@@ -51,26 +51,26 @@ class VerificationSet:
         pairs = list(objects(model.config.window))
         self.image = np.stack([image.transpose(2, 0, 1) for image, _ in pairs])
         self.modal = np.stack([modal[None] for _, modal in pairs]).astype(np.uint8)
-        answers = []
+        predictions = []
         for start in range(0, NUM_OBJECTS, model.batch_size):
             image, modal, noise = map(torch.from_numpy, self.batch(start, model.batch_size))
-            answers.append(model.probability(image, modal > 0, noise).numpy())
-        self.probability = np.concatenate(answers)
+            predictions.append(model.probability(image, modal > 0, noise).numpy())
+        self.probability = np.concatenate(predictions)
         self.mask = self.probability > model.config.post.threshold
         if model.config.post.union_visible:
             self.mask |= self.modal > 0
 
     def batch(self, start: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Image, modal mask and noise of some objects. The noise is drawn anew: all of it may not fit into memory."""
+        """Image, modal mask and noise of some objects. Noise is sampled again: all of it may not fit into memory."""
         stop = min(start + size, NUM_OBJECTS)
-        return self.image[start:stop], self.modal[start:stop], self.model.draw_noise(range(start, stop)).numpy()
+        return self.image[start:stop], self.modal[start:stop], self.model.sample_noise(range(start, stop)).numpy()
 
 
 def objects(config: WindowConfig) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """``NUM_OBJECTS`` windows: uint8 (S, S, 3) and bool (S, S), the last fifth of them random pixels and rectangles."""
     drawn = NUM_OBJECTS - NUM_OBJECTS // 5
     for index in range(drawn):
-        record = SyntheticWorld(SyntheticData(size=SIDES[index % len(SIDES)], split="export")).draw(index)
+        record = SyntheticWorld(SyntheticData(size=SIDES[index % len(SIDES)], split="export")).get(index)
         window = object_window(record.modal, config)
         assert isinstance(record.image, np.ndarray)
         yield crop_image(record.image, window), crop_mask(record.modal, window)
@@ -88,8 +88,8 @@ def compare(name: str, run: Run, world: VerificationSet, batches: Sequence[int] 
     Args:
         name: of the file, for messages.
         run: the file's function.
-        world: objects and answers.
-        batches: sizes; all objects are answered in batches of each.
+        world: objects and predictions.
+        batches: sizes; all objects are predicted in batches of each.
 
     Raises:
         UserError: for one of the sizes, fewer than ``MIN_IDENTICAL`` of the mask's pixels are PyTorch's.

@@ -1,4 +1,4 @@
-"""How sure a figure is: percentile intervals of whole groups of objects drawn anew."""
+"""How sure a figure is: percentile intervals of whole groups of objects, resampled."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ import numpy as np
 from amodalseg.metrics.rules import Figure
 
 MAX_CELLS = 1 << 24
-"""Numbers that are held at once, at most: drawings are made in parts where a data set has many images."""
+"""Numbers that are held at once, at most: resamples are made in parts where a data set has many images."""
 Interval = tuple[float, float]
 
 
-def draw_intervals(
+def bootstrap_intervals(
     figures: Mapping[str, Figure], groups: np.ndarray, samples: int = 1000, seed: int = 0, level: float = 0.95
 ) -> dict[str, Interval | None]:
-    """Percentile intervals of figures when whole groups are drawn anew, with replacement.
+    """Percentile intervals of figures when whole groups are resampled with replacement.
 
-    All figures share the drawings, which follow from the seed and the number of groups alone, so the same groups give
-    the same drawings for every model.
+    All figures share the resamples, which follow from the seed and the number of groups alone, so the same groups give
+    the same resamples for every model.
 
     Args:
         figures: of N objects.
         groups: int64 (N,), each object's group, numbered from 0 without gaps.
-        samples: number of drawings.
-        seed: of the drawings.
-        level: share of the drawings inside the interval.
+        samples: number of resamples.
+        seed: of the resamples.
+        level: share of the resamples inside the interval.
 
     Returns:
-        (low, high) by name, or None where fewer than two groups have a part in the figure: drawing one group alone
-        gives the same value each time, which looks sure and says nothing. Drawings in which a figure is undefined are
+        (low, high) by name, or None where fewer than two groups have a part in the figure: resampling one group alone
+        gives the same value each time, which looks sure and says nothing. Resamples in which a figure is undefined are
         left out.
     """
     count = int(groups.max()) + 1 if len(groups) else 0
@@ -44,9 +44,9 @@ def draw_intervals(
     step = max(1, MAX_CELLS // count)
     for start in range(0, samples, step):
         part = min(step, samples - start)
-        drawn = random.integers(count, size=(part, count))
-        drawn += count * np.arange(part)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=part * count).reshape(part, count).astype(np.float64)
+        chosen = random.integers(count, size=(part, count))
+        chosen += count * np.arange(part)[:, None]
+        times = np.bincount(chosen.ravel(), minlength=part * count).reshape(part, count).astype(np.float64)
         values[start : start + part] = figure_values(figures, times @ above, times @ below)
     found: dict[str, Interval | None] = {}
     for name, column, several in zip(figures, values.T, several_groups(figures, below), strict=True):

@@ -16,10 +16,10 @@ modal mask that the model was given. G is V unless modal masks are predicted; wh
 | modal_outside | V without A; above 0 where annotations contradict each other |
 | given_area, given_inter, given_union | G, G and V, G or V: how good the given mask is |
 | occlusion_rate | occluded_area / amodal_area to 6 decimals, 0 for an empty A; protocols divide the integers instead |
-| union_visible | 1 if the answer is exactly raw united with G, else 0 |
+| union_visible | 1 if the prediction is exactly raw united with G, else 0 |
 | raw_area, raw_inter, raw_union | P, P and A, P or A, where P is the mask before G was united into it |
 | post_area, post_inter, post_union | the same, where P is raw united with G, whether or not the model does so |
-| out_area, out_inter, out_union | the same, where P is the model's own final answer |
+| out_area, out_inter, out_union | the same, where P is the model's own final prediction |
 | raw_occ_inter, raw_occ_union | as raw_inter and raw_union, without the pixels of V |
 | post_occ_inter, post_occ_union | as post_inter and post_union, without the pixels of V |
 | occ_inter, occ_union | as out_inter and out_union, without the pixels of V |
@@ -109,9 +109,9 @@ def count_object(
         assert mask.dtype == bool and mask.shape == (height, width), (record.key, mask.dtype, mask.shape)
     # Objects are small and images large: everything outside the box is empty in all masks.
     x0, y0, x1, y1 = masks.box_xyxy(reduce(np.logical_or, every)) or (0, 0, 1, 1)
-    truth, modal, given, raw, answer = (mask[y0:y1, x0:x1] for mask in every)
+    truth, modal, given, raw, final = (mask[y0:y1, x0:x1] for mask in every)
     post, hidden = raw | given, truth & ~modal
-    assert np.array_equal(answer & ~given, raw & ~given), f"{record.key}: raw and amodal differ outside the given mask"
+    assert np.array_equal(final & ~given, raw & ~given), f"{record.key}: raw and amodal differ outside the given mask"
     band = max(1, round(BOUNDARY_SHARE * math.hypot(height, width)))
     amodal_area, occluded_area = _count(truth), _count(hidden)
     row = {
@@ -133,16 +133,16 @@ def count_object(
         "given_area": _count(given),
         "given_inter": _count(given & modal),
         "given_union": _count(given | modal),
-        "union_visible": int(np.array_equal(answer, post)),
+        "union_visible": int(np.array_equal(final, post)),
     }
-    for name, mask in (("raw", raw), ("post", post), ("out", answer)):
+    for name, mask in (("raw", raw), ("post", post), ("out", final)):
         row[f"{name}_area"] = _count(mask)
         row[f"{name}_inter"] = _count(mask & truth)
         row[f"{name}_union"] = _count(mask | truth)
-    for name, mask in (("raw_occ", raw), ("post_occ", post), ("occ", answer)):
+    for name, mask in (("raw_occ", raw), ("post_occ", post), ("occ", final)):
         row[f"{name}_inter"] = _count(mask & hidden)
         row[f"{name}_union"] = _count((mask | truth) & ~modal)
-    inner, inner_truth = _inner_band(answer, band), _inner_band(truth, band)
+    inner, inner_truth = _inner_band(final, band), _inner_band(truth, band)
     row |= {"boundary_inter": _count(inner & inner_truth), "boundary_union": _count(inner | inner_truth)}
     row |= {"evaluations": prediction.evaluations, "peak_memory": peak_memory}
     row |= compare_hidden(None if whole is None else prediction.image, whole, amodal & ~record.gt_modal)

@@ -1,4 +1,4 @@
-"""Average precision and recall of detectors that answer with amodal masks.
+"""Average precision and recall of detectors that predict amodal masks.
 
 The procedure is COCO's. In each image detections choose their truths greedily, best score first: of the truths that are
 free and meet the IoU threshold, the one of highest IoU. Truths may be *ignored*: they are chosen only where no other

@@ -10,7 +10,7 @@ import numpy as np
 from amodalseg.errors import UserError
 from amodalseg.metrics.bootstrap import MAX_CELLS, figure_values, several_groups
 from amodalseg.metrics.counts import Row, row_key
-from amodalseg.metrics.protocols import PROTOCOLS, drawn_together, integer_columns
+from amodalseg.metrics.protocols import PROTOCOLS, bootstrap_groups, integer_columns
 from amodalseg.metrics.rules import Figure
 
 TRUTH = ("height", "width", "amodal_area", "occluded_area")
@@ -19,9 +19,9 @@ KINDS = {"full": "out", "occluded": "occ"}
 
 
 class Pairs(NamedTuple):
-    """The objects of one data set and split that both models answered.
+    """The objects of one data set and split that both models predicted.
 
-    a, b: their rows, in one order. only_a, only_b: number of objects that one of them alone answered.
+    a, b: their rows, in one order. only_a, only_b: number of objects that one of them alone predicted.
     """
 
     a: list[Row]
@@ -102,30 +102,30 @@ def pair_rows(a: Sequence[Row], b: Sequence[Row]) -> dict[tuple[str, str], Pairs
 def differences(pairs: Pairs, samples: int = 1000, seed: int = 0, level: float = 0.95) -> list[Difference]:
     """Every figure of every protocol that is defined for both, with the interval of the difference.
 
-    Whole images are drawn anew (videos where there are tracks), the same ones for both: what makes an image hard for
+    Whole images are resampled (videos where there are tracks), the same ones for both: what makes an image hard for
     both of them cancels out, so the interval is narrower than those of the two figures suggest.
 
     Args:
-        pairs: objects that both answered.
-        samples, seed, level: of the drawings, as for ``metrics.protocols.bootstrap``.
+        pairs: objects that both predicted.
+        samples, seed, level: of the resamples, as for ``metrics.protocols.bootstrap``.
     """
     if not pairs.a:
         return []
-    groups = drawn_together(pairs.a)
+    groups = bootstrap_groups(pairs.a)
     sides = [_sums(rows, groups) for rows in (pairs.a, pairs.b)]
     count = int(groups.max()) + 1
     values = [_values(side, np.ones((1, count)))[0] for side in sides]
     random = np.random.default_rng(seed)
-    drawn = np.full((samples if count > 1 else 0, len(sides[0].figures)), np.nan)
+    resampled = np.full((samples if count > 1 else 0, len(sides[0].figures)), np.nan)
     step = max(1, MAX_CELLS // count)
-    for start in range(0, len(drawn), step):
+    for start in range(0, len(resampled), step):
         part = min(step, samples - start)
         chosen = random.integers(count, size=(part, count)) + count * np.arange(part)[:, None]
         times = np.bincount(chosen.ravel(), minlength=part * count).reshape(part, count).astype(np.float64)
-        drawn[start : start + part] = _values(sides[1], times) - _values(sides[0], times)
+        resampled[start : start + part] = _values(sides[1], times) - _values(sides[0], times)
     result = []
     several = several_groups(sides[0].figures, np.maximum(sides[0].below, sides[1].below))
-    for name, a, b, column, enough in zip(sides[0].figures, *values, drawn.T, several, strict=True):
+    for name, a, b, column, enough in zip(sides[0].figures, *values, resampled.T, several, strict=True):
         if not (np.isnan(a) or np.isnan(b)):
             defined = column[~np.isnan(column)]
             sure = enough and len(defined) > 0

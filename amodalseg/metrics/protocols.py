@@ -11,7 +11,7 @@ import numpy as np
 
 from amodalseg.errors import UserError
 from amodalseg.metrics import rules
-from amodalseg.metrics.bootstrap import Interval, draw_intervals, figure_values
+from amodalseg.metrics.bootstrap import Interval, bootstrap_intervals, figure_values
 from amodalseg.metrics.counts import COLUMNS, FLOAT_COLUMNS, TEXT_COLUMNS, Row, row_key
 from amodalseg.metrics.detection import DETECTION
 from amodalseg.metrics.rules import PERCENT, Columns, Figures, Unit
@@ -61,7 +61,7 @@ PROTOCOLS: dict[str, Protocol] = {
     "per_object_occluded": Protocol(
         rules.per_object_occluded,
         "The mean over objects that have a hidden part, and over no others. Unoccluded objects, which a copy of the "
-        "modal mask already answers, cannot raise it. “occluded” is the hardest figure here: the IoU of the hidden "
+        "modal mask already gets right, cannot raise it. “occluded” is the hardest figure here: the IoU of the hidden "
         "part alone.",
         "this project; chooses the best weights in training",
     ),
@@ -178,27 +178,27 @@ def summarize(rows: Sequence[Row]) -> list[dict[str, Any]]:
 def bootstrap(
     rows: Sequence[Row], protocol: str, name: str, samples: int = 1000, seed: int = 0, level: float = 0.95
 ) -> Interval | None:
-    """Percentile interval of one figure when whole images are drawn anew, with replacement.
+    """Percentile interval of one figure when whole images are resampled with replacement.
 
-    Objects of one image share its scene and annotator, so drawing single objects would make the interval too narrow.
-    For the same reason the frames of a video are drawn together.
+    Objects of one image share its scene and annotator, so resampling single objects would make the interval too narrow.
+    For the same reason the frames of a video are resampled together.
 
     Args:
         rows: of one model, as for ``score``.
         protocol, name: of the figure.
-        samples: number of drawings. The same seed and images give the same drawings for every model.
-        seed: of the drawings.
-        level: share of the drawings inside the interval.
+        samples: number of resamples. The same seed and images give the same resamples for every model.
+        seed: of the resamples.
+        level: share of the resamples inside the interval.
 
     Returns:
-        (low, high), or None where fewer than two images have a part in the figure. Drawings in which the figure is
+        (low, high), or None where fewer than two images have a part in the figure. Resamples in which the figure is
         undefined are left out.
     """
     figure = PROTOCOLS[protocol].ratios(integer_columns(rows))[name]
-    return draw_intervals({name: figure}, drawn_together(rows), samples, seed, level)[name]
+    return bootstrap_intervals({name: figure}, bootstrap_groups(rows), samples, seed, level)[name]
 
 
-def drawn_together(rows: Sequence[Row]) -> np.ndarray:
+def bootstrap_groups(rows: Sequence[Row]) -> np.ndarray:
     """int64 (N,): which image each object lies in, or which video where it has a track; numbered from 0, sorted."""
     return _numbers([(row["dataset"], row["split"], _video(row) or row["image_id"]) for row in rows])
 
@@ -207,7 +207,7 @@ def _intervals(rows: Sequence[Row]) -> dict[str, dict[str, list[float] | None]]:
     columns = integer_columns(rows)
     every = {name: protocol.ratios(columns) for name, protocol in PROTOCOLS.items()}
     flat = {f"{name}/{figure}": ratios for name, figures in every.items() for figure, ratios in figures.items()}
-    found = draw_intervals(flat, drawn_together(rows))
+    found = bootstrap_intervals(flat, bootstrap_groups(rows))
     listed = {name: None if interval is None else list(interval) for name, interval in found.items()}
     return {name: {figure: listed[f"{name}/{figure}"] for figure in figures} for name, figures in every.items()}
 

@@ -80,7 +80,7 @@ def per_object(c: Columns) -> Figures:
 
 
 def per_object_occluded(c: Columns) -> Figures:
-    """Only objects that hide something: the rest would be answered by copying the modal mask."""
+    """Only objects that hide something: the rest are right with a copy of the modal mask."""
     hidden = c["occluded_area"] > 0
     return {"full": _mean(_iou(c, "out"), hidden), "occluded": _mean(_iou(c, "occ"), hidden)}
 

@@ -1,4 +1,4 @@
-"""What every model is: something that answers queries."""
+"""What every model is: something that predicts masks for queries."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def check_query(query: Query) -> None:
-    """Refuse a query that no model can answer. Raises UserError with one line that says what to change."""
+    """Refuse a query that no model can take. Raises UserError with one line that says what to change."""
     image, modal = query.image, query.modal
     if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3):
         raise UserError(f"the image must be a uint8 array (H, W, 3) in RGB, not {_kind(image)}")
@@ -118,10 +118,10 @@ class AmodalModel(ABC):
     name: str = ""
     config: Any = None
     """The model's options, a dataclass of ``config/schema.py``; None for models without options."""
-    draws: bool = False
+    stochastic: bool = False
     """Whether the model samples: only then do seed, ``num_samples`` and ``steps`` have an effect."""
     has_probability: bool = False
-    """Whether answers have a probability."""
+    """Whether predictions have a probability."""
     batch_size: int = 16
     """Objects, or samples of objects, in one run of the network; bounds memory, whatever the number of queries."""
 
@@ -131,11 +131,11 @@ class AmodalModel(ABC):
         return "cpu"
 
     def to(self, device: torch.device | str) -> Self:
-        """Answer on another device from now on. Models without a network stay on the CPU."""
+        """Predict on another device from now on. Models without a network stay on the CPU."""
         return self
 
     def override(self, options: dict[str, Any]) -> dict[str, Any]:
-        """Answer in another way from now on; the weights stay as they are.
+        """Predict in another way from now on; the weights stay as they are.
 
         Args:
             options: nested, for instance ``{"post": {"threshold": 0.4}}``; what only other models have is ignored.
@@ -162,7 +162,7 @@ class AmodalModel(ABC):
     def predict_batch(
         self, queries: Sequence[Query], *, num_samples: int = 1, steps: int | None = None
     ) -> list[Prediction]:
-        """Answer queries, of any image sizes, independently of each other: an answer never depends on its batch.
+        """Predict for queries of any image sizes; a prediction never depends on its batch.
 
         Args:
             queries: what is asked.
@@ -179,11 +179,11 @@ class AmodalModel(ABC):
 
         Args:
             image: uint8 (H, W, 3) RGB of any size; grey and RGBA are converted, see ``as_rgb``.
-            modal: bool (H, W), the visible pixels; or a stack (N, H, W) of any N, which is answered in batches.
-            seed: of every random draw, from 0. Each object of a stack gets this very seed, so its answer is the one
-                that it gets alone.
-            num_samples: draws of each object. The probability is their mean, and ``amodal`` is where that exceeds the
-                model's threshold. The first draw is the answer to ``num_samples=1``; number k comes from
+            modal: bool (H, W), the visible pixels; or a stack (N, H, W) of any N, which runs in batches.
+            seed: of all random numbers, from 0. Each object of a stack gets this very seed, so its prediction is that
+                which it gets alone.
+            num_samples: samples of each object. The probability is their mean, and ``amodal`` is where that exceeds the
+                model's threshold. The first sample is the prediction of ``num_samples=1``; number k comes from
                 ``stable_seed(seed, k)``.
             steps: of the sampler, for this call; default: the model's own.
 
@@ -202,10 +202,10 @@ class AmodalModel(ABC):
         members = self.predict_batch(queries, num_samples=num_samples, steps=steps)
         if modal.ndim == 2:
             return members[0]
-        draws = num_samples if self.draws else 1
-        return PredictionStack(members, modal, draws if self.has_probability else None)
+        samples = num_samples if self.stochastic else 1
+        return PredictionStack(members, modal, samples if self.has_probability else None)
 
     def warn_if_unused(self, num_samples: int, steps: int | None) -> None:
         """Say that a model which does not sample has no use for ``num_samples`` and ``steps``."""
-        if not self.draws and (num_samples != 1 or steps is not None):
+        if not self.stochastic and (num_samples != 1 or steps is not None):
             warnings.warn(f"'{self.name}' does not sample: num_samples and steps have no effect", stacklevel=3)

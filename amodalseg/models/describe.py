@@ -32,8 +32,8 @@ def _describe(name: str) -> Description:
     if name in MODELS:
         return Description(name, "no weights", _first_line(MODELS[name]), {})
     if name in METHODS:
-        drawn_with = hasattr(schema.MODELS[name](), "backend")
-        size = "inpainting model" if drawn_with else "no weights"
+        has_backend = hasattr(schema.MODELS[name](), "backend")
+        size = "inpainting model" if has_backend else "no weights"
         return Description(name, size, _first_line(schema.MODELS[name]), {})
     return _describe_file(name, model_file(name))
 

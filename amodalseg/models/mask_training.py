@@ -1,4 +1,4 @@
-"""Training of networks that answer with a mask in a window: the loss, and validation as evaluation does it."""
+"""Training of networks that predict a mask in a window: the loss, and validation as evaluation does it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from amodalseg.types import AmodalRecord, Batch, Query
 
 
 class MaskTrainingModule(TrainingModule):
-    """Training of one configuration. A subclass names its model and says what the network answers to a batch.
+    """Training of one configuration. A subclass names its model and says what the network makes of a batch.
 
     Attributes:
         model: the network with all around it; validation runs it as evaluation does.
@@ -35,7 +35,7 @@ class MaskTrainingModule(TrainingModule):
         if config.trainer.compile:
             self.network.compile()  # in place: the names of the weights stay as they are
 
-    def answer(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def logits_and_target(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Ask the network about a batch.
 
         Returns:
@@ -45,7 +45,7 @@ class MaskTrainingModule(TrainingModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self.seed_step(batch_idx)
-        logits, target = self.answer(batch)
+        logits, target = self.logits_and_target(batch)
         modal, _, unknown, _ = batch.masks.float().split(1, dim=1)
         loss, parts = amodal_loss(logits, target, self.config.model.loss, modal, unknown)
         self.refuse_not_finite(loss, batch.keys)

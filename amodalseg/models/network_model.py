@@ -53,7 +53,7 @@ class NetworkModel(HubModel, WindowModel):
 
     @classmethod
     def load(cls, path: Path, name: str | None = None) -> Self:
-        """Read a model file or a training checkpoint; its weights are frozen (``requires_grad``), ready to answer.
+        """Read a model file or a training checkpoint; its weights are frozen (``requires_grad``), ready to predict.
 
         ``NetworkModel.load`` opens a model of any kind, a subclass its own kind only.
 
@@ -73,7 +73,7 @@ class NetworkModel(HubModel, WindowModel):
         return cast("Self", model)
 
     def make_ready(self) -> None:
-        """What a loaded model does before its first answer."""
+        """What a loaded model does before its first prediction."""
 
     def save(self, path: Path, about: dict[str, Any] | None = None) -> None:
         """Write weights, configuration and what is known about them to one ``.safetensors`` file."""

@@ -44,7 +44,7 @@ class TrainingModule(L.LightningModule):
         raise NotImplementedError
 
     def seed_step(self, batch_idx: int) -> None:
-        """Make every random draw of a step (times, transition, noise, dropout) a function of the step's number.
+        """Make every random number of a step (times, transition, noise, dropout) a function of the step's number.
 
         So a resumed run needs no saved generator state, and no worker or callback can disturb it.
         """

@@ -1,6 +1,6 @@
 """What models that look through a window share: crops, batches in bounded memory, and the way back into the photo.
 
-Knows no PyTorch: the trained model and the predictor of an exported file answer through the same lines.
+Knows no PyTorch: the trained model and the predictor of an exported file predict through the same lines.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from amodalseg.types import Query
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class WindowPrediction(Prediction):
-    """An answer as small as the network gave it. window: where the maps, (K, S, S), lie in the photo."""
+    """A prediction as small as the network gave it. window: where the maps, (K, S, S), lie in the photo."""
 
     window: Window
 
@@ -37,9 +37,9 @@ class WindowPrediction(Prediction):
 
 
 class WindowModel(AmodalModel):
-    """Answers in the window; this class asks and pastes back. A subclass sets ``config``: ``window`` and ``post``.
+    """Predicts in the window; this class batches and pastes back. A subclass sets ``config``: ``window`` and ``post``.
 
-    A model that does not sample (``draws`` is False) is asked once for each object, whatever ``num_samples`` says.
+    A model that does not sample (``stochastic`` is False) is asked once for each object, whatever ``num_samples`` says.
     """
 
     config: NetworkConfig
@@ -70,7 +70,7 @@ class WindowModel(AmodalModel):
         """
 
     def evaluations(self, steps: int | None) -> int:
-        """Of the network, for one draw. Args: steps, of the sampler; None: the model's own."""
+        """Of the network, for one sample. Args: steps, of the sampler; None: the model's own."""
         return 1
 
     def predict_batch(
@@ -79,11 +79,11 @@ class WindowModel(AmodalModel):
         for query in queries:
             check_query(query)
         began = time.perf_counter()
-        num_samples = num_samples if self.draws else 1
+        num_samples = num_samples if self.stochastic else 1
         windows = [object_window(query.modal, self.config.window) for query in queries]
-        jobs = [(index, draw) for index in range(len(queries)) for draw in range(num_samples)]
+        jobs = [(index, number) for index in range(len(queries)) for number in range(num_samples)]
         size = self.config.window.size
-        # full-size maps of all objects would not fit into memory: answers are kept as small as the network gives them
+        # full-size maps of all objects would not fit into memory: predictions stay as small as the network gives them
         maps = np.zeros((len(queries), num_samples, size, size), np.float32)
         for start in range(0, len(jobs), self.batch_size):
             batch = jobs[start : start + self.batch_size]
@@ -91,10 +91,10 @@ class WindowModel(AmodalModel):
             modal = np.stack([crop_mask(queries[index].modal, windows[index]) for index, _ in batch])
             covers = [(queries[index].occluder, windows[index]) for index, _ in batch]
             occluders = [None if cover is None else crop_mask(cover, window) for cover, window in covers]
-            seeds = [sample_seed(queries[index].seed, draw) for index, draw in batch]
-            answers = self.window_probability(image, modal, occluders, seeds, steps)
-            for (index, draw), found in zip(batch, answers, strict=True):
-                maps[index, draw] = found
+            seeds = [sample_seed(queries[index].seed, number) for index, number in batch]
+            probabilities = self.window_probability(image, modal, occluders, seeds, steps)
+            for (index, number), found in zip(batch, probabilities, strict=True):
+                maps[index, number] = found
         share = (time.perf_counter() - began) / max(1, len(queries))
         post, calls = self.config.post, num_samples * self.evaluations(steps)
         return [

@@ -1,4 +1,4 @@
-"""From an evaluation's answers to its report: chooses the objects and draws them."""
+"""From an evaluation's predictions to its report: chooses the objects and draws them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from amodalseg.report.thumbnail import Thumbnail, show_thumbnail
 if TYPE_CHECKING:
     from amodalseg.data.dataset import EvaluationSet
 
-Answer = tuple[Row, Rle] | tuple[Row, Rle, float] | tuple[Row, Rle, float, Thumbnail | None]
+CountedPrediction = tuple[Row, Rle] | tuple[Row, Rle, float] | tuple[Row, Rle, float, Thumbnail | None]
 """Row and predicted amodal mask of one object; perhaps its score, and the completed picture where there is one."""
 
 
@@ -29,7 +29,7 @@ def build_report(
     config: EvalConfig,
     folder: Path,
     dataset: EvaluationSet,
-    answers: Mapping[str, Sequence[Answer]],
+    predictions: Mapping[str, Sequence[CountedPrediction]],
     results: Sequence[dict],
     curves: Mapping[str, Sequence[tuple[int, float | None, float | None]]],
     run_info: Mapping[str, Any],
@@ -40,7 +40,7 @@ def build_report(
         config: of the evaluation; ``config.report`` says what the report holds.
         folder: where it goes.
         dataset: the objects that were asked about, of one data set or of several.
-        answers: model -> row, predicted amodal mask and whatever else of every object, in that order.
+        predictions: model -> row, predicted amodal mask and whatever else of every object, in that order.
         results: scores, as ``metrics.protocols.summarize`` returns them.
         curves: model -> (steps, full, occluded), see ``write_report``.
         run_info: what else is needed to run it again, see ``write_report``; the configuration is added.
@@ -48,36 +48,36 @@ def build_report(
     Returns:
         Path of the html file, or of the markdown where the configuration asks for no html.
     """
-    rows = [answer[0] for found in answers.values() for answer in found]
-    strips = _strips(dataset, answers, results, config.report.pictures) if config.report.html else {}
+    rows = [one[0] for found in predictions.values() for one in found]
+    strips = _strips(dataset, predictions, results, config.report.pictures) if config.report.html else {}
     run_info = {**run_info, "config": to_yaml(config)}
     markdown, page = write_report(folder, results, rows, strips, curves, run_info, with_html=config.report.html)
     return page or markdown
 
 
 def _strips(
-    dataset: EvaluationSet, answers: Mapping[str, Sequence[Answer]], results: Sequence[dict], count: int
+    dataset: EvaluationSet, predictions: Mapping[str, Sequence[CountedPrediction]], results: Sequence[dict], count: int
 ) -> dict[str, list[Strip]]:
-    """Of each data set, objects of the model with the best hidden parts, next to what the other models answer there."""
+    """Of each data set, objects of the model with the best hidden parts, next to the other models' predictions."""
     strips = {}
     groups = by_data(results)
     for data, group in groups.items():
         leader = max(group, key=lambda result: result["scores"]["per_object_occluded"]["occluded"] or 0.0)
-        asked = [answer[0] for answer in answers[leader["model"]]]
+        asked = [one[0] for one in predictions[leader["model"]]]
         rows = rows_by_result(asked)[result_key(leader)]
         places = {row_key(row): place for place, row in enumerate(asked)}
         for title, keys in best_median_worst(rows, count).items():
             pictures = []
             for key in keys:
                 record, query = dataset[places[key]]
-                found = {model: answers[model][places[key]] for model in answers}
-                assert record.key == key and all(row_key(answer[0]) == key for answer in found.values())
-                predictions = [(model, masks.decode(answer[1])) for model, answer in found.items()]
+                found = {model: predictions[model][places[key]] for model in predictions}
+                assert record.key == key and all(row_key(one[0]) == key for one in found.values())
+                masks_of = [(model, masks.decode(one[1])) for model, one in found.items()]
                 photo, small = record_image(record), {model: a[3] for model, a in found.items() if len(a) > 3}
                 completed = {model: show_thumbnail(photo, image) for model, image in small.items() if image is not None}
                 whole = record_whole(record) if completed else None
-                picture = object_strip(photo, query.modal, predictions, record.amodal, 192, completed, whole)
-                pictures.append(Strip(encode_png(picture), caption([answer[0] for answer in found.values()])))
+                picture = object_strip(photo, query.modal, masks_of, record.amodal, 192, completed, whole)
+                pictures.append(Strip(encode_png(picture), caption([one[0] for one in found.values()])))
             where = f"{data}: " if len(groups) > 1 else ""
             strips[f"{where}{title.capitalize()} of {leader['model']}, by {ranked_by(rows)}"] = pictures
     return strips

@@ -10,13 +10,13 @@ from typing import NamedTuple
 from amodalseg.atomic import write_whole
 from amodalseg.metrics.counts import Row, row_key
 from amodalseg.metrics.paired import Difference, Pairs, Tally
-from amodalseg.metrics.protocols import drawn_together, unit_of
+from amodalseg.metrics.protocols import bootstrap_groups, unit_of
 from amodalseg.report.page import color_legend, html_page, png_figure
 from amodalseg.report.table import MAIN, PICTURES, Cell, Table, in_unit, label, percent, to_html, to_markdown, to_plain
 
 HOW = (
     "Percent where a line names no other unit (SSIM has none); the difference is B - A. In small print its 95 % "
-    "interval: whole images (or videos) are drawn anew with replacement, the same ones for both, so what makes an "
+    "interval: whole images (or videos) are resampled with replacement, the same ones for both, so what makes an "
     "image hard for both cancels out. One figure in twenty leaves such an interval by chance: choose the figure before "
     "you look."
 )
@@ -26,7 +26,7 @@ FEW = 20
 class Part(NamedTuple):
     """What was found on one data set and split.
 
-    pairs: objects that both answered. figures, tallies: see ``metrics.compare``. gains, losses: objects on which B
+    pairs: objects that both predicted. figures, tallies: see ``metrics.compare``. gains, losses: objects on which B
     gains and loses most, as (row of A, row of B).
     """
 
@@ -127,15 +127,15 @@ def _sentences(part: Part) -> list[str]:
         text.append("No object is in both files here, so there is nothing to compare.")
     else:
         main = next((d for d in part.figures if (d.protocol, d.figure) == MAIN[0]), part.figures[0])
-        images, drawn = len({row["image_id"] for row in pairs.a}), int(drawn_together(pairs.a).max()) + 1
-        where = _many(images, "image") + (f", drawn as {_many(drawn, 'video')}" if drawn < images else "")
+        images, units = len({row["image_id"] for row in pairs.a}), int(bootstrap_groups(pairs.a).max()) + 1
+        where = _many(images, "image") + (f", resampled as {_many(units, 'video')}" if units < images else "")
         values = [in_unit(value, unit_of(main.protocol, main.figure)) for value in (main.a, main.b)]
         text.append(
             f"{_many(len(pairs.a), 'object')} in {where}. By {label(main.protocol, main.figure)} B is at {values[1]} "
             f"and A at {values[0]}: {main.verdict}."
         )
-        if 1 < drawn < FEW:
-            kind = "images" if drawn == images else "videos"
+        if 1 < units < FEW:
+            kind = "images" if units == images else "videos"
             text.append(f"With fewer than {FEW} {kind} the intervals are a rough guide, and so are the verdicts.")
         sources = [sorted({row["modal_source"] for row in rows}) for rows in (pairs.a, pairs.b)]
         if sources[0] != sources[1]:

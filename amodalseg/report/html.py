@@ -29,7 +29,7 @@ from amodalseg.report.table import (
 
 INTERVALS = (
     "Percent where a column names no other unit (SSIM has none); the best of each column is bold. Small print: 95 % "
-    "bootstrap interval, drawing whole images with replacement; with fewer than about 20 images it is only a rough "
+    "bootstrap interval, resampling whole images with replacement; with fewer than about 20 images it is only a rough "
     "guide. Columns of different protocols must not be compared with each other, nor with published numbers of another "
     "protocol. A mean over sets weighs every data set the same and is given where every set has a value."
 )

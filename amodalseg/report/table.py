@@ -27,7 +27,7 @@ PICTURES = [("appearance", "psnr"), ("appearance", "ssim")]
 ACROSS = MAIN[:2]
 """What data sets are put side by side in: the two figures that unoccluded objects cannot raise."""
 UNDEFINED = "–"
-PLAIN_NOTE = "Below each figure its 95 % interval, whole images drawn anew; with fewer than about 20 a rough guide."
+PLAIN_NOTE = "Below each figure its 95 % interval, whole images resampled; with fewer than about 20 a rough guide."
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ def main_tables(results: Sequence[dict], rows: Sequence[Row] = ()) -> list[Table
     tables = []
     for title, group in by_data(results).items():
         columns = [[Cell(result["model"]) for result in group]]
-        drawn = any(result["scores"]["appearance"]["num_objects"] for result in group)
-        shown = [*MAIN, *(PICTURES if drawn else [])]
+        pictured = any(result["scores"]["appearance"]["num_objects"] for result in group)
+        shown = [*MAIN, *(PICTURES if pictured else [])]
         columns += [_figure_cells(group, protocol, name) for protocol, name in shown]
         header = ["model", *(label(protocol, name) for protocol, name in shown), "objects", "with a hidden part"]
         columns += [[Cell(str(result[name])) for result in group] for name in ("num_objects", "num_occluded")]

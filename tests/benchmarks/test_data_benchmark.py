@@ -28,8 +28,8 @@ def test_it_runs(capsys):
 
 
 def test_all_ways_give_the_same_samples(tmp_path):
-    program.draw_set(tmp_path, 8)
-    index = {record.key: i for i, record in enumerate(map(open_source_shards(tmp_path).draw, range(7)))}
+    program.write_set(tmp_path, 8)
+    index = {record.key: i for i, record in enumerate(map(open_source_shards(tmp_path).get, range(7)))}
     assert len(index) == 7  # one of eight is the validation split
     expected = program.training_set(open_source_shards(tmp_path))
     for name, batches in program.open_ways(tmp_path, 7).items():
@@ -49,8 +49,8 @@ def test_a_stage_is_not_charged_for_the_stages_it_calls(monkeypatch):
     clock = iter([0.0, 1.0, 4.0, 10.0])
     monkeypatch.setattr(program.time, "perf_counter", lambda: next(clock))
     stages = program.Stages()
-    inside = stages.timed("inside", lambda: "answer")
-    assert stages.timed("outside", inside)() == "answer"
+    inside = stages.timed("inside", lambda: "result")
+    assert stages.timed("outside", inside)() == "result"
     assert stages.seconds == pytest.approx({"inside": 3.0, "outside": 7.0})
 
 

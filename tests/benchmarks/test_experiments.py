@@ -34,8 +34,8 @@ def test_the_controls_differ_in_the_model_only():
         assert one.get("pcn", {}).items() <= other["pcn"].items(), "direct has the same pyramid without noise and time"
 
 
-def test_every_further_way_to_answer_is_one_of_a_row_and_of_its_model():
-    for group, rows in program.ANSWERED.items():
+def test_every_further_way_to_predict_is_one_of_a_row_and_of_its_model():
+    for group, rows in program.PREDICTED_WITH.items():
         assert set(rows) <= set(program.TRAINED[group])
         for row, ways in rows.items():
             recipe, own = program.split_recipe(program.TRAINED[group][row])

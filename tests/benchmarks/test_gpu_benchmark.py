@@ -64,7 +64,7 @@ def test_from_nothing_to_a_released_model(tmp_path):
     assert load_model(out / "synthetic_tiny.safetensors", "cpu").about["hardware"] == "cpu"
 
 
-@pytest.mark.parametrize("name", ["answers", "process_group", "resume"])
+@pytest.mark.parametrize("name", ["predictions", "process_group", "resume"])
 def test_checks_pass_on_the_cpu(name, tmp_path):
     code, report = part(name, tmp_path)
     assert code == 0 and report["passed"] and report["done"], report["what"]
@@ -92,8 +92,8 @@ def test_the_sampler_is_measured_against_the_straightforward_loop(tmp_path):
     assert figures["best, % of the bf16 matmul peak"] > 0
 
 
-def test_compiled_answers_are_compared_with_eager_ones(tmp_path, monkeypatch):
-    """Without the compiler, which takes minutes here: right answers pass, wrong ones do not."""
+def test_compiled_predictions_are_compared_with_eager_ones(tmp_path, monkeypatch):
+    """Without the compiler, which takes minutes here: right predictions pass, wrong ones do not."""
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     code, report = part("compile", tmp_path)
     assert code == 0 and report["figures"]["least IoU"] == 1
@@ -109,7 +109,7 @@ def test_compiled_answers_are_compared_with_eager_ones(tmp_path, monkeypatch):
     assert part("compile", tmp_path)[0] == 1
 
 
-def test_answers_that_differ_are_no_pass():
+def test_predictions_that_differ_are_no_pass():
     right = {"least IoU": 1.0, "mean difference of probability": 0.0}
     assert gpu_checks.within(right, 0.99, 1e-3)
     assert not gpu_checks.within({**right, "least IoU": 0.98}, 0.99, 1e-3)
@@ -134,9 +134,9 @@ REPORT = (
     ],
 )
 def test_a_part_that_ends_badly_is_told(tmp_path, code, seconds, state, what):
-    result, written = Result("answers"), []
+    result, written = Result("predictions"), []
     began = time.monotonic()
-    command = [sys.executable, "-c", code, str(tmp_path / "answers.json")]
+    command = [sys.executable, "-c", code, str(tmp_path / "predictions.json")]
     gpu.run_part(command, result, tmp_path, seconds, lambda: written.append(dict(result.figures)))
     assert time.monotonic() - began < 60
     assert result.state == state and what in result.what
@@ -152,7 +152,7 @@ def test_later_parts_run_after_one_that_failed(tmp_path, monkeypatch, capsys):
         return [sys.executable, "-c", REPORT % (good, good, "" if good else "1 / 0"), str(work / f"{name}.json")]
 
     monkeypatch.setattr(gpu, "command_of", command)
-    arguments = ["--minutes", "2", "--out", str(tmp_path / "out"), "--tiny", "--parts", "answers,compile,resume"]
+    arguments = ["--minutes", "2", "--out", str(tmp_path / "out"), "--tiny", "--parts", "predictions,compile,resume"]
     assert gpu.main(arguments) == 1
     states = [row["state"] for row in json.loads((tmp_path / "out/results.json").read_text())["parts"]]
     assert states == ["passed", "failed", "passed"]
@@ -195,7 +195,7 @@ def test_a_dry_run_does_nothing(tmp_path, capsys):
         (["--minutes", "0"], "--minutes 0 leaves no time"),
         (["--minutes", "nan"], "leaves no time"),
         (["--data", "nowhere"], "--data nowhere is no folder"),
-        (["--parts", "answers,nothing"], "'nothing' is none of answers"),
+        (["--parts", "predictions,nothing"], "'nothing' is none of predictions"),
         (["optim.lrr=1"], "did you mean 'optim.lr'"),
         (["--experiment", "nothing"], "no configuration file"),
         (["--out", "{full}"], "is not empty"),
@@ -217,7 +217,7 @@ def test_photos_that_are_missing_are_told_before_anything_starts(tmp_path, capsy
     given = ["--minutes", "1", "--out", str(tmp_path / "out"), "--data", str(tmp_path)]
     assert gpu.main(given) == 2
     assert "name the folder of the photos by --data" in capsys.readouterr().err
-    assert gpu.main([*given, "--dry-run", "--parts", "answers"]) == 0, "answers need none"
+    assert gpu.main([*given, "--dry-run", "--parts", "predictions"]) == 0, "predictions need none"
 
 
 def test_a_large_file_is_cut_into_pieces_that_join(tmp_path):
@@ -249,7 +249,7 @@ def test_nothing_to_release_is_a_failure(tmp_path):
 
 
 def test_results_tell_what_runs_at_the_moment(tmp_path):
-    results = [Result("answers", "running"), Result("release")]
+    results = [Result("predictions", "running"), Result("release")]
     write_results(tmp_path / "out", {"experiment": "x", "minutes": 8}, results, tmp_path)
     assert [row["state"] for row in json.loads((tmp_path / "out/results.json").read_text())["parts"]] == [
         "running",

@@ -1,4 +1,4 @@
-"""The ablations run, go on where they were broken off, and their tables are those of their answers."""
+"""The ablations run, go on where they were broken off, and their tables are those of their predictions."""
 
 import json
 
@@ -53,7 +53,7 @@ def test_a_run_that_was_broken_off_goes_on(options, tmp_path, monkeypatch, capsy
     printed = capsys.readouterr()
     files = list((tmp_path / "a/answers").iterdir())
     assert len(files) == len(calls) - 1  # the one that died is all that was asked twice
-    assert f"{len(calls) - 6} of the answers were new" in printed.err
+    assert f"{len(calls) - 6} of the predictions were new" in printed.err
     assert "decoder block 4 is left out: the prior has no up_blocks.3" in printed.err
 
     monkeypatch.setattr(bench, "evaluate", evaluate)
@@ -82,7 +82,7 @@ def test_a_run_that_was_broken_off_goes_on(options, tmp_path, monkeypatch, capsy
     assert beyond == pytest.approx(table["no swap"]["scores"]["full"] - control)
 
 
-def test_what_draws_nothing_is_asked_once(options, tmp_path):
+def test_what_samples_nothing_is_asked_once(options, tmp_path):
     run = ["--group", "controls", *options, "--out", str(tmp_path / "out")]
     assert bench.main(run) == 0
     names = [path.name.partition("-")[0] for path in (tmp_path / "out/answers").iterdir()]

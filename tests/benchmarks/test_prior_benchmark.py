@@ -34,7 +34,7 @@ def test_from_a_prior_to_a_table_and_pictures(world, tmp_path, capsys):
     written = json.loads((tmp_path / "o/prior.json").read_text())
     rows, table = written["rows"], written["table"]
     assert len(rows) == written["objects"] <= 7 and (tmp_path / "o/prior.png").stat().st_size > 1000
-    for name, key in bench.ANSWERS.items():
+    for name, key in bench.COMPLETIONS.items():
         ious = [100 * row[f"{key}inter"] / row[f"{key}union"] for row in rows]
         assert table[name][0] == pytest.approx(np.mean(ious))
     assert table["prior - telea"][0] == pytest.approx(table["prior"][0] - table["telea"][0])
@@ -46,10 +46,10 @@ def test_telea_carries_the_background_on(world):
     mask[4:12, 4:12], hole[:, 8:] = 1, 1
     picture = np.full((16, 16, 3), 128, np.uint8)
     picture[mask > 0] = (250, 0, 0)
-    case = bench.Drawn(picture, hole, mask, "key", np.full_like(picture, 128))
+    case = bench.PriorSample(picture, hole, mask, "key", np.full_like(picture, 128))
     counts = bench.telea_counts(case)
     assert 0 < counts["telea_inter"] <= 32 <= counts["telea_union"]
-    away = bench.Drawn(np.full_like(picture, 128), hole, mask, "key", np.full_like(picture, 128))
+    away = bench.PriorSample(np.full_like(picture, 128), hole, mask, "key", np.full_like(picture, 128))
     assert bench.telea_counts(away) == {"telea_inter": 0, "telea_union": 32}
 
 

@@ -57,7 +57,7 @@ def test_from_a_model_file_to_a_table_and_a_json_file(model, tmp_path, capsys):
     assert rows["refresh_every=2"]["gflop"] < rows["+ batches"]["gflop"]
 
 
-def test_the_straightforward_loop_gives_the_models_own_answers(model):
+def test_the_straightforward_loop_gives_the_models_own_predictions(model):
     from amodalseg.config.schema import SyntheticData
     from amodalseg.data.dataset import EvaluationSet
     from amodalseg.data.open import open_source
@@ -65,7 +65,7 @@ def test_the_straightforward_loop_gives_the_models_own_answers(model):
     dataset = EvaluationSet(open_source(SyntheticData(num_objects=2)), 0)
     image, modal, seeds = bench.prepare(dataset, 2, model)
     model.network.eval()
-    noise = torch.as_tensor(model.draw_noise(seeds))
+    noise = torch.as_tensor(model.sample_noise(seeds))
     slow = bench.Straightforward(model.config, model.network).probability(image, modal, noise)
     torch.testing.assert_close(slow, model.probability(image, modal, noise))
 

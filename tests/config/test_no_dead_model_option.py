@@ -1,4 +1,4 @@
-"""No dead option: every option of a model and of the optimiser changes weights, a training step or an answer."""
+"""No dead option: every option of a model and of the optimiser changes weights, a training step or a prediction."""
 
 import copy
 from functools import cache, cached_property
@@ -65,7 +65,7 @@ OPTIM = {
 
 @pytest.fixture(autouse=True, scope="module")
 def no_download():
-    """``pretrained`` weights are not fetched: they are ones that no random draw gives."""
+    """``pretrained`` weights are not fetched: they are ones that no random number gives."""
     create = timm.create_model
 
     def create_model(name, pretrained=False, **options):
@@ -116,14 +116,14 @@ class Observed:
         return self.module.training_step(batch_of_two(), 0).item()
 
     @cached_property
-    def answer(self):
+    def prediction(self):
         self._spread  # noqa: B018
         found = self.module.model.predict_batch([question()])[0]
         return [found.probability.tobytes(), found.amodal.tobytes(), found.raw.tobytes()]
 
     @cached_property
     def _spread(self):
-        """Weights under which answers are no constants: none is zero, and logits have median 0 and deviation 3."""
+        """Weights under which predictions are no constants: none is zero, and logits have median 0 and deviation 3."""
         torch.manual_seed(1)
         network = self.module.network
         with torch.no_grad():
@@ -132,7 +132,7 @@ class Observed:
             for layer in network.modules():
                 if isinstance(layer, torch.nn.BatchNorm2d):
                     layer.momentum = None  # the statistics of what was shown, not a tenth of them
-            logits = self.module.train().answer(batch_of_two())[0]
+            logits = self.module.train().logits_and_target(batch_of_two())[0]
             scale = 3 / logits.std()
             last = [layer for layer in network.modules() if isinstance(layer, torch.nn.Conv2d)]
             last = next(layer for layer in reversed(last) if layer.out_channels == 1 and layer.kernel_size == (1, 1))
@@ -149,8 +149,8 @@ def assert_alive(name, option, value, others):
     known(option, value)
     one = before(name, tuple(others.items()))
     other = Observed(changed(BASES[name], {**others, option: value}))
-    alive = one.weights != other.weights or one.loss != other.loss or one.answer != other.answer
-    assert alive, f"model.{option}={value} of {name} changes neither weights, nor a training step, nor an answer"
+    alive = one.weights != other.weights or one.loss != other.loss or one.prediction != other.prediction
+    assert alive, f"model.{option}={value} of {name} changes neither weights, nor a training step, nor a prediction"
 
 
 @pytest.mark.parametrize(("option", "value", "others"), cases(BASES["conddiff_amo"], MODEL, "name"))
@@ -171,7 +171,7 @@ def test_pcnet_m(option, value, others):
 @pytest.mark.parametrize("name", BASES)
 def test_the_same_options_give_the_same(name):
     one, other = before(name, ()), Observed(BASES[name])
-    assert one.weights == other.weights and one.loss == other.loss and one.answer == other.answer
+    assert one.weights == other.weights and one.loss == other.loss and one.prediction == other.prediction
 
 
 def test_an_option_without_effect_is_named(monkeypatch):

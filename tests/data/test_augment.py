@@ -56,12 +56,12 @@ def test_pure_function_of_the_generator(sample):
     for seed in reversed(range(12)):  # another order, an object of its own, one sent to a worker process
         for again in (changes, *others):
             assert same(call(again, sample, seed), first[seed])
-    assert len({image.tobytes() for image, *_ in first}) > 6, "draws must differ between seeds"
+    assert len({image.tobytes() for image, *_ in first}) > 6, "samples must differ between seeds"
     jitters = [augment(scale=0.2, shift=0.1).window_jitter(np.random.default_rng(3)) for _ in range(2)]
     assert jitters[0] == jitters[1]
 
 
-def test_flip_and_colour_are_drawn_independently(sample):
+def test_flip_and_colour_are_sampled_independently(sample):
     changes, seen = augment(flip=0.5, color=0.5), set()
     for seed in range(40):
         image, _, amodal, *_ = call(changes, sample, seed)
@@ -188,8 +188,8 @@ def test_modal_jitter_never_empties_the_mask():
 
 def test_window_jitter_stays_in_range():
     changes, rng = augment(scale=0.2, shift=0.1), np.random.default_rng(0)
-    draws = [changes.window_jitter(rng) for _ in range(300)]
-    scales, shifts = np.array([scale for scale, _ in draws]), np.array([shift for _, shift in draws])
+    samples = [changes.window_jitter(rng) for _ in range(300)]
+    scales, shifts = np.array([scale for scale, _ in samples]), np.array([shift for _, shift in samples])
     assert scales.min() >= 0.8 and scales.max() <= 1.2 and np.ptp(scales) > 0.3
     assert np.abs(shifts).max() <= 0.1 and (np.ptp(shifts, axis=0) > 0.15).all()
     assert abs(np.corrcoef(shifts.T)[0, 1]) < 0.3

@@ -123,7 +123,7 @@ def test_any_number_of_workers_sees_the_same_data(num_workers):
     data.trainer = SimpleNamespace(global_step=0, global_rank=0, world_size=1)
     batches = list(data.train_dataloader())
     keys = [key for batch in batches for key in batch.keys]
-    assert len(keys) == 9 and len(set(keys)) == 9  # a new draw of the first object comes with a new epoch
+    assert len(keys) == 9 and len(set(keys)) == 9  # a new scene of the first object comes with a new epoch
     total = sum(int(batch.image.sum()) + 7 * int(batch.masks.sum()) for batch in batches)
     reference = TrainingSet(SyntheticWorld(config.data), config.model.window, config.augment, config.seed, True)
     size = config.model.window.size

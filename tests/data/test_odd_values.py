@@ -1,4 +1,4 @@
-"""Values that no data set should hold, through the command line: an answer in words, never a traceback."""
+"""Values that no data set should hold, through the command line: a message in words, never a traceback."""
 
 import copy
 import json
@@ -17,7 +17,7 @@ JUNK = [
     [["1", "2", "30", "4", "30", "30"]], "gone",
 ]  # fmt: skip
 OF_PICKLES = [b"x", (1, 2), {1}, np.arange(4), np.array(3.5), np.int64(3)]
-DRAWS = 20
+SAMPLES = 20
 
 
 def leaves(value, path=()):
@@ -48,7 +48,7 @@ def files_of(root):
 def test_no_value_leads_to_a_traceback(name, tmp_path, capsys):
     world, dice = WORLDS[name](tmp_path / "data"), random.Random(name)
     arguments = [world.name, str(world.root), *world.options, "--split", world.test]
-    for number in range(DRAWS):
+    for number in range(SAMPLES):
         path = dice.choice(files_of(world.root))
         binary = path.suffix == ".pkl"
         stored = path.read_bytes()

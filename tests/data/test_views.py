@@ -53,7 +53,7 @@ def test_ranks_compare_within_a_cluster_and_an_annotator(root):
     assert np.array_equal(by_image(records)[0].in_front, expected)
 
 
-@pytest.mark.parametrize("name", sorted(set(WORLDS) - {"pix2gestalt"}))  # one object a photo, and slow to draw
+@pytest.mark.parametrize("name", sorted(set(WORLDS) - {"pix2gestalt"}))  # one object a photo, and slow to read
 def test_every_set_has_an_image_view(name, tmp_path):
     world = WORLDS[name](tmp_path / "data")
     options = dict(option.split("=", 1) for option in world.options)

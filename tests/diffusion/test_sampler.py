@@ -6,7 +6,7 @@ import torch
 
 from amodalseg.config.schema import GaussConfig, SamplerConfig, USTConfig, VGPEConfig
 from amodalseg.diffusion.ensemble import Ensemble, clamp_visible, is_clamped
-from amodalseg.diffusion.sampler import num_draws, sample
+from amodalseg.diffusion.sampler import num_noise_maps, sample
 from amodalseg.diffusion.schedule import alpha_sigma, log_snr
 
 GAUSS, UST = GaussConfig(), USTConfig()
@@ -20,8 +20,8 @@ def world(batch: int = 2, size: int = 24) -> tuple[torch.Tensor, torch.Tensor]:
     return amodal, modal
 
 
-def draws(config: SamplerConfig, batch: int = 2, size: int = 24, seed: int = 0) -> torch.Tensor:
-    return torch.randn(num_draws(config), batch, 1, size, size, generator=torch.Generator().manual_seed(seed))
+def noise_for(config: SamplerConfig, batch: int = 2, size: int = 24, seed: int = 0) -> torch.Tensor:
+    return torch.randn(num_noise_maps(config), batch, 1, size, size, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -30,7 +30,7 @@ def draws(config: SamplerConfig, batch: int = 2, size: int = 24, seed: int = 0) 
 def test_oracle_in_oracle_out(kind, steps, init):
     amodal, modal = world()
     config = SamplerConfig(kind=kind, steps=steps, init=init)
-    found = sample(lambda x, t: 2 * amodal - 1, modal, draws(config), config, GAUSS, UST, VGPEConfig())
+    found = sample(lambda x, t: 2 * amodal - 1, modal, noise_for(config), config, GAUSS, UST, VGPEConfig())
     assert torch.equal(found, amodal)
 
 
@@ -46,7 +46,7 @@ def test_states_keep_the_forward_marginals_under_an_oracle(kind):
         return 2 * amodal - 1
 
     off = VGPEConfig(clamp=False)
-    sample(oracle, torch.zeros_like(amodal), draws(config, 1, 300), config, GAUSS, UST, off)
+    sample(oracle, torch.zeros_like(amodal), noise_for(config, 1, 300), config, GAUSS, UST, off)
     assert [round(t, 4) for t, _ in seen] == [1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]
     for t, x in seen:
         alpha, sigma = (value.item() for value in alpha_sigma(log_snr(torch.tensor(t), GAUSS.shift)))
@@ -64,7 +64,7 @@ def test_renoise_ust_states_are_training_states():
         seen.append((t[0].item(), x))
         return 2 * amodal - 1
 
-    sample(oracle, modal, draws(config, 1, 400), config, GAUSS, UST, VGPEConfig(clamp=False))
+    sample(oracle, modal, noise_for(config, 1, 400), config, GAUSS, UST, VGPEConfig(clamp=False))
     for t, x in seen[1:]:
         alpha, sigma = (value.item() for value in alpha_sigma(log_snr(torch.tensor(t), GAUSS.shift)))
         kept = 1 - t
@@ -83,7 +83,7 @@ def test_ddim_without_noise_is_exact_for_a_gaussian_posterior_mean():
         seen.append(x)
         return alpha * x  # for x_0 ~ N(0, 1) and alpha^2 + sigma^2 = 1
 
-    noise = draws(config, 1, 8)
+    noise = noise_for(config, 1, 8)
     sample(denoise, torch.zeros(1, 1, 8, 8), noise, config, GaussConfig(shift=0.0), UST, VGPEConfig(clamp=False))
     # x_t ~ N(0, 1) at every t, so the flow is the identity
     np.testing.assert_allclose(seen[-1].numpy(), noise[0].numpy(), atol=0.03)
@@ -92,7 +92,7 @@ def test_ddim_without_noise_is_exact_for_a_gaussian_posterior_mean():
 def test_an_object_does_not_depend_on_its_batch():
     _amodal, modal = world(3)
     config = SamplerConfig(steps=4)
-    noise = draws(config, 3)
+    noise = noise_for(config, 3)
 
     def denoise(x, t):
         return torch.tanh(x.roll(1, -1) + t.view(-1, 1, 1, 1))
@@ -149,7 +149,7 @@ def test_vgpe_against_the_slow_transcription(steps, config):
     found = sample(
         lambda x, t: next(predictions)[None, None],
         torch.tensor(modal, dtype=torch.float32)[None, None],
-        torch.zeros(num_draws(sampler), 1, 1, 6, 5), sampler, GAUSS, UST, config,
+        torch.zeros(num_noise_maps(sampler), 1, 1, 6, 5), sampler, GAUSS, UST, config,
     )  # fmt: skip
     np.testing.assert_allclose(found[0, 0].numpy(), slow_vgpe(raw, modal, config), atol=1e-6)
 
@@ -189,7 +189,7 @@ def test_renoise_ust_moves_blocks_together_as_training_does():
         seen.append(x)
         return torch.ones_like(x)
 
-    noise = draws(config, 1, 32)
+    noise = noise_for(config, 1, 32)
     noise[1] = 0  # the second state is then the mask alone
     sample(oracle, modal, noise, config, GAUSS, USTConfig(block=8), VGPEConfig(clamp=False))
     state = seen[1][0, 0].reshape(4, 8, 4, 8).permute(0, 2, 1, 3).reshape(16, 64)

@@ -36,7 +36,7 @@ def test_variance_is_preserved():
 @pytest.mark.parametrize("shift", [SHIFT, -2.77, 0.0])
 @pytest.mark.parametrize("steps", [1, 2, 3, 10, 50])
 def test_oracle_posterior_keeps_the_marginals(steps, shift):
-    """With the true x_0, x_s drawn from x_t must again be alpha_s x_0 + sigma_s eps: mean and variance identities."""
+    """With the true x_0, x_s sampled from x_t must again be alpha_s x_0 + sigma_s eps: mean and variance identities."""
     alpha, sigma = alpha_sigma(log_snr(step_times(steps), shift))
     table = posterior_table(steps, shift)
     for i in range(steps - 1):

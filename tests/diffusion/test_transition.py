@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from amodalseg.diffusion.schedule import alpha_sigma, log_snr
-from amodalseg.diffusion.transition import block_uniform, corrupt, draw_times, keep_probability, transit
+from amodalseg.diffusion.transition import block_uniform, corrupt, keep_probability, sample_times, transit
 
 SCHEDULES = ["linear", "segrefiner", "cosine", "alpha_bar"]
 CPU = torch.device("cpu")
@@ -54,7 +54,7 @@ def test_keep_rate_is_the_marginal(t):
     assert torch.equal(state[~differ], amodal[~differ])
 
 
-def test_one_shared_draw_gives_a_nested_chain_that_never_goes_back():
+def test_one_shared_map_gives_a_nested_chain_that_never_goes_back():
     amodal, modal = masks()
     uniform = torch.rand(amodal.shape, generator=torch.Generator().manual_seed(2))
     times = torch.linspace(0, 1, 11)
@@ -102,7 +102,7 @@ def test_mean_and_variance_in_the_occluded_region():
 
 
 def test_reverse_posterior_of_the_chain():
-    """P(amodal at s | modal at t) = (bar-b_s - bar-b_t) / (1 - bar-b_t), counted on a shared draw."""
+    """P(amodal at s | modal at t) = (bar-b_s - bar-b_t) / (1 - bar-b_t), counted on a shared map."""
     uniform = torch.rand(400_000, generator=torch.Generator().manual_seed(6))
     bar_s, bar_t = 0.6, 0.3
     modal_at_t, amodal_at_s = uniform >= bar_t, uniform < bar_s
@@ -122,10 +122,10 @@ def test_blocks_change_state_together():
 
 def test_training_times():
     torch.manual_seed(0)
-    discrete = draw_times(1000, "discrete", 1, 1, 10, CPU)
+    discrete = sample_times(1000, "discrete", 1, 1, 10, CPU)
     assert sorted({round(value, 4) for value in discrete.tolist()}) == [i / 10 for i in range(1, 11)]
-    beta = draw_times(20_000, "beta", 2.0, 5.0, 10, CPU)
+    beta = sample_times(20_000, "beta", 2.0, 5.0, 10, CPU)
     assert beta.mean().item() == pytest.approx(2 / 7, abs=0.01)
     assert beta.var().item() == pytest.approx(10 / (49 * 8), abs=0.003)
-    uniform = draw_times(20_000, "uniform", 1, 1, 10, CPU)
+    uniform = sample_times(20_000, "uniform", 1, 1, 10, CPU)
     assert uniform.min() >= 0 and uniform.max() < 1 and uniform.mean().item() == pytest.approx(0.5, abs=0.01)

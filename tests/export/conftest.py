@@ -20,7 +20,7 @@ from amodalseg.models.conddiff_amo.model import CondDiffAMO
 
 
 def small(**changes) -> CondDiffAMO:
-    """A model with random weights whose answers are no constants."""
+    """A model with random weights whose predictions are no constants."""
     torch.manual_seed(0)
     config = CondDiffAMOConfig(
         window=WindowConfig(size=64), pcn=PCNConfig(backbone="pvt_v2_b0", adapter_init="random"), dn=DNConfig(dim=16),
@@ -33,12 +33,12 @@ def small(**changes) -> CondDiffAMO:
         for parameter in model.network.parameters():  # what starts at zero would hide a mistake
             parameter.add_(0.02 * torch.randn_like(parameter))
     model.about = {"step": 7}
-    spread_answers(model)
+    spread_predictions(model)
     return model
 
 
 @torch.no_grad()
-def spread_answers(model: CondDiffAMO) -> None:
+def spread_predictions(model: CondDiffAMO) -> None:
     """Give batch norms the statistics of some inputs, and logits median 0 and deviation 2: masks half full."""
     size, last = model.config.window.size, model.network.denoiser.decoder[-1]
     modal = torch.zeros(4, 1, size, size)

@@ -43,7 +43,7 @@ CONFIGS = {
 
 
 class Toy(nn.Module):
-    """A network of the right signature: everything it is given changes its answer."""
+    """A network of the right signature: everything it is given changes its prediction."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,11 +56,11 @@ class Toy(nn.Module):
 def arrays(config: CondDiffAMOConfig, batch: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng, size = np.random.default_rng(seed), config.window.size
     sampler = config.sampler
-    draws = 2 * sampler.steps - 1 if sampler.kind == "renoise_ust" else sampler.steps
+    num_maps = 2 * sampler.steps - 1 if sampler.kind == "renoise_ust" else sampler.steps
     return (
         rng.integers(0, 256, (batch, 3, size, size), np.uint8),
         rng.choice(np.array([0, 1, 255], np.uint8), (batch, 1, size, size)),
-        rng.standard_normal((draws, batch, 1, size, size), np.float32),
+        rng.standard_normal((num_maps, batch, 1, size, size), np.float32),
     )
 
 

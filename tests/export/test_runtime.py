@@ -1,4 +1,4 @@
-"""The predictor without PyTorch keeps the models' contract and answers as the trained model does."""
+"""The predictor without PyTorch keeps the models' contract and predicts as the trained model does."""
 
 import subprocess
 import sys

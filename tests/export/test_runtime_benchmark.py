@@ -24,6 +24,6 @@ def test_the_program_prints_a_row_for_each_batch(exported, monkeypatch, capsys, 
 def test_ways_run_in_turns():
     order = []
     ways = [lambda: order.append("a") or np.zeros(1), lambda: order.append("b") or np.ones(1)]
-    seconds, answers = program.measure(ways, repeats=3)
+    seconds, predictions = program.measure(ways, repeats=3)
     assert "".join(order) == "abababab"
-    assert len(seconds) == 2 and [float(answer[0]) for answer in answers] == [0, 1]
+    assert len(seconds) == 2 and [float(prediction[0]) for prediction in predictions] == [0, 1]

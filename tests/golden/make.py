@@ -1,4 +1,4 @@
-"""Golden answers of the weights that ship: ``python tests/golden/make.py`` writes them anew, after a change of weights.
+"""Golden predictions of the weights that ship: ``python tests/golden/make.py`` writes them anew.
 
 Each file in this folder belongs to one file of weights, which it names by its sha256. It holds, for each case, the mask
 as COCO run lengths and the values of the map at every fourth pixel, zeros left out: enough to notice any change.
@@ -34,7 +34,7 @@ WEIGHTS = {
     "conddiff_amo_tiny": ROOT / "checkpoints/conddiff_amo_tiny.safetensors",
     "inpainting_prior": ROOT / "checkpoints/inpainting_prior/unet/diffusion_pytorch_model.safetensors",
 }
-"""The shipped models, and the file that each one's golden answers belong to."""
+"""The shipped models, and the file that each one's golden predictions belong to."""
 
 Case = dict[str, Any]
 """``mask``: bool (H, W). ``values``: float (H, W), of a picture the mean over its colours."""
@@ -54,11 +54,11 @@ def question(height: int, width: int, top: int, left: int, seed: int) -> Query:
 def conddiff_cases(model: Any, steps: int | None = None) -> dict[str, Case]:
     """Of a model, or of its exported file: an object inside the photo, and one at its border asked twice."""
     inside, border = question(120, 160, 60, 70, seed=3), question(100, 90, 78, 24, seed=8)
-    answers = {
+    predictions = {
         "inside": model.predict(inside.image, inside.modal, seed=3, steps=steps),
-        "border, two draws": model.predict(border.image, border.modal, seed=8, num_samples=2, steps=steps),
+        "border, two samples": model.predict(border.image, border.modal, seed=8, num_samples=2, steps=steps),
     }
-    return {name: {"mask": answer.amodal, "values": answer.probability} for name, answer in answers.items()}
+    return {name: {"mask": one.amodal, "values": one.probability} for name, one in predictions.items()}
 
 
 def prior_cases() -> dict[str, Case]:
@@ -71,19 +71,19 @@ def prior_cases() -> dict[str, Case]:
     drawn = inpaint(prior, to_pictures([picture]), torch.from_numpy(hole)[None, None], [5], steps=4)[0]
     model = load_model("mixed_context", "cpu", override={"sampler": {"steps": 4}, "iterations": 2})
     asked = question(100, 90, 48, 36, seed=8)
-    answer = model.predict_batch([asked])[0]
+    prediction = model.predict_batch([asked])[0]
     return {
         "right half": {"mask": hole, "values": drawn.mean(dim=0).cpu().numpy()},
-        "mixed_context": {"mask": answer.amodal, "values": answer.image.mean(axis=2) / 255},
+        "mixed_context": {"mask": prediction.amodal, "values": prediction.image.mean(axis=2) / 255},
     }
 
 
 def make(name: str) -> dict[str, Case]:
-    """All cases of a shipped model; ``exported`` is the same as its file in ONNX answers it, with one step."""
+    """All cases of a shipped model; ``exported`` is the same as its file in ONNX predicts it, with one step."""
     if name == "inpainting_prior":
         return prior_cases()
     model = load_model(name, "cpu")
-    one_step = {f"exported, {case}": answer for case, answer in conddiff_cases(model, steps=1).items()}
+    one_step = {f"exported, {case}": prediction for case, prediction in conddiff_cases(model, steps=1).items()}
     return {**conddiff_cases(model), **one_step}
 
 
@@ -101,7 +101,7 @@ def pack(case: Case) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Write every file of golden answers."""
+    """Write every file of golden predictions."""
     for name in WEIGHTS:
         content = {"weights": sha256(name), "cases": {case: pack(found) for case, found in make(name).items()}}
         lines = json.dumps(content, indent=0).replace(",\n", ", ")

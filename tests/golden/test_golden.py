@@ -1,6 +1,6 @@
-"""What the shipped weights answer is pinned: a change of any part on the way from photo to mask shows here.
+"""What the shipped weights predict is pinned: a change of any part on the way from photo to mask shows here.
 
-A change that is meant, or other weights: ``python tests/golden/make.py`` writes the answers anew.
+A change that is meant, or other weights: ``python tests/golden/make.py`` writes the predictions anew.
 """
 
 import json
@@ -36,16 +36,16 @@ def check(found, wanted, about):
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
-def test_answers_of_the_shipped_weights(name):
+def test_predictions_of_the_shipped_weights(name):
     if name == "inpainting_prior":
         pytest.importorskip("diffusers")
     wanted, found = golden(name), make(name)
     assert wanted.keys() == found.keys(), ANEW
-    for case, answer in found.items():
-        check(answer, wanted[case], f"{name}, {case}")
+    for case, prediction in found.items():
+        check(prediction, wanted[case], f"{name}, {case}")
 
 
-def test_answers_of_the_exported_file(tmp_path):
+def test_predictions_of_the_exported_file(tmp_path):
     for library in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(library)
     from amodalseg.export.runtime import OnnxPredictor
@@ -53,12 +53,12 @@ def test_answers_of_the_exported_file(tmp_path):
 
     wanted = golden("conddiff_amo_tiny")
     export_model(load_model("conddiff_amo_tiny", "cpu"), tmp_path / "model.onnx", steps=1)
-    for case, answer in conddiff_cases(OnnxPredictor(tmp_path / "model.onnx", num_threads=1)).items():
-        check(answer, wanted[f"exported, {case}"], f"the exported file, {case}")
+    for case, prediction in conddiff_cases(OnnxPredictor(tmp_path / "model.onnx", num_threads=1)).items():
+        check(prediction, wanted[f"exported, {case}"], f"the exported file, {case}")
 
 
-def test_answers_say_something():
-    """Golden answers that are empty, or the modal mask alone, would pin nothing."""
+def test_predictions_say_something():
+    """Golden predictions that are empty, or the modal mask alone, would pin nothing."""
     for name, least in (("conddiff_amo_tiny", 4), ("inpainting_prior", 2)):
         cases = golden(name)
         assert len(cases) >= least
@@ -67,7 +67,7 @@ def test_answers_say_something():
         assert (FOLDER / f"{name}.json").stat().st_size < 20_000
 
 
-def test_answers_of_other_weights_are_refused(monkeypatch):
+def test_predictions_of_other_weights_are_refused(monkeypatch):
     monkeypatch.setitem(WEIGHTS, "conddiff_amo_tiny", WEIGHTS["inpainting_prior"])
     with pytest.raises(pytest.fail.Exception, match=r"belongs to other weights.*tests/golden/make\.py"):
         golden("conddiff_amo_tiny")

@@ -63,11 +63,11 @@ def awkward_cases():
     ]
 
 
-def slow_counts(amodal, modal, raw, given, answer):
+def slow_counts(amodal, modal, raw, given, final):
     """Set arithmetic over pixel coordinates of the full image."""
     a, v, r, g, p = (
         {(int(y), int(x)) for y, x in zip(*np.nonzero(mask), strict=True)}
-        for mask in (amodal, modal, raw, given, answer)
+        for mask in (amodal, modal, raw, given, final)
     )
     height, width = amodal.shape
     steps = max(1, round(0.02 * math.sqrt(height**2 + width**2)))
@@ -93,11 +93,11 @@ def slow_counts(amodal, modal, raw, given, answer):
 
 @pytest.mark.parametrize(("amodal", "modal", "raw", "given", "union"), awkward_cases())
 def test_counts_equal_set_arithmetic_over_full_images(amodal, modal, raw, given, union):
-    answer = raw | given if union else raw
+    final = raw | given if union else raw
     record = record_of(amodal, modal, None if given is modal else given)
     row = count_object(record, Prediction(given, raw[None], union_visible=union, seconds=0.12346), "m")
     assert list(row) == COLUMNS
-    expected = slow_counts(amodal, modal, raw, given, answer)
+    expected = slow_counts(amodal, modal, raw, given, final)
     assert {name: row[name] for name in expected} == expected
     assert row["modal_source"] == ("gt" if given is modal else "pred:net")
     if not (given & ~modal).any():  # the claim below the column table
@@ -155,7 +155,7 @@ def test_boundary_band_widens_with_the_image():
     assert row["boundary_union"] == 300 * 400 - 280 * 380
 
 
-def test_an_answer_that_differs_from_raw_outside_the_modal_mask_breaks_the_contract():
+def test_a_prediction_that_differs_from_raw_outside_the_modal_mask_breaks_the_contract():
     modal, whole = np.zeros(SIZE, bool), np.ones(SIZE, bool)
     modal[0, 0] = True
     prediction = Prediction(modal, modal[None])

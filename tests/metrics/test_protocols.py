@@ -21,15 +21,15 @@ def make(number, amodal, modal, raw, union=True, model="m", image=None, given=No
         gt_modal_rle=None if given is None else masks.encode(modal),
         group=None if track is None else {"video": track[0], "track": track[1], "frame": number},
     )  # fmt: skip
-    answer = raw | shown if union else raw
+    final = raw | shown if union else raw
     whole, picture = np.random.default_rng(number).integers(0, 256, (2, *SHAPE, 3), np.uint8)
     prediction = Prediction(shown, raw[None], union_visible=union)
     prediction.image = None if number % 4 == 1 else picture  # some models draw none
-    return Thing(amodal, modal, shown, raw, answer, track), count_object(record, prediction, model, whole)
+    return Thing(amodal, modal, shown, raw, final, track), count_object(record, prediction, model, whole)
 
 
 class Thing(NamedTuple):
-    """a: amodal, v: annotated modal, g: given modal, raw, p: the final answer; track: (video, track) or None."""
+    """a: amodal, v: annotated modal, g: given modal, raw, p: the final prediction; track: (video, track) or None."""
 
     a: np.ndarray
     v: np.ndarray
@@ -264,7 +264,7 @@ def test_c2f_takes_the_raw_mask_and_c2f_post_the_united_one():
     row = make(0, amodal, amodal & (np.arange(30) < 5), amodal & (np.arange(30) >= 5), union=True)[1]
     assert score([row])["c2f"]["full"] == pytest.approx(0.5)
     assert score([row])["c2f_post"]["full"] == pytest.approx(1.0)
-    assert score([row])["per_object"]["full"] == 1.0  # the model's own answer has it united
+    assert score([row])["per_object"]["full"] == 1.0  # the model's own prediction has it united
 
 
 def strip(pixels, start=0):
@@ -292,7 +292,7 @@ def test_conddiff_signed_sum_skips_an_object_whose_differences_cancel():
 
 
 def test_predicted_modal_masks_are_united_and_hidden_parts_are_those_of_the_annotated_ones():
-    """As the test on KINS does: the answer is united with what was given, the true modal mask is subtracted."""
+    """As the test on KINS does: the prediction is united with what was given, the true modal mask is subtracted."""
     row = make(0, strip(10), strip(4), strip(2, 8), given=strip(6))[1]
     assert (row["given_area"], row["modal_area"], row["occluded_area"]) == (6, 4, 6)
     scores = score([row])
@@ -377,7 +377,7 @@ def test_summary_counts_objects():
     ("protocol", "name"),
     [("pooled", "full"), ("per_object", "occluded"), ("five_bins", "full"), ("five_bins", "full_of_five")],
 )
-def test_bootstrap_equals_scoring_rows_of_drawn_images(protocol, name, videos):
+def test_bootstrap_equals_scoring_rows_of_resampled_images(protocol, name, videos):
     """Frames of one video are drawn together."""
     _, rows = world()
     if not videos:
@@ -408,16 +408,16 @@ def test_the_summary_has_the_interval_of_every_figure(monkeypatch):
                 figure,
             )
             assert interval is not None or figure.endswith("_tracks")
-    # drawn in parts, as where images are many: the same drawings
+    # drawn in parts, as where images are many: the same resamples
     monkeypatch.setattr("amodalseg.metrics.bootstrap.MAX_CELLS", 16 * 37)
     assert bootstrap(rows, "c2f", "occluded") == pytest.approx(entry["intervals"]["c2f"]["occluded"], abs=1e-12)
 
 
-def test_bootstrap_leaves_drawings_out_in_which_a_figure_is_undefined():
+def test_bootstrap_leaves_resamples_out_in_which_a_figure_is_undefined():
     rows = [make(number, strip(10), strip(10), strip(10), image=str(number))[1] for number in range(3)]
     rows += [make(3, strip(10), strip(5), strip(7), image="3")[1]]
     assert score(rows)["per_object"]["occluded"] == pytest.approx(2 / 5)
-    assert bootstrap(rows, "per_object", "occluded") is None, "one image alone has a hidden part: nothing to draw"
+    assert bootstrap(rows, "per_object", "occluded") is None, "one image alone has a hidden part: nothing to resample"
     assert bootstrap(rows, "per_object", "full") is not None
     rows += [make(4, strip(10), strip(5), strip(7), image="4")[1]]
     assert bootstrap(rows, "per_object", "occluded", samples=50) == pytest.approx((2 / 5, 2 / 5))

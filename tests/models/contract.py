@@ -42,25 +42,25 @@ class ModelContract:
     def test_any_size_in_the_same_size_out(self, model, height, width, box):
         asked = query(height, width, box)
         before = asked.image.copy(), asked.modal.copy()
-        answer = model.predict(asked.image, asked.modal, seed=3)
-        assert answer.amodal.shape == answer.raw.shape == answer.modal.shape == (height, width)
-        assert answer.amodal.dtype == answer.raw.dtype == bool
-        assert (answer.occluded == (answer.amodal & ~asked.modal)).all()
-        if answer.probability is not None:
-            assert answer.probability.dtype == np.float32 and answer.probability.shape == (height, width)
-            assert answer.probability.min() >= 0 and answer.probability.max() <= 1
+        prediction = model.predict(asked.image, asked.modal, seed=3)
+        assert prediction.amodal.shape == prediction.raw.shape == prediction.modal.shape == (height, width)
+        assert prediction.amodal.dtype == prediction.raw.dtype == bool
+        assert (prediction.occluded == (prediction.amodal & ~asked.modal)).all()
+        if prediction.probability is not None:
+            assert prediction.probability.dtype == np.float32 and prediction.probability.shape == (height, width)
+            assert prediction.probability.min() >= 0 and prediction.probability.max() <= 1
         if self.always_contains_modal:
-            assert not (asked.modal & ~answer.amodal).any()
+            assert not (asked.modal & ~prediction.amodal).any()
         assert (asked.image == before[0]).all() and (asked.modal == before[1]).all()
 
-    def test_the_same_question_has_the_same_answer(self, model):
+    def test_the_same_query_has_the_same_prediction(self, model):
         asked = query(40, 60, (10, 10, 30, 30))
         first, second = (model.predict(asked.image, asked.modal, seed=5) for _ in range(2))
         assert (first.amodal == second.amodal).all()
         if first.probability is not None:
             assert (first.probability == second.probability).all()
 
-    def test_an_answer_does_not_depend_on_its_batch(self, model):
+    def test_a_prediction_does_not_depend_on_its_batch(self, model):
         asked = [query(40, 60, (10, 10, 30, 30), 1), query(64, 32, (3, 3, 20, 50), 2), query(40, 60, (1, 2, 9, 9), 3)]
         together = model.predict_batch(asked)
         alone = [model.predict_batch([one])[0] for one in asked]
@@ -70,7 +70,7 @@ class ModelContract:
             else:
                 np.testing.assert_allclose(one.probability, other.probability, atol=1e-4)
 
-    def test_no_question_no_answer(self, model):
+    def test_no_query_no_prediction(self, model):
         assert model.predict_batch([]) == []
 
     @pytest.mark.parametrize(

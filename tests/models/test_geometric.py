@@ -41,15 +41,15 @@ def random_masks():
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
 @pytest.mark.parametrize("modal", list(random_masks()), ids=lambda mask: str(mask.shape))
-def test_answers_contain_the_modal_mask_and_hold_what_a_prediction_promises(model, modal):
+def test_predictions_contain_the_modal_mask_and_hold_what_a_prediction_promises(model, modal):
     before = modal.copy()
-    (answer,) = model.predict_batch([query(modal)])
-    for mask in (answer.amodal, answer.modal, answer.raw):
+    (prediction,) = model.predict_batch([query(modal)])
+    for mask in (prediction.amodal, prediction.modal, prediction.raw):
         assert mask.dtype == bool and mask.shape == modal.shape
-    assert (answer.amodal & modal).sum() == modal.sum()
-    assert np.array_equal(answer.raw, answer.amodal) and np.array_equal(answer.modal, before)
-    assert answer.probability is None and answer.samples is None and answer.seconds >= 0
-    assert not np.shares_memory(answer.amodal, modal)
+    assert (prediction.amodal & modal).sum() == modal.sum()
+    assert np.array_equal(prediction.raw, prediction.amodal) and np.array_equal(prediction.modal, before)
+    assert prediction.probability is None and prediction.samples is None and prediction.seconds >= 0
+    assert not np.shares_memory(prediction.amodal, modal)
 
 
 @pytest.mark.parametrize("modal", list(random_masks()), ids=lambda mask: str(mask.shape))
@@ -64,7 +64,7 @@ def test_shapes(modal):
     assert (hull & ~inside).sum() <= 2 * sum(modal.shape) and not (hull & ~box).any()
 
 
-def test_batches_of_any_sizes_are_answered_one_by_one():
+def test_batches_of_any_sizes_are_predicted_one_by_one():
     queries = [query(mask) for mask in random_masks()]
     for model in MODELS:
         together = model.predict_batch(queries)

@@ -91,9 +91,9 @@ def one_object() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return target, modal, half
 
 
-def hidden_loss(answer: torch.Tensor, target: torch.Tensor, modal: torch.Tensor, *unknown: torch.Tensor) -> float:
-    """L_hidden of an answer in {0, 1} that is given with certainty."""
-    return amodal_loss(40 * (2 * answer - 1), target, LossConfig(hidden=1.0), modal, *unknown)[1]["hidden"].item()
+def hidden_loss(prediction: torch.Tensor, target: torch.Tensor, modal: torch.Tensor, *unknown: torch.Tensor) -> float:
+    """L_hidden of a prediction in {0, 1} that is given with certainty."""
+    return amodal_loss(40 * (2 * prediction - 1), target, LossConfig(hidden=1.0), modal, *unknown)[1]["hidden"].item()
 
 
 def test_closed_forms_of_the_hidden_part() -> None:
@@ -102,8 +102,8 @@ def test_closed_forms_of_the_hidden_part() -> None:
     assert hidden_loss(target, target, modal) == pytest.approx(0, abs=1e-6)
     assert hidden_loss(modal + half, target, modal) == pytest.approx(1 - (n / 2 + 1) / (n + 1), rel=1e-5)
     assert hidden_loss(modal, target, modal) == pytest.approx(1 - 1 / (n + 1), rel=1e-5)
-    for answer in (half, modal + half):  # the visible part is given: what is said about it does not matter
-        assert hidden_loss(answer, target, modal) == pytest.approx(1 - (n / 2 + 1) / (n + 1), rel=1e-5)
+    for prediction in (half, modal + half):  # the visible part is given: what is said about it does not matter
+        assert hidden_loss(prediction, target, modal) == pytest.approx(1 - (n / 2 + 1) / (n + 1), rel=1e-5)
     wide = torch.ones_like(target)
     assert hidden_loss(wide, target, modal) == pytest.approx(1 - (n + 1) / (32 * 32 - modal.sum().item() + 1), rel=1e-5)
     # nothing hides it: not growing is right, and each pixel too many costs

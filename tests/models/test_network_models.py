@@ -1,4 +1,4 @@
-"""Trained networks that answer once: files, options that may change, votes without effect, and their runs."""
+"""Trained networks that predict once: files, options that may change, votes without effect, and their runs."""
 
 import dataclasses
 import warnings
@@ -72,7 +72,7 @@ def test_a_class_opens_its_own_kind_only(kind, tmp_path):
                 one.load(path)
 
 
-def test_it_answers_once_whatever_is_asked_for(kind, tmp_path):
+def test_it_predicts_once_whatever_is_asked_for(kind, tmp_path):
     model, asked = KINDS[kind](), query(40, 60, (10, 10, 30, 30))
     with pytest.warns(UserWarning, match="does not sample: num_samples and steps have no effect"):
         several = model.predict(asked.image, np.stack([asked.modal] * 2), num_samples=3, steps=4)
@@ -117,7 +117,7 @@ def test_other_weights_are_no_start(kind, tmp_path):
         start_from(module, str(tmp_path / "b.safetensors"))
 
 
-def test_a_run_from_training_to_answers(kind, tmp_path, capsys):
+def test_a_run_from_training_to_predictions(kind, tmp_path, capsys):
     out = tmp_path / "run"
     assert main(arguments(kind, out)) == 0
     assert sorted(path.name for path in out.iterdir()) == [

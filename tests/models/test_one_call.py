@@ -16,7 +16,7 @@ from tests.models.contract import query
 
 @pytest.fixture(scope="module")
 def model():
-    """Random weights, and a threshold in the middle of what they answer: masks of noise, none alike."""
+    """Random weights, and a threshold in the middle of what they result: masks of noise, none alike."""
     model = tiny()
     asked = query(40, 60, (10, 10, 30, 30))
     probability = model.predict(asked.image, asked.modal).probability
@@ -39,7 +39,7 @@ def boxes(*corners, shape=(40, 60)):
 STACK = boxes((3, 4, 20, 30), (30, 10, 59, 39), (1, 1, 2, 3), (0, 0, 60, 40), (25, 0, 35, 40))
 
 
-def test_an_object_of_a_stack_has_the_answer_it_has_alone(model, photo):
+def test_an_object_of_a_stack_has_the_prediction_it_has_alone(model, photo):
     together = model.predict(photo, STACK, seed=4)
     assert isinstance(together, PredictionStack) and len(together) == 5
     assert together.amodal.shape == together.raw.shape == together.occluded.shape == STACK.shape
@@ -56,8 +56,8 @@ def test_an_object_of_a_stack_has_the_answer_it_has_alone(model, photo):
 
 def test_a_stack_of_any_length(model, photo):
     for name in ("modal", "box", "convex_hull"):
-        answer = MODELS[name]().predict(photo, STACK)
-        assert answer.amodal.shape == STACK.shape and answer.probability is None and answer.samples is None
+        result = MODELS[name]().predict(photo, STACK)
+        assert result.amodal.shape == STACK.shape and result.probability is None and result.samples is None
     empty = model.predict(photo, STACK[:0], num_samples=3)
     assert empty.amodal.shape == empty.probability.shape == empty.occluded.shape == (0, 40, 60)
     assert empty.samples.shape == (0, 3, 40, 60) and len(empty) == 0 and list(empty) == []
@@ -82,9 +82,9 @@ def test_votes(model, photo):
 def test_votes_without_the_union(model, photo):
     threshold = model.config.post.threshold
     other = tiny(post=PostConfig(union_visible=False, threshold=threshold))
-    answer = other.predict(photo, STACK[0], num_samples=2)
-    assert (answer.amodal == (answer.probability > threshold)).all() and (answer.raw == answer.amodal).all()
-    assert (answer.samples.shape, answer.samples.dtype) == ((2, 40, 60), bool)
+    result = other.predict(photo, STACK[0], num_samples=2)
+    assert (result.amodal == (result.probability > threshold)).all() and (result.raw == result.amodal).all()
+    assert (result.samples.shape, result.samples.dtype) == ((2, 40, 60), bool)
 
 
 def test_steps_of_one_call(model, photo):
@@ -97,17 +97,17 @@ def test_steps_of_one_call(model, photo):
     np.testing.assert_allclose(again.predict(photo, STACK[0]).probability, other, atol=1e-6)
 
 
-def test_an_answer_stays_as_it_was_given(photo):
+def test_a_prediction_stays_as_it_was_given(photo):
     one, other = tiny(), tiny()
-    answer, before = one.predict(photo, STACK[0]), other.predict(photo, STACK[0]).raw
-    one.config.post.threshold = float(answer.probability.max())
-    assert not one.predict(photo, STACK[0]).raw.any() and np.array_equal(answer.raw, before)
+    result, before = one.predict(photo, STACK[0]), other.predict(photo, STACK[0]).raw
+    one.config.post.threshold = float(result.probability.max())
+    assert not one.predict(photo, STACK[0]).raw.any() and np.array_equal(result.raw, before)
 
 
 def test_models_that_do_not_sample_say_so(model, photo, recwarn):
     with pytest.warns(UserWarning, match="'box' does not sample: num_samples and steps have no effect"):
-        answer = MODELS["box"]().predict(photo, STACK[0], num_samples=4)
-    assert answer.samples is None
+        result = MODELS["box"]().predict(photo, STACK[0], num_samples=4)
+    assert result.samples is None
     with pytest.warns(UserWarning, match="no effect"):
         MODELS["modal"]().predict(photo, STACK[0], steps=4)
     recwarn.clear()
@@ -167,13 +167,13 @@ def test_a_hundred_objects_take_little_more_than_their_masks(model):
     stack = boxes(*[(7 * i, 5 * i, 7 * i + 100, 5 * i + 100) for i in range(100)], shape=shape)
     image = np.zeros((*shape, 3), np.uint8)
     tracemalloc.start()
-    answer = model.predict(image, stack, steps=1)
+    result = model.predict(image, stack, steps=1)
     held, _ = tracemalloc.get_traced_memory()
-    sizes = [one.amodal.sum() for one in answer]
+    sizes = [one.amodal.sum() for one in result]
     going_through = tracemalloc.get_traced_memory()[1]
-    whole = answer.amodal
+    whole = result.amodal
     tracemalloc.stop()
-    assert held < 8e6, "answers are kept as the network gave them"
+    assert held < 8e6, "predictions are kept as the network gave them"
     assert going_through < 30e6, "one object's maps at a time, where all would be 48 MB of masks and 192 MB of floats"
     assert [mask.sum() for mask in whole] == sizes
 
@@ -183,5 +183,5 @@ def test_a_photo_20000_pixels_wide(model, box):
     x0, y0, x1, y1 = box
     modal = np.zeros((600, 20_000), bool)
     modal[y0:y1, x0:x1] = True
-    answer = model.predict(np.zeros((600, 20_000), np.uint8), modal, steps=1)
-    assert answer.amodal.shape == modal.shape and not (modal & ~answer.amodal).any()
+    result = model.predict(np.zeros((600, 20_000), np.uint8), modal, steps=1)
+    assert result.amodal.shape == modal.shape and not (modal & ~result.amodal).any()

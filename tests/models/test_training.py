@@ -1,4 +1,4 @@
-"""The optimiser's groups and rates, and what a step's random draws depend on."""
+"""The optimiser's groups and rates, and what a step's random numbers depend on."""
 
 import pytest
 import torch
@@ -56,7 +56,7 @@ def test_the_cosine_begins_behind_the_warm_up_and_ends_with_the_run():
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])
-def test_no_two_micro_steps_of_a_run_share_their_draws(accumulate, monkeypatch):
+def test_no_two_micro_steps_of_a_run_share_their_random_numbers(accumulate, monkeypatch):
     module, drawn = module_of("pcnet_m"), {}
     module.config.trainer.accumulate = accumulate
     for step in range(4):
@@ -66,11 +66,11 @@ def test_no_two_micro_steps_of_a_run_share_their_draws(accumulate, monkeypatch):
             for batch_idx in (step * accumulate + part, part):
                 module.seed_step(batch_idx)
                 drawn.setdefault((step, part), set()).add(torch.rand(1).item())
-    assert all(len(values) == 1 for values in drawn.values()), "a resumed run draws what the whole one drew"
+    assert all(len(values) == 1 for values in drawn.values()), "a resumed run samples what the whole one sampled"
     assert len(set.union(*drawn.values())) == 4 * accumulate
 
 
-def test_seeds_and_ranks_draw_differently(monkeypatch):
+def test_seeds_and_ranks_sample_differently(monkeypatch):
     values = set()
     for seed, rank in ((0, 0), (1, 0), (0, 1)):
         module = module_of("pcnet_m")

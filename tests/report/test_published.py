@@ -128,7 +128,7 @@ def test_buckets_rise_with_less_occlusion_except_where_a_flag_says_so():
     broken = set()
     for (table, dataset, method, variant), rows in bucket_rows().items():
         assert [row.figure for row in rows] == BUCKETS
-        if table == "S2":  # an area, no answer: nothing says that it fits better where less is hidden
+        if table == "S2":  # an area, no prediction: nothing says that it fits better where less is hidden
             continue
         if falls([row.value for row in rows]):
             broken.add((table, dataset, method, variant))

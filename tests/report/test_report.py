@@ -50,7 +50,7 @@ def records():
 
 
 @pytest.fixture(scope="module")
-def answers(records):
+def found_by(records):
     found = {}
     for model in MODELS:
         predictions = [model.predict(record.image, record.modal) for record in records]
@@ -60,8 +60,8 @@ def answers(records):
 
 
 @pytest.fixture(scope="module")
-def rows(answers):
-    return [row for found in answers.values() for row, _ in found]
+def rows(found_by):
+    return [row for found in found_by.values() for row, _ in found]
 
 
 class Page(HTMLParser):
@@ -125,12 +125,12 @@ def test_report_is_whole_and_needs_nothing_else(tmp_path, rows):
 
 
 @pytest.mark.parametrize("with_html", [True, False])
-def test_report_of_an_evaluation(tmp_path, records, answers, rows, with_html):
+def test_report_of_an_evaluation(tmp_path, records, found_by, rows, with_html):
     dataset = [(record, Query(record.image, record.modal)) for record in records]
     config = EvalConfig(
-        out=str(tmp_path), models=list(answers), data=SyntheticData(), report=ReportConfig(html=with_html, pictures=2)
+        out=str(tmp_path), models=list(found_by), data=SyntheticData(), report=ReportConfig(html=with_html, pictures=2)
     )
-    path = build_report(config, tmp_path, dataset, answers, summarize(rows), {}, {"commit": "abc"})
+    path = build_report(config, tmp_path, dataset, found_by, summarize(rows), {}, {"commit": "abc"})
     assert path.name == ("report.html" if with_html else "report.md")
     text = path.read_text()
     assert "pictures: 2" in text and "abc" in text

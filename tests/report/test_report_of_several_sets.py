@@ -34,7 +34,7 @@ def records():
 
 
 @pytest.fixture(scope="module")
-def answers(records):
+def found_by(records):
     found = {}
     for model in MODELS:
         predictions = [model.predict(record.image, record.modal) for record in records]
@@ -44,8 +44,8 @@ def answers(records):
 
 
 @pytest.fixture
-def results(answers):
-    return summarize([row for found in answers.values() for row, _, _ in found])
+def results(found_by):
+    return summarize([row for found in found_by.values() for row, _, _ in found])
 
 
 def test_one_line_for_each_model_and_one_column_for_each_set(results):
@@ -87,11 +87,11 @@ def test_detection_protocols_stand_among_all_figures_in_percent(results):
     assert " – " in notes["conddiff · full"] and " – " in notes["mean_bucket · le_50"]
 
 
-def test_every_set_has_its_own_tables_pictures_and_diagram(tmp_path, records, answers, results):
+def test_every_set_has_its_own_tables_pictures_and_diagram(tmp_path, records, found_by, results):
     results[0]["detection"] = {"amodal_ap": {"AP": 0.5}}
     dataset = [(record, Query(record.image, record.modal)) for record in records]
-    config = EvalConfig(out=str(tmp_path), models=list(answers), data=SyntheticData(), report=ReportConfig(pictures=1))
-    page = build_report(config, tmp_path, dataset, answers, results, {}, {}).read_text()
+    config = EvalConfig(out=str(tmp_path), models=list(found_by), data=SyntheticData(), report=ReportConfig(pictures=1))
+    page = build_report(config, tmp_path, dataset, found_by, results, {}, {}).read_text()
     shown = (tmp_path / "report.md").read_text()
     assert page.index("across data sets") < page.index("Scores: kins / test") < page.index("Scores: toys / val")
     assert page.count("data:image/png") == 2 + 2 * 3

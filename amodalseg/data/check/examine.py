@@ -38,7 +38,7 @@ class Examination:
     """All that a check finds, and what it saw on the way.
 
     findings: in the order of their splits. counts: by split and unit. names: of photos, by split. pictures: objects
-    that can be drawn, by split.
+    that can be read, by split.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -176,17 +176,17 @@ def _read(
         places = np.sort(np.random.default_rng(stable_seed("check", config.name, split)).choice(total, SAMPLE, False))
         text = f"a fixed sample of {SAMPLE:,} of {total:,} objects was opened (--all opens every one)"
         found.findings.append(finding("reader", "note", split, text))
-    drawn, refused = [], []
+    opened, refused = [], []
     for index in tqdm(places, f"opening {split}", disable=len(places) < 2000):
         try:
-            drawn.append(records.draw(int(index)))
+            opened.append(records.get(int(index)))
         except UserError as error:
             refused.append(str(error))
     for text in refused[:1]:
         kind = refusal(text, split, source).kind
         text = f"{len(refused):,} of {len(places):,} objects cannot be opened"
         found.findings.append(finding(kind, "fault", split, text, refused))
-    return drawn
+    return opened
 
 
 def _units(records: Sequence[AmodalRecord]) -> dict[str, int]:

@@ -150,7 +150,7 @@ CARDS: dict[str, Card] = {
         total=(_objects(10562, "D"),),
         errors=(
             "papers print 2,476 training images, the file has 2,276 [I]",
-            "the only box is the amodal one: a crop by it leaks the answer, so boxes come from masks",
+            "the only box is the amodal one: a crop by it leaks the truth, so boxes come from masks",
             "what C2F-Seg calls COCOA is this set",
         ),
     ),

@@ -23,7 +23,7 @@ def check_png_masks(config: PublishedData, records: Sequence[AmodalRecord], spli
 
     Args:
         config: ``root`` is the data set's folder.
-        records: objects that could be drawn.
+        records: objects that could be read.
         split: for the findings.
 
     Returns:

@@ -78,7 +78,7 @@ def measure(source: Source) -> Stats:
     stuff: Counter[bool | None] = Counter()
     amodal_known = True
     for place in tqdm(range(len(source)), desc="counting", unit="object", disable=len(source) < MANY):
-        record = source.draw(place)
+        record = source.get(place)
         modal = record.gt_modal_rle or record.modal_rle
         amodal = record.amodal_rle or modal
         amodal_known &= record.amodal_rle is not None

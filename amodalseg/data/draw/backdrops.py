@@ -12,12 +12,12 @@ Rng = np.random.Generator
 
 
 def histogram_background(rng: Rng, side: int, colours: np.ndarray) -> np.ndarray:
-    """Colours of the object itself, each place drawn on its own from a coarse grid, then blurred.
+    """Colours of the object itself, each place sampled on its own from a coarse grid, then blurred.
 
     Blurring single pixels would leave little more than the mean colour, hence the grid, of 3 to 16 places on a side.
 
     Args:
-        rng: source of the draws.
+        rng: source of all random numbers.
         side: of the result, pixels.
         colours: uint8 (N, 3), the object's visible pixels.
 
@@ -25,8 +25,8 @@ def histogram_background(rng: Rng, side: int, colours: np.ndarray) -> np.ndarray
         uint8 (side, side, 3).
     """
     places = int(rng.integers(3, 17))
-    drawn = colours[rng.integers(len(colours), size=places * places)].reshape(places, places, 3)
-    wide = cv2.resize(drawn, (side, side), interpolation=cv2.INTER_LINEAR)
+    sampled = colours[rng.integers(len(colours), size=places * places)].reshape(places, places, 3)
+    wide = cv2.resize(sampled, (side, side), interpolation=cv2.INTER_LINEAR)
     return cv2.GaussianBlur(wide, (0, 0), 0.02 * side + 0.5)
 
 

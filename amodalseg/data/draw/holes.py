@@ -12,14 +12,14 @@ TRIES = 4  # placements of a cover before the last one is taken as it is
 SHARE = (0.1, 0.75)  # of the object's pixels that a cover should hide
 
 
-def draw_hole(rng: Rng, mask: np.ndarray, silhouette: np.ndarray) -> tuple[str, np.ndarray]:
-    """Draw what is to be completed.
+def random_hole(rng: Rng, mask: np.ndarray, silhouette: np.ndarray) -> tuple[str, np.ndarray]:
+    """Sample what is to be completed.
 
     A *cover* is another object's silhouette, or a slanted box, or everything on one side of a line. What it leaves of
     the object is visible. All holes spill over the object's outline, so that a model learns where an object ends.
 
     Args:
-        rng: source of the draws.
+        rng: source of all random numbers.
         mask: bool (S, S), the whole object.
         silhouette: uint8 (h, w) in {0, 1}, another object.
 
@@ -34,14 +34,14 @@ def draw_hole(rng: Rng, mask: np.ndarray, silhouette: np.ndarray) -> tuple[str, 
         - ``cover`` (55 %): the cover, grown by up to a sixteenth of the side.
     """
     side = len(mask)
-    draw = rng.random()
-    if draw < 0.08:
+    chance = rng.random()
+    if chance < 0.08:
         return "everything", np.ones_like(mask)
-    cover = _draw_cover(rng, mask, silhouette)
-    visible = mask if draw < 0.18 else mask & ~cover
-    if draw < 0.45 and visible.any():
+    cover = _random_cover(rng, mask, silhouette)
+    visible = mask if chance < 0.18 else mask & ~cover
+    if chance < 0.45 and visible.any():
         reach = int(rng.integers(0, 1 + side // 24))
-        if draw < 0.33:
+        if chance < 0.33:
             known = corners(side, rng.uniform(0.06, 0.16)) & (rng.random() < 0.6)
             return "outside", ~(_eroded(visible, reach) | known & ~(known & mask).any())
         return "hull", grown(convex_hull(visible), reach)
@@ -72,7 +72,7 @@ def half_hole(rng: Rng, mask: np.ndarray, reach: int = 1) -> np.ndarray:
     return grown(along > np.median(along[mask]), reach)
 
 
-def _draw_cover(rng: Rng, mask: np.ndarray, silhouette: np.ndarray) -> np.ndarray:
+def _random_cover(rng: Rng, mask: np.ndarray, silhouette: np.ndarray) -> np.ndarray:
     side, size = len(mask), int(np.count_nonzero(mask))
     edge = np.flatnonzero(mask)
     cover = np.zeros_like(mask)

@@ -29,7 +29,7 @@ MIN_WHOLE = 64  # pixels after shrinking: of a smaller object, no share can be h
 
 
 class Occluder:
-    """Covers whole objects with other objects; every draw is a pure function of (seed, epoch, index).
+    """Covers whole objects with other objects; every scene is a pure function of (seed, epoch, index).
 
     A *whole* object is no crowd, lies in [min_area, max_area] of its photo, stays two pixels away from the photo's
     border, is of one piece (all but 5 % of its area), and is not annotated as occluded. *Occluders* are all objects but
@@ -39,7 +39,7 @@ class Occluder:
     Args:
         records: objects with modal masks; any mixture of data sets.
         config: how to cover them.
-        seed: of every draw.
+        seed: of all random numbers.
         dataset, split: names of the records that are drawn.
         max_side: shrink photos whose longer side exceeds this, pixels.
         shares: how often occluders come from each pack of data, as ``Role``; default: by their number.
@@ -94,7 +94,7 @@ class Occluder:
         """Number of whole objects."""
         return len(self.whole)
 
-    def draw(self, index: int, epoch: int = 0) -> AmodalRecord:
+    def get(self, index: int, epoch: int = 0) -> AmodalRecord:
         """Cover one whole object.
 
         Args:
@@ -111,7 +111,7 @@ class Occluder:
         return self.plan(index, epoch).record()
 
     def plan(self, index: int, epoch: int = 0, source: int | None = None) -> Scene:
-        """``draw`` without painting. ``source``: the record to cover, in place of the one that the index names."""
+        """``get`` without painting. ``source``: the record to cover, in place of the one that the index names."""
         source = self.whole[index % len(self.whole)] if source is None else source
         record = self.records[source]
         rng = np.random.default_rng(stable_seed("occlude", self.dataset, self.split, self.seed, epoch, index))
@@ -177,7 +177,7 @@ class Occluder:
         left = left[y0:y1, x0:x1]  # positions below are counted from the corner of the object's box
         longer = max(x1 - x0, y1 - y0)
         for _ in range(PLACES):
-            index = self.occluders.draw(rng)
+            index = self.occluders.sample(rng)
             side = self.sides[index]
             scale = rng.uniform(self.config.scale_min, self.config.scale_max)
             flip = bool(self.config.flip and rng.random() < 0.5)
@@ -224,9 +224,9 @@ class Composites:
     def __len__(self) -> int:
         return self.num_objects
 
-    def draw(self, index: int, epoch: int = 0) -> AmodalRecord:
+    def get(self, index: int, epoch: int = 0) -> AmodalRecord:
         lap, place = divmod(index, len(self.order))
-        return self.occluder.draw(int(self.order[place]) + lap * len(self.order), epoch)
+        return self.occluder.get(int(self.order[place]) + lap * len(self.order), epoch)
 
 
 def why_not_whole(record: AmodalRecord, config: OccludeConfig | WholeObjectsData, max_side: int | None) -> str | None:

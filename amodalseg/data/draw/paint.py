@@ -30,7 +30,7 @@ class Layer:
         under: bool (H, W) of what stays in front of it, or None.
         soft: standard deviation of the seam to what stays in front.
         blur: standard deviation by which the colours are blurred.
-        noise: standard deviation of the grain, grey levels; ``seed`` draws it.
+        noise: standard deviation of the grain, grey levels; ``seed`` determines it.
     """
 
     shape: Silhouette

@@ -1,4 +1,4 @@
-"""Which photos and objects a scene is made of: every role is drawn from packs of data by shares of its own."""
+"""Which photos and objects a scene is made of: every role is sampled from packs of data by shares of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from amodalseg.errors import UserError
 
 
 class Role:
-    """Records that may play one role, drawn by packs.
+    """Records that may play one role, sampled by packs.
 
     Args:
         name: of the role, for messages: an option ``data.NAME``.
@@ -47,7 +47,7 @@ class Role:
     def __len__(self) -> int:
         return sum(map(len, self._members))
 
-    def draw(self, rng: np.random.Generator) -> int:
+    def sample(self, rng: np.random.Generator) -> int:
         """One record's position."""
         which = 0
         if len(self._members) > 1:
@@ -56,7 +56,7 @@ class Role:
         return members[rng.integers(len(members))]
 
     def describe(self) -> str:
-        """How often each pack is drawn, and from how many: ``coco 33 % of 700, duts 67 % of 6514``."""
+        """How often each pack is sampled, and from how many: ``coco 33 % of 700, duts 67 % of 6514``."""
         weight: dict[str, float] = {}
         count: dict[str, int] = {}
         for share, members in zip(np.diff(self._ends, prepend=0), self._members, strict=True):

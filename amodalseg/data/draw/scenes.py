@@ -18,7 +18,7 @@ from amodalseg.data.draw.occlude import MIN_WHOLE, Occluder
 from amodalseg.data.draw.paint import Layer
 from amodalseg.data.draw.roles import Role
 from amodalseg.data.draw.scene import Scene
-from amodalseg.data.draw.surfaces import draw_surface
+from amodalseg.data.draw.surfaces import random_surface
 from amodalseg.data.draw.synthetic import SyntheticWorld
 from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord, stable_seed
@@ -30,7 +30,7 @@ TRIES = 200  # before a kind of scene is called impossible to draw from these ph
 
 
 class Scenes:
-    """Draws training scenes; every draw is a pure function of (seed, epoch, index).
+    """Draws training scenes; every scene is a pure function of (seed, epoch, index).
 
     - ``covered``: a whole object in its own photo under pasted objects, as ``Occluder`` draws it.
     - ``natural``: any object, also one that the photo's border cuts, among its real neighbours, with a part hidden
@@ -102,26 +102,26 @@ class Scenes:
     def __len__(self) -> int:
         return self.config.num_objects
 
-    def draw(self, index: int, epoch: int = 0) -> AmodalRecord:
+    def get(self, index: int, epoch: int = 0) -> AmodalRecord:
         """Draw one scene. ``extra["kind"]`` names its kind.
 
         Raises:
             UserError: the photos allow no scene of a kind that has a share.
         """
-        drawn = self.plan(index, epoch)
-        return drawn.record() if isinstance(drawn, Scene) else drawn
+        scene = self.plan(index, epoch)
+        return scene.record() if isinstance(scene, Scene) else scene
 
     def plan(self, index: int, epoch: int = 0) -> Scene | AmodalRecord:
-        """``draw`` without painting, where the kind can do without (the procedural world cannot)."""
+        """``get`` without painting, where the kind can do without (the procedural world cannot)."""
         rng = np.random.default_rng(stable_seed("scene", self.config.split, self.config.seed, epoch, index))
         kind = self.kinds[int(np.searchsorted(self.shares, rng.random(), side="right"))]
         if kind == "synthetic":
-            record = self.world.draw(index, epoch)
+            record = self.world.get(index, epoch)
             record.extra["kind"] = kind
             return record
         if kind == "covered":
             number = int(rng.integers(2**31))
-            source = self.targets.draw(rng) if self.config.targets else None
+            source = self.targets.sample(rng) if self.config.targets else None
             scene = self.occluder.plan(number, epoch, source)
             scene.about["extra"]["kind"] = kind
             return scene
@@ -144,7 +144,7 @@ class Scenes:
         raise UserError(f"no scene of the kind {kind} in {TRIES} tries: give more photos, or set data.mix.{kind}=0")
 
     def _natural(self, rng: np.random.Generator) -> Scene | None:
-        source = self.natives.draw(rng)
+        source = self.natives.sample(rng)
         record = self.records[source]
         scene = Scene(record, self.photos.photo(record), self.photos.modal(record))
         others = np.zeros_like(scene.amodal)
@@ -159,8 +159,8 @@ class Scenes:
 
     def _behind(self, rng: np.random.Generator) -> Scene | None:
         """Paste an object so that it meets an object of another photo, which covers it or is covered."""
-        meets = self.natives.draw(rng)
-        source = self.targets.draw(rng)
+        meets = self.natives.sample(rng)
+        source = self.targets.sample(rng)
         record = self.records[meets]
         if record.image == self.records[source].image:
             return None
@@ -180,9 +180,9 @@ class Scenes:
 
     def _surface(self, rng: np.random.Generator) -> Scene | None:
         """Lay a large shape with the texture of a photo behind a photo's objects, and more objects on it."""
-        record = self.records[self.natives.draw(rng)]
+        record = self.records[self.natives.sample(rng)]
         photo = self.photos.photo(record)
-        name, alpha = draw_surface(rng, *photo.shape[:2])
+        name, alpha = random_surface(rng, *photo.shape[:2])
         other = self.photos.photo(self.records[int(rng.integers(len(self.records)))])
         y0, x0 = (int(rng.integers(0, n - n // 3 + 1)) for n in other.shape[:2])
         texture = other[y0 : y0 + other.shape[0] // 3, x0 : x0 + other.shape[1] // 3]
@@ -203,7 +203,7 @@ class Scenes:
     def _pair(self, rng: np.random.Generator) -> Scene | None:
         """Paste one object over another. One time in three the nearer one, whole and in contact, is asked for."""
         config = self.config.occlude
-        host, source = self.records[self.natives.draw(rng)], self.targets.draw(rng)
+        host, source = self.records[self.natives.sample(rng)], self.targets.sample(rng)
         photo = self.photos.photo(host)
         longer = max(photo.shape[:2]) * rng.uniform(0.25, 1.1)
         far = cut_out(self.records[source], self.photos, longer, rng.random() < 0.5, config.soft_edge)
@@ -231,12 +231,12 @@ class Scenes:
     def _front(self, rng: np.random.Generator, scene: Scene) -> np.ndarray:
         """bool (H, W): those of the photo's own objects that stay in front of what is pasted; they hide the target."""
         front = np.zeros_like(scene.amodal)
-        keep_all = rng.random() < self.config.front  # in front of everything: the answer is the modal mask
+        keep_all = rng.random() < self.config.front  # in front of everything: the truth is the modal mask
         for index in self._single(self.in_photo[str(scene.host.image)]):
             if not keep_all and rng.random() < 0.8:
                 self.photos.cropped(self.records[index]).add_to(front)
         scene.hidden |= front & scene.amodal
-        scene.occluder |= front  # as a whole: the part over the target alone would be the answer
+        scene.occluder |= front  # as a whole: the part over the target alone would give the truth away
         return front
 
     def _around(self, rng: np.random.Generator, scene: Scene, source: int) -> Scene | None:
@@ -268,7 +268,7 @@ class Scenes:
                     self._lay(rng, scene, cover)
             return
         for _ in range(rng.integers(1, 6)):
-            index = self.occluder.occluders.draw(rng)
+            index = self.occluder.occluders.sample(rng)
             longer = max(scene.amodal.shape) * rng.uniform(THING, 0.5)
             cover = cut_out(self.records[index], self.photos, longer, rng.random() < 0.5, config.soft_edge)
             if cover is None or self.occluder.sides[index]:

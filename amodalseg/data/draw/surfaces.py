@@ -8,7 +8,7 @@ import numpy as np
 Rng = np.random.Generator
 
 
-def draw_surface(rng: Rng, height: int, width: int) -> tuple[str, np.ndarray]:
+def random_surface(rng: Rng, height: int, width: int) -> tuple[str, np.ndarray]:
     """Draw the silhouette of a large thing in a picture; most are cut off by its border.
 
     Returns:

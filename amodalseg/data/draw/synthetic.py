@@ -49,7 +49,7 @@ class SyntheticWorld:
     def __len__(self) -> int:
         return self.config.num_objects
 
-    def draw(self, index: int, epoch: int = 0) -> AmodalRecord:
+    def get(self, index: int, epoch: int = 0) -> AmodalRecord:
         """Draw one picture and its truth.
 
         Args:
@@ -127,7 +127,7 @@ class SyntheticWorld:
                 return sprite
 
     def _covers(self, rng: np.random.Generator, amodal: np.ndarray) -> list[Patch]:
-        """One or two objects that together hide a rate drawn from the range, as nearly as whole pixels allow."""
+        """One or two objects that together hide a rate sampled from the range, as nearly as whole pixels allow."""
         config, left = self.config, amodal.copy()
         goal = max(1, round(rng.uniform(config.rate_min, config.rate_max) * amodal.sum()))
         shares = [1.0] if rng.random() < 0.55 else [rng.uniform(0.3, 0.7), 1.0]

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from amodalseg import masks
 from amodalseg.config.schema import WholeObjectsData
 from amodalseg.data.draw.backdrops import PAINTED
-from amodalseg.data.draw.holes import draw_hole, half_hole
+from amodalseg.data.draw.holes import half_hole, random_hole
 from amodalseg.data.draw.occlude import why_not_whole
 from amodalseg.data.images import load_image, resize
 from amodalseg.errors import UserError
@@ -30,10 +30,10 @@ EDGE = 1.5  # pixels of a drawn picture between the object and its border
 MOST_BYTES = 16 * 2**30
 KINDS = ("own", "other", "histogram", "grey", "white", "flat")
 SHARES = np.cumsum([0.18, 0.03, 0.15, 0.5, 0.06, 0.08])
-"""Backgrounds and how often each is drawn."""
+"""Backgrounds and how often each is sampled."""
 
 
-class Drawn(NamedTuple):
+class PriorSample(NamedTuple):
     """One training picture, uint8.
 
     picture: (S, S, 3) RGB, without anything in front of the object. hole: (S, S) in {0, 1}. mask: (S, S) in {0, 1}, the
@@ -57,14 +57,14 @@ class PriorBatch(NamedTuple):
     keys: list[str]
 
 
-def stack(drawn: Sequence[Drawn]) -> PriorBatch:
+def stack(samples: Sequence[PriorSample]) -> PriorBatch:
     """Drawn pictures of one size -> a batch."""
     import torch  # only here: loader workers of other data need none
 
-    pictures = torch.from_numpy(np.stack([one.picture for one in drawn])).permute(0, 3, 1, 2).contiguous()
-    holes = torch.from_numpy(np.stack([one.hole for one in drawn]))[:, None]
-    objects = torch.from_numpy(np.stack([one.mask for one in drawn]))[:, None]
-    return PriorBatch(pictures, holes, objects, [one.key for one in drawn])
+    pictures = torch.from_numpy(np.stack([one.picture for one in samples])).permute(0, 3, 1, 2).contiguous()
+    holes = torch.from_numpy(np.stack([one.hole for one in samples]))[:, None]
+    objects = torch.from_numpy(np.stack([one.mask for one in samples]))[:, None]
+    return PriorBatch(pictures, holes, objects, [one.key for one in samples])
 
 
 class HeldOut:
@@ -76,7 +76,7 @@ class HeldOut:
     def __len__(self) -> int:
         return len(self.objects)
 
-    def __getitem__(self, place: int) -> tuple[Drawn, Drawn]:
+    def __getitem__(self, place: int) -> tuple[PriorSample, PriorSample]:
         return self.objects[0, place, self.objects.side], self.objects.half_hidden(place)
 
 
@@ -128,7 +128,7 @@ class WholeObjects:
     Args:
         records: whole objects.
         side: of the largest pictures that will be asked for, pixels.
-        seed: of every draw.
+        seed: of all random numbers.
 
     Raises:
         UserError: a photo that cannot be read, or more objects than fit into 16 GB.
@@ -150,7 +150,7 @@ class WholeObjects:
     def __len__(self) -> int:
         return len(self.kept)
 
-    def __getitem__(self, key: tuple[int, int, int]) -> Drawn:
+    def __getitem__(self, key: tuple[int, int, int]) -> PriorSample:
         epoch, index, side = key
         rng = np.random.default_rng(stable_seed("whole", self.seed, epoch, index))
         kind = KINDS[int(np.searchsorted(SHARES[:-1], rng.random()))]
@@ -167,12 +167,12 @@ class WholeObjects:
         if kind not in ("white", "grey"):  # these are what they are called
             picture = (picture * np.float32(gain) + np.float32(lift)).clip(0, 255).astype(np.uint8)
         other = self.kept[int(rng.integers(len(self.kept))), ::2, ::2, 3] >> 7
-        shape, hole = draw_hole(rng, mask, other)
-        return Drawn(
+        shape, hole = random_hole(rng, mask, other)
+        return PriorSample(
             picture, hole.astype(np.uint8), mask.astype(np.uint8), f"{self.keys[index]} {kind} {shape}", picture
         )
 
-    def half_hidden(self, place: int) -> Drawn:
+    def half_hidden(self, place: int) -> PriorSample:
         """A fixed case for validation: an object on even grey, a random half of it in the hole."""
         index = place % len(self)
         rng = np.random.default_rng(stable_seed("half", self.seed, place))
@@ -180,7 +180,7 @@ class WholeObjects:
         mask = alpha > 127
         grey = np.full_like(picture, 128)
         hole = half_hole(rng, mask)
-        return Drawn(
+        return PriorSample(
             _over(picture, alpha, grey), hole.astype(np.uint8), mask.astype(np.uint8), f"{self.keys[index]} half", grey
         )
 
@@ -194,19 +194,19 @@ class WholeObjects:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Photo and coverage in a random frame around all of an object: uint8 (side, side, 3) and (side, side)."""
         kept, (x0, y0, x1, y1) = self.kept[index], self.boxes[index]
-        drawn = frame is None
+        at_random = frame is None
         turn, stretch = (0.0, 1.0)
-        if drawn and not within_photo:  # there, turning would bring in what lies beyond the photo's border
+        if at_random and not within_photo:  # there, turning would bring in what lies beyond the photo's border
             turn, stretch = np.deg2rad(rng.uniform(-TURN, TURN)), STRETCH ** rng.uniform(-1, 1)
         around = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
         matrix = np.diag([np.sqrt(stretch), 1 / np.sqrt(stretch)]) @ around  # of the kept crop to the turned one
         size = np.abs(matrix) @ (x1 - x0, y1 - y0)
-        length = max(size) * (rng.uniform(*FRAME) if drawn else frame)
+        length = max(size) * (rng.uniform(*FRAME) if at_random else frame)
         if within_photo:
             limits = self.photos[index]
             length = min(length, *(limits[2:] - limits[:2]))
         room = np.maximum(0, length - size - 2 * EDGE * length / side)
-        centre = matrix @ ((x0 + x1) / 2, (y0 + y1) / 2) + (rng.uniform(0, 1, 2) - 0.5) * room * drawn
+        centre = matrix @ ((x0 + x1) / 2, (y0 + y1) / 2) + (rng.uniform(0, 1, 2) - 0.5) * room * at_random
         if within_photo:
             centre = np.clip(centre, limits[:2] + length / 2, limits[2:] - length / 2)
         fine = max(2, int(np.ceil(length / side))) * side  # drawn at this size, then averaged

@@ -59,7 +59,7 @@ def write_coco_amodal(source: Source, out: Path, *, copy_photos: bool = False) -
     """
     if not len(source):
         raise UserError("the data set holds no object, so there is nothing to convert")
-    first = source.draw(0)
+    first = source.get(0)
     if first.amodal_rle is None:
         raise _modal_only(first)
     split = first.split.replace("/", "-")
@@ -73,7 +73,7 @@ def write_coco_amodal(source: Source, out: Path, *, copy_photos: bool = False) -
             for file in written.values():
                 file.write('{"annotations": [')
             for place in tqdm(range(len(source)), desc="converting", unit="object", disable=len(source) < MANY):
-                _add(source.draw(place), place + 1, first, written, photos, categories, copy_photos)
+                _add(source.get(place), place + 1, first, written, photos, categories, copy_photos)
             rest = {
                 "images": photos.entries(copy_photos),
                 "categories": categories.entries,

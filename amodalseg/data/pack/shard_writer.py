@@ -104,7 +104,7 @@ def _samples(source: Source, skip_broken: bool) -> Iterator[list[AmodalRecord]]:
     broken: list[str] = []
     for index in tqdm(range(len(source)), desc="packing", unit="object", disable=len(source) < 2000):
         try:
-            record = source.draw(index)
+            record = source.get(index)
             last = None if not group or isinstance(group[0].image, np.ndarray) else group[0].image
             joins = last is not None and not isinstance(record.image, np.ndarray) and record.image == last
             if not joins:

@@ -65,7 +65,7 @@ class Shards:
     def __len__(self) -> int:
         return len(self.index)
 
-    def draw(self, index: int, epoch: int = 0) -> AmodalRecord:
+    def get(self, index: int, epoch: int = 0) -> AmodalRecord:
         """Read one object; its pictures are parts of the shard. Raises UserError: the shard is not the index's."""
         row = self.index[index]
         shard, sample, place, entry, entry_length, photo, photo_length, whole, whole_length, _ = row.item()

@@ -26,7 +26,7 @@ def read_cocoa_cls(config: CocoaClsData, *, photos: bool = True) -> list[AmodalR
     | ``area``, ``bbox`` (of the amodal mask) | ``extra`` |
     | ``iscrowd`` | flag ``crowd`` |
 
-    The stored ``invisible_mask`` is never used. The only box is the amodal one: cropping by it would leak the answer.
+    The stored ``invisible_mask`` is never used. The only box is the amodal one: cropping by it would leak the truth.
 
     Args:
         config: ``root`` and the options of every published set.

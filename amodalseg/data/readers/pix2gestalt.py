@@ -53,7 +53,7 @@ SETTLED = 2.0
 
 
 class Pix2gestalt:
-    """The data set as a source: ids are held in memory (some 20 bytes each), files are read when an object is drawn.
+    """The data set as a source: ids are held in memory (some 20 bytes each), files are read when it is asked for.
 
     Args:
         root: the folder of the four folders.
@@ -68,7 +68,7 @@ class Pix2gestalt:
     def __len__(self) -> int:
         return len(self.entries)
 
-    def draw(self, index: int, epoch: int = 0) -> AmodalRecord:
+    def get(self, index: int, epoch: int = 0) -> AmodalRecord:
         """Read the masks of one object. Raises UserError: a file is gone or broken, or masks differ in size."""
         code, whole = self.entries[index].item()
         name = os.fsdecode(code)
@@ -93,7 +93,7 @@ def read_pix2gestalt(config: Pix2gestaltData, *, photos: bool = True) -> Pix2ges
     Args:
         config: ``root`` is the folder that holds the four folders; ``split`` ``val`` is the last 1 % as published: of
             the sorted file names of ``occlusion``, whether or not an id has its other files.
-        photos: has no effect: the files are opened one by one, when an object is drawn.
+        photos: has no effect: the files are opened one by one, when an object is read.
 
     Raises:
         UserError: a folder is missing, or no id has all its files. Ids with a file missing are counted in a warning.

@@ -22,7 +22,7 @@ SPLITS = {"train": "train", "val": "val", "valid": "val"}
 
 
 class TolerantSource:
-    """Objects whose visible masks are thinner than they should be: the hidden part is eroded when one is drawn.
+    """Objects whose visible masks are thinner than they should be: the hidden part is eroded when one is read.
 
     SAIL-VOS's visible masks keep a distance from the amodal outline even where nothing occludes. Eroding the hidden
     part by a square removes that seam, as is done elsewhere before scoring. It removes as much from what is really
@@ -38,8 +38,8 @@ class TolerantSource:
     def __len__(self) -> int:
         return len(self.source)
 
-    def draw(self, index: int, epoch: int = 0) -> AmodalRecord:
-        record = self.source.draw(index, epoch)
+    def get(self, index: int, epoch: int = 0) -> AmodalRecord:
+        record = self.source.get(index, epoch)
         modal, amodal = record.gt_modal, record.amodal
         hidden = amodal & ~modal
         if not modal.any() or not hidden.any():  # with nothing visible nothing can have been eroded
@@ -68,7 +68,7 @@ def read_sailvos(config: SailVosData, *, photos: bool = True) -> list[AmodalReco
     Args:
         config: ``max_rate`` leaves out objects that are hidden more than this, by their masks as stored;
             ``drop_categories`` leaves out categories by name; ``tolerance`` is not applied here but when an object is
-            drawn (``TolerantSource``): decoding half a million masks of 1280 x 800 would take an hour.
+            read (``TolerantSource``): decoding half a million masks of 1280 x 800 would take an hour.
         photos: off: photos need not be there.
 
     Raises:

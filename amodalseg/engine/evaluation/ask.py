@@ -50,10 +50,10 @@ class PeakMemory:
 
 
 def ask(model: AmodalModel, queries: Sequence[Query], num_samples: int = 1) -> list[tuple[Prediction, int]]:
-    """Answer queries, ``model.batch_size`` at once. Where memory is short that is halved, for good, and tried again.
+    """Predict ``model.batch_size`` queries at once; where memory is short that is halved, for good, and tried again.
 
     Returns:
-        Of each query the answer, and the peak memory of its batch as ``PeakMemory`` has it.
+        Of each query the prediction, and the peak memory of its batch as ``PeakMemory`` has it.
 
     Raises:
         UserError: memory is too short for a single object, or whatever the model refuses.

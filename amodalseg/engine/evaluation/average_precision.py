@@ -1,4 +1,4 @@
-"""Detection protocols: answers or a detector's own results against all objects of an image."""
+"""Detection protocols: predictions or a detector's own results against all objects of an image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from amodalseg.data.readers import READERS
 from amodalseg.data.readers.coco_amodal import file_ids
 from amodalseg.data.readers.files import ID, load_json, require
 from amodalseg.data.readers.record import read_mask
-from amodalseg.engine.evaluation.answers import Answers
+from amodalseg.engine.evaluation.collect import CountedPredictions
 from amodalseg.engine.evaluation.sets import OpenSet
 from amodalseg.errors import UserError
 from amodalseg.masks import Rle
@@ -28,21 +28,21 @@ Figures = dict[str, dict[str, float | None]]
 """Protocol -> figure -> value, a fraction."""
 
 
-def add_detection(results: Sequence[dict], sets: Sequence[OpenSet], every: dict[str, Answers]) -> None:
+def add_detection(results: Sequence[dict], sets: Sequence[OpenSet], every: dict[str, CountedPredictions]) -> None:
     """Give each result of a data set with several objects in a photo its ``detection``: {protocol: {figure: value}}.
 
-    The answers count as detections of the category they were asked for, with their scores. Objects without a visible
-    pixel are no truth here: nobody could be asked for them. Drawn scenes hold one object each, so they are left out.
+    Predictions count as detections of the category they were asked for, with their scores. Objects with no visible
+    pixels cannot be prompted and are excluded. Drawn scenes hold one object each, so they are left out.
 
     Args:
         results: as ``metrics.protocols.summarize`` returns them; changed.
         sets: the data sets.
-        every: model -> answers, of all sets.
+        every: model -> predictions, of all sets.
     """
     end = 0
     for opened in sets:
         start, end = end, end + len(opened.dataset)
-        if isinstance(opened.dataset.source.draw(0).image, np.ndarray):
+        if isinstance(opened.dataset.source.get(0).image, np.ndarray):
             continue
         parts: dict[tuple[str, str], list[tuple[int, AmodalRecord, Truth]]] = {}
         for place, record in enumerate(_all(opened.dataset.source), start=start):
@@ -51,11 +51,13 @@ def add_detection(results: Sequence[dict], sets: Sequence[OpenSet], every: dict[
             parts.setdefault((record.dataset, record.split), []).append((place, record, truth))
         for result in results:
             part, found = parts.get((result["dataset"], result["split"]), []), every[result["model"]]
-            answered = [(record.modal_rle, truth, found[place]) for place, record, truth in part]
+            predicted = [(record.modal_rle, truth, found[place]) for place, record, truth in part]
             if part:
                 detections = [
-                    Detection(truth.image, answer.rle, answer.score, truth.category, _hidden_share(answer.rle, modal))
-                    for modal, truth, answer in answered
+                    Detection(
+                        truth.image, counted.rle, counted.score, truth.category, _hidden_share(counted.rle, modal)
+                    )
+                    for modal, truth, counted in predicted
                 ]
                 result["detection"] = _score([truth for _, _, truth in part], detections)
 
@@ -114,7 +116,7 @@ def _hidden_share(whole: Rle, modal: Rle) -> float:
 
 
 def _all(source: Any) -> list[AmodalRecord]:
-    return [source.draw(place) for place in range(len(source))]
+    return [source.get(place) for place in range(len(source))]
 
 
 def _score(truths: Sequence[Truth], detections: Sequence[Detection]) -> Figures:

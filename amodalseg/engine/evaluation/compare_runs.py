@@ -11,7 +11,7 @@ from amodalseg.config.load import load_config
 from amodalseg.config.schema import EvalConfig
 from amodalseg.data.dataset import EvaluationSet
 from amodalseg.data.images import record_image
-from amodalseg.engine.evaluation.answers import PREDICTIONS_FILE, read_predictions
+from amodalseg.engine.evaluation.collect import PREDICTIONS_FILE, read_predictions
 from amodalseg.engine.evaluation.sets import JoinedSources, open_sets
 from amodalseg.engine.run_folder import CONFIG_FILE
 from amodalseg.errors import UserError
@@ -89,10 +89,10 @@ def open_side(path: Path, model: str | None, letter: str) -> Side:
 
 
 def _strips(sides: tuple[Side, Side], side: Side, keys: list[str]) -> dict[str, bytes]:
-    """Photo, modal mask, both answers and the truth of some objects of ``side``'s data, as PNG files by key."""
+    """Photo, modal mask, both predictions and the truth of some objects of ``side``'s data, as PNG files by key."""
     if not keys:
         return {}
-    answers = [read_predictions(s.folder / PREDICTIONS_FILE, [(s.model, key) for key in keys]) for s in sides]
+    predictions = [read_predictions(s.folder / PREDICTIONS_FILE, [(s.model, key) for key in keys]) for s in sides]
     config = load_config(EvalConfig, side.folder / CONFIG_FILE)
     for section in [config.data, *config.sets.values()]:
         if section is not None and any(field.name == "check_photos" for field in dataclasses.fields(section)):
@@ -101,12 +101,12 @@ def _strips(sides: tuple[Side, Side], side: Side, keys: list[str]) -> dict[str, 
     strips = {}
     for key in keys:
         place = side.places[key]
-        record = dataset.source.draw(place) if place < len(dataset) else None
+        record = dataset.source.get(place) if place < len(dataset) else None
         if record is None or record.key != key:
             raise UserError(f"the data set of {side.folder / CONFIG_FILE} has changed: {key} is not where it was")
         named = [
             (f"{letter}: {s.model}", masks.decode(found[s.model, key]))
-            for letter, s, found in zip("AB", sides, answers, strict=True)
+            for letter, s, found in zip("AB", sides, predictions, strict=True)
         ]
         strips[key] = encode_png(object_strip(record_image(record), record.modal, named, record.amodal))
     return strips

@@ -14,9 +14,14 @@ from amodalseg.config.schema import EvalConfig
 from amodalseg.data.dataset import EvaluationSet
 from amodalseg.data.source import RecordList
 from amodalseg.engine.distributed import gather
-from amodalseg.engine.evaluation.answer_store import YAML, AnswerStore, Curve
-from amodalseg.engine.evaluation.answers import PREDICTIONS_FILE, Answers, answers, write_predictions
 from amodalseg.engine.evaluation.average_precision import add_detection
+from amodalseg.engine.evaluation.collect import (
+    PREDICTIONS_FILE,
+    CountedPredictions,
+    collect_predictions,
+    write_predictions,
+)
+from amodalseg.engine.evaluation.prediction_store import YAML, Curve, PredictionStore
 from amodalseg.engine.evaluation.sets import JoinedSources, OpenSet, open_sets
 from amodalseg.engine.run_folder import check_folder, claim, provenance
 from amodalseg.errors import UserError
@@ -37,13 +42,13 @@ def evaluate(
         records: with amodal masks.
         seed: of the sampling noise; each object's own seed follows from it and the object's key.
         batch_size: objects handed to the model at once.
-        num_samples: draws of each object, for models that sample.
+        num_samples: samples of each object, for models that sample.
 
     Returns:
         ``{"rows": one dict per object, "scores": {protocol: {name: value}}}``.
     """
     dataset = EvaluationSet(RecordList(records), seed)
-    rows = [answer.row for answer in answers(model, dataset, batch_size, num_samples=num_samples)]
+    rows = [counted.row for counted in collect_predictions(model, dataset, batch_size, num_samples=num_samples)]
     return {"rows": rows, "scores": score(rows)}
 
 
@@ -51,7 +56,7 @@ def run_evaluation(config: EvalConfig) -> Path:
     """Evaluate several models on one data set, or on several one after the other, and write the report.
 
     Writes ``objects.csv``, ``metrics.json``, ``predictions.json``, ``report.md`` and ``report.html`` to ``config.out``.
-    What a model answered about a data set is kept there, in ``answers``: after a kill the same evaluation goes on
+    What a model predicted for a data set is kept there, in ``answers``: after a kill the same evaluation goes on
     behind it, and one with further ``models`` asks those alone.
 
     Returns:
@@ -74,8 +79,8 @@ def run_evaluation(config: EvalConfig) -> Path:
     rank, world, device, finish = _processes(config, device)
     claim(folder, config)
 
-    store = AnswerStore(folder, sources)
-    every: dict[str, Answers] = {model.name: [] for model in models}
+    store = PredictionStore(folder, sources)
+    every: dict[str, CountedPredictions] = {model.name: [] for model in models}
     curves: dict[str, Curve] = {}
     options: dict[str, Any] = {
         "num_workers": config.loader.num_workers, "rank": rank, "world": world, "progress": config.trainer.progress,
@@ -90,7 +95,7 @@ def run_evaluation(config: EvalConfig) -> Path:
                 model.to(device)
                 title = f"{model.name} on {opened.name}" if config.sets else model.name
                 try:
-                    found = answers(
+                    found = collect_predictions(
                         model, opened.dataset, config.loader.batch_size, title=title, done=done, keep=parts.add,
                         **options,
                     )  # fmt: skip
@@ -159,7 +164,7 @@ def _processes(config: EvalConfig, device: str) -> tuple[int, int, str, Callable
 
 
 def _steps_curve(
-    model: AmodalModel, opened: OpenSet, config: EvalConfig, options: dict[str, Any], known: Answers
+    model: AmodalModel, opened: OpenSet, config: EvalConfig, options: dict[str, Any], known: CountedPredictions
 ) -> Curve:
     """(steps, full, occluded) by ``per_object_occluded`` on the first objects; ``known`` are those at usual steps."""
     sampler = getattr(model.config, "sampler", None)
@@ -172,21 +177,25 @@ def _steps_curve(
         else:
             model.override({"sampler": {"steps": steps}})
             more = {**options, "progress": False, "limit": limit}
-            found = answers(model, opened.dataset, config.loader.batch_size, **more)
-        scores = score([answer.row for answer in found])["per_object_occluded"]
+            found = collect_predictions(model, opened.dataset, config.loader.batch_size, **more)
+        scores = score([counted.row for counted in found])["per_object_occluded"]
         points.append((steps, scores["full"], scores["occluded"]))
     model.override({"sampler": {"steps": usual}})
     return points
 
 
 def _write(
-    config: EvalConfig, folder: Path, sets: list[OpenSet], every: dict[str, Answers], curves: dict[str, Curve]
+    config: EvalConfig,
+    folder: Path,
+    sets: list[OpenSet],
+    every: dict[str, CountedPredictions],
+    curves: dict[str, Curve],
 ) -> None:
     # the report's drawing libraries are needed by one process, at the end
     from amodalseg.report.build import build_report
     from amodalseg.report.table import plain_table, write_metrics
 
-    rows = [answer.row for found in every.values() for answer in found]
+    rows = [counted.row for found in every.values() for counted in found]
     results = summarize(rows)
     add_detection(results, sets, every)
     write_predictions(folder / PREDICTIONS_FILE, every)

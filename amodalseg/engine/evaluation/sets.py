@@ -40,9 +40,9 @@ class JoinedSources:
     def __len__(self) -> int:
         return self.ends[-1]
 
-    def draw(self, index: int, epoch: int = 0) -> AmodalRecord:
+    def get(self, index: int, epoch: int = 0) -> AmodalRecord:
         number = bisect_right(self.ends, index)
-        return self.sources[number].draw(index - (self.ends[number - 1] if number else 0), epoch)
+        return self.sources[number].get(index - (self.ends[number - 1] if number else 0), epoch)
 
 
 def open_sets(config: EvalConfig) -> list[OpenSet]:
@@ -89,5 +89,5 @@ def _open(name: str, section: Any, seed: int) -> OpenSet:
         raise UserError(f"the data set '{section.name}' holds no object to evaluate")
     if dataset.num_unprompted:
         print(f"{name}: {dataset.num_unprompted} objects have no visible pixel: they cannot be asked for, left out")
-    first = dataset.source.draw(0)
+    first = dataset.source.get(0)
     return OpenSet(name, dataset, (first.dataset, first.split))

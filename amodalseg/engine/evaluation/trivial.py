@@ -45,12 +45,12 @@ def trivial_rows(record: AmodalRecord) -> Iterator[Row]:
     assert box is not None  # an empty mask has no window either
     filled = np.zeros_like(modal)
     filled[box[1] : box[3], box[0] : box[2]] = True
-    answers = {"modal": modal, "box": filled}
+    predictions = {"modal": modal, "box": filled}
     for name, window in places.items():
         back = crop_mask(amodal, window).astype(np.float32)
-        answers[name] = paste_mask(back, window, height, width, 0.5)
+        predictions[name] = paste_mask(back, window, height, width, 0.5)
     for name in TRIVIAL:
-        yield count_object(record, Prediction(modal, answers[name][None], union_visible=False), name)
+        yield count_object(record, Prediction(modal, predictions[name][None], union_visible=False), name)
 
 
 def score_trivially(configs: Sequence[Any], progress: bool = True) -> tuple[list[Row], int]:
@@ -73,7 +73,7 @@ def score_trivially(configs: Sequence[Any], progress: bool = True) -> tuple[list
     bar = tqdm(total=total, desc="scoring annotations", unit="object", disable=not progress or total < 500)
     for source in sources:
         for index in range(len(source)):
-            record = source.draw(index)
+            record = source.get(index)
             bar.update()
             if masks.area(record.modal_rle):
                 rows += trivial_rows(record)

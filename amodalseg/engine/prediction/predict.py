@@ -47,9 +47,9 @@ class Item:
     Attributes:
         name: for messages.
         photo: its file; items of one photo stand together.
-        seed: of its draws.
+        seed: of its random numbers.
         modal: photo -> modal mask, bool (H, W); raises UserError.
-        keep: takes the answer.
+        keep: takes the prediction.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Item:
 
 
 def complete(model: AmodalModel, items: Sequence[Item], settings: Settings, done: int = 0) -> list[str]:
-    """Ask the model about every item, in batches over the photos, and hand each answer to its item.
+    """Ask the model about every item, in batches over the photos, and hand each prediction to its item.
 
     Args:
         model: any model; its ``batch_size`` bounds what is held at once.
@@ -76,7 +76,7 @@ def complete(model: AmodalModel, items: Sequence[Item], settings: Settings, done
     batch: list[tuple[Item, Query]] = []
     bar = tqdm(total=done + len(items), initial=done, desc=model.name, unit="object", disable=None)
 
-    def answer() -> None:
+    def run_batch() -> None:
         queries = [query for _, query in batch]
         predictions = model.predict_batch(queries, num_samples=settings.num_samples, steps=settings.steps)
         for (item, _), prediction in zip(batch, predictions, strict=True):
@@ -96,9 +96,9 @@ def complete(model: AmodalModel, items: Sequence[Item], settings: Settings, done
             continue
         batch.append((item, query))
         if len(batch) == size:
-            answer()
+            run_batch()
     if batch:
-        answer()
+        run_batch()
     bar.close()
     return failures
 
@@ -155,11 +155,11 @@ def predict_file(model: AmodalModel, image: Path, mask: Path, out: Path, setting
     photo, modal = load_image(image), load_mask(mask)
     model.warn_if_unused(settings.num_samples, settings.steps)
     query = Query(photo, modal, settings.seed)
-    answer = model.predict_batch([query], num_samples=settings.num_samples, steps=settings.steps)[0]
-    _keep(out, answer)
+    prediction = model.predict_batch([query], num_samples=settings.num_samples, steps=settings.steps)[0]
+    _keep(out, prediction)
     if settings.overlay:
-        save_png(settings.overlay / f"{image.stem}.png", completion_picture(photo, [(modal, answer.amodal)]))
-    print(f"{int(answer.occluded.sum())} hidden pixels beside {int(modal.sum())} visible ones: {out}")
+        save_png(settings.overlay / f"{image.stem}.png", completion_picture(photo, [(modal, prediction.amodal)]))
+    print(f"{int(prediction.occluded.sum())} hidden pixels beside {int(modal.sum())} visible ones: {out}")
 
 
 def predict_folder(model: AmodalModel, images: Path, masks: Path, out: Path, settings: Settings) -> list[str]:

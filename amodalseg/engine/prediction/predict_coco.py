@@ -78,7 +78,7 @@ def predict_coco(
     write_whole(out, json.dumps(kept if isinstance(content, list) else {**content, "annotations": kept}) + "\n")
     notes.path.unlink(missing_ok=True)
     if settings.overlay:
-        failures += _draw(kept, photos, images, settings.overlay)
+        failures += _write_overlays(kept, photos, images, settings.overlay)
     print(f"{len(kept)} of {len(entries)} annotations: {out}")
     return failures
 
@@ -132,14 +132,14 @@ def _modal(entry: Entry, photo: Entry, image: np.ndarray) -> np.ndarray:
         raise UserError(f"its mask cannot be read: {error}") from error
 
 
-def _completed(entry: Entry, answer: Entry | None) -> Entry | None:
-    """An annotation of the output, or None for one that has no answer."""
+def _completed(entry: Entry, prediction: Entry | None) -> Entry | None:
+    """An annotation of the output, or None for one that has no prediction."""
     if entry.get("iscrowd"):
         return {**entry, "modal_segmentation": entry.get("segmentation")}
-    return None if answer is None else {**entry, **answer, "modal_segmentation": entry["segmentation"]}
+    return None if prediction is None else {**entry, **prediction, "modal_segmentation": entry["segmentation"]}
 
 
-def _draw(entries: list[Entry], photos: dict[Any, Entry], images: Path, folder: Path) -> list[str]:
+def _write_overlays(entries: list[Entry], photos: dict[Any, Entry], images: Path, folder: Path) -> list[str]:
     """One picture of each photo. Returns: one line for each that failed."""
     objects: dict[Any, list[Entry]] = {}
     for entry in entries:
@@ -163,7 +163,7 @@ def _draw(entries: list[Entry], photos: dict[Any, Entry], images: Path, folder: 
 
 
 def _fingerprint(model: AmodalModel, source: Path, settings: Settings) -> str:
-    """Of all that an answer depends on, so that no file mixes the answers of two commands."""
+    """Of all that a prediction depends on, so that no file mixes the predictions of two commands."""
     config: Any = getattr(model, "config", None)
     parts = [
         model.name, None if config is None else to_dict(config), getattr(model, "about", None),
@@ -173,11 +173,11 @@ def _fingerprint(model: AmodalModel, source: Path, settings: Settings) -> str:
 
 
 class _Notes:
-    """Answers so far, one json line each, behind a first line that says whose they are.
+    """Predictions so far, one json line each, behind a first line that says whose they are.
 
     Attributes:
         path: of the file.
-        done: answers by key.
+        done: predictions by key.
     """
 
     def __init__(self, out: Path, fingerprint: str, overwrite: bool) -> None:
@@ -213,7 +213,7 @@ class _Notes:
         self._file.close()
 
     def add(self, key: str, prediction: Prediction) -> None:
-        """Note an answer."""
+        """Note a prediction."""
         amodal = prediction.amodal
         rle, (x0, y0, x1, y1) = masks.encode(amodal), masks.box_xyxy(amodal) or (0, 0, 0, 0)
         self.done[key] = {

@@ -120,7 +120,7 @@ class Validation(L.Callback):
                     pl_module.log(f"val/{protocol}/{region}", value, prog_bar=protocol in self.task.shown)
         self._keep_best(trainer, pl_module, scores)
         if trainer.is_global_zero and self.config.log.pictures:
-            self._draw(trainer, pl_module)
+            self._paint(trainer, pl_module)
 
     def _keep_best(self, trainer: L.Trainer, module: TrainingModule, scores: dict[str, Any]) -> None:
         protocol, region = self.config.checkpoint.monitor.split(".")
@@ -137,8 +137,8 @@ class Validation(L.Callback):
         about = {"train": to_dict(self.config), "step": step, "val": scores}
         module.save(self.folder, about)
 
-    def _draw(self, trainer: L.Trainer, module: TrainingModule) -> None:
-        grid = self.task.draw(module.validation_pictures)
+    def _paint(self, trainer: L.Trainer, module: TrainingModule) -> None:
+        grid = self.task.paint(module.validation_pictures)
         save_png(self.folder / "pictures" / f"step_{trainer.global_step:07d}.png", grid)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):

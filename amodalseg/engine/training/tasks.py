@@ -28,7 +28,7 @@ class Task:
 
     module, data: classes, made from a training configuration. weights: what a run leaves, a name in its folder.
     score: rows of a validation -> figures by protocol and name; without rows the names with None. logged: which of them
-    go to the log. shown: protocols beside the progress bar. draw: ``validation_pictures`` -> uint8 (H, W, 3).
+    go to the log. shown: protocols beside the progress bar. paint: ``validation_pictures`` -> uint8 (H, W, 3).
     """
 
     module: type[TrainingModule]
@@ -37,7 +37,7 @@ class Task:
     score: Callable[[Sequence[Any]], dict[str, dict[str, Any]]]
     logged: dict[str, tuple[str, ...]]
     shown: tuple[str, ...]
-    draw: Callable[[Sequence[Any]], np.ndarray]
+    paint: Callable[[Sequence[Any]], np.ndarray]
 
 
 def prior_grid(pictures: Sequence[Sequence[np.ndarray]], side: int = 128) -> np.ndarray:
@@ -47,7 +47,7 @@ def prior_grid(pictures: Sequence[Sequence[np.ndarray]], side: int = 128) -> np.
 
 
 def mask_task(module: type[TrainingModule]) -> Task:
-    """The task of a network that answers with a mask."""
+    """The task of a network that predicts a mask."""
     return Task(
         module,
         AmodalDataModule,

@@ -1,4 +1,4 @@
-"""Which network answers: a folded copy of the weights, in the precision asked for, and never an outdated one."""
+"""Which network predicts: a folded copy of the weights, in the precision asked for, and never an outdated one."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def compile_evaluations(folded: FoldedNetwork, device: str) -> None:
         folded.evaluate, folded.denoise = evaluate, denoise  # type: ignore[method-assign]
         return
 
-    # a CUDA graph writes every answer to the same memory, and a condition may be kept over several steps
+    # a CUDA graph writes every result to the same memory, and a condition may be kept over several steps
     def evaluate_graph(embedded, x_t, time):  # type: ignore[no-untyped-def]
         torch.compiler.cudagraph_mark_step_begin()
         logits, condition = evaluate(embedded, x_t, time)

@@ -52,7 +52,7 @@ def join(layers: Any, first: Tensor, second: Tensor, size: Sequence[int]) -> Ten
     Args:
         layers: from ``conv_bn_relu``, of 2 d channels.
         first, second: (B, d, h_i, w_i).
-        size: of the answer.
+        size: of the prediction.
 
     Returns:
         (B, d, *size).
@@ -181,7 +181,7 @@ class PixelShuffleUp(nn.Module):
 
 
 class Dropout(nn.Dropout):
-    """Dropout from 16 random bits for each value: PyTorch's own draws were a tenth of a training step on a CPU.
+    """Dropout from 16 random bits for each value: PyTorch's own generator took a tenth of a training step on a CPU.
 
     The probability is rounded to a multiple of 2^-16.
     """

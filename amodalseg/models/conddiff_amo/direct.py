@@ -58,7 +58,7 @@ class DirectNetwork(ConditionNetwork):
 
 
 class Direct(NetworkModel):
-    """The network asked once: probability = sigmoid(logits). It draws nothing, so seeds, votes and steps do nothing."""
+    """The network run once: probability = sigmoid(logits). It samples nothing, so seeds, votes and steps do nothing."""
 
     config: DirectConfig
     network: DirectNetwork

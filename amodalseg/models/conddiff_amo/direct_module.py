@@ -15,6 +15,6 @@ class DirectModule(MaskTrainingModule):
 
     model_class = Direct
 
-    def answer(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def logits_and_target(self, batch: Batch) -> tuple[Tensor, Tensor]:
         modal, amodal, _, _ = batch.masks.float().split(1, dim=1)
         return self.network(normalise(batch.image), modal), amodal

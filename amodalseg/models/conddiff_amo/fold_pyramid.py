@@ -28,7 +28,7 @@ class FoldedPyramid(nn.Module):
         super().__init__()
         patch, adapter = pyramid.backbone.patch_embed.proj, pyramid.adapter
         self.pm1, self.has_modal = pyramid.pm1, pyramid.modal_in_adapter or pyramid.modal_embed is not None
-        # a larger adapter sees zeros beyond the border where the patch convolution sees its answers: not one kernel
+        # a larger adapter sees zeros beyond the border where the patch convolution sees its outputs: not one kernel
         self.adapter = copy.deepcopy(adapter) if adapter is not None and adapter.kernel_size != (1, 1) else None
         weight, bias = patch.weight.detach(), patch.bias.detach()
         own, zoe = cast(Any, pyramid.modal_embed), cast(Any, pyramid.zoe)

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from amodalseg.config.schema import CondDiffAMOConfig, SamplerConfig
-from amodalseg.diffusion.sampler import num_draws, sample
+from amodalseg.diffusion.sampler import num_noise_maps, sample
 from amodalseg.models.conddiff_amo.accelerate import Acceleration
 from amodalseg.models.conddiff_amo.evaluation import create_denoiser
 from amodalseg.models.conddiff_amo.network import CondDiffAMONetwork
 from amodalseg.models.network_model import NetworkModel, normalise
-from amodalseg.models.noise import draw_noise
+from amodalseg.models.noise import sample_noise
 
 
 class CondDiffAMO(NetworkModel):
@@ -26,7 +26,7 @@ class CondDiffAMO(NetworkModel):
     network: CondDiffAMONetwork
     network_class = CondDiffAMONetwork
     sections = ("sampler", "vgpe", "post")
-    draws = True
+    stochastic = True
 
     def __init__(self, config: CondDiffAMOConfig, network: nn.Module | None = None, **options: Any) -> None:
         super().__init__(config, network, **options)
@@ -36,14 +36,14 @@ class CondDiffAMO(NetworkModel):
         self.accelerate()
 
     def accelerate(self, *, precision: str = "fp32", compile: bool = False) -> CondDiffAMO:
-        """Answer through a folded copy of the network (``docs/inference.md``), as every loaded model does.
+        """Predict through a folded copy of the network (``docs/inference.md``), as every loaded model does.
 
         The copy follows the weights: it is made anew after an optimiser's step, ``load_state_dict`` or ``to``. Weights
         that can be trained are compared at each run for that, of frozen ones PyTorch's counters. While the network is
-        in training mode, it answers itself.
+        in training mode, it predicts itself.
 
         Args:
-            precision: ``fp32``, the same answers up to rounding; ``bf16``, about twice as fast where the hardware has
+            precision: ``fp32``, the same predictions up to rounding; ``bf16``, about twice as fast where hardware has
                 it (GPUs, CPUs with avx512_bf16).
             compile: through ``torch.compile`` with static shapes, on a GPU as CUDA graphs. The first batch of a size
                 takes minutes; batches are filled up to powers of two.
@@ -66,15 +66,15 @@ class CondDiffAMO(NetworkModel):
         steps: int | None,
     ) -> np.ndarray:
         pixels, mask = torch.from_numpy(image).permute(0, 3, 1, 2), torch.from_numpy(modal)[:, None]
-        return self.probability(pixels, mask, self.draw_noise(seeds, steps), steps)[:, 0].cpu().numpy()
+        return self.probability(pixels, mask, self.sample_noise(seeds, steps), steps)[:, 0].cpu().numpy()
 
     def _sampler(self, steps: int | None) -> SamplerConfig:
         """The sampler's options, with another number of steps if one is given."""
         return self.config.sampler if steps is None else replace(self.config.sampler, steps=steps)
 
-    def draw_noise(self, seeds: Sequence[int], steps: int | None = None) -> Tensor:
-        """Standard normal maps (draws, B, 1, S, S), each object's from its own seed, on the CPU on every machine."""
-        return torch.from_numpy(draw_noise(seeds, num_draws(self._sampler(steps)), self.config.window.size))
+    def sample_noise(self, seeds: Sequence[int], steps: int | None = None) -> Tensor:
+        """Standard normal maps (num_maps, B, 1, S, S), each object's from its own seed, on the CPU on every machine."""
+        return torch.from_numpy(sample_noise(seeds, num_noise_maps(self._sampler(steps)), self.config.window.size))
 
     @torch.inference_mode()
     def probability(self, image: Tensor, modal: Tensor, noise: Tensor, steps: int | None = None) -> Tensor:
@@ -83,8 +83,8 @@ class CondDiffAMO(NetworkModel):
         Args:
             image: uint8 (B, 3, S, S).
             modal: bool or {0, 1} (B, 1, S, S).
-            noise: (draws, B, 1, S, S), see ``draw_noise``.
-            steps: of the sampler, the same as in ``draw_noise``; default: the configuration's.
+            noise: (num_maps, B, 1, S, S), see ``sample_noise``.
+            steps: of the sampler, the same as in ``sample_noise``; default: the configuration's.
 
         Returns:
             float32 (B, 1, S, S) in [0, 1].

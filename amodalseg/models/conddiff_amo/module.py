@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from amodalseg.diffusion.schedule import log_snr
-from amodalseg.diffusion.transition import block_uniform, corrupt, draw_times, keep_probability, transit
+from amodalseg.diffusion.transition import block_uniform, corrupt, keep_probability, sample_times, transit
 from amodalseg.models.conddiff_amo.evaluation import time_input
 from amodalseg.models.conddiff_amo.model import CondDiffAMO
 from amodalseg.models.mask_training import MaskTrainingModule
@@ -19,7 +19,7 @@ class CondDiffAMOModule(MaskTrainingModule):
 
     model_class = CondDiffAMO
 
-    def answer(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def logits_and_target(self, batch: Batch) -> tuple[Tensor, Tensor]:
         modal, amodal, _, _ = batch.masks.float().split(1, dim=1)
         x_t, t = self.noisy_mask(amodal, modal)
         return self.network(normalise(batch.image), modal, x_t, time_input(t, self.config.model)), amodal
@@ -34,7 +34,7 @@ class CondDiffAMOModule(MaskTrainingModule):
             (x_t (B, 1, H, W), t (B,)).
         """
         model = self.config.model
-        t = draw_times(
+        t = sample_times(
             len(amodal), model.diff.t_dist, model.diff.beta_a, model.diff.beta_b, model.sampler.steps, amodal.device
         )
         mask = amodal

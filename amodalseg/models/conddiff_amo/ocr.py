@@ -38,7 +38,7 @@ class SameConv(nn.Conv2d):
 
 
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """A 1x1 convolution of a channels-last map as one matrix product, whose answer is channels-last again."""
+    """A 1x1 convolution of a channels-last map as one matrix product, whose result is channels-last again."""
     return linear(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
 
 

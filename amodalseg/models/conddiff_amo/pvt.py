@@ -214,20 +214,20 @@ def add(rows_NC: Tensor, more_NC: Tensor, drop_path: nn.Module, size: Size) -> T
 
 
 def attend(attn: Any, rows_NC: Tensor, size: Size) -> Tensor:
-    """Spatial-reduction attention: every row asks; the answers are the *reduced* map of its object and its token."""
+    """Spatial-reduction attention. Queries: all rows; keys, values: the *reduced* map of its object and its token."""
     batch, dim = size[0], rows_NC.shape[1]
     places, tokens = split_rows(rows_NC, size)
     source = rows_NC
     if attn.sr is not None:
         reduced = reduce(attn.sr, places, size)
         source = attn.norm(torch.cat([reduced, tokens.to(reduced.dtype)]) if tokens.shape[0] else reduced)
-    queries, answers = attn.q(rows_NC), attn.kv(source)
-    answers, own = answers.split([source.shape[0] - tokens.shape[0], tokens.shape[0]])
-    answers_BKC = answers.view(batch, -1, 2 * dim)
+    queries, keys_values = attn.q(rows_NC), attn.kv(source)
+    keys_values, own = keys_values.split([source.shape[0] - tokens.shape[0], tokens.shape[0]])
+    keys_values_BKC = keys_values.view(batch, -1, 2 * dim)
     if tokens.shape[0]:
-        answers_BKC = torch.cat([answers_BKC, own[:, None]], dim=1)
+        keys_values_BKC = torch.cat([keys_values_BKC, own[:, None]], dim=1)
     heads = (attn.num_heads, attn.head_dim)
-    k, v = answers_BKC.view(batch, -1, 2, *heads).permute(2, 0, 3, 1, 4).unbind(0)
+    k, v = keys_values_BKC.view(batch, -1, 2, *heads).permute(2, 0, 3, 1, 4).unbind(0)
     found = [
         weigh(q.view(batch, -1, *heads).transpose(1, 2), k, v).transpose(1, 2).reshape(-1, dim)
         for q in split_rows(queries, size)

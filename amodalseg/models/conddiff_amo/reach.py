@@ -7,7 +7,7 @@ from huggingface_hub.utils import get_session
 
 FILES = ("model.safetensors", "pytorch_model.bin")
 TIMEOUT = 10
-"""Seconds that the hub has for its first answer."""
+"""Seconds that the hub has for its first response."""
 
 
 def why_out_of_reach(repository: str) -> str | None:

@@ -16,7 +16,7 @@ from amodalseg.types import Query
 
 
 class _Geometric(AmodalModel):
-    """A rule from modal mask to amodal mask that keeps all modal pixels. It has no probability and draws nothing."""
+    """A rule from modal mask to amodal mask that keeps all modal pixels. It has no probability and samples nothing."""
 
     @abstractmethod
     def complete(self, modal: np.ndarray, occluder: np.ndarray | None) -> np.ndarray:

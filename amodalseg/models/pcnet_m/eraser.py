@@ -22,14 +22,14 @@ SHIFT = 0.25
 
 
 def training_case(modal: Tensor, amodal: Tensor, occluder: Tensor, config: EraserConfig) -> tuple[Tensor, Tensor]:
-    """Draw what the network is told about each object of a batch, and what it has to answer.
+    """Sample what the network is told about each object of a batch, and what it has to predict.
 
-    Case 1, with probability ``front`` (the paper's gamma): the occluder is the eraser, the amodal mask the answer. The
+    Case 1, with probability ``front`` (the paper's gamma): the occluder is the eraser, the amodal mask the target. The
     paper puts another object's mask on a modal one for it; the project's composites have done so with the photo. Where
     the occluder is not known, and in a share ``unknown`` elsewhere, the eraser is everything but the object.
 
     Case 2: the mask of another object of the batch, moved at random, lies behind. It is the eraser where it shows, and
-    the answer is the mask that was given. A batch of one has no other object, and only case 1.
+    the target is the mask that was given. A batch of one has no other object, and only case 1.
 
     Args:
         modal, amodal, occluder: float (B, 1, S, S) in {0, 1}, as ``Batch.masks`` has them.

@@ -14,7 +14,7 @@ from amodalseg.models.pcnet_m.network import PCNetMNetwork
 
 
 class PCNetM(NetworkModel):
-    """The network asked once: probability = sigmoid(logits). It draws nothing, so seeds, votes and steps do nothing.
+    """The network run once: probability = sigmoid(logits). It samples nothing, so seeds, votes and steps do nothing.
 
     The eraser of a query is its ``occluder``. Where it has none, or ``eraser.source=unknown``, it is everything but the
     object.

@@ -16,7 +16,7 @@ class PCNetMModule(MaskTrainingModule):
 
     model_class = PCNetM
 
-    def answer(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def logits_and_target(self, batch: Batch) -> tuple[Tensor, Tensor]:
         modal, amodal, _, occluder = batch.masks.float().split(1, dim=1)
         eraser, target = training_case(modal, amodal, occluder, self.config.model.eraser)
         return self.network(modal, eraser, normalise(batch.image)), target

@@ -53,7 +53,7 @@ def some_records():
 @pytest.fixture(scope="module")
 def drawn():
     occluder = Occluder(some_records(), OccludeConfig(rate_min=0.2, rate_max=0.6, unoccluded=0.3), seed=0)
-    return occluder, [occluder.draw(i) for i in range(120)]
+    return occluder, [occluder.get(i) for i in range(120)]
 
 
 def same(one, other):
@@ -75,19 +75,19 @@ def test_only_whole_objects_are_covered_and_only_fair_ones_cover(drawn):
     assert "cut at a corner" not in sides and "crowd" not in sides and "two pieces" in sides
 
 
-def test_draw_is_a_pure_function_of_seed_epoch_and_index(drawn):
+def test_an_object_is_a_pure_function_of_seed_epoch_and_index(drawn):
     config = OccludeConfig(rate_min=0.2, rate_max=0.6, unoccluded=0.3)
     first, again = drawn[1][:12], Occluder(some_records(), config, seed=0)
     for i in reversed(range(12)):  # in another order, by another instance
-        assert same(first[i], again.draw(i))
-    assert same(again.draw(3, epoch=1), Occluder(some_records(), config, seed=0).draw(3, epoch=1))
+        assert same(first[i], again.get(i))
+    assert same(again.get(3, epoch=1), Occluder(some_records(), config, seed=0).get(3, epoch=1))
     whole_covered = [i for i in range(12) if first[i].extra["occluders"]]
     other_seed = Occluder(some_records(), config, seed=1)
     for i in whole_covered[:4]:
-        assert not same(first[i], again.draw(i, epoch=1))
-        assert not same(first[i], other_seed.draw(i))
-        assert first[i].amodal_rle == again.draw(i, epoch=1).amodal_rle  # the same object, covered differently
-    laps = [again.draw(i) for i in (whole_covered[0], whole_covered[0] + len(again))]
+        assert not same(first[i], again.get(i, epoch=1))
+        assert not same(first[i], other_seed.get(i))
+        assert first[i].amodal_rle == again.get(i, epoch=1).amodal_rle  # the same object, covered differently
+    laps = [again.get(i) for i in (whole_covered[0], whole_covered[0] + len(again))]
     assert laps[0].category == laps[1].category and not np.array_equal(laps[0].image, laps[1].image)
 
 
@@ -125,7 +125,7 @@ def test_rates_keep_to_the_range(drawn):
 
 def test_unoccluded_objects_have_pasted_neighbours_behind_them():
     occluder = Occluder(some_records(), OccludeConfig(unoccluded=1.0), seed=0)
-    records = [occluder.draw(i) for i in range(40)]
+    records = [occluder.get(i) for i in range(40)]
     behind = [record for record in records if record.extra["behind"]]
     assert 8 < len(behind) < 32
     assert all(record.occlusion_rate == 0 and not record.occluder.any() for record in records)
@@ -138,7 +138,7 @@ def test_unoccluded_objects_have_pasted_neighbours_behind_them():
 def test_hard_edges_change_only_what_is_covered():
     occluder = Occluder(some_records(), OccludeConfig(soft_edge=0.0), seed=0)
     for i in range(12):
-        record = occluder.draw(i)
+        record = occluder.get(i)
         source = next(item for item in occluder.records if item.key == record.extra["source"])
         assert np.array_equal(record.image[record.modal], source.image[record.modal])
 
@@ -149,7 +149,7 @@ def test_a_cut_edge_lies_against_the_border(name, side):
     occluder = Occluder(records, OccludeConfig(max_occluders=1, scale_min=1.2, flip=False, unoccluded=0.0), seed=0)
     assert len(occluder) == 1
     for epoch in range(6):
-        mask = occluder.draw(0, epoch).occluder
+        mask = occluder.get(0, epoch).occluder
         assert {"b": mask[-1], "l": mask[:, 0]}[side].any()
 
 
@@ -157,13 +157,13 @@ def test_a_flipped_cut_edge_lies_against_the_opposite_border():
     records = [record for record in some_records() if record.category in ("disc", "cut at the left")]
     occluder = Occluder(records, OccludeConfig(max_occluders=1, scale_min=1.2), seed=0)
     seen = {
-        (bool(mask[:, 0].any()), bool(mask[:, -1].any())) for mask in (occluder.draw(0, e).occluder for e in range(16))
+        (bool(mask[:, 0].any()), bool(mask[:, -1].any())) for mask in (occluder.get(0, e).occluder for e in range(16))
     }
     assert (False, False) not in seen and len(seen) > 1
 
 
 def test_max_side_shrinks_photo_and_masks():
-    record = Occluder(some_records(), OccludeConfig(), seed=0, max_side=48).draw(0)
+    record = Occluder(some_records(), OccludeConfig(), seed=0, max_side=48).get(0)
     assert record.image.shape == (36, 48, 3) and record.amodal.shape == (36, 48)
     assert 0.1 <= record.occlusion_rate <= 0.7
 
@@ -197,7 +197,7 @@ def test_out_of_reach_is_named():
     records = [a_record("disc", disc(40, 36, 30)), a_record("dot", disc(40, 36, 9.2))]
     config = OccludeConfig(rate_min=0.5, scale_min=0.1, scale_max=0.2, min_area=0.1)
     with pytest.raises(UserError, match=r"disc.*widen the range"):
-        Occluder(records, config, seed=0).draw(0)
+        Occluder(records, config, seed=0).get(0)
 
 
 def test_slide_stops_at_the_goal():
@@ -302,12 +302,12 @@ def placed(monkeypatch):
     config = OccludeConfig(rate_min=0.3, rate_max=0.6, max_occluders=1)
     occluder, goals = Occluder(some_records(), config, seed=0), []
 
-    def lay(answers):
-        answers = iter(answers)
+    def lay(outcomes):
+        outcomes = iter(outcomes)
 
         def place(rng, source, left, amodal, goal):
             goals.append(goal)
-            return next(answers)
+            return next(outcomes)
 
         monkeypatch.setattr(occluder, "place", place)
         return occluder, disc(40, 36, 20)
@@ -325,7 +325,7 @@ def test_covers_that_hide_too_much_or_too_little_are_not_taken(placed):
         occluder.covers(np.random.default_rng(0), 0, amodal)
 
 
-def test_a_goal_is_held_for_eight_tries_and_then_drawn_again(placed):
+def test_a_goal_is_held_for_eight_tries_and_then_sampled_again(placed):
     lay, goals = placed
     occluder, amodal = lay([None] * 40)
     with pytest.raises(UserError, match="in 40 tries"):

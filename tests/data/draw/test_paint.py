@@ -88,7 +88,7 @@ def test_what_lies_outside_changes_nothing(corner):
     assert np.array_equal(paint(photo, [layer], window), crop_image(photo, window))
 
 
-def test_grain_is_drawn_by_its_seed_and_averages_away():
+def test_grain_follows_from_its_seed_and_averages_away():
     photo, alpha = np.full((64, 64, 3), 128, np.uint8), np.ones((64, 64), np.float32)
 
     def painted(seed, window=None):

@@ -1,4 +1,4 @@
-"""Training scenes: who is in front is seen in the pixels, what is known is the annotation, and no draw goes astray."""
+"""Training scenes: who is in front is seen in the pixels, what is known is the annotation, and no scene goes astray."""
 
 import dataclasses
 import json
@@ -37,7 +37,7 @@ def colour(hue):
     return 125 + 45 * np.cos(turn)
 
 
-def draw_world(folder, num_photos=NUM_PHOTOS):
+def write_world(folder, num_photos=NUM_PHOTOS):
     """Photos of distinct sizes; each object has a hue of its own under noise, so that pixels tell where they come from.
 
     Returns: the paths of the json file and of the photos, and {shape: (photo, masks of the objects, of the crowd)}.
@@ -64,7 +64,7 @@ def draw_world(folder, num_photos=NUM_PHOTOS):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    return draw_world(tmp_path_factory.mktemp("world"))
+    return write_world(tmp_path_factory.mktemp("world"))
 
 
 def open_scenes(world, kind=None, *, occlude=None, **options):
@@ -75,8 +75,8 @@ def open_scenes(world, kind=None, *, occlude=None, **options):
     return open_source(config)
 
 
-def draw_all(scenes, count=40):
-    return [scenes.draw(index) for index in range(count)]
+def get_all(scenes, count=40):
+    return [scenes.get(index) for index in range(count)]
 
 
 @pytest.fixture
@@ -120,21 +120,21 @@ def same(one, other):
 
 
 @pytest.mark.parametrize("kind", [None, *KINDS])
-def test_draw_is_a_pure_function_of_seed_epoch_and_index(world, kind):
+def test_an_object_is_a_pure_function_of_seed_epoch_and_index(world, kind):
     scenes, again = open_scenes(world, kind), open_scenes(world, kind)
-    first = draw_all(scenes, 6)
-    assert all(same(again.draw(index), first[index]) for index in reversed(range(6)))
-    assert same(scenes.draw(3, epoch=2), again.draw(3, epoch=2))
+    first = get_all(scenes, 6)
+    assert all(same(again.get(index), first[index]) for index in reversed(range(6)))
+    assert same(scenes.get(3, epoch=2), again.get(3, epoch=2))
     others = [
-        scenes.draw(3, epoch=2), scenes.draw(4), open_scenes(world, kind, seed=1).draw(3),
-        open_scenes(world, kind, split="other").draw(3),
+        scenes.get(3, epoch=2), scenes.get(4), open_scenes(world, kind, seed=1).get(3),
+        open_scenes(world, kind, split="other").get(3),
     ]  # fmt: skip
     assert not any(np.array_equal(other.image, first[3].image) for other in others)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_alone_is_sound(world, kind):
-    records = draw_all(open_scenes(world, kind))
+    records = get_all(open_scenes(world, kind))
     for record in records:
         assert record.extra["kind"] == kind
         assert record.image.dtype == np.uint8 and record.image.shape == (record.height, record.width, 3)
@@ -154,7 +154,7 @@ def test_kinds_come_in_their_shares(world):
     config = ScenesData(annotations=[str(world[0])], images=[str(world[1])], mix=mix, num_objects=77)
     scenes = open_source(config)
     assert len(scenes) == 77
-    kinds = [record.extra["kind"] for record in draw_all(scenes, 160)]
+    kinds = [record.extra["kind"] for record in get_all(scenes, 160)]
     counts = {kind: kinds.count(kind) for kind in KINDS}
     assert counts["natural"] == counts["pair"] == 0
     for kind, share in {"covered": 0.25, "behind": 0.25, "surface": 0.125, "synthetic": 0.375}.items():
@@ -164,7 +164,7 @@ def test_kinds_come_in_their_shares(world):
 @pytest.mark.parametrize("kind", ["covered", "natural", "synthetic"])
 def test_unoccluded_is_the_share_of_scenes_that_nothing_is_put_on(world, kind):
     for share in (0.0, 0.5, 1.0):
-        records = draw_all(open_scenes(world, kind, occlude={"unoccluded": share}))
+        records = get_all(open_scenes(world, kind, occlude={"unoccluded": share}))
         visible = sum("fully_visible" in record.flags for record in records)
         low, high = {0.0: (0, 6), 0.5: (10, 31), 1.0: (40, 40)}[share]  # a few find nothing that fits
         assert low <= visible <= high, (share, visible)
@@ -172,7 +172,7 @@ def test_unoccluded_is_the_share_of_scenes_that_nothing_is_put_on(world, kind):
 
 def test_the_truth_of_a_natural_scene_is_the_annotation(world):
     cut = covered = 0
-    for record in draw_all(open_scenes(world, "natural", occlude={"unoccluded": 0.3}), 60):
+    for record in get_all(open_scenes(world, "natural", occlude={"unoccluded": 0.3}), 60):
         _, objects, crowd = world[2][record.height, record.width]
         amodal, unknown = record.amodal, masks.decode(record.unknown_rle)
         which = next(place for place, mask in enumerate(objects) if np.array_equal(mask, amodal))
@@ -192,7 +192,7 @@ def test_the_truth_of_a_natural_scene_is_the_annotation(world):
 
 
 def test_behind_the_photos_own_objects(world, nothing_on_top):
-    records = [record for kind in ("behind", "surface") for record in draw_all(open_scenes(world, kind, front=0.0), 30)]
+    records = [record for kind in ("behind", "surface") for record in get_all(open_scenes(world, kind, front=0.0), 30)]
     shown, beyond = {"behind": 0, "surface": 0}, 0
     for record in records:
         _, objects, _ = world[2][record.height, record.width]
@@ -214,12 +214,12 @@ def test_behind_the_photos_own_objects(world, nothing_on_top):
                 assert share > 0.85 and hue // 3 != list(world[2]).index((record.height, record.width))
         shown[record.extra["kind"]] += inner(hidden).any()
     assert min(shown.values()) > 8
-    assert beyond > 20, "an occluder that ended where the object does would give the answer away"
+    assert beyond > 20, "an occluder that ended where the object does would give the truth away"
 
 
 @pytest.mark.parametrize("kind", ["behind", "surface"])
 def test_in_front_of_everything(world, kind, nothing_on_top):
-    for record in draw_all(open_scenes(world, kind, front=1.0), 30):
+    for record in get_all(open_scenes(world, kind, front=1.0), 30):
         assert np.array_equal(record.modal, record.amodal) and "fully_visible" in record.flags
         inside = inner(record.amodal)
         assert not inside.any() or is_own(record, world)[inside].mean() < 0.05
@@ -228,7 +228,7 @@ def test_in_front_of_everything(world, kind, nothing_on_top):
 @pytest.mark.parametrize("kind", ["behind", "surface"])
 def test_what_is_pasted_on_a_pasted_object_hides_it(world, kind):
     covered = 0
-    for record in draw_all(open_scenes(world, kind, front=1.0), 40):
+    for record in get_all(open_scenes(world, kind, front=1.0), 40):
         hidden = record.amodal & ~record.modal
         assert np.array_equal(hidden, record.occluder & record.amodal)
         covered += hidden.any()
@@ -237,14 +237,14 @@ def test_what_is_pasted_on_a_pasted_object_hides_it(world, kind):
 
 
 def test_a_pasted_object_may_be_cut_by_the_frame(world):
-    records = draw_all(open_scenes(world, "behind"))
+    records = get_all(open_scenes(world, "behind"))
     edges = [np.r_[r.amodal[0], r.amodal[-1], r.amodal[:, 0], r.amodal[:, -1]].any() for r in records]
     assert 3 < sum(edges) < len(records)
 
 
 def test_either_of_a_pair_is_asked_for_and_the_nearer_one_is_whole(world, nothing_on_top):
     nearer = 0
-    for record in draw_all(open_scenes(world, "pair"), 40):
+    for record in get_all(open_scenes(world, "pair"), 40):
         hidden = record.amodal & ~record.modal
         pasted = ~is_own(record, world)
         assert pasted[inner(record.amodal)].mean() > 0.95 if inner(record.amodal).any() else True
@@ -263,7 +263,7 @@ def test_either_of_a_pair_is_asked_for_and_the_nearer_one_is_whole(world, nothin
 def test_a_window_shows_what_the_whole_picture_shows(world, kind, window):
     scenes = open_scenes(world, kind)
     for index in range(12):
-        scene, record = scenes.plan(index), scenes.draw(index)
+        scene, record = scenes.plan(index), scenes.get(index)
         assert np.array_equal(scene.modal, record.modal) and np.array_equal(scene.amodal, record.amodal)
         assert scene.key == record.key and (scene.unknown is None) == (record.unknown_rle is None)
         place = object_window(scene.modal, window)
@@ -276,14 +276,14 @@ def test_a_window_shows_what_the_whole_picture_shows(world, kind, window):
 
 
 def test_shares_say_whose_photos_and_objects_make_a_scene(world, tmp_path):
-    other = draw_world(tmp_path / "other")
+    other = write_world(tmp_path / "other")
     files = {"annotations": [str(world[0]), str(other[0])], "images": [str(world[1]), str(other[1])]}
     one, two = (world[0].parent.name, "other")
     mix = MixConfig(covered=1, natural=1, behind=0, surface=0)
     shares = {"hosts": {one: 1.0}, "targets": {two: 1.0}, "occluders": {one: 0.2, two: 0.8}}
     scenes = open_source(ScenesData(**files, **shares, mix=mix))
     pasted = []
-    for record in draw_all(scenes, 60):
+    for record in get_all(scenes, 60):
         pack = one if record.extra["kind"] == "natural" else two
         assert record.image_id.startswith(f"{pack}-instances-"), (record.image_id, record.extra)
         pasted += [name.split("/")[2].split("-")[0] for name in record.extra.get("occluders", [])]
@@ -305,14 +305,14 @@ def test_a_pack_that_is_missing_is_said_and_done_without(world, tmp_path, caplog
     with caplog.at_level("INFO", "amodalseg"):
         scenes = open_source(ScenesData(**files, missing="skip"))
     assert caplog.text.count(str(absent)) == 1
-    assert scenes.draw(0).modal.any()
+    assert scenes.get(0).modal.any()
     with pytest.raises(UserError, match=r"absent/instances\.json"):
         open_source(ScenesData(annotations=[str(absent)], images=[str(tmp_path)], missing="skip"))
 
 
 def test_max_side_shrinks_the_scenes(world):
     for kind in ("natural", "behind", "surface", "pair"):
-        record = open_scenes(world, kind, max_side=64).draw(0)
+        record = open_scenes(world, kind, max_side=64).get(0)
         assert max(record.image.shape) == 64 and record.amodal.shape == record.image.shape[:2]
 
 
@@ -329,14 +329,14 @@ def test_shares_that_make_no_mixture_are_refused(world, shares):
 
 
 def test_photos_that_allow_no_scene_of_a_kind_are_named(world, tmp_path):
-    lonely = draw_world(tmp_path, num_photos=1)
+    lonely = write_world(tmp_path, num_photos=1)
     with pytest.raises(UserError, match=r"no scene of the kind behind .*set data\.mix\.behind=0"):
-        open_source(small_mix(lonely, behind=1.0)).draw(0)
-    assert open_source(small_mix(lonely, natural=1.0)).draw(0).modal.any()
+        open_source(small_mix(lonely, behind=1.0)).get(0)
+    assert open_source(small_mix(lonely, natural=1.0)).get(0).modal.any()
     tiny = dataclasses.replace(small_mix(world, natural=1.0), max_side=32)
     with pytest.raises(UserError, match="none of 16 objects has 256 pixels at max_side=32"):
         open_source(tiny)
-    open_source(dataclasses.replace(small_mix(world, covered=1.0), max_side=32)).draw(0)
+    open_source(dataclasses.replace(small_mix(world, covered=1.0), max_side=32)).get(0)
 
 
 def test_samples_carry_what_is_unknown(world):

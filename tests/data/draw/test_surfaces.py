@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from amodalseg.data.draw import surfaces
-from amodalseg.data.draw.surfaces import FAMILIES, draw_surface
+from amodalseg.data.draw.surfaces import FAMILIES, random_surface
 
 HEIGHT, WIDTH = 72, 96
 
@@ -15,7 +15,7 @@ def test_every_family_is_there_and_soft_at_the_edge(family, monkeypatch):
     monkeypatch.setattr(surfaces, "FAMILIES", (family,))
     rng, shares = np.random.default_rng(0), []
     for _ in range(60):
-        name, alpha = draw_surface(rng, HEIGHT, WIDTH)
+        name, alpha = random_surface(rng, HEIGHT, WIDTH)
         assert name == family.__name__ and alpha.shape == (HEIGHT, WIDTH) and alpha.dtype == np.float32
         assert alpha.min() >= 0 and alpha.max() <= 1
         mask = alpha > 0.5
@@ -31,9 +31,9 @@ def test_every_family_is_there_and_soft_at_the_edge(family, monkeypatch):
     assert np.std(shares) > 0.03, "one draw is unlike another"
 
 
-def test_draw_is_a_pure_function_of_the_generator():
+def test_surface_is_a_pure_function_of_the_generator():
     def draw(seed):
-        return draw_surface(np.random.default_rng(seed), HEIGHT, WIDTH)
+        return random_surface(np.random.default_rng(seed), HEIGHT, WIDTH)
 
     first = [draw(seed) for seed in range(8)]
     for seed in reversed(range(8)):
@@ -44,9 +44,9 @@ def test_draw_is_a_pure_function_of_the_generator():
 
 def test_all_families_come_and_fill_any_format():
     rng = np.random.default_rng(0)
-    assert {draw_surface(rng, 20, 30)[0] for _ in range(80)} == {family.__name__ for family in FAMILIES}
+    assert {random_surface(rng, 20, 30)[0] for _ in range(80)} == {family.__name__ for family in FAMILIES}
     for height, width in ((8, 200), (200, 8), (1, 1)):
-        assert draw_surface(rng, height, width)[1].shape == (height, width)
+        assert random_surface(rng, height, width)[1].shape == (height, width)
 
 
 def test_a_board_has_no_crossing_edges():

@@ -17,7 +17,7 @@ SIZE = 64
 @pytest.fixture(scope="module")
 def records():
     world = SyntheticWorld(SyntheticData(size=SIZE, rate_min=0.15, rate_max=0.6, unoccluded=0.25))
-    return [world.draw(i) for i in range(120)]
+    return [world.get(i) for i in range(120)]
 
 
 def same(one, other):
@@ -29,20 +29,20 @@ def same(one, other):
     )
 
 
-def test_draw_is_a_pure_function_of_seed_split_epoch_and_index():
+def test_an_object_is_a_pure_function_of_seed_split_epoch_and_index():
     config = SyntheticData(size=SIZE, seed=3)
     world = SyntheticWorld(config)
-    first = world.draw(5, epoch=2)
-    for i in (7, 0, 5):  # the order of draws and what came before are irrelevant
-        world.draw(i)
-    assert same(first, world.draw(5, epoch=2))
-    assert same(first, SyntheticWorld(SyntheticData(size=SIZE, seed=3)).draw(5, epoch=2))
+    first = world.get(5, epoch=2)
+    for i in (7, 0, 5):  # the order of calls and what came before are irrelevant
+        world.get(i)
+    assert same(first, world.get(5, epoch=2))
+    assert same(first, SyntheticWorld(SyntheticData(size=SIZE, seed=3)).get(5, epoch=2))
     others = [
-        world.draw(6, epoch=2),
-        world.draw(5, epoch=3),
-        world.draw(5),
-        SyntheticWorld(SyntheticData(size=SIZE, seed=4)).draw(5, epoch=2),
-        SyntheticWorld(SyntheticData(size=SIZE, seed=3, split="val")).draw(5, epoch=2),
+        world.get(6, epoch=2),
+        world.get(5, epoch=3),
+        world.get(5),
+        SyntheticWorld(SyntheticData(size=SIZE, seed=4)).get(5, epoch=2),
+        SyntheticWorld(SyntheticData(size=SIZE, seed=3, split="val")).get(5, epoch=2),
     ]
     assert not any(np.array_equal(first.image, other.image) for other in others)
 
@@ -118,7 +118,7 @@ def test_font_holds_every_glyph():
 
 def test_small_and_odd_sizes():
     for size in (32, 77):
-        assert SyntheticWorld(SyntheticData(size=size)).draw(0).image.shape == (size, size, 3)
+        assert SyntheticWorld(SyntheticData(size=size)).get(0).image.shape == (size, size, 3)
 
 
 @pytest.mark.parametrize(
@@ -140,4 +140,4 @@ def test_impossible_rate_is_named():
     world = SyntheticWorld(SyntheticData(size=32, rate_min=0.12345, rate_max=0.12346))
     with pytest.raises(UserError, match="widen the range"):
         for i in range(5):
-            world.draw(i)
+            world.get(i)

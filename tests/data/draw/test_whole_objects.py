@@ -1,4 +1,4 @@
-"""Training pictures of the inpainting prior: whole objects only, holes that tell nothing, the same on every draw."""
+"""Training pictures of the inpainting prior: whole objects only, holes that tell nothing, the same every time."""
 
 from collections import Counter
 
@@ -10,7 +10,7 @@ from amodalseg import masks
 from amodalseg.config.schema import WholeObjectsData
 from amodalseg.data.draw import whole_objects
 from amodalseg.data.draw.backdrops import PAINTED
-from amodalseg.data.draw.holes import corners, draw_hole, half_hole
+from amodalseg.data.draw.holes import corners, half_hole, random_hole
 from amodalseg.data.draw.whole_objects import KINDS, HeldOut, WholeObjects, stack, whole_records
 from amodalseg.data.open import open_source
 from amodalseg.errors import UserError
@@ -78,11 +78,11 @@ def test_files_are_opened_by_name(tmp_path):
     config = WholeObjectsData(annotations=[str(annotations)], images=[str(images)], num_objects=4)
     source = open_source(config)
     assert len(source) == 4
-    world = WholeObjects([source.draw(i) for i in range(4)], 16, seed=0)
+    world = WholeObjects([source.get(i) for i in range(4)], 16, seed=0)
     assert world[0, 3, 16].picture.shape == (16, 16, 3)
 
 
-def test_a_draw_is_a_pure_function_of_seed_epoch_and_index(objects, drawn):
+def test_an_object_is_a_pure_function_of_seed_epoch_and_index(objects, drawn):
     for place in (5, 2, 9):
         other = objects[place // 3, place % 3, 32]
         assert other.key == drawn[place].key
@@ -169,7 +169,7 @@ def test_what_is_known_beside_a_hole_never_includes_hidden_pixels():
     silhouette, mask = disc(8, 8, 6, 16, 16).astype(np.uint8), disc(32, 32, 12, 64, 64)
     areas, seen = {"outside": [], "hull": []}, []
     for seed in range(100):
-        kind, hole = draw_hole(np.random.default_rng(seed), mask, silhouette)
+        kind, hole = random_hole(np.random.default_rng(seed), mask, silhouette)
         if kind == "outside":
             shown = ~hole & ~mask
             assert not (shown & ~corners(64, 0.16)).any() and (~hole & mask).any()
@@ -186,7 +186,7 @@ def test_what_is_known_beside_a_hole_never_includes_hidden_pixels():
 def test_often_all_of_an_object_is_visible_and_its_surroundings_are_drawn():
     """What is complete has to stay as it is."""
     silhouette, mask = disc(8, 8, 6, 16, 16).astype(np.uint8), disc(32, 32, 20, 64, 64)
-    drawn = [draw_hole(np.random.default_rng(seed), mask, silhouette) for seed in range(400)]
+    drawn = [random_hole(np.random.default_rng(seed), mask, silhouette) for seed in range(400)]
     shares = np.array([(~hole & mask).sum() / mask.sum() for kind, hole in drawn if kind == "outside"])
     assert len(shares) > 60
     assert 0.25 < (shares > 0.8).mean() < 0.6  # eroded by two pixels at most

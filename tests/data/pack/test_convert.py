@@ -32,7 +32,7 @@ def cocoa(tmp_path):
 
 
 def all_of(source):
-    return [source.draw(place) for place in range(len(source))]
+    return [source.get(place) for place in range(len(source))]
 
 
 def back(out, split="val", **options):
@@ -130,7 +130,7 @@ def test_objects_of_one_photo_share_it_and_composites_on_one_photo_do_not(tmp_pa
 
 
 def test_photos_in_tar_files_keep_their_bytes(cocoa, tmp_path):
-    first = cocoa.draw(0)
+    first = cocoa.get(0)
     data = first.image.read_bytes()
     with tarfile.open(tmp_path / "some.tar", "w") as tar:
         info = tarfile.TarInfo("000.jpg")
@@ -139,7 +139,7 @@ def test_photos_in_tar_files_keep_their_bytes(cocoa, tmp_path):
     with tarfile.open(tmp_path / "some.tar") as tar:
         start = tar.getmembers()[0].offset_data
     part = FilePart(tmp_path / "some.tar", start, len(data), "000.jpg")
-    records = [replace(first, image=part), replace(cocoa.draw(11))]
+    records = [replace(first, image=part), replace(cocoa.get(11))]
     write_coco_amodal(RecordList(records), tmp_path / "out")
     packed, loose = back(tmp_path / "out")
     assert packed.image.read_bytes() == data and packed.image.suffix == ".jpg"
@@ -198,7 +198,7 @@ def test_nothing_half_written(cocoa, tmp_path):
 
 def test_sets_without_amodal_masks_are_refused(tmp_path, capsys):
     annotations, images = coco_world(tmp_path)
-    assert open_source(CocoData(annotations=[str(annotations)], images=[str(images)])).draw(0).amodal_rle is None
+    assert open_source(CocoData(annotations=[str(annotations)], images=[str(images)])).get(0).amodal_rle is None
     arguments = ["coco", f"annotations=[{annotations}]", f"images=[{images}]"]
     assert main(["data", "convert", *arguments, "--out", str(tmp_path / "out")]) == 2
     assert "visible pixels only" in capsys.readouterr().err and not (tmp_path / "out").exists()
@@ -210,7 +210,7 @@ def test_flags_follow_masks_that_were_corrected(cocoa, tmp_path):
     write_coco_amodal(cocoa, out)
     amodal = json.loads((out / "annotations/val_amodal.json").read_text())["annotations"][1]["segmentation"]
     edit_json(out / "annotations/val_modal.json", lambda c: c["annotations"][1].update(segmentation=amodal))
-    assert "fully_visible" not in cocoa.draw(1).flags and "fully_visible" in back(out)[1].flags
+    assert "fully_visible" not in cocoa.get(1).flags and "fully_visible" in back(out)[1].flags
 
 
 def test_new_annotations_of_a_tool_join_the_photos_of_converted_ones(tmp_path):
@@ -220,7 +220,7 @@ def test_new_annotations_of_a_tool_join_the_photos_of_converted_ones(tmp_path):
         edit_json(tmp_path / f"out/annotations/val_{kind}.json",
                   lambda c: c["annotations"].append({**c["annotations"][0], "id": 9, "amodalseg": {}}))  # fmt: skip
     first, added = back(tmp_path / "out")
-    assert added.image_id == first.image_id == source.draw(0).image_id and added.object_id == "9"
+    assert added.image_id == first.image_id == source.get(0).image_id and added.object_id == "9"
 
 
 def test_the_command(tmp_path, capsys):

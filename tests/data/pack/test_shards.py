@@ -91,7 +91,7 @@ def test_objects_are_those_of_the_source(pair):
     shards = opened(folder)
     assert len(shards) == len(source) > 3
     for i in range(len(source)):
-        one, other = source.draw(i), shards.draw(i)
+        one, other = source.get(i), shards.get(i)
         assert plain(one) == plain(other)
         assert np.array_equal(record_image(one), record_image(other))
         assert (one.whole_rgb is None) == (other.whole_rgb is None)
@@ -117,7 +117,7 @@ def test_evaluation_rows_are_those_of_the_source(pair):
     model = load_model("convex_hull", device="cpu")
     rows = []
     for data in (source, opened(folder)):
-        found = evaluate(model, [data.draw(i) for i in range(len(data))])["rows"]
+        found = evaluate(model, [data.get(i) for i in range(len(data))])["rows"]
         rows.append(([{**row, "seconds": 0, "peak_memory": 0} for row in found], EvaluationSet(data, 0).num_unprompted))
     assert rows[0] == rows[1] and len(rows[0][0]) > 3
 
@@ -127,7 +127,7 @@ def test_a_photo_is_packed_once_and_as_it_is(tmp_path):
     write_shards(open_source(config), tmp_path / "shards", about={})
     with tarfile.open(tmp_path / "shards/shard-000000.tar") as tar:
         contents = {member.name: tar.extractfile(member).read() for member in tar.getmembers()}
-    photos = {open_source(config).draw(i).image.read_bytes() for i in range(len(open_source(config)))}
+    photos = {open_source(config).get(i).image.read_bytes() for i in range(len(open_source(config)))}
     assert len(photos) == 2 and {data for name, data in contents.items() if name.endswith(".jpg")} == photos
     assert sorted(contents) == ["000000000.jpg", "000000000.json", "000000001.jpg", "000000001.json"]
 
@@ -144,9 +144,7 @@ def test_packing_twice_gives_the_same_bytes(pair, tmp_path):
 def test_shards_can_be_packed_again(packed, tmp_path):
     write_shards(opened(packed), tmp_path / "again", about={})
     again = opened(tmp_path / "again")
-    assert [plain(again.draw(i)) for i in range(len(again))] == [
-        plain(opened(packed).draw(i)) for i in range(len(again))
-    ]
+    assert [plain(again.get(i)) for i in range(len(again))] == [plain(opened(packed).get(i)) for i in range(len(again))]
 
 
 def test_every_field_survives(tmp_path):
@@ -160,22 +158,22 @@ def test_every_field_survives(tmp_path):
         group={"video": "v", "frame": 3}, extra={"area": np.float32(2.5), "bbox": [1, 2.5, 3, 4]},
     )  # fmt: skip
     write_shards(RecordList([record]), tmp_path / "shards", about={})
-    assert plain(opened(tmp_path / "shards").draw(0)) == plain(record)
+    assert plain(opened(tmp_path / "shards").get(0)) == plain(record)
 
 
 def test_whole_pictures_can_be_left_out(tmp_path):
     write_shards(open_source(synthetic(None)), tmp_path / "shards", about={}, whole=False)
-    assert opened(tmp_path / "shards").draw(0).whole_rgb is None
+    assert opened(tmp_path / "shards").get(0).whole_rgb is None
 
 
 def test_objects_without_a_visible_pixel_are_known(packed):
     shards = opened(packed)
-    hidden = [i for i in range(len(shards)) if "empty_modal" in shards.draw(i).flags]
+    hidden = [i for i in range(len(shards)) if "empty_modal" in shards.get(i).flags]
     assert len(hidden) == 2
     source, count = prompted(shards)
     assert (len(source), count) == (len(shards) - 2, 2)
     assert prompted(opened(packed, num_objects=len(shards) - 1))[1] in (1, 2)
-    assert all("empty_modal" not in source.draw(i).flags for i in range(len(source)))
+    assert all("empty_modal" not in source.get(i).flags for i in range(len(source)))
 
 
 # ------------------------------------------------------------------------------------------------- order, resuming
@@ -217,7 +215,7 @@ def test_the_webdataset_library_reads_the_same(pair):
         assert sample["__key__"] == f"{place:09d}"
         photo = next(sample[key] for key in ("jpg", "png") if key in sample)
         for position, entry in enumerate(sample["json"]):
-            record = source.draw(number)
+            record = source.get(number)
             assert (entry["number"], entry["place"]) == (number, position)
             keys = "dataset", "split", "image_id", "object_id", "category", "order", "raw_rate", "group", "extra"
             assert all(entry[key] == getattr(record, key) for key in keys)
@@ -253,6 +251,6 @@ def test_drawn_sets_are_packed_as_the_first_epoch_draws_them(tmp_path, capsys):
     out = tmp_path / "shards"
     assert main(["data", "shard", "synthetic", "num_objects=2", "size=48", "fresh=true", "--out", str(out)]) == 0
     assert "data.fresh does not last" in capsys.readouterr().out
-    drawn = open_source(SyntheticData(num_objects=2, size=48)).draw(1)
-    assert np.array_equal(record_image(opened(out).draw(1)), drawn.image)
+    drawn = open_source(SyntheticData(num_objects=2, size=48)).get(1)
+    assert np.array_equal(record_image(opened(out).get(1)), drawn.image)
     assert main(["data", "shard", "synthetic", "num_objects=2", "size=48", "--out", "/dev/null/x"]) == 2

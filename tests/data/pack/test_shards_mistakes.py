@@ -35,7 +35,7 @@ def synthetic():
 
 def test_a_broken_run_is_not_taken_for_a_whole_set(tmp_path):
     source = open_source(CocoaData(root=str(cocoa_world(tmp_path / "data", 4))))
-    photo = source.draw(len(source) - 1).image
+    photo = source.get(len(source) - 1).image
     photo.write_bytes(photo.read_bytes()[:-200])
     with pytest.raises(UserError, match="ends too early"):
         write_shards(source, tmp_path / "shards", about={}, size=1000)
@@ -48,7 +48,7 @@ def test_a_broken_run_is_not_taken_for_a_whole_set(tmp_path):
         write_shards(source, tmp_path / "rest", about={}, skip_broken=True)
     kept = opened(tmp_path / "rest")
     assert len(kept) == 18
-    assert source.draw(23).image_id not in {kept.draw(i).image_id for i in range(len(kept))}
+    assert source.get(23).image_id not in {kept.get(i).image_id for i in range(len(kept))}
 
 
 def test_a_whole_set_is_not_overwritten(packed, tmp_path):
@@ -64,7 +64,7 @@ def test_no_object(tmp_path):
 
 
 def test_what_json_cannot_hold(tmp_path):
-    record = dataclasses.replace(synthetic().draw(0), extra={"what": object()})
+    record = dataclasses.replace(synthetic().get(0), extra={"what": object()})
     with pytest.raises(UserError, match=rf"{record.key} has a field that json cannot hold"):
         write_shards(RecordList([record]), tmp_path / "shards", about={})
 
@@ -117,10 +117,10 @@ def test_a_foreign_shard_of_the_same_size_is_noticed(packed):
     content[place : place + 11] = b'"number": 7'
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"000000000\.json in .*shard-000000\.tar is not object 0 of the index"):
-        opened(packed).draw(0)
+        opened(packed).get(0)
     path.write_bytes(bytes(len(content)))
     with pytest.raises(UserError, match="is not object 1 of the index"):
-        opened(packed).draw(1)
+        opened(packed).get(1)
 
 
 def test_a_damaged_mask_is_named(packed):
@@ -129,7 +129,7 @@ def test_a_damaged_mask_is_named(packed):
     place = content.index(b'"counts": "') + 11
     path.write_bytes(content[:place] + b"~" + content[place + 1 :])
     with pytest.raises(UserError, match=r"000000000\.json in .* has a mask that cannot be read"):
-        opened(packed).draw(0)
+        opened(packed).get(0)
 
 
 def test_a_broken_photo_in_a_lazy_source(tmp_path):

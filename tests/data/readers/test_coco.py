@@ -190,7 +190,7 @@ def test_photos_of_another_size_are_found_before_anything_starts(world):
     config.skip_broken = True
     with pytest.warns(UserWarning, match=f"{text}; 2 of 3 photos are left out"):
         source = open_source(config)
-    assert {source.draw(i).image.name for i in range(len(source))} == {names[1]} and len(source) == 6
+    assert {source.get(i).image.name for i in range(len(source))} == {names[1]} and len(source) == 6
 
 
 def test_one_photo_is_decoded_once(world, monkeypatch):

@@ -140,6 +140,6 @@ def test_skip_broken_and_fix_subset(root):
 
 def test_opens_as_a_data_set(root):
     source = open_source(CocoAmodalData(root=str(root), split="val"))
-    assert len(source) == 8 and source.draw(0).dataset == "coco_amodal"
+    assert len(source) == 8 and source.get(0).dataset == "coco_amodal"
     assert file_ids(CocoAmodalData(root=str(root), split="val"))[0] == {"70": "70", "40": "40"}
-    assert masks.area(source.draw(0).amodal_rle) > 0
+    assert masks.area(source.get(0).amodal_rle) > 0

@@ -380,7 +380,7 @@ def test_broken_photos_are_counted_or_left_out(root, data):
         open_source(CocoaData(root=str(root)))
     with pytest.warns(UserWarning, match=rf"{path.name}.*; 1 of 2 photos are left out"):
         source = open_source(CocoaData(root=str(root), skip_broken=True))
-    assert len(source) == 6 and path not in {source.draw(i).image for i in range(6)}
+    assert len(source) == 6 and path not in {source.get(i).image for i in range(6)}
 
 
 def test_broken_photo_whose_size_nobody_knows(root):

@@ -247,4 +247,4 @@ def test_places(cls, tmp_path):
 def test_records_survive_being_packed(cls):
     records = read_cls(cls)
     packed = PackedRecords(records)
-    assert held(packed.draw(i) for i in range(len(packed))) == held(records)
+    assert held(packed.get(i) for i in range(len(packed))) == held(records)

@@ -35,7 +35,7 @@ def source(root, split="train", **options):
 
 def ids(root, split="train", **options):
     found = source(root, split, **options)
-    return [found.draw(i).image_id for i in range(len(found))]
+    return [found.get(i).image_id for i in range(len(found))]
 
 
 def official(root, split):
@@ -48,7 +48,7 @@ def official(root, split):
 def test_objects_are_those_of_the_files(root):
     found = source(root)
     for i in range(len(found)):
-        record = found.draw(i)
+        record = found.get(i)
         files = {kind: root / kind / f"{record.image_id}_{name}.png" for kind, name in (
             ("visible_object_mask", "visible_mask"), ("whole_mask", "whole_mask"), ("whole", "whole"),
         )}  # fmt: skip
@@ -79,13 +79,13 @@ def test_the_official_rounding(count, tmp_path):
 
 
 def test_files_are_paired_by_id(root):
-    before = {record.image_id: record for record in map(source(root).draw, range(7))}
+    before = {record.image_id: record for record in map(source(root).get, range(7))}
     (root / "visible_object_mask" / "907_visible_mask.png").unlink()
     (root / "whole" / "914_whole.png").unlink()
     (root / "occlusion" / "notes.txt").write_text("no picture")
     with pytest.warns(UserWarning, match="1 in visible_object_mask, 1 in whole"):
         found = source(root)
-    after = {record.image_id: record for record in map(found.draw, range(len(found)))}
+    after = {record.image_id: record for record in map(found.get, range(len(found)))}
     assert after.keys() == before.keys() - {"907"}
     for name, record in after.items():
         assert np.array_equal(record.modal, before[name].modal) and np.array_equal(record.amodal, before[name].amodal)
@@ -108,11 +108,11 @@ def test_flags_and_fix_subset(root):
     cv2.imwrite(str(path), outside)
     cv2.imwrite(str(root / "visible_object_mask" / "907_visible_mask.png"), np.zeros((256, 256), np.uint8))
     place = ids(root).index("900")
-    assert source(root).draw(place).flags == {"modal_outside_amodal"}
-    assert source(root).draw(place).modal.sum() == 3 * 256
-    united = source(root, fix_subset="union").draw(place)
+    assert source(root).get(place).flags == {"modal_outside_amodal"}
+    assert source(root).get(place).modal.sum() == 3 * 256
+    united = source(root, fix_subset="union").get(place)
     assert not (united.modal & ~united.amodal).any()
-    assert source(root).draw(ids(root).index("907")).flags == {"empty_modal"}
+    assert source(root).get(ids(root).index("907")).flags == {"empty_modal"}
 
 
 def test_num_objects(root):
@@ -134,7 +134,7 @@ def test_mistakes_are_named(root, tmp_path):
     with pytest.raises(
         UserError, match=r"900_visible_mask\.png and its whole mask differ in size: 256x256 and 256x128"
     ):
-        source(root).draw(ids_place(root, "900"))
+        source(root).get(ids_place(root, "900"))
     for path in (root / "occlusion").iterdir():
         path.rename(path.with_name(f"x{path.name}"))
     with pytest.raises(UserError, match="no object in"):
@@ -165,7 +165,7 @@ def test_a_change_of_a_folder_is_seen(settled, kind):
         found = source(settled)
     assert len(found) == len(before) - (kind != "whole")
     if kind == "whole":
-        assert [found.draw(i).whole_rgb is None for i in range(len(found))].count(True) == 1
+        assert [found.get(i).whole_rgb is None for i in range(len(found))].count(True) == 1
 
 
 def test_an_index_of_a_folder_that_has_just_changed_is_not_kept(root):

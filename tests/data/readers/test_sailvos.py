@@ -25,7 +25,7 @@ def read(root, **options):
 
 def drawn(root, **options):
     source = open_source(SailVosData(root=str(root), **options))
-    return [source.draw(i) for i in range(len(source))]
+    return [source.get(i) for i in range(len(source))]
 
 
 def test_videos_frames_and_tracks(root):
@@ -119,7 +119,7 @@ def test_tolerance_takes_the_seam_for_visible_and_gives_nothing_away(root):
 def test_tolerance_in_an_evaluation(root):
     source = open_source(SailVosData(root=str(root), tolerance=2, num_objects=20))
     asked = EvaluationSet(source, seed=0)
-    empty = sum("empty_modal" in record.flags for record in (source.draw(i) for i in range(20)))
+    empty = sum("empty_modal" in record.flags for record in (source.get(i) for i in range(20)))
     assert len(source) == 20 and 0 < asked.num_unprompted == empty
     record, query = asked[0]
     assert np.array_equal(query.modal, record.modal)
@@ -136,7 +136,7 @@ def test_nothing_is_decoded_while_reading(root, monkeypatch):
     assert len(read(root, tolerance=2, max_rate=0.9)) == 20
     source = open_source(SailVosData(root=str(root), tolerance=2))
     with pytest.raises(AssertionError):
-        source.draw(0)
+        source.get(0)
 
 
 def test_places(root):

@@ -95,7 +95,7 @@ def test_several_annotators_of_a_photo_are_never_one(tmp_path, capsys):
     assert score_results(section(world), path)["amodal_ap"]["AP"] == 1
     with pytest.raises(UserError, match=r"several people annotated image .* data\.annotator=first"):
         score_results(section(world, annotator="all"), path)
-    # answers were given for each person's objects, and are matched with those
+    # predictions were given for each person's objects, and are matched with those
     config = tmp_path / "all.yaml"
     content = f"data: {{name: bsds_a, root: {world.root}, split: {world.test}, annotator: all}}\n"
     config.write_text(content + "models: [modal]\nreport: {html: false}\ntrainer: {progress: false}\n")

@@ -11,8 +11,8 @@ from amodalseg import masks
 from amodalseg.cli import main
 from amodalseg.data.dataset import EvaluationSet
 from amodalseg.data.source import RecordList
-from amodalseg.engine.evaluation import answer_store
-from amodalseg.engine.evaluation.answers import answers
+from amodalseg.engine.evaluation import prediction_store
+from amodalseg.engine.evaluation.collect import collect_predictions
 from amodalseg.metrics.counts import read_rows, row_key
 from amodalseg.metrics.protocols import score
 from amodalseg.models.geometric.model import FilledBox, ModalCopy
@@ -86,7 +86,7 @@ def test_predictions_are_the_masks_that_were_counted(evaluated, trained):
         assert entry["score"] == 1 if row["model"] != str(trained) else 0 < entry["score"] < 1
 
 
-def test_a_score_is_the_mean_probability_inside_the_answer():
+def test_a_score_is_the_mean_probability_inside_the_prediction():
     probability = np.array([[0.9, 0.7], [0.2, 0.6]], np.float32)
     modal = np.array([[True, False], [False, False]])
 
@@ -98,7 +98,7 @@ def test_a_score_is_the_mean_probability_inside_the_answer():
     image = np.zeros((2, 2, 3), np.uint8)
     record = AmodalRecord("d", "s", "1", "1", image, masks.encode(modal), masks.encode(modal))
     dataset = EvaluationSet(RecordList([record, replace(record, object_id="2")]), 0)
-    one, empty = answers(Fixed(), dataset, 2)
+    one, empty = collect_predictions(Fixed(), dataset, 2)
     assert one.score == pytest.approx((0.9 + 0.7 + 0.6) / 3, abs=1e-6) and empty.score == 0
 
 
@@ -120,7 +120,7 @@ def test_two_processes_go_on_behind_one_and_give_the_same_rows(trained, evaluate
     assert main(eval_arguments(out, *more)) == 130
     done = run_program(eval_arguments(out, *more, "trainer.devices=2", "trainer.strategy=ddp"))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("going on behind it") == 1
+    assert done.stdout.count("resuming after it") == 1
     one, two = read_csv(evaluated / "objects.csv"), read_csv(out / "objects.csv")
     for row in [*one, *two]:
         row.pop("seconds"), row.pop("peak_memory")
@@ -128,7 +128,7 @@ def test_two_processes_go_on_behind_one_and_give_the_same_rows(trained, evaluate
     assert (evaluated / "predictions.json").read_bytes() == (out / "predictions.json").read_bytes()
 
 
-def test_an_objects_answer_depends_on_the_seed_and_nothing_else(trained):
+def test_an_objects_prediction_depends_on_the_seed_and_nothing_else(trained):
     records = amodalseg.read_dataset("synthetic", num_objects=5, size=64, split="test")
     model = amodalseg.load_model(trained, "cpu")
     one = amodalseg.evaluate(model, records, batch_size=5)["rows"]
@@ -173,15 +173,15 @@ def test_a_model_that_joins_an_evaluation_is_the_only_one_asked(tmp_path, monkey
     monkeypatch.setattr(FilledBox, "predict_batch", interrupted)
     capsys.readouterr()
     assert main(eval_arguments(out, "models=[modal,box,convex_hull]", "report.html=false")) == 0
-    assert capsys.readouterr().out.count("answered before; its answers are kept") == 2
+    assert capsys.readouterr().out.count("already predicted; these predictions are kept") == 2
     after = read_csv(out / "objects.csv")
     assert after[: len(before)] == before and {row["model"] for row in after[len(before) :]} == {"convex_hull"}
     assert len(after) == 21 and (out / "predictions.json").read_text().count("convex_hull") == 1
-    # fewer models, or another order: what was answered still counts
+    # fewer models, or another order: what was predicted still counts
     assert main(eval_arguments(out, "models=[box]", "report.html=false")) == 0
     assert {row["model"] for row in read_csv(out / "objects.csv")} == {"box"}
     assert main(eval_arguments(out, "models=[box]", "report.html=false", "seed=1")) == 2
-    monkeypatch.setattr(answer_store, "_digest_of_program", lambda: "another")
+    monkeypatch.setattr(prediction_store, "_digest_of_program", lambda: "another")
     assert main(eval_arguments(out, "models=[box]", "report.html=false")) == 130, "another program asks again"
 
 

@@ -1,4 +1,4 @@
-"""Evaluation of models that draw: rows, report, going on within a data set, draws, and models described by files."""
+"""Evaluation of models that draw: rows, report, resuming within a data set, samples, and models described by files."""
 
 import contextlib
 import json
@@ -9,8 +9,8 @@ import pytest
 
 from amodalseg import evaluate, models, read_dataset
 from amodalseg.cli import main
-from amodalseg.engine.evaluation import answer_store
 from amodalseg.engine.evaluation import evaluate as evaluating
+from amodalseg.engine.evaluation import prediction_store
 from amodalseg.metrics.counts import read_rows
 from amodalseg.models.geometric.model import ConvexHull, FilledBox, ModalCopy
 from amodalseg.types import stable_seed
@@ -18,19 +18,19 @@ from tests.engine.journeys import ROOT, read_csv
 
 
 class Painter(ConvexHull):
-    """Paints what it adds in one grey; draws as a model that samples does."""
+    """Paints what it adds in one grey; random as a model that samples is."""
 
     name = "painter"
-    draws = True
+    stochastic = True
     asked: ClassVar[list[int]] = []
 
     def predict_batch(self, queries, *, num_samples=1, steps=None):
         self.asked.append(num_samples)
         found = []
-        for query, answer in zip(queries, super().predict_batch(queries), strict=True):
-            answer.image, answer.evaluations = query.image.copy(), 20 * num_samples
-            answer.image[answer.occluded] = stable_seed(query.seed) % 256
-            found.append(answer)
+        for query, prediction in zip(queries, super().predict_batch(queries), strict=True):
+            prediction.image, prediction.evaluations = query.image.copy(), 20 * num_samples
+            prediction.image[prediction.occluded] = stable_seed(query.seed) % 256
+            found.append(prediction)
         return found
 
 
@@ -60,9 +60,9 @@ def test_rows_and_report_hold_what_a_model_draws(tmp_path):
     records = {r.key: r for r in read_dataset("synthetic", num_objects=7, size=64, split="test")}
     for row, record in zip(rows["painter"], records.values(), strict=True):
         hidden = record.amodal & ~record.modal
-        answer = ConvexHull().predict(record.image, record.modal).amodal
+        prediction = ConvexHull().predict(record.image, record.modal).amodal
         picture = record.image.astype(int)
-        picture[answer & ~record.modal] = stable_seed(stable_seed(0, record.key)) % 256
+        picture[prediction & ~record.modal] = stable_seed(stable_seed(0, record.key)) % 256
         error = (picture - record.whole_rgb)[hidden]
         assert (row["hidden_pixels"], row["hidden_absolute"]) == (hidden.sum(), np.abs(error).sum())
         assert row["hidden_squared"] == (error**2).sum() and row["evaluations"] == 20
@@ -81,7 +81,9 @@ def test_rows_and_report_hold_what_a_model_draws(tmp_path):
 @pytest.mark.parametrize("kill", [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("batches", [0, 1, 3])
 def test_an_evaluation_goes_on_within_a_data_set(tmp_path, monkeypatch, capsys, kill, batches):
-    monkeypatch.setattr(answer_store, "PART_SECONDS", 0.0 if batches == 3 else 1000.0)  # at once, or when it is killed
+    monkeypatch.setattr(
+        prediction_store, "PART_SECONDS", 0.0 if batches == 3 else 1000.0
+    )  # at once, or when it is killed
     more = ["models=[painter]", "report.html=false"]
     assert main(arguments(tmp_path / "whole", *more)) == 0
     out, asked, original = tmp_path / "out", [], Painter.predict_batch
@@ -108,7 +110,7 @@ def test_an_evaluation_goes_on_within_a_data_set(tmp_path, monkeypatch, capsys, 
     capsys.readouterr()
     assert main(arguments(out, *more)) == 0
     printed = capsys.readouterr().out
-    assert (f"painter on synthetic: {2 * batches} of 7 objects are answered" in printed) == (batches > 0)
+    assert (f"painter on synthetic: {2 * batches} of 7 objects are already predicted" in printed) == (batches > 0)
     assert asked[batches:] == [2, 2, 2, 1][batches:], "nothing is asked twice, and the batches are the same"
     assert comparable(out) == comparable(tmp_path / "whole")
     assert all(path.suffix == ".json" and path.is_file() for path in (out / "answers").iterdir())
@@ -119,14 +121,14 @@ def test_parts_of_other_weights_are_not_used(tmp_path, capsys):
     dataset = evaluating.EvaluationSet(evaluating.RecordList(records), 0)
     weights = tmp_path / "own.safetensors"
     weights.write_bytes(b"one")
-    writer = answer_store.AnswerStore(tmp_path).write_parts(str(weights), "drawn", dataset)
-    numbered = list(enumerate(evaluating.answers(Painter(), dataset, 2)))
-    assert all(answer.thumbnail is not None for _, answer in numbered)
+    writer = prediction_store.PredictionStore(tmp_path).write_parts(str(weights), "drawn", dataset)
+    numbered = list(enumerate(evaluating.collect_predictions(Painter(), dataset, 2)))
+    assert all(prediction.thumbnail is not None for _, prediction in numbered)
     writer.add(numbered[1:])
     writer.write()
-    assert answer_store.AnswerStore(tmp_path).load_parts(str(weights), "drawn", dataset) == numbered[1:]
+    assert prediction_store.PredictionStore(tmp_path).load_parts(str(weights), "drawn", dataset) == numbered[1:]
     weights.write_bytes(b"two")
-    assert answer_store.AnswerStore(tmp_path).load_parts(str(weights), "drawn", dataset) == []
+    assert prediction_store.PredictionStore(tmp_path).load_parts(str(weights), "drawn", dataset) == []
     assert "have changed since" in capsys.readouterr().out and not list(tmp_path.glob("answers/*/*"))
 
 
@@ -141,12 +143,12 @@ def test_num_samples_goes_to_every_model_and_is_no_secret_to_those_without_use_f
     assert Painter.asked[-1] == 2
 
 
-def test_conddiff_amo_counts_its_steps_and_draws():
+def test_conddiff_amo_counts_its_steps_and_samples():
     model = models.load_model("conddiff_amo_tiny", "cpu")
     model.override({"sampler": {"steps": 2}})
     record = read_dataset("synthetic", num_objects=1, size=48)[0]
-    answer = model.predict(record.image, record.modal)
-    assert answer.evaluations == 2 and answer.image is None and answer.canvas is None
+    prediction = model.predict(record.image, record.modal)
+    assert prediction.evaluations == 2 and prediction.image is None and prediction.canvas is None
     stack = model.predict(record.image, np.stack([record.modal] * 2), num_samples=3, steps=1)
     assert (stack.evaluations, stack[1].evaluations) == (6, 3)
 
@@ -169,7 +171,7 @@ def test_files_that_describe_a_model_are_called_by_their_stem(tmp_path, monkeypa
     assert opened == [str(first), str(second)]
     assert list(dict.fromkeys(row["model"] for row in read_rows(out / "objects.csv"))) == ["first", "second"]
     assert "| first |" in (out / "report.md").read_text()
-    digests = {answer_store._digest_of_weights(str(path)) for path in (first, second, tmp_path / "b/first.yaml")}
+    digests = {prediction_store._digest_of_weights(str(path)) for path in (first, second, tmp_path / "b/first.yaml")}
     assert len(digests) == 2, "what a file describes counts, with its bases, not how it is written"
 
 
@@ -214,10 +216,10 @@ def test_override_reaches_controls_and_the_steps_curve_leaves_them_out(tmp_path,
 def test_weights_in_a_folder_that_a_file_names_count_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model.yaml").write_text("model: {name: conddiff_amo}")
-    before = answer_store._digest_of_weights("model.yaml")
+    before = prediction_store._digest_of_weights("model.yaml")
     (tmp_path / "pvt_v2_b4/unet").mkdir(parents=True)  # a folder by the name of an option's value
-    assert answer_store._digest_of_weights("model.yaml") == before
+    assert prediction_store._digest_of_weights("model.yaml") == before
     (tmp_path / "pvt_v2_b4/unet/weights.safetensors").write_bytes(b"one")
-    one = answer_store._digest_of_weights("model.yaml")
+    one = prediction_store._digest_of_weights("model.yaml")
     (tmp_path / "pvt_v2_b4/unet/weights.safetensors").write_bytes(b"two")
-    assert len({before, one, answer_store._digest_of_weights("model.yaml")}) == 3
+    assert len({before, one, prediction_store._digest_of_weights("model.yaml")}) == 3

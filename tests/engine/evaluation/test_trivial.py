@@ -109,7 +109,7 @@ def test_mistakes_are_one_line(tmp_path, capsys):
 
 def test_windows_score_what_the_ceiling_says():
     source = open_source(SyntheticData(split="val", num_objects=6, unoccluded=0.4))
-    records = [source.draw(index) for index in range(len(source))]
+    records = [source.get(index) for index in range(len(source))]
     rows, unprompted = score_trivially([SyntheticData(split="val", num_objects=6, unoccluded=0.4)])
     assert unprompted == 0 and rows[: len(TRIVIAL)] != []
     for kind in ("c2f", "square"):

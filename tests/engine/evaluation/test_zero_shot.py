@@ -10,8 +10,8 @@ from amodalseg import read_dataset
 from amodalseg.cli import main
 from amodalseg.data.dataset import EvaluationSet
 from amodalseg.data.source import RecordList
-from amodalseg.engine.evaluation.answer_store import AnswerStore
-from amodalseg.engine.evaluation.answers import answers
+from amodalseg.engine.evaluation.collect import collect_predictions
+from amodalseg.engine.evaluation.prediction_store import PredictionStore
 from amodalseg.metrics.counts import read_rows, row_key
 from amodalseg.models import load_model
 from amodalseg.models.geometric.model import ConvexHull, FilledBox
@@ -88,7 +88,7 @@ def test_detection_where_a_photo_shows_several_objects(evaluated):
     assert list(found["box", "cocoa"]) == ["amodal_ap"]  # free names are no categories
     assert list(found["box", "kins"]) == ["amodal_ap", "cls_ap"]
     assert found["box", "synthetic"] == {}
-    # objects of a photo are far apart here: each answer finds its own, so the recall follows from the rows
+    # objects of a photo are far apart here: each prediction finds its own, so the recall follows from the rows
     rows = [r for r in read_rows(evaluated / "objects.csv") if (r["model"], r["dataset"]) == ("box", "kins")]
     steps = np.arange(0.5, 0.96, 0.05)
     recall = np.mean([[r["out_inter"] / r["out_union"] >= step - 1e-9 for r in rows] for step in steps])
@@ -121,12 +121,12 @@ def test_an_evaluation_that_is_killed_goes_on_behind_what_is_finished(
     (out / "answers" / ".cut.json.7.part").write_text('{"rows": [')
     capsys.readouterr()
     assert main(["eval", str(config), f"out={out}"]) == 0
-    assert capsys.readouterr().out.count("going on behind it") == finished
+    assert capsys.readouterr().out.count("resuming after it") == finished
     assert comparable(out) == comparable(evaluated)
     assert all(path.suffix == ".json" and path.is_file() for path in (out / "answers").iterdir())
 
 
-def test_other_options_do_not_go_on_behind_finished_answers(config, tmp_path, monkeypatch, capsys):
+def test_other_options_do_not_go_on_behind_finished_predictions(config, tmp_path, monkeypatch, capsys):
     def dies(*_, **__):
         raise Killed
 
@@ -137,20 +137,20 @@ def test_other_options_do_not_go_on_behind_finished_answers(config, tmp_path, mo
     assert "holds another run (it differs in seed)" in capsys.readouterr().err
 
 
-def test_answers_count_only_for_the_weights_and_objects_they_were_made_with(tmp_path, capsys):
+def test_predictions_count_only_for_the_weights_and_objects_they_were_made_with(tmp_path, capsys):
     records = read_dataset("synthetic", num_objects=3, size=48)
     dataset, fewer = (EvaluationSet(RecordList(records[:count]), 0) for count in (3, 2))
     weights = tmp_path / "own.safetensors"
     weights.write_bytes(b"one")
-    found = answers(load_model("box"), dataset, 2)
+    found = collect_predictions(load_model("box"), dataset, 2)
     curve = [(1, 0.5, None)]
-    AnswerStore(tmp_path).save(str(weights), "drawn", dataset, found, curve)
-    assert AnswerStore(tmp_path).load(str(weights), "drawn", dataset) == (found, curve)
+    PredictionStore(tmp_path).save(str(weights), "drawn", dataset, found, curve)
+    assert PredictionStore(tmp_path).load(str(weights), "drawn", dataset) == (found, curve)
     for changed in (str(tmp_path / "other.safetensors"), str(weights)):
-        assert AnswerStore(tmp_path).load(changed, "else", dataset) is None
-    assert AnswerStore(tmp_path).load(str(weights), "drawn", fewer) is None
+        assert PredictionStore(tmp_path).load(changed, "else", dataset) is None
+    assert PredictionStore(tmp_path).load(str(weights), "drawn", fewer) is None
     weights.write_bytes(b"two")
-    assert AnswerStore(tmp_path).load(str(weights), "drawn", dataset) is None
+    assert PredictionStore(tmp_path).load(str(weights), "drawn", dataset) is None
     assert capsys.readouterr().out.count("weights, data or program have changed") == 2
 
 

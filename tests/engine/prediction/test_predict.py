@@ -19,7 +19,7 @@ from tests.worlds import coco_world, disc, edit_json, photo, write_photo
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """A model of noise: what it answers depends on the seed."""
+    """A model of noise: what it predicts depends on the seed."""
     torch.manual_seed(0)
     config = CondDiffAMOConfig(
         window=WindowConfig(size=32), pcn=PCNConfig(backbone="pvt_v2_b0"), dn=DNConfig(dim=16),
@@ -162,20 +162,20 @@ def test_a_killed_run_goes_on_to_the_same_file(coco, weights, tmp_path, monkeypa
     assert main(command(coco, whole, "--batch-size=1", model=weights)) == 0
     notes = tmp_path / "cut.json.partial.jsonl"
 
-    answer, calls = CondDiffAMO.predict_batch, []
+    predict_batch, calls = CondDiffAMO.predict_batch, []
 
     def killed(self, queries, **options):
         calls.append(len(queries))
         if len(calls) == 5:
             raise KeyboardInterrupt
-        return answer(self, queries, **options)
+        return predict_batch(self, queries, **options)
 
     monkeypatch.setattr(CondDiffAMO, "predict_batch", killed)
     assert main(command(coco, out, "--batch-size=1", model=weights)) == 130
     assert not out.exists() and len(notes.read_text().splitlines()) == 5
     with notes.open("a") as file:
         file.write('{"965": {"segmentation": {"si')  # a line that the kill cut off
-    monkeypatch.setattr(CondDiffAMO, "predict_batch", answer)
+    monkeypatch.setattr(CondDiffAMO, "predict_batch", predict_batch)
     assert main(command(coco, out, "--batch-size=1", "--seed=1", model=weights)) == 2
     assert "a command with other options" in capsys.readouterr().err
     assert main(command(coco, out, "--batch-size=1", model=weights)) == 0
@@ -183,7 +183,7 @@ def test_a_killed_run_goes_on_to_the_same_file(coco, weights, tmp_path, monkeypa
     assert out.read_bytes() == whole.read_bytes() and not notes.exists()
 
 
-def test_answers_do_not_depend_on_the_order(coco, weights, tmp_path):
+def test_predictions_do_not_depend_on_the_order(coco, weights, tmp_path):
     one, other = tmp_path / "one.json", tmp_path / "other.json"
     assert main(command(coco, one, "--batch-size=1", model=weights)) == 0
     edit_json(coco[0], lambda content: content["annotations"].reverse())

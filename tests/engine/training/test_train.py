@@ -41,11 +41,11 @@ def test_a_run_leaves_all_its_files(finished):
         assert file.metadata()["format"] == "amodalseg-1" and "per_object_occluded" in file.metadata()["about"]
 
 
-def test_the_model_file_answers(finished):
+def test_the_model_file_predicts(finished):
     image, modal = np.zeros((50, 70, 3), np.uint8), np.zeros((50, 70), bool)
     modal[10:30, 20:50] = True
-    answer = load_model(finished, "cpu").predict(image, modal, seed=1)
-    assert answer.amodal.shape == (50, 70) and (answer.amodal & modal == modal).all()
+    prediction = load_model(finished, "cpu").predict(image, modal, seed=1)
+    assert prediction.amodal.shape == (50, 70) and (prediction.amodal & modal == modal).all()
     again = load_model(finished / "last.ckpt", "cpu").predict(image, modal, seed=1)
     assert again.probability.shape == (50, 70)
 

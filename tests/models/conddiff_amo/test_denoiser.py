@@ -112,7 +112,7 @@ def test_the_time_changes_the_residual_block_between_the_norms() -> None:
     assert torch.equal(block(x, torch.ones(2, DIM)), block(x, -torch.ones(2, DIM)))
 
 
-def test_denoiser_answers_at_the_size_of_the_noisy_mask() -> None:
+def test_denoiser_predicts_at_the_size_of_the_noisy_mask() -> None:
     denoiser = MaskDenoiser(DNConfig(dim=DIM)).eval()
     assert denoiser(torch.randn(2, DIM, 16, 24), torch.randn(2, 1, 64, 96), torch.zeros(2)).shape == (2, 1, 64, 96)
 

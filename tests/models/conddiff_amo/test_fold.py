@@ -113,7 +113,7 @@ def ask(model: CondDiffAMO, objects: int = 2) -> Tensor:
     generator = torch.Generator().manual_seed(1)
     image = torch.randint(0, 256, (objects, 3, 64, 64), generator=generator, dtype=torch.uint8)
     modal = torch.rand(objects, 1, 64, 64, generator=generator) < 0.3
-    return model.probability(image, modal, torch.as_tensor(model.draw_noise(list(range(objects)))))
+    return model.probability(image, modal, torch.as_tensor(model.sample_noise(list(range(objects)))))
 
 
 def both(config: CondDiffAMOConfig) -> tuple[CondDiffAMO, CondDiffAMO]:
@@ -185,7 +185,7 @@ def test_unchanged_weights_are_folded_once() -> None:
     assert fast.acceleration.fold(fast.network) is first
 
 
-def test_a_network_in_training_answers_itself_and_a_loaded_model_through_its_copy(tmp_path) -> None:
+def test_a_network_in_training_predicts_itself_and_a_loaded_model_through_its_copy(tmp_path) -> None:
     plain, fast = both(small())
     fast.network.train()
     assert torch.equal(ask(fast), ask(plain)) and fast.network.training
@@ -221,7 +221,7 @@ def test_refresh_every_says_when_the_condition_is_computed(folded: bool) -> None
     assert counted(static, folded) == ([0] if folded else [0, 1, 2])
 
 
-def test_a_kept_condition_changes_the_answer_and_refresh_every_can_be_overridden() -> None:
+def test_a_kept_condition_changes_the_prediction_and_refresh_every_can_be_overridden() -> None:
     _, fast = both(small(sampler=SamplerConfig(steps=4)))
     every = ask(fast)
     fast.override({"sampler": {"refresh_every": 4}})

@@ -125,7 +125,7 @@ def test_static_pyramid_still_sees_the_noisy_mask_in_the_denoiser() -> None:
         assert not torch.equal(first, network(image, modal, x_t, time + 3))
 
 
-def test_an_answer_does_not_depend_on_its_batch() -> None:
+def test_a_prediction_does_not_depend_on_its_batch() -> None:
     network = CondDiffAMONetwork(tiny()).eval()
     shake(network)
     inputs = make_inputs(batch=3)

@@ -90,8 +90,8 @@ def test_attention_is_the_slow_one(stage: int) -> None:
             k, v = attn.kv(keys)[:, :dim][:, part], attn.kv(keys)[:, dim:][:, part]
             heads.append(torch.softmax(k @ query[part] / attn.head_dim**0.5, 0) @ v)
         rows.append(attn.proj(torch.cat(heads)))
-    answer = attend(attn, torch.cat([other[:-1], x[:-1], other[-1:], x[-1:]]), (2, height, width))
-    mine = torch.cat([answer[height * width : -2], answer[-1:]])
+    attended = attend(attn, torch.cat([other[:-1], x[:-1], other[-1:], x[-1:]]), (2, height, width))
+    mine = torch.cat([attended[height * width : -2], attended[-1:]])
     torch.testing.assert_close(mine, torch.stack(rows), atol=1e-5, rtol=1e-4)
 
 
@@ -118,7 +118,7 @@ def test_stochastic_depth_leaves_out_an_object_with_its_token() -> None:
 
 @pytest.mark.parametrize("drops", [0.0, 0.1])
 def test_a_stage_in_training_is_timms_own(drops: float) -> None:
-    """Same draws, same gradients."""
+    """Same random numbers, same gradients."""
     stage = PVTPyramid(PCNConfig(backbone=B0, drop_path=drops)).backbone.stages[2].train()
     shake(stage)
     grid, weight = torch.randn(3, 8, 12, 64), torch.randn(3, 4, 6, 160)

@@ -1,4 +1,4 @@
-"""Backends whose answers are known in closed form."""
+"""Backends whose predictions are known in closed form."""
 
 import numpy as np
 import torch

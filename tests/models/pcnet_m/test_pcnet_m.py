@@ -1,4 +1,4 @@
-"""PCNet-M: what it is told in training and in answers, and that it listens."""
+"""PCNet-M: what it is told in training and in predictions, and that it listens."""
 
 from dataclasses import replace
 
@@ -82,7 +82,7 @@ def test_every_level_and_every_skip_takes_part():
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in network.parameters())
 
 
-def test_case_1_the_occluder_is_the_eraser_and_the_amodal_mask_the_answer():
+def test_case_1_the_occluder_is_the_eraser_and_the_amodal_mask_the_target():
     modal, amodal, occluder = masks()
     eraser, target = training_case(modal, amodal, occluder, CASE_1)
     assert torch.equal(eraser, occluder) and torch.equal(target, amodal)
@@ -155,7 +155,7 @@ def asked(occluder=True):
 
 
 class Echo(torch.nn.Module):
-    """Answers with the eraser it is told."""
+    """Predicts the eraser it is told."""
 
     def __init__(self):
         super().__init__()
@@ -168,20 +168,20 @@ class Echo(torch.nn.Module):
 def test_the_query_says_what_the_eraser_is():
     model = PCNetM(PCNetMConfig(window=WindowConfig(size=96, kind="c2f")), Echo())
     told, silent = asked(), asked(occluder=False)
-    answers = [model.predict_batch([query])[0] for query in (told, silent)]
+    predictions = [model.predict_batch([query])[0] for query in (told, silent)]
     together = model.predict_batch([told, silent])
-    window = answers[1].raw | told.modal  # all that the window shows
+    window = predictions[1].raw | told.modal  # all that the window shows
     inner = np.zeros_like(window)
     inner[12:48, 22:48] = True
-    assert np.array_equal(answers[0].raw & inner, told.occluder & inner)
-    assert np.array_equal(answers[1].raw & inner, ~told.modal & inner) and window[12:48, 22:48].all()
-    for one, other in zip(answers, together, strict=True):
+    assert np.array_equal(predictions[0].raw & inner, told.occluder & inner)
+    assert np.array_equal(predictions[1].raw & inner, ~told.modal & inner) and window[12:48, 22:48].all()
+    for one, other in zip(predictions, together, strict=True):
         assert np.array_equal(one.raw, other.raw)
     model.override({"eraser": {"source": "unknown"}})
-    assert np.array_equal(model.predict_batch([told])[0].raw, answers[1].raw)
+    assert np.array_equal(model.predict_batch([told])[0].raw, predictions[1].raw)
 
 
-def test_another_eraser_is_another_answer():
+def test_another_eraser_is_another_prediction():
     model = PCNetM(PCNetMConfig(window=WindowConfig(size=64), width=4))
     told, silent = (model.predict_batch([asked(known)])[0].probability for known in (True, False))
     nothing = model.predict_batch([replace(asked(), occluder=np.zeros((60, 80), bool))])[0].probability

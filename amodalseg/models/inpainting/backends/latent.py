@@ -84,7 +84,7 @@ class LatentBackend(InpaintingBackend):
         return replace(prepared, inputs={**prepared.inputs, **repeated})
 
     def encode(self, pictures: Tensor) -> Tensor:
-        """Pictures (B, 3, H, W) in [-1, 1] -> latents: the mean of the autoencoder's answer, nothing drawn."""
+        """Pictures (B, 3, H, W) in [-1, 1] -> latents: the mean of the autoencoder's output, nothing sampled."""
         means = [self.vae.encode(picture[None].to(self.vae.dtype)).latent_dist.mode().float() for picture in pictures]
         return (torch.cat(means) - self.shift) * self.vae.config.scaling_factor
 

@@ -37,7 +37,7 @@ class Crop(NamedTuple):
     """One object in its square.
 
     picture: uint8 (S, S, 3) RGB, zero outside the photo. modal: bool (S, S), not empty. occluder: bool (S, S), what
-    covers the object, or None if unknown. seed: of every draw. category: name, or None.
+    covers the object, or None if unknown. seed: of all random numbers. category: name, or None.
     """
 
     picture: np.ndarray
@@ -47,7 +47,7 @@ class Crop(NamedTuple):
     category: str | None
 
     def generator(self) -> np.random.Generator:
-        """The source of all draws but the sampler's noise, at its beginning."""
+        """The source of all random numbers but the sampler's noise, at its beginning."""
         return np.random.default_rng(stable_seed("inpainting", self.seed))
 
 
@@ -73,14 +73,14 @@ def cut(query: Query, window: Window, seed: int) -> Crop:
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class CompletionPrediction(WindowPrediction):
-    """An answer with its picture. photo: uint8 (H, W, 3), as given. picture: uint8 (S, S, 3), the first sample's."""
+    """A prediction with its picture. photo: uint8 (H, W, 3), as given. picture: uint8 (S, S, 3), the first sample's."""
 
     photo: np.ndarray
     picture: np.ndarray
 
     def raw_mask(self, values: np.ndarray) -> np.ndarray:
         # The modal mask is the finer of the two: outside it the map counts next to what was completed only, so that an
-        # answer without a hidden part adds nothing to the modal mask.
+        # prediction without a hidden part adds nothing to the modal mask.
         height, width = self.modal.shape
         hidden = grown((values > self.threshold) & ~crop_mask(self.modal, self.window), 1)
         near = paste_mask(hidden.astype(np.float32), self.window, height, width, 0.5) | self.modal
@@ -90,8 +90,8 @@ class CompletionPrediction(WindowPrediction):
     def image(self) -> np.ndarray:
         hidden, image = self.occluded, self.photo.copy()
         for channel in range(3):
-            drawn = self.in_photo(self.picture[..., channel].astype(np.float32))
-            image[hidden, channel] = np.rint(drawn[hidden]).astype(np.uint8)
+            painted = self.in_photo(self.picture[..., channel].astype(np.float32))
+            image[hidden, channel] = np.rint(painted[hidden]).astype(np.uint8)
         return image
 
 
@@ -106,7 +106,7 @@ def overridden(config: Any, options: dict[str, Any]) -> Any:
 class ReadsOff(AmodalModel):
     """A method that completes a square and reads the mask off its picture, by the options of ``config.read_off``.
 
-    A subclass answers in the square; this class asks and pastes back.
+    A subclass predicts in the square; this class batches and pastes back.
 
     Args:
         config: of the method, one of the method dataclasses of the schema.
@@ -144,25 +144,25 @@ class ReadsOff(AmodalModel):
         side = self.config.window.side
         square = WindowConfig(size=self.size, expand=side**2, margin=side)
         windows = [object_window(query.modal, square) for query in queries]
-        jobs = [(index, draw) for index in range(len(queries)) for draw in range(num_samples)]
+        jobs = [(index, number) for index in range(len(queries)) for number in range(num_samples)]
         found: list[list[Completion]] = [[] for _ in queries]
         for start in range(0, len(jobs), self.batch_size):
             batch = jobs[start : start + self.batch_size]
             crops = [
-                cut(queries[index], windows[index], sample_seed(queries[index].seed, draw)) for index, draw in batch
+                cut(queries[index], windows[index], sample_seed(queries[index].seed, number)) for index, number in batch
             ]
             for (index, _), done in zip(batch, self.complete(crops, steps), strict=True):
                 found[index].append(done)
         share, post = (time.perf_counter() - began) / max(1, len(queries)), self.config.post
-        answers: list[Prediction] = []
-        for query, window, draws in zip(queries, windows, found, strict=True):
-            maps = np.stack([one.mask for one in draws]).astype(np.float32)
-            calls = sum(one.evaluations for one in draws)
-            answers.append(CompletionPrediction(
+        predictions: list[Prediction] = []
+        for query, window, completions in zip(queries, windows, found, strict=True):
+            maps = np.stack([one.mask for one in completions]).astype(np.float32)
+            calls = sum(one.evaluations for one in completions)
+            predictions.append(CompletionPrediction(
                 query.modal, maps, post.threshold, post.union_visible, window=window, seconds=share, evaluations=calls,
-                photo=query.image, picture=draws[0].picture,
+                photo=query.image, picture=completions[0].picture,
             ))  # fmt: skip
-        return answers
+        return predictions
 
     def helpers(self, config: Any) -> Helpers:
         """What the method would use with these options, besides an inpainting model."""
@@ -227,7 +227,7 @@ class InpaintingMethod(ReadsOff):
         backend: default: the one that the configuration names, opened when it is first needed.
     """
 
-    draws = True
+    stochastic = True
 
     def __init__(self, config: Any, backend: InpaintingBackend | None = None) -> None:
         super().__init__(config)

@@ -92,7 +92,7 @@ def pick_tap(name: str, abilities: Abilities) -> str:
     return name
 
 
-def draw(backend: InpaintingBackend, windows: Windows, steps: int, guidance: float = 1.0) -> np.ndarray:
+def inpaint_windows(backend: InpaintingBackend, windows: Windows, steps: int, guidance: float = 1.0) -> np.ndarray:
     """Plain inpainting (equation 3), uint8 (B, S, S, 3). guidance: by the prompts, 1 for none."""
     sampling = begin(backend, windows.prepare(backend), windows.seeds, steps)
     return to_images(backend.decode(advance(sampling, [*windows.guidance(backend, guidance), KeepKnown()]).x))

@@ -43,7 +43,7 @@ class _Control(ReadsOff):
 
 
 class Telea(_Control):
-    """The colours around the occluders go on in them; where none is known, the answer is the modal mask."""
+    """The colours around the occluders go on in them; where none is known, the prediction is the modal mask."""
 
     config: TeleaConfig
     filled = "occluders"
@@ -56,7 +56,7 @@ class NoiseFill(_Control):
     """Noise, as the sampler begins with, in the area of the method that it is the control of."""
 
     config: NoiseFillConfig
-    draws = True
+    stochastic = True
 
     def fill(self, picture: np.ndarray, hole: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         noise = np.rint((rng.standard_normal(picture.shape) + 1) * 127.5).clip(0, 255).astype(np.uint8)

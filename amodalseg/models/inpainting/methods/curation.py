@@ -14,7 +14,7 @@ from amodalseg.data.window import crop_image, crop_mask, object_window
 from amodalseg.masks import box_xyxy
 from amodalseg.models.base import check_query
 from amodalseg.models.inpainting.backends.backend import InpaintingBackend
-from amodalseg.models.inpainting.methods.context import Windows, draw
+from amodalseg.models.inpainting.methods.context import Windows, inpaint_windows
 from amodalseg.models.inpainting.parts.backgrounds import background
 from amodalseg.models.inpainting.parts.read_off import Segmenter, read_off, whole
 from amodalseg.types import Query, stable_seed
@@ -35,8 +35,8 @@ class Rule:
     growth: above it an object was not complete. border: pixels; an object nearer to a border of its picture was not
     complete; 0: borders do not matter. corner: side of the squares in the corners that stay, in sides of the window.
     side: of the window, in longer sides of the object's box. background: what the object stands on, a kind of
-    ``background``: the corners show it. read: how the object is found again, a kind of ``read_off``. draws: of the
-    surroundings, whose mean growth counts. steps: of the sampler. guidance: by the category as prompt; 1: none.
+    ``background``: the corners show it. read: how the object is found again, a kind of ``read_off``. num_samples: of
+    the surroundings, whose mean growth counts. steps: of the sampler. guidance: by the category as prompt; 1: none.
     """
 
     growth: float = 0.2
@@ -45,7 +45,7 @@ class Rule:
     side: float = 2.0
     background: str = "original"
     read: str = "grabcut"
-    draws: int = 1
+    num_samples: int = 1
     steps: int = 20
     guidance: float = 7.5
 
@@ -59,7 +59,7 @@ def judge(
 ) -> list[Judgement]:
     """Judge completed objects, of any model: ``Query(prediction.image, prediction.amodal, seed)``.
 
-    Of an answer that leaves the photo, ask ``prediction.canvas`` with ``border=0``.
+    Of a prediction that leaves the photo, ask ``prediction.canvas`` with ``border=0``.
 
     Args:
         backend: the inpainting model that draws the surroundings.
@@ -72,23 +72,23 @@ def judge(
         A judgement for each; it does not depend on the others. The growth is a confidence too: the less, the surer.
 
     Raises:
-        UserError: a query that no model can answer.
+        UserError: a query that no model can take.
     """
     for query in queries:
         check_query(query)
-    jobs = [(index, draw_) for index in range(len(queries)) for draw_ in range(rule.draws)]
-    growth = np.zeros((len(queries), rule.draws))
+    jobs = [(index, number) for index in range(len(queries)) for number in range(rule.num_samples)]
+    growth = np.zeros((len(queries), rule.num_samples))
     for start in range(0, len(jobs), batch_size):
         part = jobs[start : start + batch_size]
         cases = [_case(queries[index], rule, backend.abilities.size) for index, _ in part]
-        seeds = [stable_seed("judge", queries[index].seed, draw_) for index, draw_ in part]
+        seeds = [stable_seed("judge", queries[index].seed, number) for index, number in part]
         windows = Windows(
             [np.where(mask[..., None], picture, behind) for picture, mask, behind in cases],
             [~(mask | corners(len(mask), rule.corner)) for _, mask, _ in cases],
             seeds,
             [queries[index].category or "" for index, _ in part],
         )
-        pictures = draw(backend, windows, rule.steps, rule.guidance)
+        pictures = inpaint_windows(backend, windows, rule.steps, rule.guidance)
         for place, (picture, hole, (_, mask, behind)) in enumerate(zip(pictures, windows.holes, cases, strict=True)):
             rng = np.random.default_rng(stable_seed("points", seeds[place]))
             found = whole(read_off(rule.read, picture, mask, hole, behind, segmenter, rng), mask, hole)

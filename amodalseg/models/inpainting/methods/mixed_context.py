@@ -12,7 +12,7 @@ import numpy as np
 
 from amodalseg.config.schema import InpaintConfig, MixedContextConfig
 from amodalseg.models.inpainting.methods.base_method import Completion, Crop
-from amodalseg.models.inpainting.methods.context import Windows, draw, mix_contexts
+from amodalseg.models.inpainting.methods.context import Windows, inpaint_windows, mix_contexts
 from amodalseg.models.inpainting.methods.opening import Helpers
 from amodalseg.models.inpainting.methods.progressive import Progressive
 from amodalseg.models.inpainting.parts.backgrounds import background
@@ -29,7 +29,7 @@ class Inpaint(Progressive):
         config, backend = self.config, self.backend
         steps = steps or config.sampler.steps
         windows = _windows([crop.picture for crop in crops], crops)
-        pictures = draw(backend, windows, steps, config.guidance)
+        pictures = inpaint_windows(backend, windows, steps, config.guidance)
         calls = steps * (1 + windows.is_guided(backend, config.guidance))
         return self._read(crops, pictures, [self._cleared(crop) for crop in crops], calls)
 
@@ -85,9 +85,11 @@ class MixedContext(Inpaint):
             )  # fmt: skip
             if config.answer == "clusters":
                 cases = zip(crops, pictures, masks, windows.holes, strict=True)
-                return [Completion(whole(mask, crop.modal, hole), drawn, calls) for crop, drawn, mask, hole in cases]
+                return [
+                    Completion(whole(mask, crop.modal, hole), painted, calls) for crop, painted, mask, hole in cases
+                ]
             return self._read(crops, pictures, cleared, calls)
-        done = self._read(crops, draw(backend, windows, steps, config.guidance), clean, calls)
+        done = self._read(crops, inpaint_windows(backend, windows, steps, config.guidance), clean, calls)
         # the clean background stays behind: the next round must not take it for a part of the photo
         return [
             one._replace(picture=np.where(one.mask[..., None], one.picture, empty))

@@ -56,11 +56,11 @@ class OcclusionFreeBias(InpaintingMethod):
             behind.append(empty)
             condition.append(np.where(crop.modal[..., None], given, empty))  # equation 8
             areas.append(self._area(crop))
-        pictures, evaluations = self._draw(condition, areas, [crop.seed for crop in crops], steps)
+        pictures, evaluations = self._complete_pictures(condition, areas, [crop.seed for crop in crops], steps)
         done = []
-        for crop, empty, given, hole, drawn in zip(crops, behind, condition, areas, pictures, strict=True):
+        for crop, empty, given, hole, painted in zip(crops, behind, condition, areas, pictures, strict=True):
             # a decoder changes known pixels a little: they are what was given
-            picture = np.where(hole[..., None], drawn, given)
+            picture = np.where(hole[..., None], painted, given)
             done.append(Completion(self.read_off(picture, crop, hole, empty), picture, evaluations))
         return done
 
@@ -71,7 +71,7 @@ class OcclusionFreeBias(InpaintingMethod):
         found = area(self.config.area, crop.modal, crop.occluder, nearer=nearer)
         return found & ~crop.modal if self.config.known_visible else found
 
-    def _draw(
+    def _complete_pictures(
         self, condition: Sequence[np.ndarray], areas: Sequence[np.ndarray], seeds: Sequence[int], steps: int | None
     ) -> tuple[np.ndarray, int]:
         """Pictures uint8 (B, S, S, 3), and how often the network was evaluated for each."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from amodalseg.config.schema import NaiveOutpaintConfig
 from amodalseg.models.inpainting.methods.base_method import Completion, Crop, InpaintingMethod
-from amodalseg.models.inpainting.methods.context import Windows, draw
+from amodalseg.models.inpainting.methods.context import Windows, inpaint_windows
 from amodalseg.models.inpainting.parts.areas import area
 from amodalseg.models.inpainting.parts.removal import remove
 
@@ -22,7 +22,7 @@ class NaiveOutpaint(InpaintingMethod):
         holes = [area("outside", crop.modal) for crop in crops]
         prompts = [crop.category or "" for crop in crops]
         windows = Windows([crop.picture for crop in crops], holes, [crop.seed for crop in crops], prompts)
-        pictures = draw(backend, windows, steps, config.guidance)
+        pictures = inpaint_windows(backend, windows, steps, config.guidance)
         calls = steps * (1 + windows.is_guided(backend, config.guidance))
         done = []
         for crop, hole, picture in zip(crops, holes, pictures, strict=True):

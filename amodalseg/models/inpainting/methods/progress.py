@@ -167,10 +167,10 @@ class Progress:
         fresh = np.zeros_like(self.found)
         fresh[here] = self.hiding()[here]
         height, width = fresh.shape
-        answer = paste_mask(mask.astype(np.float32), self._here(window), height, width, 0.5)
+        mask_here = paste_mask(mask.astype(np.float32), self._here(window), height, width, 0.5)
         self.picture[here][fresh[here]] = resize(picture, window.height, window.width)[there][fresh[here]]
-        self.found |= answer & fresh
-        self.read = self.found & (answer | ~self._cut(self.modal))
+        self.found |= mask_here & fresh
+        self.read = self.found & (mask_here | ~self._cut(self.modal))
         self.painted |= fresh
 
     def cover(self, window: Window, mask: np.ndarray) -> None:
@@ -189,7 +189,7 @@ class Progress:
         return full
 
     def image(self, amodal: np.ndarray) -> np.ndarray:
-        """The photo with what was painted, where an answer is and the object was not visible.
+        """The photo with what was painted, where a prediction is and the object was not visible.
 
         Args:
             amodal: bool (H, W).
@@ -204,7 +204,7 @@ class Progress:
         return full
 
     def canvas(self, read: bool = False) -> Canvas:
-        """The answer, cut to the box of what is found. read: as it was read off, without uniting the visible part."""
+        """The prediction, cut to the box of what is found. read: as read off, not united with the visible part."""
         top, left, bottom, right = self.box()
         place = slice(top - self.top, bottom - self.top), slice(left - self.left, right - self.left)
         return Canvas((self.read if read else self.found)[place].copy(), self.picture[place].copy(), top, left)

@@ -25,7 +25,7 @@ GROWN = 6 / 512  # of the side, and a pixel at least: how far a hole goes beyond
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class ProgressPrediction(Prediction):
-    """An answer with what was painted. work: the first sample's."""
+    """A prediction with what was painted. work: the first sample's."""
 
     work: Progress
 
@@ -56,30 +56,30 @@ class Progressive(InpaintingMethod):
         for query in queries:
             check_query(query)
         began = time.perf_counter()
-        jobs = [(query, sample_seed(query.seed, draw)) for query in queries for draw in range(num_samples)]
+        jobs = [(query, sample_seed(query.seed, number)) for query in queries for number in range(num_samples)]
         done: list[tuple[Progress, int]] = []
         for start in range(0, len(jobs), self.batch_size):
             done += self._go_on(jobs[start : start + self.batch_size], steps)
         alone = sum(not calls for _, calls in done[::num_samples])
         if alone:
             warnings.warn(
-                f"{self.name}: nothing is known to hide {alone} of {len(queries)} objects, so their answer is the mask "
+                f"{self.name}: nothing is known to hide {alone} of {len(queries)} objects, so they keep the mask "
                 "that was given; give the occluder, or model.depth",
                 stacklevel=2,
             )
         share, post = (time.perf_counter() - began) / max(1, len(queries)), self.config.post
-        answers: list[Prediction] = []
+        predictions: list[Prediction] = []
         for index, query in enumerate(queries):
             works, calls = zip(*done[index * num_samples : (index + 1) * num_samples], strict=True)
             maps, canvas = [work.in_photo(work.read) for work in works], works[0].canvas(read=not post.union_visible)
-            answers.append(ProgressPrediction(
+            predictions.append(ProgressPrediction(
                 query.modal, np.stack(maps), post.threshold, post.union_visible, seconds=share, evaluations=sum(calls),
                 canvas=canvas, work=works[0],
             ))  # fmt: skip
-        return answers
+        return predictions
 
     def _go_on(self, jobs: Sequence[tuple[Query, int]], steps: int | None) -> list[tuple[Progress, int]]:
-        """Objects with the seeds of their draws -> how far they got, and evaluations of the network for each."""
+        """Objects with the seeds of their samples -> how far they got, and evaluations of the network for each."""
         works = [
             Progress(query.image, query.modal, query.occluder, self.config.contact, self.padding is not None)
             for query, _ in jobs

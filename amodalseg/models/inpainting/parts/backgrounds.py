@@ -24,12 +24,12 @@ def background(
     """Make a background.
 
     Args:
-        kind: ``histogram`` (colours drawn from the joint histogram of the visible pixels on a coarse grid, blurred),
-            ``pixels`` (the same with a draw for each pixel, which leaves little more than the mean colour), ``grey``,
+        kind: ``histogram`` (colours sampled from the joint histogram of the visible pixels on a coarse grid, blurred),
+            ``pixels`` (the same with a sample for each pixel, which leaves little more than the mean colour), ``grey``,
             ``white``, ``flat`` (one random colour), ``original``, or ``removed`` (object and occluders taken out).
         picture: uint8 (S, S, 3) RGB.
         modal: bool (S, S), not empty.
-        rng: source of the draws.
+        rng: source of all random numbers.
         occluder: bool (S, S), what covers the object; ``removed`` takes it out too.
         how: of ``remove``.
 
@@ -47,6 +47,6 @@ def background(
         return remove(picture, cv2.dilate(gone.astype(np.uint8), np.ones((reach, reach), np.uint8)) > 0, how)
     colours = picture[modal]
     if kind == "pixels":
-        drawn = colours[rng.integers(len(colours), size=side * side)].reshape(side, side, 3)
-        return cv2.GaussianBlur(drawn, (0, 0), BLUR * side)
+        sampled = colours[rng.integers(len(colours), size=side * side)].reshape(side, side, 3)
+        return cv2.GaussianBlur(sampled, (0, 0), BLUR * side)
     return np.array(PAINTED[kind](rng, side, colours))

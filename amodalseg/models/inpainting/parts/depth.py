@@ -1,4 +1,4 @@
-"""What is nearer: a depth model's answer for one picture."""
+"""What is nearer: a depth model's output for one picture."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEPTHS = {
 }
 """Short names of published ones."""
 SIGNS = {"depth_anything": 1, "dpt": 1, "depth_pro": -1, "glpn": -1, "zoedepth": -1}
-"""By ``model_type``: 1 where the answer is an inverse depth (larger is nearer), -1 where it is a distance."""
+"""By ``model_type``: 1 where the output is an inverse depth (larger is nearer), -1 where it is a distance."""
 
 
 class DepthModel:

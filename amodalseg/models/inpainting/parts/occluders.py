@@ -16,7 +16,7 @@ def find_occluders(
 ) -> np.ndarray:
     """Find what lies in front of an object and touches it.
 
-    With a segmenter the neighbours are its masks at places drawn beside the object, each as a whole in front or not;
+    With a segmenter the neighbours are its masks at places sampled beside the object, each as a whole in front or not;
     without one they are the connected parts of what is nearer than the object's middle.
 
     Args:

@@ -37,7 +37,7 @@ def read_off(
     Args:
         kind: ``difference`` (to the background it stands on, within the area), ``grabcut`` (colours of object and
             surroundings; the visible part is certain, its hull likely, nothing beyond area and hull possible), or
-            ``segmenter`` (at nine points drawn uniformly from the visible part; its answer is not cut to the area).
+            ``segmenter`` (at nine points sampled uniformly from the visible part; its mask is not cut to the area).
         picture: uint8 (S, S, 3), completed.
         modal: bool (S, S), not empty: the visible part.
         area: bool (S, S), what was completed.
@@ -67,7 +67,7 @@ def _cut_by_colour(picture: np.ndarray, modal: np.ndarray, area: np.ndarray) -> 
     labels[modal] = cv2.GC_FGD
     if not area.any() or np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).all():
         return modal | area  # nothing to decide, or nothing to compare with
-    cv2.setRNGSeed(0)  # its clusters start from OpenCV's own generator: the answer must not depend on earlier calls
+    cv2.setRNGSeed(0)  # its clusters start from OpenCV's own generator: the result must not depend on earlier calls
     models, side = (np.zeros((1, 65)), np.zeros((1, 65))), len(picture)
     if side < COARSE:
         wide = FINER * side, FINER * side

@@ -53,9 +53,9 @@ class SamSegmenter:
         inputs = {name: values.to(self.device) for name, values in inputs.items()}
         inputs["input_points"] = inputs["input_points"].float()
         with within_memory(1):
-            answer = self.model(**inputs, multimask_output=True)
-            masks = self.processor.post_process_masks(answer.pred_masks.cpu(), *sizes)
-        return masks[0][0][int(answer.iou_scores[0, 0].argmax())].numpy().astype(bool)
+            output = self.model(**inputs, multimask_output=True)
+            masks = self.processor.post_process_masks(output.pred_masks.cpu(), *sizes)
+        return masks[0][0][int(output.iou_scores[0, 0].argmax())].numpy().astype(bool)
 
 
 def find_segmenter(name: str) -> tuple[Path, str]:

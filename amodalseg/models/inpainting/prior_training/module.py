@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from amodalseg.config.schema import TrainConfig
-from amodalseg.data.draw.whole_objects import Drawn, PriorBatch, stack
+from amodalseg.data.draw.whole_objects import PriorBatch, PriorSample, stack
 from amodalseg.models.inpainting.backends.backend import EmbeddedPrior
 from amodalseg.models.inpainting.backends.prior import (
     FOLDER,
@@ -73,12 +73,12 @@ class PriorModule(TrainingModule):
         x_t, v = alpha * picture + sigma * noise, alpha * noise - sigma * picture
         return (evaluate(self.network, x_t, seen_by(picture, hole), times).float() - v) ** 2, v
 
-    def validation_step(self, batch: list[tuple[Drawn, Drawn]], batch_idx: int) -> None:
+    def validation_step(self, batch: list[tuple[PriorSample, PriorSample]], batch_idx: int) -> None:
         if not batch:
             return
-        drawn = stack([first for first, _ in batch])
-        picture, hole = drawn.picture.to(self.device).float() / 127.5 - 1, drawn.hole.to(self.device).float()
-        seeds = [stable_seed("validation", key) for key in drawn.keys]
+        stacked = stack([first for first, _ in batch])
+        picture, hole = stacked.picture.to(self.device).float() / 127.5 - 1, stacked.hole.to(self.device).float()
+        seeds = [stable_seed("validation", key) for key in stacked.keys]
         noise = torch.stack(
             [torch.randn(picture.shape[1:], generator=torch.Generator().manual_seed(seed)) for seed in seeds]
         )

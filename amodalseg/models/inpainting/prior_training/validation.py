@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amodalseg.data.draw.whole_objects import Drawn
+from amodalseg.data.draw.whole_objects import PriorSample
 from amodalseg.models.inpainting.backends.backend import InpaintingBackend
 from amodalseg.models.inpainting.parts.read_off import differs_from
 from amodalseg.models.inpainting.steps.sample import inpaint
@@ -30,7 +30,7 @@ def to_images(pictures: Tensor) -> np.ndarray:
 
 
 def complete_halves(
-    backend: InpaintingBackend, cases: Sequence[Drawn], steps: int, batch_size: int = 16, seed: int = 0
+    backend: InpaintingBackend, cases: Sequence[PriorSample], steps: int, batch_size: int = 16, seed: int = 0
 ) -> tuple[list[dict[str, Any]], list[list[np.ndarray]]]:
     """Complete cases of ``WholeObjects.half_hidden`` and read the hidden part off by difference to the background.
 
@@ -60,14 +60,14 @@ def complete_halves(
         hidden = (case.mask > 0) & hole
         row: dict[str, Any] = {"key": case.key}
         found = differs_from(full, case.empty) & hole
-        for name, answer in (("", found), ("alone_", differs_from(without, case.empty) & hole), ("hole_", hole)):
-            row[f"{name}inter"] = int((answer & hidden).sum())
-            row[f"{name}union"] = int((answer | hidden).sum())
+        for name, mask in (("", found), ("alone_", differs_from(without, case.empty) & hole), ("hole_", hole)):
+            row[f"{name}inter"] = int((mask & hidden).sum())
+            row[f"{name}union"] = int((mask | hidden).sum())
         rows.append(row)
         given = case.picture.copy()
         given[hole] = (255, 0, 255)
-        answer = np.where((found | ((case.mask > 0) & ~hole))[..., None], full, np.uint8(255))
-        shown.append([given, full, answer, case.picture, without])
+        completion = np.where((found | ((case.mask > 0) & ~hole))[..., None], full, np.uint8(255))
+        shown.append([given, full, completion, case.picture, without])
     return rows, shown
 
 

@@ -16,7 +16,7 @@ class Sampling:
     """Objects on their way from noise to a picture; hooks read and change it.
 
     backend, prepared: the model, and what it is asked; a hook may put another ``prepared`` here for the steps to come.
-    levels: ``steps + 1`` noise levels. noise: one fixed draw for each object, for all that is noised on the way.
+    levels: ``steps + 1`` noise levels. noise: one fixed map for each object, for all that is noised on the way.
     x: the states, at ``levels[index]``. index: steps done.
     """
 
@@ -87,8 +87,8 @@ def begin(
     """
     assert len(seeds) == len(prepared) and 0 <= strength <= 1
     shape = prepared.known.shape[1:]
-    draws = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-    noise = torch.stack(draws).to(prepared.known)
+    maps = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    noise = torch.stack(maps).to(prepared.known)
     levels = backend.levels(steps)
     index = steps - round(strength * steps)
     x = noise if strength == 1 else backend.add_noise(prepared.known, noise, levels[index])

@@ -253,11 +253,11 @@ def test_known_colours_go_on_in_the_hole():
 def test_what_lies_in_the_hole_is_not_seen(folder):
     backend = EmbeddedPrior(folder)
     pictures, holes = pictures_and_holes(2, side=16)
-    answer = inpaint(backend, pictures, holes, (1, 2), steps=3)
+    prediction = inpaint(backend, pictures, holes, (1, 2), steps=3)
     scribbled = torch.where(holes, -pictures, pictures)
-    assert torch.equal(inpaint(backend, scribbled, holes, (1, 2), steps=3), answer)
+    assert torch.equal(inpaint(backend, scribbled, holes, (1, 2), steps=3), prediction)
     outside = ~holes.expand_as(pictures)
-    assert torch.equal(answer[outside], pictures[outside]) and answer.abs().max() <= 1
+    assert torch.equal(prediction[outside], pictures[outside]) and prediction.abs().max() <= 1
 
 
 def test_objects_of_a_batch_do_not_meet(folder):
@@ -268,7 +268,7 @@ def test_objects_of_a_batch_do_not_meet(folder):
     torch.testing.assert_close(together, apart, atol=1e-5, rtol=0)
 
 
-def test_told_nothing_it_answers_without_the_picture(folder):
+def test_told_nothing_it_predicts_without_the_picture(folder):
     backend = EmbeddedPrior(folder)
     pictures, holes = pictures_and_holes(2, side=16)
     null = backend.unconditional(backend.prepare(pictures, holes))

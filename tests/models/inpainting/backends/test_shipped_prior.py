@@ -58,7 +58,7 @@ def test_it_goes_on_with_what_it_sees(prior):
     found = []
     for pictures in ([case[0] for case in cases], [case[1] for case in cases]):
         drawn = to_images(inpaint(prior, to_pictures(pictures), holes, seeds, steps=10))
-        answers = [differs_from(picture, case[1]) & hole for picture, case in zip(drawn, cases, strict=True)]
+        predictions = [differs_from(picture, case[1]) & hole for picture, case in zip(drawn, cases, strict=True)]
         hidden = [case[2] & hole for case in cases]
-        found.append(np.mean([(a & h).sum() / (a | h).sum() for a, h in zip(answers, hidden, strict=True)]))
+        found.append(np.mean([(a & h).sum() / (a | h).sum() for a, h in zip(predictions, hidden, strict=True)]))
     assert found[0] > found[1] + 0.05, found

@@ -1,4 +1,4 @@
-"""Controls answer without a prior, and as their names say."""
+"""Controls predict without a prior, and as their names say."""
 
 import numpy as np
 import pytest
@@ -24,12 +24,12 @@ def bar(size=64):
 
 def test_telea_bridges_a_bar_in_its_own_colours():
     query, whole = bar()
-    (answer,) = Telea(TeleaConfig()).predict_batch([query])
-    assert (answer.amodal & whole).sum() / (answer.amodal | whole).sum() > 0.85
-    hidden = answer.occluded & whole
-    assert hidden.sum() > 50 and np.abs(answer.image[hidden].astype(int) - (220, 30, 30)).mean() < 30
-    assert np.array_equal(answer.image[~answer.occluded], query.image[~answer.occluded])
-    assert answer.evaluations == 0
+    (prediction,) = Telea(TeleaConfig()).predict_batch([query])
+    assert (prediction.amodal & whole).sum() / (prediction.amodal | whole).sum() > 0.85
+    hidden = prediction.occluded & whole
+    assert hidden.sum() > 50 and np.abs(prediction.image[hidden].astype(int) - (220, 30, 30)).mean() < 30
+    assert np.array_equal(prediction.image[~prediction.occluded], query.image[~prediction.occluded])
+    assert prediction.evaluations == 0
 
 
 def test_a_stack_has_the_probabilities_of_its_objects():
@@ -39,10 +39,10 @@ def test_a_stack_has_the_probabilities_of_its_objects():
     assert np.array_equal(stack.probability[1], stack[1].probability)
 
 
-def test_telea_knows_of_no_occluder_and_answers_the_modal_mask():
+def test_telea_knows_of_no_occluder_and_predicts_the_modal_mask():
     query, _ = bar()
-    (answer,) = Telea(TeleaConfig()).predict_batch([Query(query.image, query.modal)])
-    assert np.array_equal(answer.amodal, query.modal) and np.array_equal(answer.image, query.image)
+    (prediction,) = Telea(TeleaConfig()).predict_batch([Query(query.image, query.modal)])
+    assert np.array_equal(prediction.amodal, query.modal) and np.array_equal(prediction.image, query.image)
 
 
 @pytest.mark.parametrize("area", ["hull", "occluders"])
@@ -71,9 +71,9 @@ def test_noise_follows_the_seed():
 def test_hull_in_occluders():
     query, whole = bar()
     hull = ConvexHull().predict_batch([query])[0].amodal
-    (answer,) = HullInOccluders().predict_batch([query])
-    assert np.array_equal(answer.amodal, hull & (query.modal | query.occluder))
-    assert np.array_equal(answer.amodal, whole)
+    (prediction,) = HullInOccluders().predict_batch([query])
+    assert np.array_equal(prediction.amodal, hull & (query.modal | query.occluder))
+    assert np.array_equal(prediction.amodal, whole)
     (unknown,) = HullInOccluders().predict_batch([Query(query.image, query.modal)])
     assert np.array_equal(unknown.amodal, hull)
     nothing = Query(query.image, query.modal, 0, np.zeros_like(query.modal))
@@ -108,8 +108,8 @@ def test_an_object_so_thin_that_the_square_misses_it():
     image, modal = np.zeros((9, 900, 3), np.uint8), np.zeros((9, 900), bool)
     modal[4, 3:890] = True
     model = NoiseFill(NoiseFillConfig(window=SquareConfig(size=16)))
-    answer = model.predict(image, modal)
-    assert not (modal & ~answer.amodal).any()
+    prediction = model.predict(image, modal)
+    assert not (modal & ~prediction.amodal).any()
 
 
 class TestTelea(ModelContract):

@@ -6,7 +6,7 @@ import pytest
 from amodalseg import Query, UserError
 from amodalseg.models.inpainting.methods.curation import Rule, judge
 from benchmarks import curation as program
-from tests.models.inpainting.known_answer import KnownAnswer
+from tests.models.inpainting.known_picture import KnownPicture
 
 SIDE = 40
 RULE = Rule(background="grey", read="difference", border=0)
@@ -24,7 +24,7 @@ def backend(drawn=None):
     picture = np.full((SIDE, SIDE, 3), 135, np.uint8)
     if drawn is not None:
         picture[drawn] = RED
-    return KnownAnswer(picture)
+    return KnownPicture(picture)
 
 
 def query(mask=None, seed=0):
@@ -47,9 +47,9 @@ def test_growth_is_the_added_share_of_the_area(columns, complete):
     drawn = np.zeros((SIDE, SIDE), bool)
     drawn[8:32, 30 : 30 + columns] = True
     drawn[[8, 9, 30, 31]] = False  # rows 10 to 29, as the object
-    answer = judged(drawn)
+    prediction = judged(drawn)
     # the median filter of the read-off takes the two outer corners
-    assert answer.growth == pytest.approx((20 * columns - 2) / 400) and answer.complete == complete
+    assert prediction.growth == pytest.approx((20 * columns - 2) / 400) and prediction.complete == complete
 
 
 def test_the_threshold_is_an_option():
@@ -67,7 +67,7 @@ def test_other_objects_do_not_count():
 
 def test_all_but_object_and_corners_is_drawn():
     for corner in (0.1, 0.0):
-        white = KnownAnswer(np.full((SIDE, SIDE, 3), WHITE, np.uint8))
+        white = KnownPicture(np.full((SIDE, SIDE, 3), WHITE, np.uint8))
         judge(white, [query()], Rule(background="grey", read="difference", border=0, corner=corner))
         level, x, _ = white.states[-1]
         assert level.sigma < 0.06  # nearly clean: grey is 0.06, white 1
@@ -83,17 +83,17 @@ def test_all_but_object_and_corners_is_drawn():
 def test_near_the_border_it_was_not_complete():
     for first, border, near in ((10, 10, False), (9, 10, True), (0, 1, True), (0, 0, False)):
         mask = square(first, 25)
-        answer = judge(backend(), [query(mask)], Rule(background="grey", read="difference", border=border))[0]
-        assert answer.near_border == near and answer.complete == (answer.growth <= 0.2 and not near)
+        prediction = judge(backend(), [query(mask)], Rule(background="grey", read="difference", border=border))[0]
+        assert prediction.near_border == near and prediction.complete == (prediction.growth <= 0.2 and not near)
 
 
 def test_a_judgement_depends_on_no_other():
     drawn = np.zeros((SIDE, SIDE), bool)
     drawn[10:30, 30:35] = True
     queries = [query(square(10, 10 + size), seed) for seed, size in enumerate((20, 15, 10))]
-    together = judge(backend(drawn), queries, Rule(background="grey", read="grabcut", draws=2), batch_size=4)
+    together = judge(backend(drawn), queries, Rule(background="grey", read="grabcut", num_samples=2), batch_size=4)
     assert together == [
-        judge(backend(drawn), [one], Rule(background="grey", read="grabcut", draws=2))[0] for one in queries
+        judge(backend(drawn), [one], Rule(background="grey", read="grabcut", num_samples=2))[0] for one in queries
     ]
 
 

@@ -23,7 +23,7 @@ from amodalseg.config.schema import (
 from amodalseg.models.inpainting.backends.backend import EmbeddedPrior, Estimate
 from amodalseg.models.inpainting.backends.prior import build_scheduler, build_unet
 from amodalseg.models.inpainting.methods.base_method import Completion
-from amodalseg.models.inpainting.methods.context import Windows, draw, mix_contexts, pick_tap
+from amodalseg.models.inpainting.methods.context import Windows, inpaint_windows, mix_contexts, pick_tap
 from amodalseg.models.inpainting.methods.mixed_context import Inpaint, MixedContext
 from amodalseg.models.inpainting.methods.outpaint import NaiveOutpaint
 from amodalseg.models.inpainting.methods.progressive import Progressive
@@ -32,7 +32,7 @@ from amodalseg.models.inpainting.parts.read_off import whole
 from amodalseg.models.inpainting.prior_training.validation import to_pictures
 from tests.models.contract import ModelContract
 from tests.models.contract import query as contract_query
-from tests.models.inpainting.known_answer import KnownAnswer
+from tests.models.inpainting.known_picture import KnownPicture
 
 CONFIGS = Path(__file__).parents[4] / "configs/model/mixed_context"
 RED, GREEN, BLUE, GREY = (210, 40, 40), (40, 140, 60), (30, 40, 200), (128, 128, 128)
@@ -108,7 +108,7 @@ class TestMixing:
         self.hole[4:28, 16:28] = True
         self.swapped, self.cleared = painted(RED, self.modal), painted(RED, self.modal, GREEN)
         self.drawn = painted(RED, self.whole, BLUE)
-        self.backend = KnownAnswer(self.drawn, self.whole[None].astype(float) if features else None)
+        self.backend = KnownPicture(self.drawn, self.whole[None].astype(float) if features else None)
         windows = Windows([self.swapped], [self.hole], [7], [""])
         return mix_contexts(
             self.backend, windows, [self.cleared], [self.modal], steps=self.steps, timestep=timestep, feature=feature
@@ -171,7 +171,7 @@ class Grower(Progressive):
 
 def grower(**options):
     config = MixedContextConfig(window=SquareConfig(size=48), **options)
-    return Grower(config, KnownAnswer(painted(RED)))
+    return Grower(config, KnownPicture(painted(RED)))
 
 
 def bar(height=60, width=200, x0=20, x1=40):
@@ -187,11 +187,11 @@ class TestRounds:
         occluder = np.zeros_like(modal)
         occluder[25:35, 40:130] = True
         model = grower()
-        answer = model.predict_batch([Query(image, modal, 3, occluder)])[0]
-        assert (answer.amodal == (modal | occluder)).all()
-        assert len(model.rounds) > 1 and answer.evaluations == 5 * len(model.rounds)
+        prediction = model.predict_batch([Query(image, modal, 3, occluder)])[0]
+        assert (prediction.amodal == (modal | occluder)).all()
+        assert len(model.rounds) > 1 and prediction.evaluations == 5 * len(model.rounds)
         assert len({crop.seed for crops in model.rounds for crop in crops}) == len(model.rounds)
-        assert (answer.image[occluder] == BLUE).all() and (answer.image[~occluder] == image[~occluder]).all()
+        assert (prediction.image[occluder] == BLUE).all() and (prediction.image[~occluder] == image[~occluder]).all()
 
     def test_no_more_rounds_than_allowed(self):
         image, modal = bar()
@@ -209,18 +209,18 @@ class TestRounds:
         occluder = np.zeros_like(modal)
         occluder[:, 70:] = True  # ten columns lie between
         with pytest.warns(UserWarning, match="nothing is known to hide 1 of 1 objects"):
-            answer = grower().predict_batch([Query(image, modal, 0, occluder)])[0]
-        assert (answer.amodal == modal).all() and answer.evaluations == 0 and (answer.image == image).all()
+            prediction = grower().predict_batch([Query(image, modal, 0, occluder)])[0]
+        assert (prediction.amodal == modal).all() and prediction.evaluations == 0 and (prediction.image == image).all()
         model = grower(contact=11)
         model.predict_batch([Query(image, modal, 0, occluder)])
         assert model.rounds
 
-    def test_without_an_occluder_the_answer_is_the_modal_mask_and_says_so(self):
+    def test_without_an_occluder_the_prediction_is_the_modal_mask_and_says_so(self):
         image, modal = bar()
         with pytest.warns(UserWarning, match=r"give the occluder, or model\.depth"):
-            answer = grower().predict_batch([Query(image, modal)])[0]
-        assert (answer.amodal == modal).all() and answer.evaluations == 0
-        assert (answer.canvas.top, answer.canvas.left, answer.canvas.mask.shape) == (25, 20, (10, 20))
+            prediction = grower().predict_batch([Query(image, modal)])[0]
+        assert (prediction.amodal == modal).all() and prediction.evaluations == 0
+        assert (prediction.canvas.top, prediction.canvas.left, prediction.canvas.mask.shape) == (25, 20, (10, 20))
 
     @pytest.mark.parametrize("gap", [0, 9, 10])
     def test_beyond_a_border_that_the_object_touches(self, gap):
@@ -228,13 +228,13 @@ class TestRounds:
         modal = np.roll(modal, 40, axis=0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            answer = grower(iterations=1).predict_batch([Query(image, modal)])[0]
-        assert (answer.amodal == modal).all()  # what lies beyond is not in the photo
-        canvas = answer.canvas
+            prediction = grower(iterations=1).predict_batch([Query(image, modal)])[0]
+        assert (prediction.amodal == modal).all()  # what lies beyond is not in the photo
+        canvas = prediction.canvas
         if gap == 10:
-            assert canvas.left == 10 and answer.evaluations == 0
+            assert canvas.left == 10 and prediction.evaluations == 0
         else:
-            assert canvas.left < 0 and answer.evaluations > 0
+            assert canvas.left < 0 and prediction.evaluations > 0
             assert canvas.mask[:, : -canvas.left].any() and (canvas.picture[:, : -canvas.left] == BLUE).all()
             inside = canvas.mask[:, -canvas.left :]
             height, width = inside.shape
@@ -242,9 +242,9 @@ class TestRounds:
 
     def test_all_four_borders_and_a_photo_of_16_px(self):
         image, modal = np.full((16, 16, 3), RED, np.uint8), np.ones((16, 16), bool)
-        answer = grower().predict_batch([Query(image, modal)])[0]
-        assert (answer.amodal == modal).all() and (answer.image == image).all()
-        canvas = answer.canvas
+        prediction = grower().predict_batch([Query(image, modal)])[0]
+        assert (prediction.amodal == modal).all() and (prediction.image == image).all()
+        canvas = prediction.canvas
         assert canvas.top == canvas.left == -8 and canvas.mask.shape == (32, 32) and canvas.mask.all()
 
     def test_the_window_is_pasted_back_to_the_pixel(self):
@@ -253,8 +253,8 @@ class TestRounds:
         modal, occluder = np.zeros((100, 100), bool), np.zeros((100, 100), bool)
         modal[40:64, 30:54] = True
         occluder[45:60, 54:60] = True
-        answer = grower().predict_batch([Query(image, modal, 0, occluder)])[0]
-        assert (answer.amodal == (modal | occluder)).all()
+        prediction = grower().predict_batch([Query(image, modal, 0, occluder)])[0]
+        assert (prediction.amodal == (modal | occluder)).all()
         model = grower()
         model.predict_batch([Query(image, modal, 0, occluder)])
         crop = model.rounds[0][0]
@@ -299,16 +299,16 @@ class TestNewOccluders:
         post = np.zeros_like(modal)
         post[30:70, 54:60] = True
         image[post] = BLUE
-        answer = self.model(monkeypatch, iterations=1).predict_batch([Query(image, modal)])[0]
-        assert answer.evaluations == 5 and (answer.amodal & post).sum() > 0.9 * post.sum()
+        prediction = self.model(monkeypatch, iterations=1).predict_batch([Query(image, modal)])[0]
+        assert prediction.evaluations == 5 and (prediction.amodal & post).sum() > 0.9 * post.sum()
 
     def test_what_is_given_is_believed(self, monkeypatch):
         image, modal = np.full((100, 100, 3), BLUE, np.uint8), np.zeros((100, 100), bool)
         modal[40:64, 30:54] = True
         image[modal] = RED
         with pytest.warns(UserWarning, match="nothing is known"):
-            answer = self.model(monkeypatch).predict_batch([Query(image, modal, 0, np.zeros_like(modal))])[0]
-        assert (answer.amodal == modal).all()
+            prediction = self.model(monkeypatch).predict_batch([Query(image, modal, 0, np.zeros_like(modal))])[0]
+        assert (prediction.amodal == modal).all()
 
 
 class TestMethods:
@@ -320,15 +320,15 @@ class TestMethods:
         image[post] = BLUE
         return Query(image, whole_ & ~post, 5, post), whole_
 
-    def answer(self, method, config, behind, read="difference"):
+    def predict(self, method, config, behind, read="difference"):
         query, truth = self.scene()
         # the object's box has rows 13 to 35 and columns 13 to 29: a window of side 46 begins in row 2 and column -2
         config = replace(config, window=SquareConfig(size=46), read_off=ReadOffConfig(kind=read))
         picture = np.pad(painted(RED, truth, behind, 48), ((0, 0), (2, 0), (0, 0)), mode="edge")[2:48, :46]
-        return method(config, KnownAnswer(picture)).predict_batch([query])[0]
+        return method(config, KnownPicture(picture)).predict_batch([query])[0]
 
-    def iou(self, answer, truth):
-        return (answer & truth).sum() / (answer | truth).sum()
+    def iou(self, found, truth):
+        return (found & truth).sum() / (found | truth).sum()
 
     @pytest.mark.parametrize(
         ("method", "config", "behind", "read"),
@@ -340,16 +340,16 @@ class TestMethods:
             (Inpaint, InpaintConfig(), GREEN, "difference"),
         ],
     )
-    def test_what_is_drawn_is_what_is_answered(self, method, config, behind, read):
+    def test_what_is_drawn_is_what_is_predicted(self, method, config, behind, read):
         query, truth = self.scene()
-        answer = self.answer(method, config, behind, read)
-        assert self.iou(query.modal, truth) < 0.8 and self.iou(answer.amodal, truth) > 0.97
-        assert (answer.image[answer.occluded & truth] == RED).all() and answer.evaluations == 20
+        prediction = self.predict(method, config, behind, read)
+        assert self.iou(query.modal, truth) < 0.8 and self.iou(prediction.amodal, truth) > 0.97
+        assert (prediction.image[prediction.occluded & truth] == RED).all() and prediction.evaluations == 20
 
     def test_the_background_is_put_behind_what_was_completed_on_grey(self):
-        answer = self.answer(MixedContext, MixedContextConfig(iterations=1, composite=False), (135, 135, 135))
+        prediction = self.predict(MixedContext, MixedContextConfig(iterations=1, composite=False), (135, 135, 135))
         _, truth = self.scene()
-        assert self.iou(answer.amodal, truth) > 0.97
+        assert self.iou(prediction.amodal, truth) > 0.97
 
 
 @pytest.mark.filterwarnings("ignore:.*nothing is known to hide")
@@ -373,7 +373,7 @@ class TestNaiveOutpaint(ModelContract):
 
 
 @pytest.mark.parametrize("method", [MixedContext, Inpaint, NaiveOutpaint])
-class TestDraws:
+class TestRandomNumbers:
     def ask(self, method, seed, num_samples=1):
         config = {MixedContext: MixedContextConfig(), Inpaint: InpaintConfig(), NaiveOutpaint: NaiveOutpaintConfig()}
         asked = contract_query(40, 60, (10, 10, 30, 30), seed=1)
@@ -386,7 +386,7 @@ class TestDraws:
         first, again, other = (self.ask(method, seed) for seed in (4, 4, 5))
         assert (first.image == again.image).all() and (first.image != other.image).any()
 
-    def test_an_answer_does_not_depend_on_its_batch(self, method):
+    def test_a_prediction_does_not_depend_on_its_batch(self, method):
         config = {MixedContext: MixedContextConfig(), Inpaint: InpaintConfig(), NaiveOutpaint: NaiveOutpaintConfig()}
         model, queries = method(small(config[method]), tiny_prior()), []
         for seed in range(3):
@@ -400,7 +400,7 @@ class TestDraws:
             both = together.occluded
             np.testing.assert_allclose(together.image[both].astype(int), alone.image[both].astype(int), atol=1)
 
-    def test_several_draws(self, method):
+    def test_several_samples(self, method):
         one, several = self.ask(method, 4), self.ask(method, 4, 3)
         assert several.samples.shape == (3, 40, 60) and (several.samples[0] == one.amodal).all()
         assert several.evaluations == 3 * one.evaluations > 0
@@ -412,7 +412,7 @@ def test_only_parts_that_touch_the_visible_part_are_the_objects():
     mask[2, 2:4], mask[5, 8] = True, True
     expected = np.zeros_like(mask)
     expected[2, 2:4] = True
-    assert (whole(mask, modal, hole) == expected).all()  # the visible part is in the answer only if it was read off
+    assert (whole(mask, modal, hole) == expected).all()  # the visible part is in the prediction only if it was read off
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
@@ -427,7 +427,7 @@ def test_there_are_ablations():
     assert {path.stem.split("_")[0] for path in CONFIGS.glob("*.yaml")} >= {"no", "timestep", "feature", "iterations"}
 
 
-class Reader(KnownAnswer):
+class Reader(KnownPicture):
     """Draws white where it is given a prompt and grey where it is not."""
 
     def __init__(self, picture):
@@ -448,6 +448,6 @@ class Reader(KnownAnswer):
 def test_guidance_by_the_category(weight, prompt, grey):
     backend = Reader(painted(RED))
     windows = Windows([painted(RED)], [np.ones((SIDE, SIDE), bool)], [3], [prompt])
-    picture = draw(backend, windows, 5, weight)
+    picture = inpaint_windows(backend, windows, 5, weight)
     assert np.abs(picture / 127.5 - 1 - grey).max() < 0.01
     assert len(backend.states) == (10 if prompt and weight != 1 else 5)

@@ -36,7 +36,7 @@ from tests.models.inpainting.fake_backends import GaussianBackend, pictures_and_
 CONFIGS = Path(__file__).parents[4] / "configs/model"
 SMALL = OcclusionFreeBiasConfig(window=SquareConfig(size=16), sampler=StepsConfig(steps=6))
 WIDE = replace(SMALL, area="outside", background="white", read_off=ReadOffConfig(kind="difference"))
-"""All that is drawn around the object is taken for a part of it, so that the answer shows it."""
+"""All that is drawn around the object is taken for a part of it, so that the prediction shows it."""
 
 
 def tiny_unet():
@@ -144,8 +144,8 @@ def test_with_s_of_one_all_modes_draw_the_same_picture():
 def test_strength_is_the_last_part_of_the_way():
     query, _ = scene()
     backend = GaussianBackend()
-    answer = complete(query, OcclusionFreeBiasConfig(window=SquareConfig(size=16)), backend)
-    assert len(backend.calls) == answer.evaluations == 2 * 6  # 0.3 of 20 steps, each with its null
+    prediction = complete(query, OcclusionFreeBiasConfig(window=SquareConfig(size=16)), backend)
+    assert len(backend.calls) == prediction.evaluations == 2 * 6  # 0.3 of 20 steps, each with its null
     assert max(call.sigma for call in backend.calls) < 0.5
 
 
@@ -189,10 +189,10 @@ def test_without_guidance_there_is_one_evaluation_in_a_step(off):
     query, _ = scene()
     plain = LeakageConfig(mode="none")
     backend, guided = Two(), Two()
-    answer = complete(query, replace(WIDE, guidance=off, leakage=plain), backend)
-    assert answer.evaluations == len(backend.calls) == 6
+    prediction = complete(query, replace(WIDE, guidance=off, leakage=plain), backend)
+    assert prediction.evaluations == len(backend.calls) == 6
     other = complete(query, replace(WIDE, leakage=plain), guided)
-    assert other.evaluations == len(guided.calls) == 12 and not np.array_equal(other.image, answer.image)
+    assert other.evaluations == len(guided.calls) == 12 and not np.array_equal(other.image, prediction.image)
 
 
 def test_a_model_that_takes_no_area_is_not_guided():
@@ -240,8 +240,8 @@ def test_an_area_of_nothing_changes_nothing():
     query, _ = scene()
     alone = Query(query.image, query.modal, 5)  # no occluder known
     for area in ("occluders", "depth"):
-        answer = complete(alone, replace(SMALL, area=area))
-        assert np.array_equal(answer.amodal, query.modal) and np.array_equal(answer.image, query.image)
+        prediction = complete(alone, replace(SMALL, area=area))
+        assert np.array_equal(prediction.amodal, query.modal) and np.array_equal(prediction.image, query.image)
     crop = Crop(query.image, query.modal, None, 1, None)
     config = replace(SMALL, area="occluders", background="white", noise=0.0)
     ((mask, picture, _),) = OcclusionFreeBias(config, GaussianBackend()).complete([crop], None)
@@ -319,9 +319,9 @@ def test_area_by_depth_asks_a_depth_model(monkeypatch):
 )
 def test_small_photos_full_masks_and_all_borders(shape, box):
     asked = contract_query(*shape, box)
-    answer = complete(Query(asked.image, asked.modal, 0, ~asked.modal), SMALL)
-    assert answer.image.shape == (*shape, 3) and not (asked.modal & ~answer.amodal).any()
-    assert np.array_equal(answer.image[~answer.occluded], asked.image[~answer.occluded])
+    prediction = complete(Query(asked.image, asked.modal, 0, ~asked.modal), SMALL)
+    assert prediction.image.shape == (*shape, 3) and not (asked.modal & ~prediction.amodal).any()
+    assert np.array_equal(prediction.image[~prediction.occluded], asked.image[~prediction.occluded])
 
 
 def test_seeds_and_several_samples():
@@ -331,8 +331,8 @@ def test_seeds_and_several_samples():
     assert np.array_equal(first.image, same.image) and not np.array_equal(first.image, other.image)
     several = model.predict(query.image, query.modal, seed=1, num_samples=3)
     assert np.array_equal(several.samples[0], first.amodal)
-    for answer in (first, several):
-        assert np.array_equal(answer.raw & ~query.modal, answer.occluded)
+    for prediction in (first, several):
+        assert np.array_equal(prediction.raw & ~query.modal, prediction.occluded)
     both = several.occluded & first.occluded
     assert both.sum() > 500 and np.array_equal(several.image[both], first.image[both])
     assert several.evaluations == 3 * first.evaluations

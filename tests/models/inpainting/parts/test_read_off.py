@@ -53,15 +53,17 @@ def test_edges_of_the_question(kind):
 
 
 def test_grabcut_sees_small_pictures_enlarged():
-    """As if the enlarged picture had been given, and its answer averaged."""
+    """As if the enlarged picture had been given, and its averaged averaged."""
     picture, _, modal, _ = scene()
     small = cv2.resize(picture, (32, 32), interpolation=cv2.INTER_AREA)
     modal, area = modal[::2, ::2], np.indices((32, 32))[1] >= 16
     wide = cv2.resize(small, (96, 96), interpolation=cv2.INTER_CUBIC)
     enlarged = [np.kron(mask, np.ones((3, 3), bool)) for mask in (modal, area)]
-    answer = cv2.resize(read_off("grabcut", wide, *enlarged, wide).astype(np.float32), (32, 32), interpolation=3) > 0.5
+    averaged = (
+        cv2.resize(read_off("grabcut", wide, *enlarged, wide).astype(np.float32), (32, 32), interpolation=3) > 0.5
+    )
     found = read_off("grabcut", small, modal, area, small)
-    assert found.shape == (32, 32) and (found != answer).mean() < 0.02  # the likely hull is finer there
+    assert found.shape == (32, 32) and (found != averaged).mean() < 0.02  # the likely hull is finer there
     assert (found & area).any()
 
 

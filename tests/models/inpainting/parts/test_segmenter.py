@@ -25,7 +25,7 @@ def question(seed=0):
 
 
 @pytest.mark.parametrize("kind", ["sam", "sam2"])
-def test_the_answer_is_the_mask_it_trusts_most(folders, kind):
+def test_the_prediction_is_the_mask_it_trusts_most(folders, kind):
     segmenter = open_segmenter(str(folders[kind]), "cpu")
     picture, points = question()
     mask = segmenter.segment(picture, points)
@@ -35,13 +35,13 @@ def test_the_answer_is_the_mask_it_trusts_most(folders, kind):
     values = segmenter.processor.image_processor(images=[picture], return_tensors="pt")["pixel_values"]
     scaled = torch.from_numpy(points)[None, None].float() * (64 / SIDE)
     with torch.no_grad():
-        answer = segmenter.model(
+        output = segmenter.model(
             pixel_values=values, input_points=scaled, input_labels=torch.ones(1, 1, 9, dtype=torch.long)
         )
-    best = answer.iou_scores[0, 0].argmax()
-    assert answer.iou_scores.shape[-1] == 3
+    best = output.iou_scores[0, 0].argmax()
+    assert output.iou_scores.shape[-1] == 3
     # both enlarge the mask linearly, SAM in two steps
-    full = torch.nn.functional.interpolate(answer.pred_masks[0, 0, best][None, None], (SIDE, SIDE), mode="bilinear")
+    full = torch.nn.functional.interpolate(output.pred_masks[0, 0, best][None, None], (SIDE, SIDE), mode="bilinear")
     assert (mask == (full[0, 0] > 0).numpy()).mean() > 0.95
 
 
@@ -50,7 +50,7 @@ def test_points_reach_the_model_at_their_places(folders, kind):
     segmenter = open_segmenter(str(folders[kind]), "cpu")
     seen = {}
 
-    def answer(**inputs):
+    def output(**inputs):
         seen.update(inputs)
         masks = torch.full((1, 1, 3, 16, 16), -1.0)
         masks[0, 0, 1, 4:8, 8:12] = 1.0  # the second is predicted best
@@ -58,7 +58,7 @@ def test_points_reach_the_model_at_their_places(folders, kind):
 
     picture, points = question()
     told = SamSegmenter(segmenter.model, segmenter.processor, "cpu")
-    told.model = answer
+    told.model = output
     mask = told.segment(picture, points)
     torch.testing.assert_close(seen["input_points"][0, 0], torch.from_numpy(points).float() * 64 / SIDE)
     assert seen["input_labels"].shape == (1, 1, 9) and (seen["input_labels"] == 1).all()

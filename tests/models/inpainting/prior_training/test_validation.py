@@ -1,4 +1,4 @@
-"""The test of half-hidden objects, with models whose answers are known."""
+"""The test of half-hidden objects, with models whose predictions are known."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What models have answered, on disk: an evaluation that dies goes on behind it, and further models join later."""
+"""Predictions on disk: an interrupted evaluation resumes from them, and further models join later."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from amodalseg.atomic import write_whole
 from amodalseg.config.load import load_config, to_dict, to_yaml
 from amodalseg.config.schema import ModelOnly
 from amodalseg.data.dataset import EvaluationSet
-from amodalseg.engine.evaluation.answers import Answer, Answers, Numbered
+from amodalseg.engine.evaluation.collect import CountedPrediction, CountedPredictions, Numbered
 from amodalseg.metrics.counts import COLUMNS
 from amodalseg.models import HUB, METHODS, MODELS, model_file
 from amodalseg.report.thumbnail import Thumbnail
 from amodalseg.types import stable_seed
 
-ANSWERS_FOLDER = "answers"
+PREDICTIONS_FOLDER = "answers"
 PART_SECONDS = 10.0
 """A part is written when the one before is as old as this: a quick model writes few files, a slow one loses little."""
 YAML = (".yaml", ".yml")
@@ -31,8 +31,8 @@ Curve = list[tuple[int, float | None, float | None]]
 """(steps, full, occluded) by ``per_object_occluded``."""
 
 
-class AnswerStore:
-    """What one model answered about one data set: in a file when it is complete, in parts until then.
+class PredictionStore:
+    """One model's predictions for one data set: in a file when it is complete, in parts until then.
 
     A file counts only for the very weights, objects, columns and program it was made with.
     """
@@ -44,28 +44,28 @@ class AnswerStore:
             folder: of the evaluation.
             sources: model's name -> what ``load_model`` opened, where that differs.
         """
-        self.folder = folder / ANSWERS_FOLDER
+        self.folder = folder / PREDICTIONS_FOLDER
         self._sources = dict(sources or {})
         self._weights: dict[str, str] = {}
 
-    def load(self, model: str, name: str, dataset: EvaluationSet) -> tuple[Answers, Curve] | None:
+    def load(self, model: str, name: str, dataset: EvaluationSet) -> tuple[CountedPredictions, Curve] | None:
         """What ``save`` wrote, or None if there is nothing that can be used."""
         path = self._path(model, name)
         if not path.is_file():
             return None
         content = json.loads(path.read_bytes())
         if content["stamp"] != self._stamp(model, dataset):
-            print(f"{model} on {name}: weights, data or program have changed since it was answered; it is asked again")
+            print(f"{model} on {name}: weights, data or program have changed since; predicting again")
             return None
         if (self.folder.parent / "objects.csv").is_file():
-            print(f"{model} on {name}: answered before; its answers are kept")
+            print(f"{model} on {name}: already predicted; these predictions are kept")
         else:
-            print(f"{model} on {name}: answered before the evaluation was cut off; going on behind it")
+            print(f"{model} on {name}: already predicted when the evaluation was interrupted; resuming after it")
         curve = [(steps, full, occluded) for steps, full, occluded in content["curve"]]
         return [_unpack(packed) for packed in content["answers"]], curve
 
-    def save(self, model: str, name: str, dataset: EvaluationSet, found: Answers, curve: Curve) -> None:
-        """Keep all that ``model`` answered about the data set of that name, atomically; its parts go."""
+    def save(self, model: str, name: str, dataset: EvaluationSet, found: CountedPredictions, curve: Curve) -> None:
+        """Keep all that ``model`` predicted for the data set of that name, atomically; its parts go."""
         content = {"stamp": self._stamp(model, dataset), "curve": curve, "answers": [_pack(a) for a in found]}
         write_whole(self._path(model, name), json.dumps(content))
         shutil.rmtree(self._parts(model, name), ignore_errors=True)
@@ -76,20 +76,22 @@ class AnswerStore:
         for path in sorted(self._parts(model, name).glob("*.json")):
             content = json.loads(path.read_bytes())
             if content["stamp"] != self._stamp(model, dataset):
-                print(f"{model} on {name}: weights, data or program have changed since it was asked; it is asked again")
+                print(f"{model} on {name}: weights, data or program have changed since; predicting again")
                 shutil.rmtree(self._parts(model, name))
                 return []
             found += [(index, _unpack(packed)) for index, packed in content["answers"]]
         if found:
-            print(f"{model} on {name}: {len(found)} of {len(dataset)} objects are answered; going on behind them")
+            print(
+                f"{model} on {name}: {len(found)} of {len(dataset)} objects are already predicted; resuming after them"
+            )
         return found
 
     def write_parts(self, model: str, name: str, dataset: EvaluationSet) -> PartWriter:
-        """Who keeps the answers while the model is asked."""
+        """Who keeps the predictions while the model is asked."""
         return PartWriter(self._parts(model, name), self._stamp(model, dataset))
 
     def tidy(self) -> None:
-        """Remove what is not whole: the results are written. Whole answers stay, for models that join later."""
+        """Remove what is not whole: the results are written. Whole predictions stay, for models that join later."""
         for path in self.folder.iterdir():
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
@@ -103,10 +105,10 @@ class AnswerStore:
         return self._path(model, name).with_suffix("")
 
     def _stamp(self, model: str, dataset: EvaluationSet) -> dict[str, Any]:
-        """What answers depend on besides the configuration: weights' content, objects, a row's columns, the program."""
+        """What predictions depend on beside the options: weights' content, objects, a row's columns, the program."""
         if model not in self._weights:
             self._weights[model] = _digest_of_weights(self._sources.get(model, model))
-        ends = [dataset.source.draw(place).key for place in (0, len(dataset) - 1)]
+        ends = [dataset.source.get(place).key for place in (0, len(dataset) - 1)]
         objects = [len(dataset), *ends]
         return {
             "weights": self._weights[model],
@@ -117,7 +119,7 @@ class AnswerStore:
 
 
 class PartWriter:
-    """Keeps answers while a model is asked, in files that are whole or absent; every process has its own."""
+    """Keeps predictions while a model is asked, in files that are whole or absent; every process has its own."""
 
     def __init__(self, folder: Path, stamp: dict[str, Any]) -> None:
         self.folder, self.stamp = folder, stamp
@@ -125,35 +127,37 @@ class PartWriter:
         self._written = time.monotonic()
 
     def add(self, found: Numbered) -> None:
-        """Keep a batch's answers: in memory, and on disk every ``PART_SECONDS``."""
+        """Keep a batch's predictions: in memory, and on disk every ``PART_SECONDS``."""
         self._waiting += found
         if time.monotonic() - self._written >= PART_SECONDS:
             self.write()
 
     def write(self) -> None:
-        """Write what is not on disk yet. An object is answered once, so its place in the data set names the file."""
+        """Write what is not on disk yet. An object is predicted once, so its place in the data set names the file."""
         if self._waiting:
-            content = {"stamp": self.stamp, "answers": [(index, _pack(answer)) for index, answer in self._waiting]}
+            content = {"stamp": self.stamp, "answers": [(index, _pack(counted)) for index, counted in self._waiting]}
             write_whole(self.folder / f"{self._waiting[0][0]:09d}.json", json.dumps(content))
         self._waiting, self._written = [], time.monotonic()
 
 
-def _pack(answer: Answer) -> list[Any]:
+def _pack(counted: CountedPrediction) -> list[Any]:
     """As json can hold it."""
     thumbnail = None
-    if answer.thumbnail is not None:
-        *box, jpeg = answer.thumbnail
+    if counted.thumbnail is not None:
+        *box, jpeg = counted.thumbnail
         thumbnail = [*box, base64.b64encode(jpeg).decode()]
-    rle = [list(answer.rle["size"]), answer.rle["counts"].decode()]
-    return [[answer.row[name] for name in COLUMNS], rle, answer.score, thumbnail]
+    rle = [list(counted.rle["size"]), counted.rle["counts"].decode()]
+    return [[counted.row[name] for name in COLUMNS], rle, counted.score, thumbnail]
 
 
-def _unpack(packed: list[Any]) -> Answer:
+def _unpack(packed: list[Any]) -> CountedPrediction:
     row, (size, counts), score, thumbnail = packed
     if thumbnail is not None:
         x0, y0, x1, y1, jpeg = thumbnail
         thumbnail = Thumbnail(x0, y0, x1, y1, base64.b64decode(jpeg))
-    return Answer(dict(zip(COLUMNS, row, strict=True)), {"size": size, "counts": counts.encode()}, score, thumbnail)
+    return CountedPrediction(
+        dict(zip(COLUMNS, row, strict=True)), {"size": size, "counts": counts.encode()}, score, thumbnail
+    )
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What models answered: asked for in any number of processes, and written where others can read it."""
+"""Predictions for whole data sets, made in any number of processes, and written where others can read it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from amodalseg.types import AmodalRecord
 PREDICTIONS_FILE = "predictions.json"
 
 
-class Answer(NamedTuple):
+class CountedPrediction(NamedTuple):
     """About one object.
 
     row: its counts. rle: the predicted amodal mask. score: mean probability inside it, or 1. thumbnail: of the
@@ -41,29 +41,29 @@ class Answer(NamedTuple):
     thumbnail: Thumbnail | None = None
 
 
-Answers = list[Answer]
+CountedPredictions = list[CountedPrediction]
 """Of one model, in the data set's order."""
-Numbered = list[tuple[int, Answer]]
-"""Some of one model's answers, each with its object's place in the data set."""
+Numbered = list[tuple[int, CountedPrediction]]
+"""Some of one model's predictions, each with its object's place in the data set."""
 
 
-def answers(
+def collect_predictions(
     model: AmodalModel, dataset: EvaluationSet, batch_size: int, *, num_samples: int = 1, num_workers: int = 0,
     rank: int = 0, world: int = 1, progress: bool = False, limit: int | None = None, title: str = "",
     done: Numbered | None = None, keep: Callable[[Numbered], None] | None = None,
-) -> Answers:  # fmt: skip
-    """Ask the model about every object, this rank's share of them, and collect all ranks' answers.
+) -> CountedPredictions:  # fmt: skip
+    """Predict for every object, this rank's share of them, and collect all ranks' predictions.
 
     Args:
         model, dataset: who is asked, and what.
         batch_size, num_workers: of the loader.
-        num_samples: draws of each object, for models that sample.
+        num_samples: samples of each object, for models that sample.
         rank, world: this process and the number of processes.
         progress: show a bar (on rank 0).
         limit: only the first objects.
         title: of the bar; default: the model's name.
-        done: answers at hand, the same on every rank: of these objects nothing is asked.
-        keep: is called with each batch's answers.
+        done: predictions at hand, the same on every rank: of these objects nothing is asked.
+        keep: is called with each batch's predictions.
     """
     done = done or []
     known = {index for index, _ in done}
@@ -81,48 +81,48 @@ def answers(
     bar = tqdm(total=count, initial=len(known), desc=title or model.name, unit="object", disable=off)
     for batch, indices in zip(loader, batches, strict=True):
         predicted = ask(model, [query for _, query in batch], num_samples)
-        answered = [_answer(record, *both, model.name) for (record, _), both in zip(batch, predicted, strict=True)]
-        found += zip(indices, answered, strict=True)
+        counted = [_count(record, *both, model.name) for (record, _), both in zip(batch, predicted, strict=True)]
+        found += zip(indices, counted, strict=True)
         if keep is not None:
             keep(found[-len(batch) :])
         bar.update(len(batch) * world)
     bar.close()
     everywhere = sorted([*done, *gather(found)], key=lambda item: item[0])
-    assert [index for index, _ in everywhere] == list(range(count)), "each object is answered exactly once"
-    return [answer for _, answer in everywhere]
+    assert [index for index, _ in everywhere] == list(range(count)), "each object is predicted exactly once"
+    return [counted for _, counted in everywhere]
 
 
-def _answer(record: AmodalRecord, prediction: Prediction, peak_memory: int, model: str) -> Answer:
+def _count(record: AmodalRecord, prediction: Prediction, peak_memory: int, model: str) -> CountedPrediction:
     whole, thumbnail = None, None
     if prediction.image is not None:
         whole = record_whole(record)
         thumbnail = make_thumbnail(prediction.image, prediction.amodal | record.amodal | prediction.modal)
     row = count_object(record, prediction, model, whole, peak_memory)
-    return Answer(row, masks.encode(prediction.amodal), _score(prediction), thumbnail)
+    return CountedPrediction(row, masks.encode(prediction.amodal), _score(prediction), thumbnail)
 
 
 def _score(prediction: Prediction) -> float:
-    """Mean probability inside the answer; 1 for models that have none, 0 for an empty answer of one that has."""
+    """Mean probability inside the prediction; 1 for models that have none, 0 where one that has predicts nothing."""
     if prediction.probability is None:
         return 1.0
     inside = prediction.probability[prediction.amodal]
     return round(float(inside.mean(dtype=float)), 6) if len(inside) else 0.0
 
 
-def write_predictions(path: Path, every: Mapping[str, Iterable[Answer]]) -> None:
+def write_predictions(path: Path, every: Mapping[str, Iterable[CountedPrediction]]) -> None:
     """Write ``{model: {object's key: {"segmentation": {"size", "counts"}, "score"}}}``, one object a line, atomically.
 
     Args:
         path: of the file.
-        every: model -> answers. Masks are COCO's compressed run lengths as text.
+        every: model -> predictions. Masks are COCO's compressed run lengths as text.
     """
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for number, (model, found) in enumerate(every.items()):
             file.write(f"{',' if number else '{'}\n{json.dumps(model)}: {{")
-            for place, answer in enumerate(found):
-                segmentation = {"size": list(answer.rle["size"]), "counts": answer.rle["counts"].decode()}
-                entry = json.dumps({"segmentation": segmentation, "score": answer.score})
-                file.write(f"{',' if place else ''}\n{json.dumps(row_key(answer.row))}: {entry}")
+            for place, counted in enumerate(found):
+                segmentation = {"size": list(counted.rle["size"]), "counts": counted.rle["counts"].decode()}
+                entry = json.dumps({"segmentation": segmentation, "score": counted.score})
+                file.write(f"{',' if place else ''}\n{json.dumps(row_key(counted.row))}: {entry}")
             file.write("\n}")
         file.write("\n}\n")
 

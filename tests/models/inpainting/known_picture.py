@@ -6,7 +6,7 @@ import torch
 from amodalseg.models.inpainting.backends.backend import CLEAN, Abilities, Estimate, InpaintingBackend, Level, Prepared
 
 
-class KnownAnswer(InpaintingBackend):
+class KnownPicture(InpaintingBackend):
     """On pixels, with the levels of a flow (x_t = (1 - sigma) x_0 + sigma eps).
 
     Args:
@@ -16,7 +16,7 @@ class KnownAnswer(InpaintingBackend):
     states: every (level, x, known) that it was asked about.
     """
 
-    name = "known_answer"
+    name = "known_picture"
     device = torch.device("cpu")
 
     def __init__(self, picture, features=None):

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from amodalseg.errors import UserError
+from amodalseg.models.inpainting.backends.attention import Control, attended, attention_layers
 from amodalseg.models.inpainting.backends.prior import (
     NUM_LEVELS,
     SHIPPED,
@@ -58,6 +59,7 @@ class Abilities:
     size: side of the pictures it was trained on, pixels. multiple: of which sides must be. factor: pixels on a side of
     a place of its grid. text: it reads prompts. sees_hole: the hole and the known picture are inputs of the network;
     without that, the known part has to be blended in at every step. taps: names of the features it can hand out.
+    attention: controls can step into its attention layers (``Prepared.attention``).
     """
 
     size: int
@@ -66,6 +68,7 @@ class Abilities:
     text: bool = False
     sees_hole: bool = True
     taps: tuple[str, ...] = ()
+    attention: bool = False
 
 
 @dataclass
@@ -74,11 +77,14 @@ class Prepared:
 
     known: the given pictures, what lies in the hole included. hole: float {0, 1}, broadcasts against ``known``.
     inputs: what else the network is given (masked pictures, embeddings of prompts), as the backend names it.
+    attention: what steps into the network's attention layers in every evaluation of these objects, and of no others:
+        ``dataclasses.replace`` a prepared to give it some.
     """
 
     known: Tensor
     hole: Tensor
     inputs: dict[str, Tensor] = field(default_factory=dict)
+    attention: tuple[Control, ...] = ()
 
     def __len__(self) -> int:
         return len(self.known)
@@ -112,7 +118,10 @@ class InpaintingBackend(ABC):
 
     @abstractmethod
     def unconditional(self, prepared: Prepared) -> Prepared:
-        """The same states to complete, about which the network is told nothing: the null of mask guidance."""
+        """The same states to complete, about which the network is told nothing: the null of mask guidance.
+
+        It has no attention controls: what watches or masks the one evaluation has no part in the other.
+        """
 
     @abstractmethod
     def levels(self, steps: int) -> list[Level]:
@@ -120,18 +129,34 @@ class InpaintingBackend(ABC):
 
     @abstractmethod
     def estimate(self, x: Tensor, level: Level, prepared: Prepared, taps: Sequence[str] = ()) -> Estimate:
-        """One evaluation of the network.
+        """One evaluation of the network. Gradients flow through it; who wants none says so (``advance`` does).
 
         Args:
             x: noisy states on the grid.
             level: their noise level.
             prepared: of as many objects.
             taps: names of the features to return, of ``abilities.taps``.
+
+        Raises:
+            UserError: ``prepared`` has attention controls, and the network no layers for them; too little memory.
         """
 
     @abstractmethod
-    def decode(self, x: Tensor) -> Tensor:
-        """Clean states -> pictures, float32 (B, 3, H, W) in [-1, 1]."""
+    def decode(self, x: Tensor, clamp: bool = True) -> Tensor:
+        """Clean states -> pictures, float32 (B, 3, H, W). Gradients flow through it.
+
+        clamp: to [-1, 1]. Where a picture is clamped no gradient comes back, so who needs one leaves it out.
+        """
+
+    def tokens(self, prompt: str) -> list[str]:
+        """What the network reads of a text: the pieces that the columns of a cross-attention map stand for, in order.
+
+        The first and the last are the marks of begin and end; the columns behind them are padding.
+
+        Raises:
+            UserError: it reads no text.
+        """
+        raise UserError(f"{self.name} has no attention to words: take Stable Diffusion")
 
     @staticmethod
     def add_noise(clean: Tensor, noise: Tensor, level: Level) -> Tensor:
@@ -180,7 +205,7 @@ class EmbeddedPrior(InpaintingBackend):
 
     def __init__(self, prior: str | Path = SHIPPED, device: str | torch.device = "cpu") -> None:
         unet, scheduler, self.about = load_prior(find_prior(prior))
-        self._set(unet.to(device), scheduler.alphas_cumprod)
+        self._set(unet.to(device).requires_grad_(False), scheduler.alphas_cumprod)
 
     @classmethod
     def of_network(cls, unet: Any, alphas_cumprod: Tensor) -> EmbeddedPrior:
@@ -197,8 +222,9 @@ class EmbeddedPrior(InpaintingBackend):
         taps = (*(f"up_blocks.{i}" for i in range(len(widths))), "mid_block")
         patch = patch_of(unet)
         self.abilities = Abilities(
-            size=unet.config.sample_size * patch, multiple=patch * 2 ** (len(widths) - 1), taps=taps
-        )
+            size=unet.config.sample_size * patch, multiple=patch * 2 ** (len(widths) - 1), taps=taps,
+            attention=bool(attention_layers(unet)),
+        )  # fmt: skip
 
     def prepare(self, pictures: Tensor, holes: Tensor, prompts: Sequence[str] | None = None) -> Prepared:
         height, width = pictures.shape[-2:]
@@ -211,7 +237,7 @@ class EmbeddedPrior(InpaintingBackend):
     def unconditional(self, prepared: Prepared) -> Prepared:
         seen = torch.zeros_like(prepared.inputs["seen"])
         seen[:, 3:] = 1
-        return replace(prepared, inputs={"seen": seen})
+        return replace(prepared, inputs={"seen": seen}, attention=())
 
     def levels(self, steps: int) -> list[Level]:
         times = [round(NUM_LEVELS - i * NUM_LEVELS / steps) - 1 for i in range(steps)]  # trailing
@@ -220,10 +246,16 @@ class EmbeddedPrior(InpaintingBackend):
 
     def estimate(self, x: Tensor, level: Level, prepared: Prepared, taps: Sequence[str] = ()) -> Estimate:
         assert set(taps) <= set(self.abilities.taps), taps
-        with within_memory(len(x)), torch.no_grad(), tapped(self.unet, taps) as features:
+        patch = patch_of(self.unet)
+        grid = (x.shape[-2] // patch, x.shape[-1] // patch)
+        with (
+            within_memory(len(x)),
+            attended(self.unet, prepared.attention, grid),
+            tapped(self.unet, taps) as features,
+        ):
             v = evaluate(self.unet, x, prepared.inputs["seen"], level.time).float()
         clean = (level.alpha * x - level.sigma * v).clamp(-1, 1)
         return Estimate(clean, (x - level.alpha * clean) / level.sigma, features)
 
-    def decode(self, x: Tensor) -> Tensor:
-        return x.clamp(-1, 1)
+    def decode(self, x: Tensor, clamp: bool = True) -> Tensor:
+        return x.clamp(-1, 1) if clamp else x

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from amodalseg.errors import UserError
+from amodalseg.models.inpainting.backends.attention import attended
 from amodalseg.models.inpainting.backends.backend import (
     Abilities,
     Estimate,
@@ -81,7 +82,11 @@ class Flux(LatentBackend):
         rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
         places = torch.stack([torch.zeros_like(rows), rows, columns], dim=-1).reshape(-1, 3)
         told = self.network.config.guidance_embeds
-        with within_memory(len(x)), torch.no_grad(), tapped(self.network, taps) as features:
+        with (
+            within_memory(len(x)),
+            attended(self.network, prepared.attention, (height, width)),
+            tapped(self.network, taps) as features,
+        ):
             output = self.network(
                 hidden_states=tokens.to(self.dtype),
                 timestep=torch.full((len(x),), level.time, device=self.device, dtype=self.dtype) / 1000,

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from amodalseg.errors import UserError
+from amodalseg.models.inpainting.backends.attention import attended, attention_layers
 from amodalseg.models.inpainting.backends.backend import (
     CLEAN,
     Abilities,
@@ -41,6 +42,8 @@ class LatentBackend(InpaintingBackend):
     def __init__(self, pipeline: Any, device: torch.device, name: str, dtype: torch.dtype) -> None:
         self.pipeline, self.device, self.name, self.dtype, self.vae = pipeline, device, name, dtype, pipeline.vae
         self.networks = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
+        for network in self.networks:
+            network.requires_grad_(False)  # gradients flow to inputs, and to what a method adds
         self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.shift = getattr(self.vae.config, "shift_factor", None) or 0.0
         self.abilities = self._abilities()
@@ -81,18 +84,18 @@ class LatentBackend(InpaintingBackend):
                 torch.zeros(1, 3, *side, device=self.device), torch.ones(1, 1, *side, device=self.device)
             )
         repeated = {name: values.expand_as(prepared.inputs[name]) for name, values in shown.items()}
-        return replace(prepared, inputs={**prepared.inputs, **repeated})
+        return replace(prepared, inputs={**prepared.inputs, **repeated}, attention=())
 
     def encode(self, pictures: Tensor) -> Tensor:
         """Pictures (B, 3, H, W) in [-1, 1] -> latents: the mean of the autoencoder's output, nothing sampled."""
         means = [self.vae.encode(picture[None].to(self.vae.dtype)).latent_dist.mode().float() for picture in pictures]
         return (torch.cat(means) - self.shift) * self.vae.config.scaling_factor
 
-    def decode(self, x: Tensor) -> Tensor:
+    def decode(self, x: Tensor, clamp: bool = True) -> Tensor:
         latents = (x / self.vae.config.scaling_factor + self.shift).to(self.vae.dtype)
-        with within_memory(1), torch.no_grad():  # one at a time: large pictures are the peak of memory
-            pictures = [self.vae.decode(latent[None], return_dict=False)[0].float() for latent in latents]
-        return torch.cat(pictures).clamp(-1, 1)
+        with within_memory(1):  # one at a time: large pictures are the peak of memory
+            pictures = torch.cat([self.vae.decode(one[None], return_dict=False)[0].float() for one in latents])
+        return pictures.clamp(-1, 1) if clamp else pictures
 
 
 class StableDiffusion(LatentBackend):
@@ -114,10 +117,17 @@ class StableDiffusion(LatentBackend):
         ):
             raise UserError(f"{self.name}: the scheduler's '{self.predicts}' cannot be used with its noise levels")
         taps = (*(f"up_blocks.{i}" for i in range(len(config.up_block_types))), "mid_block")
-        return Abilities(config.sample_size * self.factor, self.factor, self.factor, text=True, taps=taps)
+        return Abilities(
+            config.sample_size * self.factor, self.factor, self.factor, text=True, taps=taps,
+            attention=bool(attention_layers(self.network)),
+        )  # fmt: skip
 
     def _encode_prompts(self, prompts: list[str]) -> dict[str, Tensor]:
         return {"text": self.pipeline.encode_prompt(prompts, self.device, 1, False)[0]}
+
+    def tokens(self, prompt: str) -> list[str]:
+        tokenizer = self.pipeline.tokenizer
+        return list(tokenizer.convert_ids_to_tokens(tokenizer(prompt, truncation=True).input_ids))
 
     def _show(self, pictures: Tensor, holes: Tensor) -> dict[str, Tensor]:
         masked = self.encode(pictures * (holes < 0.5))
@@ -139,10 +149,14 @@ class StableDiffusion(LatentBackend):
     def estimate(self, x: Tensor, level: Level, prepared: Prepared, taps: Sequence[str] = ()) -> Estimate:
         assert set(taps) <= set(self.abilities.taps), taps
         inputs = torch.cat([x, prepared.inputs["hole"], prepared.inputs["masked"]], dim=1).to(self.dtype)
-        with within_memory(len(x)), torch.no_grad(), tapped(self.network, taps) as features:
+        text = prepared.inputs["text"].to(self.dtype)
+        with (
+            within_memory(len(x)),
+            attended(self.network, prepared.attention, (x.shape[-2], x.shape[-1])),
+            tapped(self.network, taps) as features,
+        ):
             output = self.network(
-                inputs, level.time, encoder_hidden_states=prepared.inputs["text"], return_dict=False,
-                **self._added(prepared),
+                inputs, level.time, encoder_hidden_states=text, return_dict=False, **self._added(prepared)
             )[0].float()  # fmt: skip
         named = {tap: values.float() for tap, values in features.items()}
         if self.predicts == "epsilon":

@@ -92,6 +92,7 @@ def pick_tap(name: str, abilities: Abilities) -> str:
     return name
 
 
+@torch.no_grad()
 def inpaint_windows(backend: InpaintingBackend, windows: Windows, steps: int, guidance: float = 1.0) -> np.ndarray:
     """Plain inpainting (equation 3), uint8 (B, S, S, 3). guidance: by the prompts, 1 for none."""
     sampling = begin(backend, windows.prepare(backend), windows.seeds, steps)

@@ -71,6 +71,7 @@ class OcclusionFreeBias(InpaintingMethod):
         found = area(self.config.area, crop.modal, crop.occluder, nearer=nearer)
         return found & ~crop.modal if self.config.known_visible else found
 
+    @torch.no_grad()
     def _complete_pictures(
         self, condition: Sequence[np.ndarray], areas: Sequence[np.ndarray], seeds: Sequence[int], steps: int | None
     ) -> tuple[np.ndarray, int]:

@@ -125,6 +125,7 @@ def advance(sampling: Sampling, hooks: Sequence[Hook] = (), until: int | None = 
     return sampling
 
 
+@torch.no_grad()
 def inpaint(
     backend: InpaintingBackend,
     pictures: Tensor,

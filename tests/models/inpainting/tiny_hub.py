@@ -51,8 +51,8 @@ def _unet(**options):
 
 
 def save_stable_diffusion(folder: Path, prediction: str = "epsilon", in_channels: int = 9) -> Path:
-    """Stable Diffusion inpainting, 1.5 (epsilon) or 2 (v_prediction is one of its kinds too)."""
-    from diffusers import PNDMScheduler, StableDiffusionInpaintPipeline
+    """Stable Diffusion, 1.5 (epsilon) or 2 (v_prediction is one of its kinds too); 9 channels: inpainting."""
+    from diffusers import PNDMScheduler, StableDiffusionInpaintPipeline, StableDiffusionPipeline
     from transformers import CLIPTextModel
 
     torch.manual_seed(0)
@@ -61,11 +61,22 @@ def save_stable_diffusion(folder: Path, prediction: str = "epsilon", in_channels
         beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, skip_prk_steps=True, steps_offset=1,
         prediction_type=prediction,
     )  # fmt: skip
-    StableDiffusionInpaintPipeline(
+    (StableDiffusionPipeline if in_channels == 4 else StableDiffusionInpaintPipeline)(
         _vae(), CLIPTextModel(_clip_config(tokenizer, 16)), tokenizer, _unet(in_channels=in_channels), scheduler,
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     ).save_pretrained(folder)  # fmt: skip
     return folder
+
+
+def build_prior(size: int = 16):
+    """The embedded prior with random weights, on patches of two; attention on its coarser grid."""
+    from amodalseg.config.schema import InpaintingPriorConfig
+    from amodalseg.models.inpainting.backends.backend import EmbeddedPrior
+    from amodalseg.models.inpainting.backends.prior import build_scheduler, build_unet
+
+    torch.manual_seed(0)
+    unet = build_unet(InpaintingPriorConfig(size=size, patch=2, channels=[8, 16], layers=1, head=4))
+    return EmbeddedPrior.of_network(unet.eval().requires_grad_(False), build_scheduler().alphas_cumprod)
 
 
 def save_sdxl(folder: Path) -> Path:

@@ -98,6 +98,8 @@ class InpaintingBackend(ABC):
     device: torch.device
     networks: Sequence[torch.nn.Module] = ()
     """All that it is made of."""
+    network: Any = None
+    """The one of them that ``estimate`` evaluates."""
 
     def num_parameters(self) -> int:
         """Of all its networks."""
@@ -216,7 +218,8 @@ class EmbeddedPrior(InpaintingBackend):
         return backend
 
     def _set(self, unet: Any, alphas_cumprod: Tensor) -> None:
-        self.unet, self.device, self.networks = unet, unet.device, [unet]
+        self.unet = self.network = unet
+        self.device, self.networks = unet.device, [unet]
         self.alphas_cumprod = alphas_cumprod.double().cpu()
         widths = unet.config.block_out_channels
         taps = (*(f"up_blocks.{i}" for i in range(len(widths))), "mid_block")

@@ -25,12 +25,13 @@ from amodalseg.models.inpainting.backends.sdxl import StableDiffusionXL
 
 HUB_IDS = {
     "sd15": "stable-diffusion-v1-5/stable-diffusion-inpainting",
+    "sd15_text": "stable-diffusion-v1-5/stable-diffusion-v1-5",
     "sd2": "sd2-community/stable-diffusion-2-inpainting",
     "sdxl": "diffusers/stable-diffusion-xl-1.0-inpainting-0.1",
     "flux_schnell": "black-forest-labs/FLUX.1-schnell",
     "flux_fill": "black-forest-labs/FLUX.1-Fill-dev",
 }
-"""Short names. The first two are the copies that are still there; the original repositories are gone."""
+"""Short names. The first three are copies that are still there; the original repositories are gone."""
 INDEX = "model_index.json"
 PIPELINE_FILES = (INDEX, "*/*.json", "*/*.txt", "*/*.model", "*/*.safetensors")
 
@@ -91,7 +92,7 @@ def _kind_of(folder: Path) -> tuple[type[LatentBackend], str]:
         return Flux, "FluxInpaintPipeline"
     if kind == "FluxFillPipeline":
         return Flux, kind
-    raise UserError(f"{folder} is a {kind}; what can be used is Stable Diffusion inpainting (1.5, 2, XL) and FLUX")
+    raise UserError(f"{folder} is a {kind}; what can be used is Stable Diffusion (1.5, 2, XL) and FLUX")
 
 
 def _load(name: str, folder: Path, dtype: torch.dtype, eight_bit: bool) -> Any:

@@ -1,4 +1,4 @@
-"""Stable Diffusion for inpainting (1.5 and 2): latents of an autoencoder, a network with nine channels."""
+"""Stable Diffusion (1.5 and 2): latents of an autoencoder; nine channels for inpainting, four from text alone."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class LatentBackend(InpaintingBackend):
         dtype: of the network's inputs.
 
     Raises:
-        UserError: its parts are not those of an inpainting model.
+        UserError: its parts do not fit together.
     """
 
     def __init__(self, pipeline: Any, device: torch.device, name: str, dtype: torch.dtype) -> None:
@@ -99,15 +99,20 @@ class LatentBackend(InpaintingBackend):
 
 
 class StableDiffusion(LatentBackend):
-    """Versions 1.5 and 2: noisy latents, hole, latents of the masked picture -> noise, v or the clean latents."""
+    """Versions 1.5 and 2: noisy latents, hole, latents of the masked picture -> noise, v or the clean latents.
+
+    A network with four channels is made to draw from a text: it sees noisy latents only, so what is known has to be
+    blended in at every step.
+    """
 
     def _abilities(self) -> Abilities:
         self.network = self.pipeline.unet
         config, channels = self.network.config, self.vae.config.latent_channels
-        if config.in_channels != 2 * channels + 1:
+        fills = config.in_channels == 2 * channels + 1
+        if not fills and config.in_channels != channels:
             raise UserError(
-                f"{self.name} has {config.in_channels} channels in, an inpainting model {2 * channels + 1}: "
-                "take the model that was made for inpainting"
+                f"{self.name} has {config.in_channels} channels in, and not {2 * channels + 1} as for inpainting or "
+                f"{channels} as for text to image: take another model"
             )
         self.scheduler = import_diffusers().DDIMScheduler.from_config(self.pipeline.scheduler.config)
         self.predicts = self.scheduler.config.prediction_type
@@ -118,7 +123,7 @@ class StableDiffusion(LatentBackend):
             raise UserError(f"{self.name}: the scheduler's '{self.predicts}' cannot be used with its noise levels")
         taps = (*(f"up_blocks.{i}" for i in range(len(config.up_block_types))), "mid_block")
         return Abilities(
-            config.sample_size * self.factor, self.factor, self.factor, text=True, taps=taps,
+            config.sample_size * self.factor, self.factor, self.factor, text=True, sees_hole=fills, taps=taps,
             attention=bool(attention_layers(self.network)),
         )  # fmt: skip
 
@@ -130,6 +135,8 @@ class StableDiffusion(LatentBackend):
         return list(tokenizer.convert_ids_to_tokens(tokenizer(prompt, truncation=True).input_ids))
 
     def _show(self, pictures: Tensor, holes: Tensor) -> dict[str, Tensor]:
+        if not self.abilities.sees_hole:
+            return {}
         masked = self.encode(pictures * (holes < 0.5))
         return {"hole": interpolate(holes, masked.shape[-2:]), "masked": masked}
 
@@ -148,8 +155,8 @@ class StableDiffusion(LatentBackend):
 
     def estimate(self, x: Tensor, level: Level, prepared: Prepared, taps: Sequence[str] = ()) -> Estimate:
         assert set(taps) <= set(self.abilities.taps), taps
-        inputs = torch.cat([x, prepared.inputs["hole"], prepared.inputs["masked"]], dim=1).to(self.dtype)
-        text = prepared.inputs["text"].to(self.dtype)
+        shown = [prepared.inputs[name] for name in ("hole", "masked") if self.abilities.sees_hole]
+        inputs, text = torch.cat([x, *shown], dim=1).to(self.dtype), prepared.inputs["text"].to(self.dtype)
         with (
             within_memory(len(x)),
             attended(self.network, prepared.attention, (x.shape[-2], x.shape[-1])),

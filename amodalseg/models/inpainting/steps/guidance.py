@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from amodalseg.models.inpainting.backends.backend import Estimate, Prepared
 from amodalseg.models.inpainting.steps.sample import Hook, Sampling
@@ -40,14 +41,20 @@ class MaskGuidance(Hook):
     Args:
         null: the same states, about which the network is told nothing.
         weight: w.
+        where: float (B or 1, 1, h, w) in [0, 1] on the grid: the share of the guidance at each place. Where it is 0 the
+            prediction is x(nothing) alone, so w is (1 + weight) * where - 1 there: DiffOOM's local text guidance (its
+            equation 10, x(nothing) + omega Q (x(c) - x(nothing))) is ``weight`` = omega - 1 and ``where`` = Q.
     """
 
-    def __init__(self, null: Prepared, weight: float) -> None:
-        self.null, self.weight = null, weight
+    def __init__(self, null: Prepared, weight: float, where: Tensor | None = None) -> None:
+        self.null, self.weight, self.where = null, weight, where
 
     def estimate(self, sampling: Sampling, estimate: Estimate) -> Estimate:
-        free = sampling.backend.estimate(sampling.x, sampling.level, self.null)
-        w = self.weight
+        return self.guided(estimate, sampling.backend.estimate(sampling.x, sampling.level, self.null))
+
+    def guided(self, estimate: Estimate, free: Estimate) -> Estimate:
+        """What comes of the estimate, and of that of the null at the same state."""
+        w = self.weight if self.where is None else (1 + self.weight) * self.where.to(estimate.clean) - 1
         return Estimate(
             (1 + w) * estimate.clean - w * free.clean, (1 + w) * estimate.noise - w * free.noise, estimate.features
         )

@@ -5,18 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from amodalseg.config.schema import BackendConfig, InpaintingPriorConfig
+from amodalseg.config.schema import BackendConfig
 from amodalseg.errors import UserError
 from amodalseg.models.inpainting.backends.attention import Control, attended, attention_layers
-from amodalseg.models.inpainting.backends.backend import EmbeddedPrior
 from amodalseg.models.inpainting.backends.hub_models import open_hub_model
-from amodalseg.models.inpainting.backends.prior import build_scheduler, build_unet
 from amodalseg.models.inpainting.steps.attention_controls import Boost, KeepKeys, KeepMaps, KeyMask, PutKeys, PutMaps
 from amodalseg.models.inpainting.steps.guidance import MaskGuidance
 from amodalseg.models.inpainting.steps.sample import advance, begin
-from tests.models.inpainting.tiny_hub import SIDE, save_flux, save_stable_diffusion
-
-PRIOR_SIDE = 16
+from tests.models.inpainting.tiny_hub import SIDE, build_prior, save_flux, save_stable_diffusion
 
 
 @pytest.fixture(scope="module")
@@ -25,15 +21,9 @@ def stable(tmp_path_factory):
     return open_hub_model(BackendConfig(name=str(folder)), "cpu")
 
 
-def prior():
-    torch.manual_seed(0)
-    unet = build_unet(InpaintingPriorConfig(size=PRIOR_SIDE, patch=2, channels=[8, 16], layers=1, head=4))
-    return EmbeddedPrior.of_network(unet.eval().requires_grad_(False), build_scheduler().alphas_cumprod)
-
-
 @pytest.fixture(params=["stable", "prior"])
 def backend(request, stable):
-    return stable if request.param == "stable" else prior()
+    return stable if request.param == "stable" else build_prior()
 
 
 def asked(backend, count=2, seed=0, wide=False):
@@ -79,17 +69,13 @@ def test_controls_that_do_nothing_change_nothing(backend):
         assert torch.equal(evaluate(backend, *asked_, Control()), plain)
         written = Written()
         assert gap(evaluate(backend, *asked_, Control(), written), plain) <= 1e-5
-        assert written.weights.keys() == attention_layers(network(backend)).keys()
+        assert written.weights.keys() == attention_layers(backend.network).keys()
         for name, weights in written.weights.items():
             site = written.sites[name]
             assert weights.shape[2] == site.places and site.width == (2 if wide else 1) * site.height
             torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:-1]))
             assert weights.shape[3] == (12 if site.cross else site.places)
         assert any(site.cross for site in written.sites.values()) == backend.abilities.text
-
-
-def network(backend):
-    return backend.network if backend.abilities.text else backend.unet
 
 
 def test_the_network_has_its_own_processors_again(backend):
@@ -101,7 +87,7 @@ def test_the_network_has_its_own_processors_again(backend):
             if self.calls == 2:
                 raise RuntimeError("in the second layer")
 
-    layers = attention_layers(network(backend))
+    layers = attention_layers(backend.network)
     assert len(layers) >= 2
     own = {name: layer.processor for name, layer in layers.items()}
     asked_ = asked(backend)
@@ -110,7 +96,7 @@ def test_the_network_has_its_own_processors_again(backend):
     with pytest.raises(RuntimeError, match="in the second layer"):
         evaluate(backend, *asked_, Breaks())
     assert all(layer.processor is own[name] for name, layer in layers.items())
-    with attended(network(backend), [Control()], (4, 4)):
+    with attended(backend.network, [Control()], (4, 4)):
         assert not any(layer.processor is own[name] for name, layer in layers.items())
     assert all(layer.processor is own[name] for name, layer in layers.items())
     assert torch.equal(evaluate(backend, *asked_), plain)
@@ -184,14 +170,14 @@ def test_large_maps_are_not_written_out(backend):
     few = KeepMaps(places=4)
     evaluate(backend, *asked(backend), few)
     assert all(weights.shape[2] <= 4 for weights in few.kept.values())
-    assert len(few.kept) < len(attention_layers(network(backend)))
+    assert len(few.kept) < len(attention_layers(backend.network))
 
 
 def test_boosted_keys_weigh_more_by_the_factor(backend):
     asked_ = asked(backend)
     where = torch.zeros(2, 1, 8, 8)
     where[..., :4] = 1
-    first = next(iter(attention_layers(network(backend))))  # before it nothing differs
+    first = next(iter(attention_layers(backend.network)))  # before it nothing differs
     before, after = Written(), Written()
     plain = evaluate(backend, *asked_, before)
     boosted = evaluate(backend, *asked_, Boost(1.5, places=where), after)
@@ -291,7 +277,7 @@ def test_networks_that_cannot_be_stepped_into_say_so(tmp_path):
 def test_layers_that_somebody_else_changed_are_left_alone():
     from diffusers.models.attention_processor import AttnProcessor
 
-    backend = prior()
+    backend = build_prior()
     next(iter(attention_layers(backend.unet).values())).set_processor(AttnProcessor())
     with pytest.raises(UserError, match="nothing can step into"):
         evaluate(backend, *asked(backend), Control())
@@ -303,4 +289,4 @@ def test_gradients_flow_to_what_is_asked(backend):
     estimate = backend.estimate(x, level, replace(prepared, attention=(KeyMask(torch.ones(2, 1, 8, 8)), Written())))
     estimate.noise.square().sum().backward()
     assert x.grad is not None and torch.isfinite(x.grad).all() and x.grad.abs().max() > 0
-    assert not any(parameter.requires_grad for parameter in network(backend).parameters())
+    assert not any(parameter.requires_grad for parameter in backend.network.parameters())

@@ -191,9 +191,8 @@ def test_what_cannot_be_used_is_refused_in_one_line(backends, tmp_path, monkeypa
     with pytest.raises(UserError, match=r"1000 noise levels, so it cannot take 1001 steps$"):
         backend.levels(1001)
     assert len(backend.levels(1000)) == 1001
-    text_to_image = save_stable_diffusion(tmp_path / "four", in_channels=4)
-    with pytest.raises(UserError, match=r"has 4 channels in, an inpainting model 9"):
-        open_hub_model(BackendConfig(name=str(text_to_image)), "cpu")
+    with pytest.raises(UserError, match=r"has 8 channels in, and not 9 as for inpainting or 4 as for text to image"):
+        open_hub_model(BackendConfig(name=str(save_stable_diffusion(tmp_path / "eight", in_channels=8))), "cpu")
 
     def explode(*_, **__):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB\nand more")

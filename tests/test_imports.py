@@ -24,6 +24,7 @@ ONLY_IN = {
     "onnxruntime": ["export/"],
     "diffusers": ["models/inpainting/"],
     "transformers": ["models/inpainting/"],
+    "peft": ["models/inpainting/"],
 }
 
 

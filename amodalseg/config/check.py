@@ -67,6 +67,8 @@ def _check_together(config: Any, prefix: str) -> None:
         raise UserError(
             f"{prefix}window.size is missing: {config.name} has no inpainting model whose size it could take"
         )
+    if isinstance(config, schema.PyramidConfig):
+        _check_pyramid(config, prefix)
     if isinstance(config, schema.WindowConfig):
         _check_multiple(f"{prefix}size", config.size, 32)
     if isinstance(config, schema.InpaintingPriorConfig):
@@ -79,6 +81,17 @@ def _check_together(config: Any, prefix: str) -> None:
         prior = isinstance(config.model, schema.InpaintingPriorConfig)
         step = config.model.patch * 2 ** (len(config.model.channels) - 1) if prior else 32
         _check_multiple(f"{prefix}optim.early_size", config.optim.early_size, step)
+
+
+def _check_pyramid(config: schema.PyramidConfig, prefix: str) -> None:
+    if config.backbone == "tf_efficientnet_lite0":
+        if isinstance(config, schema.PCNConfig) and config.ttc:
+            raise UserError(f"{prefix}backbone={config.backbone} takes no time token: set {prefix}ttc=false")
+        if config.adapter_init != "zero_conv":
+            raise UserError(
+                f"{prefix}backbone={config.backbone} has a path of its own for the modal mask: "
+                f"set {prefix}adapter_init=zero_conv"
+            )
 
 
 def _check_multiple(key: str, size: int, step: int) -> None:

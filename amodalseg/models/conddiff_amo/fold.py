@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, silu
 
 from amodalseg.models.conddiff_amo.denoiser import ConditionFusion, LinearFusion, MaskDenoiser, resize
+from amodalseg.models.conddiff_amo.fold_lite import FoldedLitePyramid
 from amodalseg.models.conddiff_amo.fold_pyramid import FoldedPyramid
+from amodalseg.models.conddiff_amo.lite import LitePyramid
 from amodalseg.models.conddiff_amo.network import CondDiffAMONetwork, check_size
 from amodalseg.models.conddiff_amo.ocr import OCR, DilatedPair, pointwise
 
@@ -46,11 +48,13 @@ class FoldedNetwork(nn.Module):
 
     def __init__(self, network: CondDiffAMONetwork) -> None:
         super().__init__()
-        self.pyramid = FoldedPyramid(network.pcn)
+        pcn = network.pcn
+        self.pyramid = FoldedLitePyramid(pcn) if isinstance(pcn, LitePyramid) else FoldedPyramid(pcn)
         self.ocr = None if network.ocr is None else fold_refinement(network.ocr)
         self.fusion = FoldedFusion(network.fusion, network.denoiser.decoder[0])
         self.denoiser = FoldedDenoiser(network.denoiser)
-        stem, zoe = fold_norm(network.denoiser.stem)[0], network.pcn.zoe
+        # ZOE joins the denoiser's stem where it has the same stride
+        stem, zoe = fold_norm(network.denoiser.stem)[0], None if isinstance(pcn, LitePyramid) else network.pcn.zoe
         self.noisy_weight = nn.Parameter(stem if zoe is None else torch.cat([zoe.weight.detach(), stem]))
         self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.is_static = network.pcn.zoe is None and network.pcn.time_tokens is None
@@ -83,7 +87,11 @@ class FoldedNetwork(nn.Module):
         """
         noisy = conv2d(x_t.to(self.dtype), self.noisy_weight, stride=4, padding=3)
         width = noisy.shape[1] - self.denoiser.dim
-        features = self.pyramid(embedded + noisy[:, :width] if width else embedded, time.tokens)
+        if width:
+            embedded = embedded + noisy[:, :width]
+        elif self.pyramid.zoe is not None:
+            embedded = embedded + self.pyramid.zoe(x_t.to(self.dtype))
+        features = self.pyramid(embedded, time.tokens)
         if self.ocr is not None:
             features[-1] = self.ocr(features[-1])
         condition = self.fusion(features)

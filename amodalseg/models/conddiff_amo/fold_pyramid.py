@@ -26,6 +26,7 @@ class FoldedPyramid(nn.Module):
 
     def __init__(self, pyramid: PVTPyramid) -> None:
         super().__init__()
+        self.zoe = None  # in the denoiser's stem
         patch, adapter = pyramid.backbone.patch_embed.proj, pyramid.adapter
         self.pm1, self.has_modal = pyramid.pm1, pyramid.modal_in_adapter or pyramid.modal_embed is not None
         # a larger adapter sees zeros beyond the border where the patch convolution sees its outputs: not one kernel

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from amodalseg.config.schema import AFGConfig, CondDiffAMOConfig, OCRConfig, PCNConfig
 from amodalseg.errors import UserError
 from amodalseg.models.conddiff_amo.denoiser import ConditionFusion, MaskDenoiser
+from amodalseg.models.conddiff_amo.lite import NAME as LITE
+from amodalseg.models.conddiff_amo.lite import LitePyramid
 from amodalseg.models.conddiff_amo.ocr import OCR
 from amodalseg.models.conddiff_amo.pvt import PVTPyramid
 
@@ -37,7 +39,7 @@ class ConditionNetwork(nn.Module):
 
     def __init__(self, pcn: PCNConfig, ocr: OCRConfig, afg: AFGConfig, dim: int) -> None:
         super().__init__()
-        self.pcn = PVTPyramid(pcn)
+        self.pcn = LitePyramid(pcn) if pcn.backbone == LITE else PVTPyramid(pcn)
         channels = self.pcn.channels
         self.ocr = OCR(channels[-1], ocr) if ocr.enabled else None
         self.fusion = ConditionFusion(channels, dim, afg)

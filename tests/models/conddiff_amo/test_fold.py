@@ -25,6 +25,8 @@ from amodalseg.models.conddiff_amo.fold_pyramid import FoldedPyramid
 from amodalseg.models.conddiff_amo.model import CondDiffAMO
 from amodalseg.models.conddiff_amo.network import CondDiffAMONetwork
 
+LITE = {"backbone": "tf_efficientnet_lite0", "ttc": False, "adapter_init": "zero_conv"}
+
 
 @pytest.fixture(autouse=True)
 def fixed_seed() -> None:
@@ -34,7 +36,7 @@ def fixed_seed() -> None:
 
 def small(pcn: dict | None = None, **others: object) -> CondDiffAMOConfig:
     config = CondDiffAMOConfig(
-        window=WindowConfig(size=64), pcn=PCNConfig(backbone="pvt_v2_b0", **(pcn or {})), dn=DNConfig(dim=16),
+        window=WindowConfig(size=64), pcn=PCNConfig(**({"backbone": "pvt_v2_b0"} | (pcn or {}))), dn=DNConfig(dim=16),
         sampler=SamplerConfig(steps=3),
     )  # fmt: skip
     return replace(config, **others)
@@ -69,6 +71,9 @@ OPTIONS = {
     "no ZOE": small({"zoe": False}),
     "no TTC": small({"ttc": False}),
     "static": small({"zoe": False, "ttc": False}),
+    "lite": small(LITE),
+    "lite, plus minus one": small({**LITE, "vm_range": "pm1"}),
+    "lite, static, no modal": small({**LITE, "zoe": False, "modal": False}),
     "no OCR": small(ocr=OCRConfig(enabled=False)),
     "serial OCR": small(ocr=OCRConfig(layout="serial", residual=False)),
     "OCR at twice the size": small(ocr=OCRConfig(upsample=2)),

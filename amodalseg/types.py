@@ -47,6 +47,17 @@ Picture = Path | FilePart | np.ndarray
 """Where a photo is, or its pixels (uint8 HW3 RGB) if it was drawn on the fly."""
 
 
+class Move(NamedTuple):
+    """Where an object goes, and what the photo then shows.
+
+    to: (x, y), as ``Query.to``. picture: the photo after the move. mask_rle: the whole object at its new place.
+    """
+
+    to: tuple[int, int]
+    picture: Picture
+    mask_rle: Rle
+
+
 @dataclass(eq=False)
 class AmodalRecord:
     """One annotated object. Masks stay run-length encoded, and the photo stays a path, until somebody asks.
@@ -65,6 +76,7 @@ class AmodalRecord:
         occluder_rle: what covers the object, if known.
         unknown_rle: where nobody knows whether the object goes on (training ignores these pixels); None: nowhere.
         whole_rgb: picture of the whole object alone, if known: pixels (zero outside the amodal mask), or a file.
+        move: a move that is asked for, with its truth, or None.
         flags: any of ``empty_modal``, ``empty_amodal``, ``fully_visible``, ``touches_border``,
             ``modal_outside_amodal``, ``crowd``, ``size_mismatch``.
         group: what the object belongs to: ``annotator``; ``video``, ``frame``, ``track``; ``cluster``, ``rank``.
@@ -90,6 +102,7 @@ class AmodalRecord:
     occluder_rle: Rle | None = None
     unknown_rle: Rle | None = None
     whole_rgb: Picture | None = None
+    move: Move | None = None
     flags: frozenset[str] = frozenset()
     group: dict[str, Any] | None = None
     extra: dict[str, Any] = field(default_factory=dict)
@@ -172,10 +185,11 @@ class Batch(NamedTuple):
 
 @dataclass(eq=False)
 class Query:
-    """What a model is asked: complete this object in this photo.
+    """What a model is asked: complete this object in this photo, and perhaps move it.
 
     image: uint8 (H, W, 3) RGB. modal: bool (H, W), not empty. seed: of all random numbers used for this object, from 0.
     occluder: bool (H, W) of what covers it, for methods that use it. category: name, for methods that use it.
+    to: (x, y), the pixel where the middle of the modal box is to lie after a move; None: nothing is moved.
     """
 
     image: np.ndarray
@@ -183,3 +197,4 @@ class Query:
     seed: int = 0
     occluder: np.ndarray | None = None
     category: str | None = None
+    to: tuple[int, int] | None = None

@@ -20,6 +20,7 @@ import pytest
 from amodalseg.cli import main
 from amodalseg.config.load import load_config
 from amodalseg.config.schema import ModelOnly, TrainConfig
+from amodalseg.engine.evaluation.truth import Truth
 from amodalseg.models import list_models
 from tests.worlds import coco_world, cocoa_world
 from tests.worlds.drawing import disc, photo
@@ -147,7 +148,8 @@ def assert_model(line: str, name: str) -> None:
     if str(name).endswith(".yaml"):
         load_config(ModelOnly, ROOT / name)
     else:
-        assert str(name).startswith("outputs/") or name in list_models(), f"{line}: there is no model {name}"
+        known = [*list_models(), Truth.name]
+        assert str(name).startswith("outputs/") or name in known, f"{line}: there is no model {name}"
 
 
 def check_benchmark(line: str, name: str, arguments: list[str], monkeypatch) -> None:

@@ -299,6 +299,8 @@ class OcclusionFreeBiasConfig:
     noise: float = number(0.3, 0, 1)  # of the object's pixels (equation 9), in a range from -1 to 1
     leakage: LeakageConfig = field(default_factory=LeakageConfig)
     guidance: MaskGuidanceConfig = field(default_factory=MaskGuidanceConfig)
+    # how the place is filled that a moved object leaves; model: the inpainting model draws it
+    origin: str = one_of("telea", "model", "lama")
     sampler: StepsConfig = field(default_factory=StepsConfig)
     read_off: ReadOffConfig = field(default_factory=ReadOffConfig)
     post: PostConfig = field(default_factory=PostConfig)
@@ -348,6 +350,8 @@ class MixedContextConfig:
     answer: str = one_of("read_off", "clusters")  # the mask: read off the picture, or as the object was cut out
     removal: str = one_of("telea", "lama")  # how object and occluders are taken out of the background
     guidance: float = number(7.5, 0, 100)  # by the category as prompt, of models that read text; 1: none
+    # how the place is filled that a moved object leaves; model: the inpainting model draws it
+    origin: str = one_of("telea", "model", "lama")
     sampler: StepsConfig = field(default_factory=StepsConfig)
     read_off: ReadOffConfig = field(default_factory=ReadOffConfig)
     post: PostConfig = field(default_factory=PostConfig)
@@ -364,6 +368,8 @@ class InpaintConfig:
     contact: int = number(10, 1, 1000)
     removal: str = one_of("telea", "lama")  # of what lies outside the photo, and for reading the mask off
     guidance: float = number(7.5, 0, 100)
+    # how the place is filled that a moved object leaves; model: the inpainting model draws it
+    origin: str = one_of("telea", "model", "lama")
     sampler: StepsConfig = field(default_factory=StepsConfig)
     read_off: ReadOffConfig = field(default_factory=ReadOffConfig)
     post: PostConfig = field(default_factory=PostConfig)
@@ -377,6 +383,8 @@ class NaiveOutpaintConfig:
     backend: BackendConfig = field(default_factory=BackendConfig)
     window: SquareConfig = field(default_factory=SquareConfig)
     guidance: float = number(7.5, 0, 100)
+    # how the place is filled that a moved object leaves; model: the inpainting model draws it
+    origin: str = one_of("telea", "model", "lama")
     sampler: StepsConfig = field(default_factory=StepsConfig)
     read_off: ReadOffConfig = field(default_factory=ReadOffConfig)
     post: PostConfig = field(default_factory=PostConfig)
@@ -627,6 +635,25 @@ class SyntheticData:
 
 
 @dataclass
+class MovesData:
+    """Partly hidden objects with a move each, and its exact truth; for evaluation."""
+
+    name: str = "moves"
+    world: str = one_of("synthetic", "photos")  # the procedural world; or objects pasted behind those of other photos
+    annotations: list[str] = field(default_factory=list)  # world=photos: COCO-instances files
+    images: list[str] = field(default_factory=list)
+    split: str = "test"
+    num_objects: int = number(200, 1)
+    seed: int = number(0, 0, 2**32 - 1)
+    size: int = number(128, 32, 100_000)  # world=synthetic: pixels on a side of the drawn picture
+    # world=photos: shrink photos whose longer side exceeds this
+    max_side: Optional[int] = number(256, 32, 1_000_000)
+    skip_broken: bool = False
+    rate_min: float = number(0.15, 0, 1)  # occlusion rate
+    rate_max: float = number(0.5, 0, 0.99)
+
+
+@dataclass
 class AugmentConfig:
     """One random map for image, modal and amodal; then what changes one of them."""
 
@@ -800,4 +827,5 @@ DATA: dict[str, type] = {
     "whole_objects": WholeObjectsData,
     "coco": CocoData,
     "synthetic": SyntheticData,
+    "moves": MovesData,
 }

@@ -75,4 +75,6 @@ class EvaluationSet:
 
 def record_query(record: AmodalRecord, seed: int) -> Query:
     """The question a record puts to a model; its seed depends on the object's key, never on its place in a batch."""
-    return Query(record_image(record), record.modal, stable_seed(seed, record.key), record.occluder, record.category)
+    to = None if record.move is None else record.move.to
+    own = stable_seed(seed, record.key)
+    return Query(record_image(record), record.modal, own, record.occluder, record.category, to)

@@ -155,6 +155,17 @@ def record_whole(record: AmodalRecord) -> np.ndarray | None:
     return pixels
 
 
+def record_moved(record: AmodalRecord) -> np.ndarray | None:
+    """The true photo after the record's move, uint8 (H, W, 3) RGB, or None without one.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    if record.move is None:
+        return None
+    return record.move.picture if isinstance(record.move.picture, np.ndarray) else load_image(record.move.picture)
+
+
 def _other_size(record: AmodalRecord, height: int, width: int) -> UserError:
     what = "the image" if isinstance(record.image, np.ndarray) else record.image
     return UserError(

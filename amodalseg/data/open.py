@@ -14,6 +14,7 @@ from tqdm import tqdm
 from amodalseg.config.schema import (
     CocoData,
     CocoOccludeData,
+    MovesData,
     PublishedData,
     SailVosData,
     ScenesData,
@@ -22,6 +23,7 @@ from amodalseg.config.schema import (
     WholeObjectsData,
 )
 from amodalseg.data.check.known_sets import expected_parts, usual_split
+from amodalseg.data.draw.moves import Moves
 from amodalseg.data.draw.occlude import Composites, Occluder
 from amodalseg.data.draw.scenes import Scenes
 from amodalseg.data.draw.synthetic import SyntheticWorld
@@ -55,11 +57,13 @@ def open_source(config: Any, photos: bool = True) -> Source:
     """
     if isinstance(config, SyntheticData):
         return SyntheticWorld(config)
+    if isinstance(config, MovesData) and config.world == "synthetic":
+        return Moves(config)
     if isinstance(config, PublishedData):
         return _published(config, photos)
     if isinstance(config, ShardsData):
         return _some_of(Shards(Path(config.root), config.split), config)
-    assert isinstance(config, (CocoData, CocoOccludeData, ScenesData, WholeObjectsData)), type(config)
+    assert isinstance(config, (CocoData, CocoOccludeData, MovesData, ScenesData, WholeObjectsData)), type(config)
     records = read_coco_files(
         config.annotations,
         config.images,
@@ -69,6 +73,8 @@ def open_source(config: Any, photos: bool = True) -> Source:
         skip_missing=isinstance(config, ScenesData) and config.missing == "skip",
     )
     records = decodable(records, config.skip_broken)
+    if isinstance(config, MovesData):
+        return Moves(config, records)
     if not isinstance(config, CocoData):
         records = _of_photos(records, config.photos)
     if isinstance(config, CocoData):

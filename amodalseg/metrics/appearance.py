@@ -13,6 +13,7 @@ from amodalseg.masks import box_xyxy
 
 UNLIKE = 1000
 """``hidden_unlike`` is in thousandths."""
+HIDDEN_COLUMNS = ("hidden_pixels", "hidden_squared", "hidden_absolute", "hidden_unlike")
 SIGMA, RADIUS = 1.5, 5
 """Standard deviation and half width of SSIM's window, pixels (Wang et al. 2004)."""
 
@@ -29,21 +30,37 @@ def compare_hidden(picture: np.ndarray | None, whole: np.ndarray | None, hidden:
         ``hidden_pixels`` (compared; 0 without one of the pictures), ``hidden_squared`` and ``hidden_absolute`` (errors
         summed over pixels and channels) and ``hidden_unlike`` (the sum of 1 - SSIM, in thousandths).
     """
-    box = box_xyxy(hidden)
-    if picture is None or whole is None or box is None:
-        return dict.fromkeys(("hidden_pixels", "hidden_squared", "hidden_absolute", "hidden_unlike"), 0)
-    for image in (picture, whole):
-        assert image.dtype == np.uint8 and image.shape == (*hidden.shape, 3), (image.dtype, image.shape, hidden.shape)
+    if picture is None or whole is None:
+        return dict.fromkeys(HIDDEN_COLUMNS, 0)
+    return {f"hidden_{name}": count for name, count in compare_colours(picture, whole, hidden).items()}
+
+
+def compare_colours(picture: np.ndarray, truth: np.ndarray, where: np.ndarray) -> dict[str, int]:
+    """Compare two pictures in an area; around it both are taken to show the truth.
+
+    Args:
+        picture, truth: uint8 (H, W, 3).
+        where: bool (H, W).
+
+    Returns:
+        ``pixels``, ``squared`` and ``absolute`` (errors summed over pixels and channels), and ``unlike`` (the sum of
+        1 - SSIM, in thousandths); all 0 for an empty area.
+    """
+    for image in (picture, truth):
+        assert image.dtype == np.uint8 and image.shape == (*where.shape, 3), (image.dtype, image.shape, where.shape)
+    box = box_xyxy(where)
+    if box is None:
+        return dict.fromkeys(("pixels", "squared", "absolute", "unlike"), 0)
     x0, y0, x1, y1 = box  # with room for whole windows, so that the cut changes nothing
     place = slice(max(0, y0 - RADIUS), y1 + RADIUS), slice(max(0, x0 - RADIUS), x1 + RADIUS)
-    inside, truth = hidden[place], whole[place]
-    error = np.abs(picture[place][inside].astype(np.int64) - truth[inside])
-    completed = np.where(inside[..., None], picture[place], truth)
+    inside, right = where[place], truth[place]
+    error = np.abs(picture[place][inside].astype(np.int64) - right[inside])
+    completed = np.where(inside[..., None], picture[place], right)
     return {
-        "hidden_pixels": int(inside.sum()),
-        "hidden_squared": int((error**2).sum()),
-        "hidden_absolute": int(error.sum()),
-        "hidden_unlike": round(UNLIKE * float((1 - _ssim(completed, truth))[inside].clip(0).sum())),
+        "pixels": int(inside.sum()),
+        "squared": int((error**2).sum()),
+        "absolute": int(error.sum()),
+        "unlike": round(UNLIKE * float((1 - _ssim(completed, right))[inside].clip(0).sum())),
     }
 
 

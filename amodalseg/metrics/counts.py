@@ -29,10 +29,16 @@ modal mask that the model was given. G is V unless modal masks are predicted; wh
 | hidden_pixels | of A without V, where the true and the completed picture are both known, else 0 |
 | hidden_squared, hidden_absolute | errors of the completed picture there, summed over pixels and three channels |
 | hidden_unlike | the sum of 1 - SSIM there, in thousandths |
+| moved_origin_pixels, moved_target_pixels, moved_rest_pixels | of the three areas of a move; 0 without one |
+| moved_*_squared, moved_*_unlike | in each of them, as hidden_squared and hidden_unlike |
+| moved_changes, moved_stays | pixels of the origin that the true move changes; those that still show the object |
+| moved_inter, moved_union | of the object's true and predicted mask at its new place |
 | seconds | wall time to 4 decimals; differs from run to run |
 
 Uniting G changes no pixel outside G. So where G lies within V (always, where G is V) the three pairs without the pixels
 of V are equal; pixels of G outside V can make them differ.
+
+The origin of a move is V without the object's new place, the target that place, the rest all else (``metrics.moved``).
 
 ``peak_memory`` is the most that PyTorch had allocated on the GPU where the model ran on one, else the most that the
 whole process had resident, its libraries and data included (Linux).
@@ -58,6 +64,7 @@ from amodalseg import masks
 from amodalseg.atomic import write_whole
 from amodalseg.errors import UserError
 from amodalseg.metrics.appearance import compare_hidden
+from amodalseg.metrics.moved import MOVED_COLUMNS, compare_moved
 from amodalseg.predictions import Prediction
 from amodalseg.types import AmodalRecord
 
@@ -70,7 +77,9 @@ COLUMNS = [
     *["raw_area", "raw_inter", "raw_union", "post_area", "post_inter", "post_union"],
     *["out_area", "out_inter", "out_union", "raw_occ_inter", "raw_occ_union", "post_occ_inter", "post_occ_union"],
     *["occ_inter", "occ_union", "boundary_inter", "boundary_union", "evaluations", "peak_memory"],
-    *["hidden_pixels", "hidden_squared", "hidden_absolute", "hidden_unlike", "seconds"],
+    *["hidden_pixels", "hidden_squared", "hidden_absolute", "hidden_unlike"],
+    *MOVED_COLUMNS,
+    "seconds",
 ]
 BOUNDARY_SHARE = 0.02
 
@@ -84,8 +93,9 @@ def row_key(row: Row) -> str:
 
 
 def count_object(
-    record: AmodalRecord, prediction: Prediction, model: str, whole: np.ndarray | None = None, peak_memory: int = 0
-) -> Row:
+    record: AmodalRecord, prediction: Prediction, model: str, whole: np.ndarray | None = None, peak_memory: int = 0,
+    source: np.ndarray | None = None, after: np.ndarray | None = None,
+) -> Row:  # fmt: skip
     """Compare one prediction with the truth.
 
     Args:
@@ -95,6 +105,8 @@ def count_object(
         whole: uint8 (H, W, 3), the true picture of the whole object, to which the prediction's ``image`` is compared;
             None: it is not known.
         peak_memory: while it was predicted, MB.
+        source, after: uint8 (H, W, 3) of a record with a move: the photo before and after it, to which the prediction's
+            ``moved`` is compared; None: no move is compared.
 
     Returns:
         The row, with the keys of ``COLUMNS`` in their order.
@@ -146,6 +158,11 @@ def count_object(
     row |= {"boundary_inter": _count(inner & inner_truth), "boundary_union": _count(inner | inner_truth)}
     row |= {"evaluations": prediction.evaluations, "peak_memory": peak_memory}
     row |= compare_hidden(None if whole is None else prediction.image, whole, amodal & ~record.gt_modal)
+    if record.move is None or source is None or after is None:
+        row |= dict.fromkeys(MOVED_COLUMNS, 0)
+    else:
+        there = masks.decode(record.move.mask_rle)
+        row |= compare_moved(source, after, record.gt_modal, there, prediction.moved, prediction.moved_mask)
     row["seconds"] = round(float(prediction.seconds), 4)
     assert list(row) == COLUMNS
     return row

@@ -14,6 +14,7 @@ from amodalseg.metrics import rules
 from amodalseg.metrics.bootstrap import Interval, bootstrap_intervals, figure_values
 from amodalseg.metrics.counts import COLUMNS, FLOAT_COLUMNS, TEXT_COLUMNS, Row, row_key
 from amodalseg.metrics.detection import DETECTION
+from amodalseg.metrics.moved import AREAS
 from amodalseg.metrics.rules import PERCENT, Columns, Figures, Unit
 
 Scores = dict[str, dict[str, float | int | None]]
@@ -121,6 +122,21 @@ PROTOCOLS: dict[str, Protocol] = {
         "this project",
         rules.appearance_counts,
         {"psnr": Unit("dB", 1, 1), "mae": Unit("levels", 1, 1, lower=True), "ssim": Unit("", 1, 3)},
+    ),
+    "moved": Protocol(
+        rules.moved,
+        "How well a photo after a move shows what it should, where the true picture is known (data “moves”): means "
+        "over moved objects. “origin” is where the object was seen and is no more, “target” the whole object at its "
+        "new place, “rest” everything else; each has its “psnr” in dB (58.9 at most) and its “ssim”. “stays” is the "
+        "share of the origin that still shows the object: 100 % if nothing was done, 0 % for the truth; lower is "
+        "better. “iou” compares the object’s mask at the target.",
+        "this project",
+        rules.moved_counts,
+        {
+            **{f"{area}_psnr": Unit("dB", 1, 1) for area in AREAS},
+            **{f"{area}_ssim": Unit("", 1, 3) for area in AREAS},
+            "stays": Unit("%", 100, 1, lower=True),
+        },
     ),
 }
 

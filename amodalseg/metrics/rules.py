@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from amodalseg.metrics.appearance import UNLIKE
+from amodalseg.metrics.moved import AREAS
 
 Columns = dict[str, np.ndarray]
 """The integer columns of the rows as float64 (N,): exact, pixel counts stay far below 2**53. Besides them ``image`` and
@@ -191,6 +192,25 @@ def appearance(c: Columns) -> Figures:
 def appearance_counts(c: Columns) -> dict[str, int]:
     """Objects behind the figures of ``appearance``."""
     return {"num_objects": int((c["hidden_pixels"] > 0).sum())}
+
+
+def moved(c: Columns) -> Figures:
+    """Means over objects that were moved, of each area and of the mask at the target. See ``metrics.moved``."""
+    figures: Figures = {}
+    for area in AREAS:
+        known, pixels = c[f"moved_{area}_pixels"] > 0, np.maximum(c[f"moved_{area}_pixels"], 1)
+        squared = np.maximum(c[f"moved_{area}_squared"] / (3 * pixels), PSNR_FLOOR)
+        figures[f"{area}_psnr"] = _mean(10 * np.log10(255**2 / squared), known)
+        figures[f"{area}_ssim"] = _mean(1 - c[f"moved_{area}_unlike"] / (UNLIKE * pixels), known)
+    changes = c["moved_changes"]
+    figures["stays"] = _mean(c["moved_stays"] / np.maximum(changes, 1), changes > 0)
+    figures["iou"] = _mean(_iou(c, "moved"), c["moved_target_pixels"] > 0)
+    return figures
+
+
+def moved_counts(c: Columns) -> dict[str, int]:
+    """Objects behind the figures of ``moved``."""
+    return {"num_objects": int((c["moved_target_pixels"] > 0).sum())}
 
 
 def _sums(c: Columns, kind: str, where: np.ndarray | None = None) -> Figure:

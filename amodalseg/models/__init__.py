@@ -11,7 +11,7 @@ from amodalseg.config import schema
 from amodalseg.config.load import build, load_config
 from amodalseg.errors import UserError
 from amodalseg.models.base import AmodalModel
-from amodalseg.models.geometric.model import ConvexHull, FilledBox, HullInOccluders, ModalCopy
+from amodalseg.models.geometric.model import ConvexHull, FilledBox, HullInOccluders, ModalCopy, Nothing
 
 if TYPE_CHECKING:
     from amodalseg.models.network_model import NetworkModel
@@ -21,6 +21,7 @@ MODELS: dict[str, Callable[[], AmodalModel]] = {
     "box": FilledBox,
     "convex_hull": ConvexHull,
     "hull_in_occluders": HullInOccluders,
+    "nothing": Nothing,
 }
 """Models that need no weights and no options."""
 METHODS = tuple(name for name in schema.MODELS if name not in {*schema.NETWORKS, "inpainting_prior"})

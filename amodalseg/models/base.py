@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from amodalseg.errors import UserError
+from amodalseg.models.moving import move_by_paste
 from amodalseg.predictions import Prediction, PredictionStack
 from amodalseg.types import Query, stable_seed
 
@@ -28,7 +30,24 @@ def check_query(query: Query) -> None:
     if modal.ndim != 2:
         raise UserError(f"a query asks for one object: the modal mask must be (H, W), not {modal.shape}")
     if query.occluder is not None and query.occluder.shape != query.modal.shape:
-        raise UserError(f"occluder and modal mask differ in size: {query.occluder.shape}, {query.modal.shape}")
+        (height, width), (rows, columns) = query.occluder.shape[:2], query.modal.shape
+        sizes = f"{width}x{height} and {columns}x{rows}"
+        raise UserError(f"occluder and modal mask differ in size: {sizes} (width x height)")
+    if query.to is not None:
+        _check_move(query, query.to)
+
+
+def _check_move(query: Query, to: Any) -> None:
+    height, width = query.modal.shape
+    if not (isinstance(to, (tuple, list)) and len(to) == 2 and all(isinstance(n, (int, np.integer)) for n in to)):
+        raise UserError(f"the target of a move must be two whole numbers (x, y), not {to!r:.60}")
+    if not (0 <= to[0] < width and 0 <= to[1] < height):
+        raise UserError(
+            f"the target {to[0]},{to[1]} lies outside the photo of {width}x{height} (width x height): give x from 0 to "
+            f"{width - 1} and y from 0 to {height - 1}"
+        )
+    if query.modal.all():
+        raise UserError("the modal mask covers the whole photo: nothing shows what could lie behind the object")
 
 
 def as_rgb(image: np.ndarray) -> np.ndarray:
@@ -122,6 +141,8 @@ class AmodalModel(ABC):
     """Whether the model samples: only then do seed, ``num_samples`` and ``steps`` have an effect."""
     has_probability: bool = False
     """Whether predictions have a probability."""
+    reads_text: bool = False
+    """Whether ``Query.category`` has an effect."""
     batch_size: int = 16
     """Objects, or samples of objects, in one run of the network; bounds memory, whatever the number of queries."""
 
@@ -171,6 +192,30 @@ class AmodalModel(ABC):
         Raises:
             UserError: a query that ``check_query`` refuses.
         """
+
+    def move(self, query: Query, prediction: Prediction, steps: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Move an object. By default its place is filled by Telea's method and the completed object pasted.
+
+        Args:
+            query: with ``to``.
+            prediction: the model's own prediction to it; what the move costs is added to its ``evaluations``.
+            steps: of the sampler, for models that draw; None: the model's own.
+
+        Returns:
+            The photo after the move, uint8 (H, W, 3), and the whole object's mask there, bool (H, W).
+        """
+        return move_by_paste(query, prediction)
+
+    def with_moves(
+        self, queries: Sequence[Query], predictions: list[Prediction], steps: int | None = None
+    ) -> list[Prediction]:
+        """The predictions, with the moves that the queries ask for; ``predict_batch`` of every model ends with it."""
+        for query, prediction in zip(queries, predictions, strict=True):
+            if query.to is not None:
+                began = time.perf_counter()
+                prediction.moved, prediction.moved_mask = self.move(query, prediction, steps)
+                prediction.seconds += time.perf_counter() - began
+        return predictions
 
     def predict(
         self, image: np.ndarray, modal: np.ndarray, *, seed: int = 0, num_samples: int = 1, steps: int | None = None

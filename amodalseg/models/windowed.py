@@ -97,12 +97,13 @@ class WindowModel(AmodalModel):
                 maps[index, number] = found
         share = (time.perf_counter() - began) / max(1, len(queries))
         post, calls = self.config.post, num_samples * self.evaluations(steps)
-        return [
+        predictions: list[Prediction] = [
             WindowPrediction(
                 query.modal, found, post.threshold, post.union_visible, window=window, seconds=share, evaluations=calls
             )
             for query, window, found in zip(queries, windows, maps, strict=True)
         ]
+        return self.with_moves(queries, predictions, steps)
 
     def override(self, options: dict[str, Any]) -> dict[str, Any]:
         own = own_options(self.config, options)

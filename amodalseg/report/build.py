@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from amodalseg import masks
 from amodalseg.config.load import to_yaml
 from amodalseg.config.schema import EvalConfig
-from amodalseg.data.images import record_image, record_whole
+from amodalseg.data.images import record_image, record_moved, record_whole
 from amodalseg.masks import Rle
 from amodalseg.metrics.counts import Row, row_key
 from amodalseg.report.html import Strip, write_report
+from amodalseg.report.moves import move_caption, move_strip, ranked_moves
 from amodalseg.report.pictures import encode_png, object_strip
 from amodalseg.report.select import best_median_worst, caption, ranked_by
 from amodalseg.report.table import by_data, result_key, rows_by_result
@@ -21,8 +22,16 @@ from amodalseg.report.thumbnail import Thumbnail, show_thumbnail
 if TYPE_CHECKING:
     from amodalseg.data.dataset import EvaluationSet
 
-CountedPrediction = tuple[Row, Rle] | tuple[Row, Rle, float] | tuple[Row, Rle, float, Thumbnail | None]
-"""Row and predicted amodal mask of one object; perhaps its score, and the completed picture where there is one."""
+CountedPrediction = (
+    tuple[Row, Rle]
+    | tuple[Row, Rle, float]
+    | tuple[Row, Rle, float, Thumbnail | None]
+    | tuple[Row, Rle, float, Thumbnail | None, Thumbnail | None]
+)
+"""Row and predicted amodal mask of one object; perhaps its score; the completed picture, and the photo after a move,
+where there is one."""
+TRUTH = "truth"
+"""The model of this name leads no list: its pictures say nothing."""
 
 
 def build_report(
@@ -49,7 +58,10 @@ def build_report(
         Path of the html file, or of the markdown where the configuration asks for no html.
     """
     rows = [one[0] for found in predictions.values() for one in found]
-    strips = _strips(dataset, predictions, results, config.report.pictures) if config.report.html else {}
+    strips = {}
+    if config.report.html:
+        strips = _move_strips(dataset, predictions, results, config.report.pictures)
+        strips |= _strips(dataset, predictions, results, config.report.pictures)
     run_info = {**run_info, "config": to_yaml(config)}
     markdown, page = write_report(folder, results, rows, strips, curves, run_info, with_html=config.report.html)
     return page or markdown
@@ -62,7 +74,7 @@ def _strips(
     strips = {}
     groups = by_data(results)
     for data, group in groups.items():
-        leader = max(group, key=lambda result: result["scores"]["per_object_occluded"]["occluded"] or 0.0)
+        leader = _leader(group, "per_object_occluded", "occluded")
         asked = [one[0] for one in predictions[leader["model"]]]
         rows = rows_by_result(asked)[result_key(leader)]
         places = {row_key(row): place for place, row in enumerate(asked)}
@@ -80,4 +92,38 @@ def _strips(
                 pictures.append(Strip(encode_png(picture), caption([one[0] for one in found.values()])))
             where = f"{data}: " if len(groups) > 1 else ""
             strips[f"{where}{title.capitalize()} of {leader['model']}, by {ranked_by(rows)}"] = pictures
+    return strips
+
+
+def _leader(group: Sequence[dict], protocol: str, figure: str) -> dict:
+    """The best model's result."""
+    models = [result for result in group if result["model"] != TRUTH] or group
+    return max(models, key=lambda result: result["scores"][protocol][figure] or 0.0)
+
+
+def _move_strips(
+    dataset: EvaluationSet, predictions: Mapping[str, Sequence[CountedPrediction]], results: Sequence[dict], count: int
+) -> dict[str, list[Strip]]:
+    """Of each data set with moves, those of the model that shows the target best, next to what the others made."""
+    strips = {}
+    groups = by_data(results)
+    for data, group in groups.items():
+        leader = _leader(group, "moved", "target_psnr")
+        asked = [one[0] for one in predictions[leader["model"]]]
+        places = {row_key(row): place for place, row in enumerate(asked)}
+        for title, keys in ranked_moves(rows_by_result(asked)[result_key(leader)], count).items():
+            pictures = []
+            for key in keys:
+                record, query = dataset[places[key]]
+                found = {model: predictions[model][places[key]] for model in predictions}
+                after = record_moved(record)
+                assert record.key == key and record.move is not None and after is not None
+                photo, there = record_image(record), masks.decode(record.move.mask_rle)
+                kept = {model: one[4] for model, one in found.items() if len(one) > 4 and model != TRUTH}
+                moved = {model: show_thumbnail(photo, small) for model, small in kept.items() if small is not None}
+                picture = move_strip(photo, query.modal, there, moved, after)
+                pictures.append(Strip(encode_png(picture), move_caption([one[0] for one in found.values()])))
+            where = f"{data}: " if len(groups) > 1 else ""
+            if pictures:
+                strips[f"{where}Moves, {title} of {leader['model']}, by the error at the target"] = pictures
     return strips

@@ -87,7 +87,8 @@ def write_report(
     parts += [_beside(section) for section in sections]
     parts += _diagrams(results, rows, curves)
     if any(strips.values()):
-        parts.append(f"<h2>Objects</h2>\n{color_legend()}")
+        moves = any(result["scores"]["moved"]["num_objects"] for result in results)
+        parts.append(f"<h2>Objects</h2>\n{color_legend(moves)}")
     for title, pictures in strips.items():
         if pictures:
             parts.append(f"<h3>{html.escape(title)}</h3>")

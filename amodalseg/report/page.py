@@ -54,8 +54,8 @@ def html_page(title: str, body: str) -> str:
     )
 
 
-def color_legend() -> str:
-    """What the colours of object pictures mean."""
+def color_legend(moves: bool = False) -> str:
+    """What the colours of object pictures mean. moves: some show moves."""
 
     def swatch(color: tuple[int, int, int]) -> str:
         return f'<span class=swatch style="background:rgb{color}"></span>'
@@ -63,7 +63,9 @@ def color_legend() -> str:
     return (
         f"<p class=soft>{swatch(VISIBLE)}visible (modal) {swatch(COMPLETED)}hidden part: completed by the model, or "
         "known (truth). The white line in the predictions is the outline of the true amodal mask. Below a prediction: "
-        "the photo with the completion pasted in, of the models that draw one.</p>"
+        "the photo with the completion pasted in, of the models that draw one."
+        + (" Moves: whole photos; “before” outlines the visible part in blue and the target in orange." * moves)
+        + "</p>"
     )
 
 

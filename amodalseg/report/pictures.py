@@ -114,17 +114,17 @@ def object_strip(
     cells = object_cells(image, modal, given, amodal, side)
     titles = ["image", "modal (given)", *(name for name, _ in predictions), "truth"][: len(cells)]
     if not completed:
-        return _wrapped([cells], titles)
+        return wrapped([cells], titles)
     window = _square_window(_together(modal, given, amodal), MARGIN)
     blank = _paper(side, side)
     below = [_cut(completed[name], window, side) if name in completed else blank for name, _ in predictions]
     if amodal is not None:
         alone = None if whole is None else np.where(amodal[..., None], whole, _paper(1, 1))
         below.append(blank if alone is None else _cut(alone, window, side))
-    return _wrapped([cells, [blank, blank, *below]], titles)
+    return wrapped([cells, [blank, blank, *below]], titles)
 
 
-def _wrapped(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str]) -> np.ndarray:
+def wrapped(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str]) -> np.ndarray:
     """``grid`` of equally long rows, cut where they are wider than a page; the parts stand below each other."""
     starts = range(0, len(titles), MOST)
     parts = [grid([row[i : i + MOST] for row in rows], titles[i : i + MOST]) for i in starts]

@@ -24,6 +24,8 @@ MAIN = [
 ]
 PICTURES = [("appearance", "psnr"), ("appearance", "ssim")]
 """Main figures where any model draws pictures whose truth is known."""
+MOVED = [("moved", name) for name in ("origin_psnr", "target_psnr", "rest_psnr", "stays", "iou")]
+"""Main figures where any model moved objects."""
 ACROSS = MAIN[:2]
 """What data sets are put side by side in: the two figures that unoccluded objects cannot raise."""
 UNDEFINED = "–"
@@ -66,7 +68,8 @@ def main_tables(results: Sequence[dict], rows: Sequence[Row] = ()) -> list[Table
     for title, group in by_data(results).items():
         columns = [[Cell(result["model"]) for result in group]]
         pictured = any(result["scores"]["appearance"]["num_objects"] for result in group)
-        shown = [*MAIN, *(PICTURES if pictured else [])]
+        went = any(result["scores"]["moved"]["num_objects"] for result in group)
+        shown = [*MAIN, *(PICTURES if pictured else []), *(MOVED if went else [])]
         columns += [_figure_cells(group, protocol, name) for protocol, name in shown]
         header = ["model", *(label(protocol, name) for protocol, name in shown), "objects", "with a hidden part"]
         columns += [[Cell(str(result[name])) for result in group] for name in ("num_objects", "num_occluded")]

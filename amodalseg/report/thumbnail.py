@@ -24,11 +24,16 @@ class Thumbnail(NamedTuple):
     jpeg: bytes
 
 
-def make_thumbnail(picture: np.ndarray, masks: np.ndarray) -> Thumbnail:
-    """Cut a picture, uint8 (H, W, 3), to the surroundings of masks, bool (H, W) and not empty; shrink and pack it."""
-    box = box_xyxy(masks)
+def make_thumbnail(picture: np.ndarray, masks: np.ndarray | None = None) -> Thumbnail:
+    """Cut a picture to the surroundings of masks, shrink and pack it.
+
+    Args:
+        picture: uint8 (H, W, 3).
+        masks: bool (H, W), not empty; None: the whole picture is kept.
+    """
+    height, width = picture.shape[:2]
+    box = (0, 0, width, height) if masks is None else box_xyxy(masks)
     assert box is not None, "an object has pixels"
-    height, width = masks.shape
     edge = round(MARGIN * max(box[2] - box[0], box[3] - box[1]))
     x0, y0, x1, y1 = max(0, box[0] - edge), max(0, box[1] - edge), min(width, box[2] + edge), min(height, box[3] + edge)
     scale = min(1.0, SIDE / max(x1 - x0, y1 - y0))

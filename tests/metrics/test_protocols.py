@@ -7,7 +7,7 @@ from amodalseg import masks
 from amodalseg.metrics.counts import count_object
 from amodalseg.metrics.protocols import PROTOCOLS, bootstrap, score, summarize
 from amodalseg.predictions import Prediction
-from amodalseg.types import AmodalRecord
+from amodalseg.types import AmodalRecord, Move
 
 SHAPE = (20, 30)  # 600 pixels: a single hidden one is a rate below 1 %
 
@@ -25,7 +25,12 @@ def make(number, amodal, modal, raw, union=True, model="m", image=None, given=No
     whole, picture = np.random.default_rng(number).integers(0, 256, (2, *SHAPE, 3), np.uint8)
     prediction = Prediction(shown, raw[None], union_visible=union)
     prediction.image = None if number % 4 == 1 else picture  # some models draw none
-    return Thing(amodal, modal, shown, raw, final, track), count_object(record, prediction, model, whole)
+    if number % 4 != 2:  # and some objects are not moved
+        there = np.roll(amodal, 3, axis=1)
+        record.move = Move((4, 4), whole, masks.encode(there))
+        prediction.moved, prediction.moved_mask = picture, np.roll(prediction, 3, axis=1)
+    row = count_object(record, prediction, model, whole, 0, pixels, whole)
+    return Thing(amodal, modal, shown, raw, final, track), row
 
 
 class Thing(NamedTuple):
@@ -189,7 +194,7 @@ def slow_savos(things, rows):
 def test_protocols_equal_their_slow_transcription(seed, union, predicted):
     things, rows = world(seed, union=union, predicted=predicted)
     scores, expected = score(rows), slow_scores(things, rows)
-    assert set(scores) == set(PROTOCOLS) == {*expected, "boundary_iou", "appearance"}
+    assert set(scores) == set(PROTOCOLS) == {*expected, "boundary_iou", "appearance", "moved"}
     for name, figures in expected.items():
         assert scores[name].keys() == figures.keys()
         assert scores[name] == pytest.approx(figures, abs=1e-12), name
@@ -207,6 +212,17 @@ def test_protocols_equal_their_slow_transcription(seed, union, predicted):
         "ssim": mean(1 - row["hidden_unlike"] / row["hidden_pixels"] / 1000 for row in drawn),
         "num_objects": len(drawn),
     })  # fmt: skip
+    gone = [row for row in rows if row["moved_target_pixels"]]
+    assert 0 < len(gone) < len(rows)
+    moved = {"num_objects": len(gone)}
+    for area in ("origin", "target", "rest"):
+        of = [[row[f"moved_{area}_{count}"] for count in ("pixels", "squared", "unlike")] for row in rows]
+        of = [counts for counts in of if counts[0]]
+        moved[f"{area}_psnr"] = mean(10 * np.log10(255**2 * 3 * pixels / squared) for pixels, squared, _ in of)
+        moved[f"{area}_ssim"] = mean(1 - unlike / pixels / 1000 for pixels, _, unlike in of)
+    moved["stays"] = mean(row["moved_stays"] / row["moved_changes"] for row in rows if row["moved_changes"])
+    moved["iou"] = mean(row["moved_inter"] / row["moved_union"] for row in gone)
+    assert scores["moved"] == pytest.approx(moved)
     assert all(value is not None for name in scores for value in scores[name].values())  # the world leaves nothing out
 
 

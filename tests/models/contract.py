@@ -70,6 +70,32 @@ class ModelContract:
             else:
                 np.testing.assert_allclose(one.probability, other.probability, atol=1e-4)
 
+    def test_a_move_is_made_where_it_is_asked_for(self, model):
+        asked = query(40, 60, (10, 10, 30, 30), 1)
+        asked.to = (44, 17)
+        moving, resting = model.predict_batch([asked, query(40, 60, (10, 10, 30, 30), 1)])
+        assert resting.moved is None and resting.moved_mask is None
+        assert moving.moved.dtype == np.uint8 and moving.moved.shape == (40, 60, 3)
+        assert moving.moved_mask.dtype == bool and moving.moved_mask.shape == (40, 60)
+        assert (moving.amodal == resting.amodal).all()
+        assert moving.moved_mask[17, 44] == moving.amodal[20, 20], "the middle of the modal box lies at the target"
+        assert (moving.moved[:, :7] == asked.image[:, :7]).all(), "far from both places nothing changes"
+
+    @pytest.mark.parametrize(
+        ("to", "message"),
+        [
+            ((60, 5), "the target 60,5 lies outside the photo of 60x40"),
+            ((3, -1), "lies outside the photo"),
+            ((3.5, 1), "two whole numbers"),
+            ("30,20", "two whole numbers"),
+        ],
+    )
+    def test_a_target_outside_the_photo_is_refused(self, model, to, message):
+        asked = query(40, 60, (10, 10, 30, 30), 1)
+        asked.to = to
+        with pytest.raises(UserError, match=message):
+            model.predict_batch([asked])
+
     def test_no_query_no_prediction(self, model):
         assert model.predict_batch([]) == []
 

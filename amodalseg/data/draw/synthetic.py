@@ -13,7 +13,8 @@ from amodalseg import masks
 from amodalseg.config.schema import SyntheticData
 from amodalseg.data.draw.cover import Patch, nearest, random_direction, random_pixel, slide
 from amodalseg.data.draw.synthetic_glyphs import letter, pictogram
-from amodalseg.data.draw.synthetic_paint import background, cast_shadow, lay, rasterise, shade, texture
+from amodalseg.data.draw.synthetic_paint import background, lay, rasterise, shade, texture
+from amodalseg.data.draw.synthetic_scene import Shadows, WorldScene, laid
 from amodalseg.data.draw.synthetic_shapes import ANY_WAY_UP, UPRIGHT
 from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord, stable_seed
@@ -63,6 +64,10 @@ class SyntheticWorld:
         Raises:
             UserError: the wanted occlusion rates were not met in 50 scenes.
         """
+        return self.scene(index, epoch).record
+
+    def scene(self, index: int, epoch: int = 0) -> WorldScene:
+        """``draw``, with what the picture is made of."""
         config = self.config
         rng = np.random.default_rng(stable_seed("synthetic", config.seed, config.split, epoch, index))
         hide = rng.random() >= config.unoccluded
@@ -84,15 +89,16 @@ class SyntheticWorld:
 
         behind, apart = self._neighbours(rng, amodal, num=int(rng.integers(not covers, 5 - len(covers))))
         near = [*apart, *covers]
-        picture = self._picture(rng, [*behind, target, *near])
+        sprites = [*behind, target, *near]
+        ground, shadows = self._painted(rng, sprites)
         whole = np.zeros((config.size, config.size, 3), np.float32)
         lay(whole, Patch(target.name, np.ones_like(target.alpha), target.rgb, x=target.x, y=target.y))
-        return AmodalRecord(
+        record = AmodalRecord(
             dataset="synthetic",
             split=config.split,
             image_id=f"{epoch}-{index}",
             object_id=f"{index}",
-            image=picture,
+            image=laid(ground, sprites, shadows),
             modal_rle=masks.encode(amodal & ~occluder),
             amodal_rle=masks.encode(amodal),
             category=target.name,
@@ -101,6 +107,7 @@ class SyntheticWorld:
             whole_rgb=np.rint(whole).clip(0, 255).astype(np.uint8) * amodal[..., None],
             flags=frozenset() if hide and rate > 0 else frozenset({"fully_visible"}),
         )
+        return WorldScene(record, ground, shadows, sprites, target)
 
     def _sprite(self, rng: np.random.Generator, side: float) -> Patch:
         """A random object whose longer side is about ``side`` pixels, not yet painted."""
@@ -166,12 +173,12 @@ class SyntheticWorld:
                     apart.append(sprite)
         return behind, apart
 
-    def _picture(self, rng: np.random.Generator, sprites: list[Patch]) -> np.ndarray:
-        """Paint the sprites and lay them over a background, the farthest first. Returns: uint8 (size, size, 3)."""
+    def _painted(self, rng: np.random.Generator, sprites: list[Patch]) -> tuple[np.ndarray, Shadows | None]:
+        """Paint the sprites, in place. Returns: a ground for them, float32 (size, size, 3), and their shadows."""
         size = self.config.size
-        canvas = background(rng, size)
+        ground = background(rng, size)
         light = random_direction(rng).astype(np.float32)
-        shadows = rng.random() < 0.4
+        has_shadows = rng.random() < 0.4
         softness, strength, drop = (
             size * rng.uniform(0.01, 0.03),
             rng.uniform(0.2, 0.6),
@@ -179,7 +186,4 @@ class SyntheticWorld:
         )
         for sprite in sprites:
             sprite.rgb = shade(rng, texture(rng, *sprite.alpha.shape), sprite.alpha, light)
-            if shadows:
-                cast_shadow(canvas, sprite, drop, softness, strength)
-            lay(canvas, sprite)
-        return np.rint(canvas).clip(0, 255).astype(np.uint8)
+        return ground, Shadows(drop, softness, strength) if has_shadows else None

@@ -14,9 +14,10 @@ from amodalseg import masks
 from amodalseg.atomic import replacing
 from amodalseg.data.data_module import as_list, batches_of_rank
 from amodalseg.data.dataset import EvaluationSet
-from amodalseg.data.images import record_whole
+from amodalseg.data.images import record_image, record_moved, record_whole
 from amodalseg.engine.distributed import gather
 from amodalseg.engine.evaluation.ask import ask
+from amodalseg.engine.evaluation.truth import Truth
 from amodalseg.errors import UserError
 from amodalseg.masks import Rle
 from amodalseg.metrics.counts import Row, count_object, row_key
@@ -32,13 +33,14 @@ class CountedPrediction(NamedTuple):
     """About one object.
 
     row: its counts. rle: the predicted amodal mask. score: mean probability inside it, or 1. thumbnail: of the
-    completed picture, for models that draw one.
+    completed picture, for models that draw one. moved: of the whole photo after a move, where one was asked for.
     """
 
     row: Row
     rle: Rle
     score: float
     thumbnail: Thumbnail | None = None
+    moved: Thumbnail | None = None
 
 
 CountedPredictions = list[CountedPrediction]
@@ -80,7 +82,10 @@ def collect_predictions(
     off = not progress or rank > 0
     bar = tqdm(total=count, initial=len(known), desc=title or model.name, unit="object", disable=off)
     for batch, indices in zip(loader, batches, strict=True):
-        predicted = ask(model, [query for _, query in batch], num_samples)
+        if isinstance(model, Truth):
+            predicted = [(model.recite(*both), 0) for both in batch]
+        else:
+            predicted = ask(model, [query for _, query in batch], num_samples)
         counted = [_count(record, *both, model.name) for (record, _), both in zip(batch, predicted, strict=True)]
         found += zip(indices, counted, strict=True)
         if keep is not None:
@@ -97,8 +102,10 @@ def _count(record: AmodalRecord, prediction: Prediction, peak_memory: int, model
     if prediction.image is not None:
         whole = record_whole(record)
         thumbnail = make_thumbnail(prediction.image, prediction.amodal | record.amodal | prediction.modal)
-    row = count_object(record, prediction, model, whole, peak_memory)
-    return CountedPrediction(row, masks.encode(prediction.amodal), _score(prediction), thumbnail)
+    source, after = (None, None) if record.move is None else (record_image(record), record_moved(record))
+    row = count_object(record, prediction, model, whole, peak_memory, source, after)
+    moved = None if prediction.moved is None else make_thumbnail(prediction.moved)
+    return CountedPrediction(row, masks.encode(prediction.amodal), _score(prediction), thumbnail, moved)
 
 
 def _score(prediction: Prediction) -> float:

@@ -23,6 +23,7 @@ from amodalseg.engine.evaluation.collect import (
 )
 from amodalseg.engine.evaluation.prediction_store import YAML, Curve, PredictionStore
 from amodalseg.engine.evaluation.sets import JoinedSources, OpenSet, open_sets
+from amodalseg.engine.evaluation.truth import Truth
 from amodalseg.engine.run_folder import check_folder, claim, provenance
 from amodalseg.errors import UserError
 from amodalseg.metrics.counts import write_rows
@@ -133,7 +134,7 @@ def _names(entries: Sequence[str]) -> dict[str, str]:
 
 
 def _open_model(source: str, name: str, config: EvalConfig) -> AmodalModel:
-    model = load_model(source, "cpu", config.override)
+    model = Truth() if source == Truth.name else load_model(source, "cpu", config.override)
     model.name = name
     model.warn_if_unused(config.num_samples, None)
     if config.override and not any(model.override(config.override).values()):

@@ -17,6 +17,7 @@ from amodalseg.config.load import load_config, to_dict, to_yaml
 from amodalseg.config.schema import ModelOnly
 from amodalseg.data.dataset import EvaluationSet
 from amodalseg.engine.evaluation.collect import CountedPrediction, CountedPredictions, Numbered
+from amodalseg.engine.evaluation.truth import Truth
 from amodalseg.metrics.counts import COLUMNS
 from amodalseg.models import HUB, METHODS, MODELS, model_file
 from amodalseg.report.thumbnail import Thumbnail
@@ -142,21 +143,20 @@ class PartWriter:
 
 def _pack(counted: CountedPrediction) -> list[Any]:
     """As json can hold it."""
-    thumbnail = None
-    if counted.thumbnail is not None:
-        *box, jpeg = counted.thumbnail
-        thumbnail = [*box, base64.b64encode(jpeg).decode()]
+    pictures = []
+    for thumbnail in (counted.thumbnail, counted.moved):
+        if thumbnail is not None:
+            *box, jpeg = thumbnail
+        pictures.append(None if thumbnail is None else [*box, base64.b64encode(jpeg).decode()])
     rle = [list(counted.rle["size"]), counted.rle["counts"].decode()]
-    return [[counted.row[name] for name in COLUMNS], rle, counted.score, thumbnail]
+    return [[counted.row[name] for name in COLUMNS], rle, counted.score, *pictures]
 
 
 def _unpack(packed: list[Any]) -> CountedPrediction:
-    row, (size, counts), score, thumbnail = packed
-    if thumbnail is not None:
-        x0, y0, x1, y1, jpeg = thumbnail
-        thumbnail = Thumbnail(x0, y0, x1, y1, base64.b64decode(jpeg))
+    row, (size, counts), score, *pictures = packed
+    found = [None if one is None else Thumbnail(*one[:-1], jpeg=base64.b64decode(one[-1])) for one in pictures]
     return CountedPrediction(
-        dict(zip(COLUMNS, row, strict=True)), {"size": size, "counts": counts.encode()}, score, thumbnail
+        dict(zip(COLUMNS, row, strict=True)), {"size": size, "counts": counts.encode()}, score, *found
     )
 
 
@@ -172,7 +172,7 @@ def _digest_of_program() -> str:
 
 def _digest_of_weights(source: str) -> str:
     """Args: source, what ``load_model`` opens."""
-    if source in MODELS or source in METHODS or source.startswith(HUB):
+    if source in MODELS or source in METHODS or source == Truth.name or source.startswith(HUB):
         return source
     digest = hashlib.blake2b(digest_size=16)
     if source.endswith(YAML):

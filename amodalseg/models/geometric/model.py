@@ -37,7 +37,7 @@ class _Geometric(AmodalModel):
             amodal[place] = self.complete(query.modal[place], occluder)
             seconds = time.perf_counter() - start
             predictions.append(Prediction(query.modal, amodal[None], has_probability=False, seconds=seconds))
-        return predictions
+        return self.with_moves(queries, predictions)
 
 
 class ModalCopy(_Geometric):
@@ -47,6 +47,15 @@ class ModalCopy(_Geometric):
 
     def complete(self, modal: np.ndarray, occluder: np.ndarray | None) -> np.ndarray:
         return modal.copy()
+
+
+class Nothing(ModalCopy):
+    """The modal mask itself, and no move: the object stays where it is. One end of the scale of moves."""
+
+    name = "nothing"
+
+    def move(self, query: Query, prediction: Prediction, steps: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        return query.image.copy(), query.modal.copy()
 
 
 class FilledBox(_Geometric):

@@ -194,5 +194,37 @@ def save_depth(folder: Path, metric: bool = False) -> Path:
     return folder
 
 
+def save_dino(folder: Path) -> Path:
+    from transformers import BitImageProcessor, Dinov2Config, Dinov2Model
+
+    torch.manual_seed(0)
+    config = Dinov2Config(
+        hidden_size=12, num_hidden_layers=2, num_attention_heads=2, intermediate_size=8, image_size=28, patch_size=14
+    )
+    Dinov2Model(config).save_pretrained(folder)
+    sizes = {"size": {"shortest_edge": 32}, "crop_size": {"height": 28, "width": 28}}
+    BitImageProcessor(do_resize=True, do_center_crop=True, **sizes).save_pretrained(folder)
+    return folder
+
+
+def save_clip(folder: Path) -> Path:
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPVisionConfig
+
+    torch.manual_seed(0)
+    tokenizer = build_clip_tokenizer()
+    vision = CLIPVisionConfig(
+        hidden_size=12, intermediate_size=8, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14,
+        projection_dim=16,
+    )  # fmt: skip
+    config = CLIPConfig(
+        text_config=_clip_config(tokenizer, 16).to_dict(), vision_config=vision.to_dict(), projection_dim=16
+    )
+    CLIPModel(config).save_pretrained(folder)
+    sizes = {"size": {"shortest_edge": 28}, "crop_size": {"height": 28, "width": 28}}
+    CLIPImageProcessor(**sizes).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 def change_json(path: Path, **values) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))

@@ -6,7 +6,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,15 +14,18 @@ import torch
 
 from amodalseg.config.load import build, own_options, to_dict
 from amodalseg.config.schema import ModelOnly, ReadOffConfig, WindowConfig
-from amodalseg.data.window import Window, crop_image, crop_mask, object_window, paste_mask
+from amodalseg.data.window import Window, crop_image, crop_mask, object_window, paste, paste_mask
 from amodalseg.errors import UserError
 from amodalseg.masks import grown
 from amodalseg.models.base import AmodalModel, check_query, sample_seed
 from amodalseg.models.inpainting.backends.backend import InpaintingBackend
+from amodalseg.models.inpainting.methods.context import Windows, inpaint_windows
 from amodalseg.models.inpainting.methods.opening import Helpers, check_backend, check_helpers, open_backend
 from amodalseg.models.inpainting.parts.depth import DepthModel, open_depth
 from amodalseg.models.inpainting.parts.read_off import Segmenter, read_off, whole
+from amodalseg.models.inpainting.parts.removal import remove
 from amodalseg.models.inpainting.parts.segmenter import open_segmenter
+from amodalseg.models.moving import move_by_paste, without
 from amodalseg.models.windowed import WindowPrediction
 from amodalseg.predictions import Prediction
 from amodalseg.types import Query, stable_seed
@@ -122,7 +125,7 @@ class ReadsOff(AmodalModel):
     _depth: DepthModel | None = None
 
     def __init__(self, config: Any) -> None:
-        check_helpers(self.helpers(config))
+        check_helpers(self._all_helpers(config))
         self.config, self.name = config, config.name
 
     @property
@@ -130,6 +133,11 @@ class ReadsOff(AmodalModel):
         """Side of the square, pixels."""
         assert self.config.window.size is not None
         return self.config.window.size
+
+    def _square(self, mask: np.ndarray) -> Window:
+        """The square around a mask, bool (H, W) and not empty, that the method draws in."""
+        side = self.config.window.side
+        return object_window(mask, WindowConfig(size=self.size, expand=side**2, margin=side))
 
     @abstractmethod
     def complete(self, crops: Sequence[Crop], steps: int | None) -> list[Completion]:
@@ -141,9 +149,7 @@ class ReadsOff(AmodalModel):
         for query in queries:
             check_query(query)
         began = time.perf_counter()
-        side = self.config.window.side
-        square = WindowConfig(size=self.size, expand=side**2, margin=side)
-        windows = [object_window(query.modal, square) for query in queries]
+        windows = [self._square(query.modal) for query in queries]
         jobs = [(index, number) for index in range(len(queries)) for number in range(num_samples)]
         found: list[list[Completion]] = [[] for _ in queries]
         for start in range(0, len(jobs), self.batch_size):
@@ -162,12 +168,17 @@ class ReadsOff(AmodalModel):
                 query.modal, maps, post.threshold, post.union_visible, window=window, seconds=share, evaluations=calls,
                 photo=query.image, picture=completions[0].picture,
             ))  # fmt: skip
-        return predictions
+        return self.with_moves(queries, predictions, steps)
 
     def helpers(self, config: Any) -> Helpers:
         """What the method would use with these options, besides an inpainting model."""
         options: ReadOffConfig = config.read_off
         return Helpers(segmenter=options.segmenter if _kind(options) == "segmenter" else None)
+
+    def _all_helpers(self, config: Any) -> Helpers:
+        """``helpers``, with what moves use."""
+        found = self.helpers(config)
+        return found._replace(lama=True) if getattr(config, "origin", None) == "lama" else found
 
     @property
     def segmenter(self) -> Segmenter:
@@ -185,8 +196,8 @@ class ReadsOff(AmodalModel):
 
     def override(self, options: dict[str, Any]) -> dict[str, Any]:
         config = overridden(self.config, options)
-        helpers = self.helpers(config)
-        if helpers != self.helpers(self.config):
+        helpers = self._all_helpers(config)
+        if helpers != self._all_helpers(self.config):
             check_helpers(helpers)
             self._segmenter = self._depth = None  # those of the new options are opened when they are needed
         self.config = config
@@ -245,8 +256,38 @@ class InpaintingMethod(ReadsOff):
         return self._backend
 
     @property
+    def reads_text(self) -> bool:  # type: ignore[override]
+        return self.backend.abilities.text
+
+    @property
     def size(self) -> int:
         return self.config.window.size or self.backend.abilities.size
+
+    def move(self, query: Query, prediction: Prediction, steps: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """As ``AmodalModel.move``; the option ``origin`` says how the place is filled."""
+        how, steps = self.config.origin, steps or self.config.sampler.steps
+        if how != "model":
+            return move_by_paste(query, prediction, partial(without, how=how))
+        prediction.evaluations += steps
+
+        def redrawn(photo: np.ndarray, go: np.ndarray, unseen: np.ndarray) -> np.ndarray:
+            return self._redrawn(photo, go, unseen, query.seed, steps)
+
+        return move_by_paste(query, prediction, redrawn)
+
+    def _redrawn(self, photo: np.ndarray, go: np.ndarray, unseen: np.ndarray, seed: int, steps: int) -> np.ndarray:
+        """A ``Fill``: the square around what goes, painted anew; no words say what is there."""
+        window = self._square(go)
+        # a pixel of the square that holds some of the object goes with it
+        hole = grown(crop_mask(go, window), 1) | crop_mask(unseen, window)
+        shown = remove(crop_image(photo, window), hole)  # for models that look into their holes
+        windows = Windows([shown], [hole], [stable_seed("origin", seed)], [""])
+        painted = inpaint_windows(self.backend, windows, steps)[0]
+        filled = photo.copy()
+        for channel in range(3):
+            back = paste(painted[..., channel].astype(np.float32), window, *go.shape)
+            filled[go, channel] = np.rint(back[go]).astype(np.uint8)
+        return filled
 
     def num_parameters(self) -> int | None:
         return None if self._backend is None else self._backend.num_parameters()

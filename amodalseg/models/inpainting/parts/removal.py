@@ -45,7 +45,7 @@ def import_lama() -> Any:
         from simple_lama_inpainting import SimpleLama
     except ImportError as error:
         raise UserError(
-            f"removal=lama needs a package ({error}): pip install simple-lama-inpainting, or take removal=telea"
+            f"LaMa needs a package ({error}): pip install simple-lama-inpainting, or take telea in place of lama"
         ) from error
     return SimpleLama
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from amodalseg.models import bars
 from amodalseg.models.inpainting.backends.backend import Estimate, InpaintingBackend, Level, Prepared
 
 
@@ -108,7 +109,7 @@ def advance(sampling: Sampling, hooks: Sequence[Hook] = (), until: int | None = 
         ``sampling``.
     """
     taps = tuple(dict.fromkeys(tap for hook in hooks for tap in hook.taps))
-    while sampling.index < (sampling.steps if until is None else until):
+    for _ in bars.steps(range(sampling.index, sampling.steps if until is None else until), "drawing"):
         x = sampling.x
         for hook in hooks:
             x = hook.model_input(sampling, x)

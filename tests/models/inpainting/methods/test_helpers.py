@@ -35,7 +35,7 @@ CLASSES = {
     OcclusionFreeBiasConfig: OcclusionFreeBias, MixedContextConfig: MixedContext, InpaintConfig: Inpaint,
     NaiveOutpaintConfig: NaiveOutpaint,
 }  # fmt: skip
-LAMA = r"^removal=lama needs a package .*pip install simple-lama-inpainting, or take removal=telea$"
+LAMA = r"^LaMa needs a package .*pip install simple-lama-inpainting, or take telea in place of lama$"
 
 
 def make(config):

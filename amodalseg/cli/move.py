@@ -1,0 +1,46 @@
+"""``amodalseg move``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from amodalseg.cli.arguments import whole_number
+
+
+def add_move_command(commands: Any) -> None:
+    """Add the command to the subparsers."""
+    text = "complete an object of a photo and lay it down elsewhere"
+    parser = commands.add_parser("move", help=text, description=text)
+    parser.add_argument("model", metavar="MODEL", help="a name, a run folder, a file (also .onnx), or hf:owner/name")
+    parser.add_argument("--image", required=True, help="a photo")
+    parser.add_argument("--mask", required=True, help="the object's modal mask, white on black")
+    parser.add_argument("--to", required=True, type=_pixel, metavar="X,Y", help="where the middle of its box is to lie")
+    parser.add_argument("--out", required=True, metavar="NAME.png", help="the photo after the move")
+    parser.add_argument("--occluder", metavar="FILE", help="mask of what hides the object and stays where it is")
+    parser.add_argument("--category", metavar="NAME", help="what the object is, for models that read text")
+    parser.add_argument("--overlay", metavar="DIR", help="also draw before and after side by side")
+    parser.add_argument("--seed", type=whole_number, default=0, help="of all random numbers (0)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 (auto)")
+    parser.set_defaults(run=_move)
+
+
+def _pixel(text: str) -> tuple[int, int]:
+    """Two whole numbers; whether they lie in the photo is seen when that is open."""
+    parts = text.split(",")
+    try:
+        x, y = (int(part) for part in parts)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no place in a photo; give two whole numbers: 420,300") from None
+    return x, y
+
+
+def _move(options: argparse.Namespace) -> None:
+    from amodalseg.cli.models import open_predictor
+    from amodalseg.engine.prediction.move import MoveFiles, move_file
+
+    occluder, overlay = (Path(path) if path else None for path in (options.occluder, options.overlay))
+    files = MoveFiles(Path(options.image), Path(options.mask), Path(options.out), occluder, overlay)
+    model = open_predictor(options.model, options.device)
+    move_file(model, files, options.to, options.category, options.seed)

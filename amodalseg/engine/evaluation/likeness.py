@@ -1,0 +1,170 @@
+"""The figures that DiffOOM's paper prints (tables 1, 2 and 4), which need large models and no truth.
+
+Definitions of the section "Evaluation Metrics"; boxes are the modal box before the move and the same box at the target.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from amodalseg.data.images import resize
+from amodalseg.errors import UserError
+from amodalseg.masks import box_xyxy
+from amodalseg.models import pick_device
+from amodalseg.models.inpainting.parts.likeness import CLIP, DINO, Embedder, find_embedder, open_embedder
+from amodalseg.models.moving import completed, shift_of
+from amodalseg.predictions import Prediction
+from amodalseg.types import Query
+
+PROMPT = "A photo of {}"
+"""Of the paper."""
+FIGURES = ("dino_op", "dino_tp", "clip_tp", "clip_t")
+LEAST = 8  # pixels on a side of a picture for a network
+
+
+class Likeness:
+    """Measures moves as the paper does.
+
+    Args:
+        dino, clip: names as ``find_embedder`` takes them.
+        device: where they compute.
+
+    Raises:
+        UserError: a library or a model is missing; the line says what to install or to download, and where to put it.
+    """
+
+    def __init__(self, dino: str = "dinov2", clip: str = "clip", device: str = "auto") -> None:
+        self._dino, self._clip, self.device = find_embedder(dino, DINO), find_embedder(clip, CLIP), pick_device(device)
+
+    @cached_property
+    def dino(self) -> Embedder:
+        """Opened when it is first needed."""
+        return open_embedder(str(self._dino), DINO, self.device)
+
+    @cached_property
+    def clip(self) -> Embedder:
+        """Opened when it is first needed."""
+        return open_embedder(str(self._clip), CLIP, self.device)
+
+    def measure(self, query: Query, prediction: Prediction) -> dict[str, float | None]:
+        """The figures of one move.
+
+        Args:
+            query: with ``to``; its ``category`` is the prompt's.
+            prediction: its prediction, with ``moved``.
+
+        Returns:
+            Cosines under the names of ``FIGURES``: ``dino_op``, the photo before and after at the object's old place
+            (lower is better: nothing of it is left); ``dino_tp`` and ``clip_tp``, the object at its old place before
+            and at its new one after; ``clip_t``, the completed object on white and the prompt, None without a
+            category.
+        """
+        assert query.to is not None and prediction.moved is not None
+        box = box_xyxy(query.modal)
+        assert box is not None
+        dx, dy = shift_of(query.modal, query.to)
+        before = _crop(query.image, box)
+        after = _crop(prediction.moved, box)
+        there = _crop(prediction.moved, (box[0] + dx, box[1] + dy, box[2] + dx, box[3] + dy))
+        seen = self.dino.pictures([before, after, there])
+        said = self.clip.pictures([before, there, on_white(query, prediction)])
+        found: dict[str, float | None] = {
+            "dino_op": float(seen[0] @ seen[1]),
+            "dino_tp": float(seen[0] @ seen[2]),
+            "clip_tp": float(said[0] @ said[1]),
+            "clip_t": None,
+        }
+        if query.category:
+            found["clip_t"] = float(said[2] @ self.clip.texts([PROMPT.format(query.category)])[0])
+        return found
+
+
+def on_white(query: Query, prediction: Prediction) -> np.ndarray:
+    """The completed object alone on white, cut to its box: uint8 (h, w, 3)."""
+    piece = completed(query, prediction)
+    return _at_least(np.where(piece.mask[..., None], piece.picture, np.uint8(255)))
+
+
+def _crop(picture: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
+    """A box of a picture, uint8 (h, w, 3), as far as it lies inside."""
+    x0, y0, x1, y1 = box
+    return _at_least(picture[max(0, y0) : max(0, y1), max(0, x0) : max(0, x1)])
+
+
+def _at_least(picture: np.ndarray) -> np.ndarray:
+    """Pictures too small for the networks' processors are put on white."""
+    height, width = picture.shape[:2]
+    if min(height, width) >= LEAST:
+        return picture
+    canvas = np.full((max(LEAST, height), max(LEAST, width), 3), 255, np.uint8)
+    canvas[:height, :width] = picture
+    return canvas
+
+
+def kid(
+    real: Sequence[np.ndarray],
+    drawn: Sequence[np.ndarray],
+    *,
+    features: torch.nn.Module | None = None,
+    side: int = 299,
+    subset_size: int = 50,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Kernel inception distance of two sets of pictures (table 1), by torchmetrics.
+
+    Args:
+        real, drawn: uint8 (H, W, 3) of any sizes, on white; each is resized to a square.
+        features: a network from uint8 (N, 3, side, side) to float (N, D); None: Inception, whose weights the package
+            ``torch-fidelity`` downloads.
+        side: of the square, pixels.
+        subset_size: pictures of each of 100 drawings.
+        seed: of the resamples.
+
+    Returns:
+        Mean and standard deviation over the drawings.
+
+    Raises:
+        UserError: ``torch-fidelity`` or its weights are missing; less than ``subset_size`` pictures.
+    """
+    from torchmetrics.image.kid import KernelInceptionDistance
+
+    if min(len(real), len(drawn)) < subset_size:
+        raise UserError(f"KID over subsets of {subset_size} needs as many pictures, not {len(real)} and {len(drawn)}")
+    try:
+        network: Any = 2048 if features is None else features
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it says that it keeps all features
+            metric = KernelInceptionDistance(feature=network, subset_size=subset_size)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            "KID needs torch-fidelity, with Inception's weights: pip install torch-fidelity, and run once where there "
+            "is a network"
+        ) from error
+    except OSError as error:
+        raise UserError(
+            f"Inception's weights cannot be downloaded ({' '.join(str(error).split())[:120]}): run once where there is "
+            "a network, or copy pt_inception-2015-12-05-6726825d.pth to the folder checkpoints of torch.hub.get_dir()"
+        ) from error
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for pictures, is_real in ((real, True), (drawn, False)):
+            for picture in pictures:
+                metric.update(_square(picture, side), real=is_real)
+        mean, deviation = metric.compute()
+    return float(mean), float(deviation)
+
+
+def _square(picture: np.ndarray, side: int) -> torch.Tensor:
+    """uint8 (H, W, 3) -> uint8 (1, 3, side, side): padded with white, so that nothing is stretched."""
+    height, width = picture.shape[:2]
+    longer = max(height, width)
+    canvas = np.full((longer, longer, 3), 255, np.uint8)
+    top, left = (longer - height) // 2, (longer - width) // 2
+    canvas[top : top + height, left : left + width] = picture
+    return torch.from_numpy(resize(canvas, side, side)).permute(2, 0, 1)[None]

@@ -1,0 +1,36 @@
+"""The upper end of every scale: the truth, in the place of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from amodalseg import masks
+from amodalseg.data.images import record_moved, record_whole
+from amodalseg.errors import UserError
+from amodalseg.models.base import AmodalModel
+from amodalseg.predictions import Prediction
+from amodalseg.types import AmodalRecord, Query
+
+
+class Truth(AmodalModel):
+    """Predictions with what the records say, so it has no prediction to a mere query."""
+
+    name = "truth"
+
+    def predict_batch(
+        self, queries: Sequence[Query], *, num_samples: int = 1, steps: int | None = None
+    ) -> list[Prediction]:
+        raise UserError("'truth' is the end of a scale and needs records with annotations: amodalseg eval asks it")
+
+    def recite(self, record: AmodalRecord, query: Query) -> Prediction:
+        """The prediction to a record's query. Its picture and its move are None where the record does not know them."""
+        amodal = record.amodal
+        found = Prediction(query.modal, (amodal | query.modal)[None], has_probability=False)
+        whole = record_whole(record)
+        if whole is not None:
+            found.image = np.where((amodal & ~query.modal)[..., None], whole, query.image)
+        if record.move is not None:
+            found.moved, found.moved_mask = record_moved(record), masks.decode(record.move.mask_rle)
+        return found

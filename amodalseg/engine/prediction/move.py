@@ -1,0 +1,103 @@
+"""Moving one object of one photo: in one Python call, or from file to file."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from amodalseg.data.images import load_image, save_png
+from amodalseg.engine.evaluation.ask import ask
+from amodalseg.engine.prediction.predict import load_mask
+from amodalseg.errors import UserError
+from amodalseg.models import DEFAULT, bars, load_model
+from amodalseg.models.base import AmodalModel, as_rgb, check_masks, whole_number
+from amodalseg.predictions import Prediction
+from amodalseg.report.moves import move_pair
+from amodalseg.types import Query
+
+
+def move(
+    image: np.ndarray,
+    modal: np.ndarray,
+    to: tuple[int, int],
+    *,
+    category: str | None = None,
+    occluder: np.ndarray | None = None,
+    model: str | Path | AmodalModel = DEFAULT,
+    seed: int = 0,
+    device: str = "auto",
+) -> Prediction:
+    """Complete an object, take it out of its place, and lay it down elsewhere.
+
+    Args:
+        image: uint8 (H, W, 3) RGB; grey and RGBA are converted, see ``as_rgb``.
+        modal: bool (H, W), the visible pixels of the object.
+        to: (x, y), the pixel where the middle of the modal box is to lie.
+        category: name, for models that read text.
+        occluder: bool (H, W) of what hides the object and stays where it is, if known.
+        model: what ``load_model`` takes, or a model.
+        seed: of all random numbers.
+        device: where the model computes, if it is loaded here.
+
+    Returns:
+        The prediction: ``moved``, uint8 (H, W, 3), is the photo after the move, ``moved_mask``, bool (H, W), the object
+        there.
+
+    Raises:
+        UserError: an image, a mask or a target that cannot be used, a model that cannot be opened, or memory is short.
+    """
+    image = as_rgb(image)
+    check_masks(image, modal)
+    if modal.ndim != 2:
+        raise UserError(f"one object is moved at a time: the modal mask must be (H, W), not {modal.shape}")
+    if not isinstance(model, AmodalModel):
+        model = load_model(model, device)
+    if category and not model.reads_text:
+        warnings.warn(f"'{model.name}' reads no text: category has no effect", stacklevel=2)
+    query = Query(image, modal, whole_number(seed, "seed", 0), occluder, category, to)
+    (prediction, _), *_ = ask(model, [query])
+    return prediction
+
+
+@dataclass(frozen=True)
+class MoveFiles:
+    """Files of one move. overlay: a folder for a picture of before and after, or None."""
+
+    image: Path
+    mask: Path
+    out: Path
+    occluder: Path | None = None
+    overlay: Path | None = None
+
+
+def move_file(model: AmodalModel, files: MoveFiles, to: tuple[int, int], category: str | None, seed: int) -> None:
+    """Move one object: a photo and a mask file -> a photo, the same as ``move`` gives.
+
+    Raises:
+        UserError: a file that cannot be read or written, or that does not fit; or as ``move``.
+    """
+    given = [path for path in (files.image, files.mask, files.occluder) if path is not None]
+    if files.out.suffix.lower() != ".png" or files.out.is_dir():
+        raise UserError(f"--out '{files.out}' is no picture file; give a name that ends in .png")
+    if files.out.resolve() in {path.resolve() for path in given}:
+        raise UserError(f"--out '{files.out}' would overwrite what is read; give another name")
+    photo, modal = load_image(files.image), load_mask(files.mask)
+    occluder = None if files.occluder is None else load_mask(files.occluder)
+    with bars.shown():
+        prediction = move(photo, modal, to, category=category, occluder=occluder, model=model, seed=seed)
+    assert prediction.moved is not None and prediction.moved_mask is not None
+    save_png(files.out, prediction.moved)
+    if files.overlay is not None:
+        pair = move_pair(photo, modal, prediction.moved_mask, prediction.moved)
+        save_png(files.overlay / f"{files.image.stem}.png", pair)
+    hidden = int(prediction.occluded.sum())
+    hint = "; nothing hidden was completed: if something covers the object, give --occluder or take another model"
+    cut = int(prediction.amodal.sum() - prediction.moved_mask.sum())
+    beyond = f"; {cut} of its pixels lie outside the photo there" if cut > 0 else ""
+    print(
+        f"{int(modal.sum())} visible and {hidden} completed pixels moved to {to[0]},{to[1]}: {files.out}"
+        f"{'' if hidden else hint}{beyond}"
+    )

@@ -1,0 +1,94 @@
+"""Moves for a report: which are shown, and the photo before, after each model's move, and as it should be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+
+from amodalseg.metrics.counts import Row, row_key
+from amodalseg.report.pictures import COMPLETED, TRUTH, VISIBLE, grid, wrapped
+
+SIDE = 224  # pixels of a photo's longer side
+LARGE = 640  # the same where two stand side by side
+
+
+def ranked_moves(rows: Sequence[Row], count: int) -> dict[str, list[str]]:
+    """Moves by the error at the target, of one model.
+
+    Args:
+        rows: of one model.
+        count: moves in each list, fewer where there are fewer.
+
+    Returns:
+        ``{"best": keys, "median": keys, "worst": keys}``, the last from the worst on; empty lists without moves.
+    """
+    known = [row for row in rows if row["moved_target_pixels"]]
+    keys = [row_key(row) for row in sorted(known, key=lambda row: (_error(row, "target"), row_key(row)))]
+    count = min(count, len(keys))
+    start = (len(keys) - count) // 2
+    return {"best": keys[:count], "median": keys[start : start + count], "worst": keys[::-1][:count]}
+
+
+def move_strip(
+    source: np.ndarray, modal: np.ndarray, there: np.ndarray, moved: Mapping[str, np.ndarray], truth: np.ndarray
+) -> np.ndarray:
+    """One row with titles: the photo with the object and its target outlined, each model's photo, the true one.
+
+    Args:
+        source, truth: uint8 (H, W, 3), before and after the move.
+        modal, there: bool (H, W): the visible part before, the whole object after it.
+        moved: model -> uint8 (H, W, 3).
+
+    Returns:
+        uint8 (H', W', 3).
+    """
+    cells = [_outlined(source, modal, there, SIDE), *(_small(one, SIDE) for one in (*moved.values(), truth))]
+    return wrapped([cells], ["before", *moved, "truth"])
+
+
+def move_pair(source: np.ndarray, modal: np.ndarray, there: np.ndarray, moved: np.ndarray) -> np.ndarray:
+    """A photo before, with the object and its target outlined, and after: arguments as ``move_strip``, one model's."""
+    return grid([[_outlined(source, modal, there, LARGE), _small(moved, LARGE)]], ["before", "after"])
+
+
+def _small(picture: np.ndarray, side: int) -> np.ndarray:
+    """uint8 (H, W, 3) or (H, W) -> its longer side ``side``."""
+    scale = side / max(picture.shape[:2])
+    size = max(1, round(scale * picture.shape[1])), max(1, round(scale * picture.shape[0]))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+
+
+def _outlined(source: np.ndarray, modal: np.ndarray, there: np.ndarray, side: int) -> np.ndarray:
+    picture = _small(source, side).copy()
+    for mask, colour in ((there, COMPLETED), (modal, VISIBLE)):
+        part = _small(mask.astype(np.uint8) * 255, side) > 127
+        lines, _ = cv2.findContours(part.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
+        cv2.drawContours(picture, lines, -1, TRUTH, 3, cv2.LINE_AA)
+        cv2.drawContours(picture, lines, -1, colour, 1, cv2.LINE_AA)
+    return picture
+
+
+def move_caption(rows: Sequence[Row]) -> str:
+    """One line about one move. Args: rows, the object's rows, one for each model."""
+    row = rows[0]
+    rate = f"occlusion rate {100 * row['occluded_area'] / max(1, row['amodal_area']):.0f} %"
+    moved = [row for row in rows if row["moved_target_pixels"]]
+    scores = ", ".join(f"{r['model']} {_psnr(r, 'target')} / {_psnr(r, 'origin')} / {_stays(r)}" for r in moved)
+    parts = row_key(row), row["category"], rate, f"target dB / origin dB / stays: {scores}"
+    return " · ".join(part for part in parts if part)
+
+
+def _error(row: Row, area: str) -> float:
+    return row[f"moved_{area}_squared"] / (3 * max(1, row[f"moved_{area}_pixels"]))
+
+
+def _psnr(row: Row, area: str) -> str:
+    known = row[f"moved_{area}_pixels"]
+    return f"{10 * math.log10(255**2 / max(_error(row, area), 1 / 12)):.1f}" if known else "–"
+
+
+def _stays(row: Row) -> str:
+    return f"{100 * row['moved_stays'] / row['moved_changes']:.0f} %" if row["moved_changes"] else "–"

@@ -1,13 +1,18 @@
-"""What tells whether a data set is still the one that a run began with."""
+"""What tells whether a data set is still the one that a run began with.
+
+No photo is opened for it: files are looked up (path, size, time of the last change), masks are at hand as run lengths.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from amodalseg.data.source import PackedRecords, Source
+from amodalseg.data.source import PackedRecords, RecordList, Source, Subset
 from amodalseg.types import AmodalRecord, FilePart
 
 MOST = 20_000
@@ -45,3 +50,64 @@ def _of_record(record: AmodalRecord) -> bytes:
         size = image.length if isinstance(image, FilePart) else image.nbytes
     masks = (rle and rle["counts"] for rle in (record.modal_rle, record.amodal_rle, record.unknown_rle))
     return repr((record.key, size, *masks)).encode()
+
+
+def file_stamp(path: Path) -> tuple[str, int, int]:
+    """(absolute path, bytes, time of the last change in ns) of a file; -1 and -1 where there is none."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):  # ValueError: a name that no file can have
+        return str(path.absolute()), -1, -1
+    return str(path.absolute()), status.st_size, status.st_mtime_ns
+
+
+def stamp(source: Source) -> str:
+    """A text that changes whenever a prediction to one of a source's objects may: for predictions that are kept.
+
+    Stricter than ``fingerprint``: all objects count, with all their masks and whatever else is known of them, and of
+    every file its path, size and time of the last change. What draws its objects from records (composites, scenes)
+    counts with those; what reads its files when an object is read, with the files.
+    """
+    digest = hashlib.blake2b(f"{len(source)}".encode(), digest_size=16)
+    seen: dict[Path, tuple[str, int, int]] = {}
+    for item in _of_source(source):
+        if isinstance(item, Path):
+            if item not in seen:  # the objects of a photo share it
+                seen[item] = file_stamp(item)
+            digest.update(repr(seen[item]).encode())
+        else:
+            digest.update(item)
+    return digest.hexdigest()
+
+
+def _of_source(source: Any, places: Iterable[int] | None = None) -> Iterator[bytes | Path]:
+    if isinstance(source, Subset):
+        yield source.places.tobytes()
+        yield from _of_source(source.source, source.places.tolist())
+    elif isinstance(source, (PackedRecords, RecordList)):
+        for place in range(len(source)) if places is None else places:
+            yield from _all_of_record(source.get(int(place)))
+    elif hasattr(source, "files"):
+        yield from source.files(places)
+    elif hasattr(source, "source"):  # it changes what another one draws
+        yield from _of_source(source.source, places)
+    else:  # it draws from records, or needs nothing
+        for record in getattr(getattr(source, "occluder", source), "records", ()):
+            yield from _all_of_record(record)
+
+
+def _all_of_record(record: AmodalRecord) -> Iterator[bytes | Path]:
+    masks = (record.modal_rle, record.amodal_rle, record.gt_modal_rle, record.occluder_rle, record.unknown_rle)
+    known = (
+        record.key, record.category, record.is_stuff, record.order, record.raw_rate, record.modal_source,
+        record.modal_score, sorted(record.flags), record.group,
+    )  # fmt: skip
+    yield repr((known, [rle and (list(rle["size"]), rle["counts"]) for rle in masks])).encode()
+    for picture in (record.image, record.whole_rgb):
+        if isinstance(picture, Path):
+            yield picture
+        elif isinstance(picture, FilePart):
+            yield picture.path
+            yield repr(picture).encode()
+        elif picture is not None:
+            yield hashlib.blake2b(picture.tobytes(), digest_size=16).digest()

@@ -1,14 +1,19 @@
 """A fingerprint changes with what is learnt from, and with nothing else."""
 
 import dataclasses
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from amodalseg import masks
-from amodalseg.data.fingerprint import fingerprint
-from amodalseg.data.source import PackedRecords, RecordList
+from amodalseg.config.schema import Pix2gestaltData
+from amodalseg.data.fingerprint import fingerprint, stamp
+from amodalseg.data.readers import read_pix2gestalt
+from amodalseg.data.source import PackedRecords, RecordList, Subset
 from amodalseg.types import AmodalRecord
+from tests.worlds.pix2gestalt import pix2gestalt_world
 
 
 def records_in(folder, count=5):
@@ -45,3 +50,70 @@ def test_any_change_of_the_data_shows(tmp_path, change):
         new = {"mask": {"modal_rle": other}, "amodal": {"amodal_rle": other}, "name": {"object_id": "7"}}[change]
         records[1] = dataclasses.replace(records[1], **new)
     assert fingerprint(RecordList(records)) != before
+
+
+def stamped(tmp_path, change, source_of=RecordList):
+    """The stamps before and after a change."""
+    records = records_in(tmp_path / "data")
+    before = stamp(source_of(records))
+    change(records)
+    return before, stamp(source_of(records))
+
+
+def test_a_stamp_is_the_same_for_the_same_files(tmp_path):
+    one, other = stamped(tmp_path, lambda records: None)
+    assert one == other == stamp(PackedRecords(records_in_place(tmp_path)))
+
+
+def records_in_place(tmp_path):
+    """The records of ``stamped`` without writing their photos again."""
+    found = []
+    for number in range(5):
+        mask = np.zeros((8, 8), bool)
+        mask[: number + 1] = True
+        rle = masks.encode(mask)
+        found.append(AmodalRecord("set", "train", str(number), "0", tmp_path / f"data/{number}.png", rle, rle))
+    return found
+
+
+@pytest.mark.parametrize("kind", [RecordList, PackedRecords, lambda records: Subset(RecordList(records), np.arange(5)),
+                                  lambda records: Drawing(records)])  # fmt: skip
+def test_a_photo_of_as_many_bytes_is_another_one(tmp_path, kind):
+    def touch(records):
+        path = records[2].image
+        path.write_bytes(b"x" * path.stat().st_size)
+        os.utime(path, ns=(1, 1))
+
+    before, after = stamped(tmp_path, touch, kind)
+    assert before != after
+
+
+class Drawing:
+    """Draws from records, as composites do."""
+
+    def __init__(self, records):
+        self.records = records
+
+    def __len__(self):
+        return 3
+
+
+def test_every_object_and_mask_counts(tmp_path):
+    other = masks.encode(np.ones((8, 8), bool))
+    for field in ("modal_rle", "amodal_rle", "gt_modal_rle", "occluder_rle", "unknown_rle", "category", "whole_rgb"):
+        value = other if field.endswith("_rle") else tmp_path / "whole.png" if field == "whole_rgb" else "cat"
+
+        def change(records, field=field, value=value):
+            records[3] = dataclasses.replace(records[3], **{field: value})
+
+        before, after = stamped(tmp_path, change)
+        assert before != after, field
+
+
+def test_files_that_are_read_late_count(tmp_path):
+    config = Pix2gestaltData(name="pix2gestalt", root=str(pix2gestalt_world(tmp_path)), split="train")
+    before = stamp(read_pix2gestalt(config))
+    assert stamp(read_pix2gestalt(config)) == before
+    path = sorted(Path(config.root).glob("whole_mask/*"))[0]
+    os.utime(path, ns=(1, 1))
+    assert stamp(read_pix2gestalt(config)) != before

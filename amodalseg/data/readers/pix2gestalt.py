@@ -24,6 +24,7 @@ import math
 import os
 import time
 import warnings
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,14 @@ class Pix2gestalt:
             "pix2gestalt", self.split, name, "0", paths["occlusion"], masks.encode(modal), masks.encode(amodal),
             fix_subset=self.fix_subset, whole_rgb=paths["whole"] if whole else None,
         )  # fmt: skip
+
+    def files(self, places: Iterable[int] | None = None) -> Iterator[Path]:
+        """The files of all objects, or of those in some places, which ``draw`` would read."""
+        for place in range(len(self)) if places is None else places:
+            name, whole = os.fsdecode(self.entries[place]["id"].item()), self.entries[place]["whole"]
+            for folder, ending in FOLDERS.items():
+                if folder != "whole" or whole:
+                    yield self.root / folder / f"{name}{ending}"
 
 
 def read_pix2gestalt(config: Pix2gestaltData, *, photos: bool = True) -> Pix2gestalt:

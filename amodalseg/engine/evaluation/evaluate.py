@@ -21,7 +21,7 @@ from amodalseg.engine.evaluation.collect import (
     collect_predictions,
     write_predictions,
 )
-from amodalseg.engine.evaluation.prediction_store import YAML, Curve, PredictionStore
+from amodalseg.engine.evaluation.prediction_store import Curve, PredictionStore
 from amodalseg.engine.evaluation.sets import JoinedSources, OpenSet, open_sets
 from amodalseg.engine.evaluation.truth import Truth
 from amodalseg.engine.run_folder import check_folder, claim, provenance
@@ -30,6 +30,7 @@ from amodalseg.metrics.counts import write_rows
 from amodalseg.metrics.protocols import score, summarize
 from amodalseg.models import load_model
 from amodalseg.models.base import AmodalModel
+from amodalseg.models.fingerprint import YAML
 from amodalseg.types import AmodalRecord
 
 

@@ -7,27 +7,23 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from amodalseg.atomic import write_whole
-from amodalseg.config.load import load_config, to_dict, to_yaml
-from amodalseg.config.schema import ModelOnly
 from amodalseg.data.dataset import EvaluationSet
+from amodalseg.data.fingerprint import stamp
 from amodalseg.engine.evaluation.collect import CountedPrediction, CountedPredictions, Numbered
-from amodalseg.engine.evaluation.truth import Truth
 from amodalseg.metrics.counts import COLUMNS
-from amodalseg.models import HUB, METHODS, MODELS, model_file
+from amodalseg.models.fingerprint import source_fingerprint
 from amodalseg.report.thumbnail import Thumbnail
 from amodalseg.types import stable_seed
 
 PREDICTIONS_FOLDER = "answers"
 PART_SECONDS = 10.0
 """A part is written when the one before is as old as this: a quick model writes few files, a slow one loses little."""
-YAML = (".yaml", ".yml")
-"""Endings of files that describe a model."""
 Curve = list[tuple[int, float | None, float | None]]
 """(steps, full, occluded) by ``per_object_occluded``."""
 
@@ -48,6 +44,7 @@ class PredictionStore:
         self.folder = folder / PREDICTIONS_FOLDER
         self._sources = dict(sources or {})
         self._weights: dict[str, str] = {}
+        self._data: dict[int, tuple[EvaluationSet, str]] = {}  # with the set itself: its id stays taken
 
     def load(self, model: str, name: str, dataset: EvaluationSet) -> tuple[CountedPredictions, Curve] | None:
         """What ``save`` wrote, or None if there is nothing that can be used."""
@@ -55,7 +52,7 @@ class PredictionStore:
         if not path.is_file():
             return None
         content = json.loads(path.read_bytes())
-        if content["stamp"] != self._stamp(model, dataset):
+        if content.get("stamp") != self._stamp(model, dataset):
             print(f"{model} on {name}: weights, data or program have changed since; predicting again")
             return None
         if (self.folder.parent / "objects.csv").is_file():
@@ -76,7 +73,7 @@ class PredictionStore:
         found: Numbered = []
         for path in sorted(self._parts(model, name).glob("*.json")):
             content = json.loads(path.read_bytes())
-            if content["stamp"] != self._stamp(model, dataset):
+            if content.get("stamp") != self._stamp(model, dataset):
                 print(f"{model} on {name}: weights, data or program have changed since; predicting again")
                 shutil.rmtree(self._parts(model, name))
                 return []
@@ -108,12 +105,12 @@ class PredictionStore:
     def _stamp(self, model: str, dataset: EvaluationSet) -> dict[str, Any]:
         """What predictions depend on beside the options: weights' content, objects, a row's columns, the program."""
         if model not in self._weights:
-            self._weights[model] = _digest_of_weights(self._sources.get(model, model))
-        ends = [dataset.source.get(place).key for place in (0, len(dataset) - 1)]
-        objects = [len(dataset), *ends]
+            self._weights[model] = source_fingerprint(self._sources.get(model, model))
+        if id(dataset) not in self._data:
+            self._data[id(dataset)] = dataset, stamp(dataset.source)
         return {
             "weights": self._weights[model],
-            "objects": objects,
+            "data": self._data[id(dataset)][1],
             "columns": COLUMNS,
             "program": _digest_of_program(),
         }
@@ -168,31 +165,3 @@ def _digest_of_program() -> str:
     for path in sorted(root.rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
-
-
-def _digest_of_weights(source: str) -> str:
-    """Args: source, what ``load_model`` opens."""
-    if source in MODELS or source in METHODS or source == Truth.name or source.startswith(HUB):
-        return source
-    digest = hashlib.blake2b(digest_size=16)
-    if source.endswith(YAML):
-        config = load_config(ModelOnly, source)
-        digest.update(to_yaml(config).encode())
-        folders = [Path(text) for text in _texts(to_dict(config)) if Path(text).is_dir()]
-        files = [path for folder in folders for path in sorted(folder.rglob("*.safetensors"))]
-    else:
-        files = [model_file(source)]
-    for path in files:
-        with path.open("rb") as file:
-            while part := file.read(1 << 24):
-                digest.update(part)
-    return digest.hexdigest()
-
-
-def _texts(node: Any) -> Iterator[str]:
-    """All texts among nested options: some name folders of weights."""
-    if isinstance(node, dict):
-        for value in node.values():
-            yield from _texts(value)
-    elif isinstance(node, str) and node:
-        yield node

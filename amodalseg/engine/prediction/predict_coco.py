@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -14,11 +15,14 @@ from tqdm import tqdm
 from amodalseg import masks
 from amodalseg.atomic import write_whole
 from amodalseg.config.load import to_dict
+from amodalseg.data.fingerprint import file_stamp
 from amodalseg.data.images import load_image, save_png
 from amodalseg.data.readers.files import ID, by_id, check_join, load_json, require
+from amodalseg.engine.prediction.notes import Notes
 from amodalseg.engine.prediction.predict import Item, Settings, complete
 from amodalseg.errors import UserError
 from amodalseg.models.base import AmodalModel
+from amodalseg.models.fingerprint import model_fingerprint
 from amodalseg.predictions import Prediction
 from amodalseg.report.pictures import completion_picture
 from amodalseg.types import stable_seed
@@ -56,17 +60,19 @@ def predict_coco(
     _check_paths(source, images, out, settings.overwrite)
     content = load_json(source)
     entries, photos = _read(content, source, listing)
-    notes = _Notes(out, _fingerprint(model, source, settings), settings.overwrite)
+    paths = {image_id: images / photos[image_id]["file_name"] for image_id in photos}
+    inputs = _inputs(model, [source, *([listing] if listing else [])], paths.values())
+    notes = Notes(out, _command(model, settings), inputs, settings.overwrite)
     place = {image_id: number for number, image_id in enumerate(photos)}
     waiting = [(key, entry) for key, entry in entries.items() if key not in notes.done and not entry.get("iscrowd")]
     waiting.sort(key=lambda item: place[item[1]["image_id"]])  # the objects of a photo together: it is read once
     items = [
         Item(
             f"annotation {key}",
-            images / photos[entry["image_id"]]["file_name"],
+            paths[entry["image_id"]],
             stable_seed("annotation", settings.seed, key),
             partial(_modal, entry, photos[entry["image_id"]]),
-            partial(notes.add, key),
+            partial(_keep, notes, key),
         )
         for key, entry in waiting
     ]
@@ -81,6 +87,10 @@ def predict_coco(
         failures += _write_overlays(kept, photos, images, settings.overlay)
     print(f"{len(kept)} of {len(entries)} annotations: {out}")
     return failures
+
+
+def _keep(notes: Notes, key: str, prediction: Prediction) -> None:
+    notes.add(key, _prediction(prediction))
 
 
 def _check_paths(source: Path, images: Path, out: Path, overwrite: bool) -> None:
@@ -162,68 +172,33 @@ def _write_overlays(entries: list[Entry], photos: dict[Any, Entry], images: Path
     return failures
 
 
-def _fingerprint(model: AmodalModel, source: Path, settings: Settings) -> str:
-    """Of all that a prediction depends on, so that no file mixes the predictions of two commands."""
+def _command(model: AmodalModel, settings: Settings) -> str:
+    """Of the options that a prediction depends on."""
     config: Any = getattr(model, "config", None)
     parts = [
-        model.name, None if config is None else to_dict(config), getattr(model, "about", None),
-        settings.seed, settings.num_samples, settings.steps, hashlib.blake2b(source.read_bytes()).hexdigest(),
+        model.name, None if config is None else to_dict(config), settings.seed, settings.num_samples, settings.steps,
     ]  # fmt: skip
-    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+    return _digest(json.dumps(parts))
 
 
-class _Notes:
-    """Predictions so far, one json line each, behind a first line that says whose they are.
+def _inputs(model: AmodalModel, sources: list[Path], paths: Iterable[Path]) -> dict[str, str]:
+    """Fingerprints of the files that a prediction depends on. Photos are looked up, not read."""
+    return {
+        "the weights": model_fingerprint(model),
+        "the annotations": _digest("".join(hashlib.blake2b(path.read_bytes()).hexdigest() for path in sources)),
+        "the photos": _digest(repr([file_stamp(path) for path in sorted(set(paths))])),
+    }
 
-    Attributes:
-        path: of the file.
-        done: predictions by key.
-    """
 
-    def __init__(self, out: Path, fingerprint: str, overwrite: bool) -> None:
-        self.path = out.with_name(f"{out.name}.partial.jsonl")
-        self.done: dict[str, Entry] = {}
-        self._file: IO[str] | None = None
-        head = json.dumps({"command": fingerprint})
-        lines = [] if overwrite or not self.path.is_file() else self._whole_lines()
-        if lines and lines[0] != head:
-            raise UserError(f"{self.path} is of a command with other options; go on with those, or give --overwrite")
-        for line in lines[1:]:
-            self.done.update(json.loads(line))
-        if self.done:
-            print(f"{len(self.done)} annotations are done; going on")
-        # what a kill cut off goes: lines are added behind whole ones only
-        write_whole(self.path, "".join(f"{line}\n" for line in (lines or [head])))
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
-    def _whole_lines(self) -> list[str]:
-        """Lines that were written to their end. Raises UserError if the file is none of ours."""
-        try:
-            lines = self.path.read_text("utf-8").split("\n")[:-1]
-            for line in lines:
-                json.loads(line)
-        except (OSError, ValueError) as error:
-            raise UserError(f"{self.path} cannot be read; remove it, or give --overwrite") from error
-        return lines
 
-    def __enter__(self) -> None:
-        self._file = self.path.open("a", encoding="utf-8")
-
-    def __exit__(self, *_: object) -> None:
-        assert self._file is not None
-        self._file.close()
-
-    def add(self, key: str, prediction: Prediction) -> None:
-        """Note a prediction."""
-        amodal = prediction.amodal
-        rle, (x0, y0, x1, y1) = masks.encode(amodal), masks.box_xyxy(amodal) or (0, 0, 0, 0)
-        self.done[key] = {
-            "segmentation": {"size": list(rle["size"]), "counts": rle["counts"].decode()},
-            "area": masks.area(rle),
-            "bbox": [x0, y0, x1 - x0, y1 - y0],
-        }
-        assert self._file is not None
-        try:
-            self._file.write(json.dumps({key: self.done[key]}) + "\n")
-            self._file.flush()
-        except OSError as error:
-            raise UserError(f"cannot write {self.path}: {error.strerror or error}") from error
+def _prediction(prediction: Prediction) -> Entry:
+    amodal = prediction.amodal
+    rle, (x0, y0, x1, y1) = masks.encode(amodal), masks.box_xyxy(amodal) or (0, 0, 0, 0)
+    return {
+        "segmentation": {"size": list(rle["size"]), "counts": rle["counts"].decode()},
+        "area": masks.area(rle),
+        "bbox": [x0, y0, x1 - x0, y1 - y0],
+    }

@@ -12,6 +12,7 @@ from amodalseg.cli import main
 from amodalseg.engine.evaluation import evaluate as evaluating
 from amodalseg.engine.evaluation import prediction_store
 from amodalseg.metrics.counts import read_rows
+from amodalseg.models.fingerprint import source_fingerprint
 from amodalseg.models.geometric.model import ConvexHull, FilledBox, ModalCopy
 from amodalseg.types import stable_seed
 from tests.engine.journeys import ROOT, read_csv
@@ -171,7 +172,7 @@ def test_files_that_describe_a_model_are_called_by_their_stem(tmp_path, monkeypa
     assert opened == [str(first), str(second)]
     assert list(dict.fromkeys(row["model"] for row in read_rows(out / "objects.csv"))) == ["first", "second"]
     assert "| first |" in (out / "report.md").read_text()
-    digests = {prediction_store._digest_of_weights(str(path)) for path in (first, second, tmp_path / "b/first.yaml")}
+    digests = {source_fingerprint(str(path)) for path in (first, second, tmp_path / "b/first.yaml")}
     assert len(digests) == 2, "what a file describes counts, with its bases, not how it is written"
 
 
@@ -216,10 +217,10 @@ def test_override_reaches_controls_and_the_steps_curve_leaves_them_out(tmp_path,
 def test_weights_in_a_folder_that_a_file_names_count_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model.yaml").write_text("model: {name: conddiff_amo}")
-    before = prediction_store._digest_of_weights("model.yaml")
+    before = source_fingerprint("model.yaml")
     (tmp_path / "pvt_v2_b4/unet").mkdir(parents=True)  # a folder by the name of an option's value
-    assert prediction_store._digest_of_weights("model.yaml") == before
+    assert source_fingerprint("model.yaml") == before
     (tmp_path / "pvt_v2_b4/unet/weights.safetensors").write_bytes(b"one")
-    one = prediction_store._digest_of_weights("model.yaml")
+    one = source_fingerprint("model.yaml")
     (tmp_path / "pvt_v2_b4/unet/weights.safetensors").write_bytes(b"two")
-    assert len({before, one, prediction_store._digest_of_weights("model.yaml")}) == 3
+    assert len({before, one, source_fingerprint("model.yaml")}) == 3

@@ -1,6 +1,8 @@
 """Several data sets in one evaluation, through the command line: checked first, killed, repeated, compared."""
 
+import dataclasses
 import json
+import os
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from amodalseg.metrics.counts import read_rows, row_key
 from amodalseg.models import load_model
 from amodalseg.models.geometric.model import ConvexHull, FilledBox
 from tests.engine.journeys import read_csv
-from tests.worlds import WORLDS
+from tests.worlds import WORLDS, write_photo
 
 MODELS = ["box", "convex_hull"]
 
@@ -151,6 +153,24 @@ def test_predictions_count_only_for_the_weights_and_objects_they_were_made_with(
     assert PredictionStore(tmp_path).load(str(weights), "drawn", fewer) is None
     weights.write_bytes(b"two")
     assert PredictionStore(tmp_path).load(str(weights), "drawn", dataset) is None
+    assert capsys.readouterr().out.count("weights, data or program have changed") == 2
+
+
+def test_predictions_of_changed_masks_or_photos_are_not_used(tmp_path, capsys):
+    records = read_dataset("synthetic", num_objects=3, size=48)
+    for number, record in enumerate(records):
+        write_photo(tmp_path / f"{number}.png", record.image)
+        record.image = tmp_path / f"{number}.png"
+    dataset = EvaluationSet(RecordList(records), 0)
+    found = collect_predictions(load_model("box"), dataset, 2)
+    PredictionStore(tmp_path).save("box", "drawn", dataset, found, [])
+    PredictionStore(tmp_path).write_parts("box", "half", dataset)
+    assert PredictionStore(tmp_path).load("box", "drawn", dataset) is not None
+    # the object in the middle: the first, the last and the count stay
+    other = [records[0], dataclasses.replace(records[1], modal_rle=records[1].amodal_rle), records[2]]
+    assert PredictionStore(tmp_path).load("box", "drawn", EvaluationSet(RecordList(other), 0)) is None
+    os.utime(tmp_path / "1.png", ns=(1, 1))
+    assert PredictionStore(tmp_path).load("box", "drawn", EvaluationSet(RecordList(records), 0)) is None
     assert capsys.readouterr().out.count("weights, data or program have changed") == 2
 
 

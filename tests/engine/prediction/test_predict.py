@@ -1,6 +1,8 @@
 """``amodalseg predict`` through the command line: files, folders and COCO json; kills, failures and seeds."""
 
 import json
+import os
+import shutil
 import subprocess
 
 import cv2
@@ -13,6 +15,7 @@ from amodalseg.cli import main
 from amodalseg.config.schema import CondDiffAMOConfig, DNConfig, PCNConfig, SamplerConfig, WindowConfig
 from amodalseg.engine.prediction.predict import load_mask
 from amodalseg.models.conddiff_amo.model import CondDiffAMO
+from amodalseg.models.weights import read_weights, save_weights
 from amodalseg.types import stable_seed
 from tests.worlds import coco_world, disc, edit_json, photo, write_photo
 
@@ -181,6 +184,87 @@ def test_a_killed_run_goes_on_to_the_same_file(coco, weights, tmp_path, monkeypa
     assert main(command(coco, out, "--batch-size=1", model=weights)) == 0
     assert "4 annotations are done; going on" in capsys.readouterr().out
     assert out.read_bytes() == whole.read_bytes() and not notes.exists()
+
+
+def cut_off(coco, out, weights, monkeypatch):
+    """Begin a run that dies behind its third object. Returns: its notes."""
+    predict_batch, calls = CondDiffAMO.predict_batch, []
+
+    def killed(self, queries, **options):
+        calls.append(len(queries))
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return predict_batch(self, queries, **options)
+
+    monkeypatch.setattr(CondDiffAMO, "predict_batch", killed)
+    assert main(command(coco, out, "--batch-size=1", model=weights)) == 130
+    monkeypatch.setattr(CondDiffAMO, "predict_batch", predict_batch)
+    notes = out.with_name(f"{out.name}.partial.jsonl")
+    assert len(notes.read_text().splitlines()) == 4
+    return notes
+
+
+def negate(path):
+    state, config, about = read_weights(path)
+    save_weights(path, {key: -value for key, value in state.items()}, config, about)
+
+
+def repaint(folder):
+    for path in folder.iterdir():
+        times = path.stat().st_mtime_ns
+        path.write_bytes(path.read_bytes())
+        os.utime(path, ns=(times + 1000, times + 1000))
+
+
+@pytest.mark.parametrize("changed", ["the weights", "the annotations", "the photos"])
+def test_predictions_of_changed_inputs_are_never_mixed(coco, weights, tmp_path, monkeypatch, capsys, changed):
+    model, out, anew = tmp_path / "mine.safetensors", tmp_path / "out.json", tmp_path / "anew.json"
+    shutil.copy(weights, model)
+    cut_off(coco, out, str(model), monkeypatch)
+    if changed == "the weights":
+        negate(model)
+    elif changed == "the photos":
+        repaint(coco[1])
+    else:
+        edit_json(coco[0], lambda content: content.update(info={"year": 1}))
+    capsys.readouterr()
+    assert main(command(coco, out, "--batch-size=1", model=str(model))) == 0
+    printed = capsys.readouterr().out
+    assert f"{changed} have changed: all annotations are asked again" in printed and "going on" not in printed
+    assert main(command(coco, anew, "--batch-size=1", model=str(model))) == 0
+    assert out.read_bytes() == anew.read_bytes()
+
+
+def change_id(line):
+    entry = json.loads(line)
+    entry["prediction"]["id"] = 5
+    return json.dumps(entry)
+
+
+@pytest.mark.parametrize("spoil", [change_id, lambda line: line.replace('"area": ', '"area": 1'), lambda _: "[]",
+                                   lambda _: "[" * 100_000, lambda line: line[:-5], lambda _: "\x00\xff"])  # fmt: skip
+def test_notes_that_do_not_verify_are_made_again(coco, weights, tmp_path, monkeypatch, capsys, spoil):
+    out, anew = tmp_path / "out.json", tmp_path / "anew.json"
+    notes = cut_off(coco, out, weights, monkeypatch)
+    lines = notes.read_text().splitlines()
+    notes.write_text("\n".join([*lines[:2], spoil(lines[2]), lines[3], ""]))
+    capsys.readouterr()
+    assert main(command(coco, out, "--batch-size=1", model=weights)) == 0
+    printed = capsys.readouterr().out
+    assert "1 lines of" in printed and "2 annotations are done; going on" in printed
+    assert main(command(coco, anew, "--batch-size=1", model=weights)) == 0
+    assert out.read_bytes() == anew.read_bytes()
+
+
+@pytest.mark.parametrize("head", ["", "{}", "null", '{"command": 1, "inputs": 2}'])
+def test_notes_with_a_damaged_head_are_begun_anew(coco, weights, tmp_path, monkeypatch, capsys, head):
+    out = tmp_path / "out.json"
+    notes = cut_off(coco, out, weights, monkeypatch)
+    notes.write_text("\n".join([head, *notes.read_text().splitlines()[1:], ""]))
+    capsys.readouterr()
+    assert main(command(coco, out, model="box")) == 0
+    printed = capsys.readouterr().out
+    assert "is damaged at its beginning" in printed and "going on" not in printed
 
 
 def test_predictions_do_not_depend_on_the_order(coco, weights, tmp_path):

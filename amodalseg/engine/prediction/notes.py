@@ -1,0 +1,126 @@
+"""What ``predict --coco`` has predicted so far, on disk: a run that is killed goes on behind it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from amodalseg.atomic import write_whole
+from amodalseg.errors import UserError
+
+ANSWER = ("area", "bbox", "segmentation")
+"""Keys of a prediction; nothing else of an annotation may come from a file of notes."""
+
+
+class Notes:
+    """Predictions so far, one json line each with a checksum, behind a first line that says whose they are.
+
+    Lines that do not verify (cut off by a kill, changed, of another command) are left out, and their objects are asked
+    again.
+
+    Attributes:
+        path: of the file.
+        done: predictions by key.
+    """
+
+    def __init__(self, out: Path, command: str, inputs: Mapping[str, str], overwrite: bool) -> None:
+        """Open, or begin.
+
+        Args:
+            out: the file that will be written at the end.
+            command: of the options.
+            inputs: what a prediction depends on besides, by name: a fingerprint of each.
+            overwrite: begin anew.
+
+        Raises:
+            UserError: the file is of a command with other options, or cannot be read or written.
+        """
+        self.path = out.with_name(f"{out.name}.partial.jsonl")
+        self.done: dict[str, dict[str, Any]] = {}
+        self._file: IO[str] | None = None
+        self._head = json.dumps({"command": command, "inputs": dict(inputs)}, sort_keys=True)
+        lines = [] if overwrite else self._lines()
+        if lines:
+            self._take(lines, command, inputs)
+        if self.done:
+            print(f"{len(self.done)} annotations are done; going on")
+        kept = [self._line(key, prediction) for key, prediction in self.done.items()]
+        # what a kill cut off goes: lines are added behind whole ones only
+        write_whole(self.path, "".join(f"{line}\n" for line in [self._head, *kept]))
+
+    def _lines(self) -> list[str]:
+        try:
+            return self.path.read_text("utf-8", errors="replace").split("\n") if self.path.exists() else []
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be read ({error.strerror}); remove it, or give --overwrite") from error
+
+    def _take(self, lines: list[str], command: str, inputs: Mapping[str, str]) -> None:
+        """Read what is done, as far as it is of this command and of these inputs."""
+        head = _parsed(lines[0])
+        if not isinstance(head, dict) or head.keys() != {"command", "inputs"} or not isinstance(head["inputs"], dict):
+            print(f"{self.path} is damaged at its beginning: all annotations are asked again")
+            return
+        if head["command"] != command:
+            raise UserError(f"{self.path} is of a command with other options; go on with those, or give --overwrite")
+        changed = [name for name in inputs if head["inputs"].get(name) != inputs[name]]
+        if changed:
+            print(f"since {self.path} was begun {' and '.join(changed)} have changed: all annotations are asked again")
+            return
+        damaged = 0
+        for line in lines[1:]:
+            entry = _parsed(line)
+            try:
+                key, prediction, check = entry["key"], entry["prediction"], entry["check"]
+                good = check == self._check(key, prediction) and tuple(sorted(prediction)) == ANSWER
+            except (TypeError, KeyError, AttributeError):
+                good = False
+            if good:
+                self.done[key] = prediction
+            elif line:
+                damaged += 1
+        if damaged:
+            print(f"{damaged} lines of {self.path} are cut off or damaged: their annotations are asked again")
+
+    def _check(self, key: str, prediction: Any) -> str:
+        text = f"{self._head}\n{json.dumps([key, prediction], sort_keys=True)}"
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+    def _line(self, key: str, prediction: dict[str, Any]) -> str:
+        return json.dumps({"key": key, "prediction": prediction, "check": self._check(key, prediction)})
+
+    def __enter__(self) -> None:
+        try:
+            self._file = self.path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def __exit__(self, kind: Any, *_: object) -> None:
+        assert self._file is not None
+        try:
+            self._file.close()
+        except OSError as error:  # what stands in its buffer does not fit on the disk
+            if kind is None:
+                raise self._unwritable(error) from error
+
+    def add(self, key: str, prediction: dict[str, Any]) -> None:
+        """Note a prediction. Raises UserError if it cannot be written."""
+        self.done[key] = prediction
+        assert self._file is not None
+        try:
+            self._file.write(self._line(key, prediction) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> UserError:
+        return UserError(f"cannot write {self.path}: {error.strerror or error}; the same command goes on from there")
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,125 @@
+"""What tells whether weights are still the ones that predictions were made with: their content, not their file's name."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from amodalseg.config import schema
+from amodalseg.config.load import build, load_config, to_dict, to_yaml
+from amodalseg.errors import UserError
+from amodalseg.models import HUB, METHODS, MODELS, model_file
+from amodalseg.models.base import AmodalModel
+
+YAML = (".yaml", ".yml")
+"""Endings of files that describe a model."""
+TRUTH = "truth"
+"""What an evaluation takes beside models: the end of its scale, without weights."""
+FILES = (".safetensors", ".ckpt")
+"""Endings of files of weights that options may name."""
+
+
+def source_fingerprint(source: str) -> str:
+    """Of a model by what ``load_model`` takes: a name, a file, a run folder, a ``.yaml`` file, or a name on the hub."""
+    if source in MODELS or source == TRUTH:
+        return source
+    if source in METHODS:
+        return _of_options(build(schema.ModelOnly, [(source, {"model": {"name": source}})]).model)
+    if source.endswith(YAML):
+        return _of_options(load_config(schema.ModelOnly, source).model)
+    return _of_files([_hub_file(source.removeprefix(HUB)) if source.startswith(HUB) else model_file(source)])
+
+
+def model_fingerprint(model: AmodalModel) -> str:
+    """Of an open model: the content of its network or of its exported file, and its options."""
+    config: Any = getattr(model, "config", None)
+    network, path = getattr(model, "network", None), getattr(model, "path", None)
+    digest = hashlib.blake2b(repr((type(model).__name__, config and to_dict(config))).encode(), digest_size=16)
+    if network is not None:
+        import torch  # an exported file is run without it
+
+        for name, tensor in sorted(network.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            # as bytes: NumPy knows no bfloat16
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    elif isinstance(path, Path):
+        digest.update(_of_files([path]).encode())
+    elif config is not None:
+        digest.update(_of_options(config).encode())
+    return digest.hexdigest()
+
+
+def _of_options(config: Any) -> str:
+    """Of a method's options and of all weights that they name."""
+    digest = hashlib.blake2b(to_yaml(config).encode(), digest_size=16)
+    for text in sorted(set(_texts(to_dict(config)))):
+        place = _place(text)
+        if place is not None:
+            for path in [place] if place.is_file() else sorted(place.rglob("*.safetensors")):
+                digest.update(_of_files([path]).encode())
+    return digest.hexdigest()
+
+
+def _place(text: str) -> Path | None:
+    """The folder or file of weights that an option's value names, if it names one that is here."""
+    from amodalseg.models.inpainting.backends.prior import find_prior
+
+    given = Path(text)
+    if given.is_dir() or (given.suffix in FILES and given.is_file()):
+        return given
+    try:
+        return find_prior() if text == "embedded" else find_prior(text)
+    except UserError:
+        return _cached_snapshot(text)
+
+
+def _cached_snapshot(name: str) -> Path | None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    from amodalseg.models.inpainting.backends.hub_models import HUB_IDS
+    from amodalseg.models.inpainting.parts.depth import DEPTHS
+    from amodalseg.models.inpainting.parts.segmenter import SEGMENTERS
+
+    name = {**HUB_IDS, **DEPTHS, **SEGMENTERS}.get(name, name)
+    if "/" not in name:
+        return None
+    try:
+        return Path(snapshot_download(name, local_files_only=True))
+    except (HFValidationError, LocalEntryNotFoundError):
+        return None
+
+
+def _hub_file(name: str) -> Path:
+    """The file in the cache that ``from_pretrained`` has loaded. Raises UserError if it is not there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    from amodalseg.models.hub import WEIGHTS
+
+    if Path(name).is_dir():
+        return Path(name) / WEIGHTS
+    repository, _, revision = name.partition("@")
+    found = try_to_load_from_cache(repository, WEIGHTS, revision=revision or None)
+    if not isinstance(found, str):
+        raise UserError(f"{name} is not in the cache of the hub; load it once with amodalseg.load_model('{HUB}{name}')")
+    return Path(found)
+
+
+def _of_files(paths: list[Path]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for path in paths:
+        with path.open("rb") as file:
+            while part := file.read(1 << 24):
+                digest.update(part)
+    return digest.hexdigest()
+
+
+def _texts(node: Any) -> Iterator[str]:
+    """All texts among nested options."""
+    if isinstance(node, dict):
+        for value in node.values():
+            yield from _texts(value)
+    elif isinstance(node, str) and node:
+        yield node

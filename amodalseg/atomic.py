@@ -1,11 +1,14 @@
-"""Files that are whole or absent."""
+"""Files that are whole or absent, and reading of nothing but files."""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from amodalseg.errors import UserError
 
@@ -28,7 +31,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         final.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
-            with temporary.open("rb") as file:
+            with temporary.open("r+b") as file:  # Windows syncs only what may be written
                 os.fsync(file.fileno())  # the name must not reach the disk before the content
             temporary.chmod(0o666 & ~_umask())  # some libraries make files that only their owner can read
             os.replace(temporary, final)
@@ -48,3 +51,16 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to read it. Raises OSError, also for what is no file: a pipe would wait, a device never end."""
+    if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+        raise OSError(errno.EINVAL, "it is no file, but a device, a pipe or a socket", str(path))
+    return path.open("rb")
+
+
+def read_regular(path: Path) -> bytes:
+    """The bytes of a file. Raises OSError as ``open_regular`` does."""
+    with open_regular(path) as file:
+        return file.read()

@@ -78,7 +78,8 @@ class AmodalRecord:
         whole_rgb: picture of the whole object alone, if known: pixels (zero outside the amodal mask), or a file.
         move: a move that is asked for, with its truth, or None.
         flags: any of ``empty_modal``, ``empty_amodal``, ``fully_visible``, ``touches_border``,
-            ``modal_outside_amodal``, ``crowd``, ``size_mismatch``.
+            ``modal_outside_amodal``, ``crowd``, ``size_mismatch``, ``upright`` (the photo is to be turned as its EXIF
+            data say).
         group: what the object belongs to: ``annotator``; ``video``, ``frame``, ``track``; ``cluster``, ``rank``.
         extra: what else the file says. Stored quantities that are recomputed and only compared: ``area``, ``bbox``
             (amodal), ``modal_area``, ``modal_bbox``; boxes are x, y, width, height.

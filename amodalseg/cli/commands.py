@@ -158,12 +158,17 @@ def _score_options(commands: Any) -> None:
 def _predict_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a name, a run folder, a file (also .onnx), or hf:owner/name")
     parser.add_argument("--image", help="a photo; with --mask and --out, mask files")
-    parser.add_argument("--mask", help="its modal mask, white on black")
+    parser.add_argument("--mask", help="its modal mask, a picture or .npy (docs/predict.md says how it is read)")
     parser.add_argument("--images", help="a folder of photos; with --masks and --out, folders of masks")
     parser.add_argument("--masks", help="their modal masks: NAME.png, NAME_*.png or NAME.*.png for NAME.jpg")
     parser.add_argument("--coco", metavar="JSON", help="instances, or a list of results; with --images and --out")
     parser.add_argument("--coco-images", metavar="JSON", help="a COCO file with the images of a list of results")
     parser.add_argument("--out", required=True, help="a .png file, a folder, or a .json file")
+    parser.add_argument(
+        "--label", metavar="VALUE", help="of mask files of several objects: a value, or a colour rrggbb"
+    )
+    parser.add_argument("--invert", action="store_true", help="in mask files the object is black on white")
+    parser.add_argument("--upright", action="store_true", help="turn photos as their EXIF data say: masks are upright")
     parser.add_argument("--overlay", metavar="DIR", help="also draw each photo with its completed objects")
     parser.add_argument("--overwrite", action="store_true", help="begin anew instead of keeping what is there")
     parser.add_argument("--seed", type=whole_number, default=0, help="of all random numbers (0)")
@@ -246,13 +251,19 @@ def _predict(options: argparse.Namespace) -> int:
         "coco_images" in given and "coco" not in given
     ):
         raise UserError("give --image and --mask, or --images and --masks, or --coco and --images (and --coco-images)")
-    from amodalseg.engine.prediction.predict import Settings, predict_file, predict_folder, report_failures
+    from amodalseg.engine.prediction.complete import Settings
+    from amodalseg.engine.prediction.predict import predict_file, predict_folder, report_failures
     from amodalseg.engine.prediction.predict_coco import predict_coco
 
     model = open_predictor(options.model, options.device)
     model.batch_size = options.batch_size
     overlay = Path(options.overlay) if options.overlay else None
-    settings = Settings(options.seed, options.num_samples, options.steps, overlay, options.overwrite)
+    if options.coco and (options.label or options.invert):
+        raise UserError("--label and --invert are about mask files, not about --coco")
+    settings = Settings(
+        options.seed, options.num_samples, options.steps, overlay, options.overwrite, options.upright, options.label,
+        options.invert,
+    )  # fmt: skip
     out, failures = Path(options.out), []
     if options.coco:
         listing = Path(options.coco_images) if options.coco_images else None

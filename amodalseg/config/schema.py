@@ -422,6 +422,7 @@ class CocoOccludeData:
     seed: int = number(0, 0, 2**32 - 1)
     fresh: bool = False  # training: draw anew in every epoch
     skip_broken: bool = False
+    upright: bool = False  # turn photos as their EXIF data say: masks were drawn on the upright picture
     max_side: Optional[int] = number(None, 32, 1_000_000)  # shrink photos whose longer side exceeds this
     occlude: OccludeConfig = field(default_factory=OccludeConfig)
 
@@ -463,6 +464,7 @@ class ScenesData:
     seed: int = number(0, 0, 2**32 - 1)
     fresh: bool = False  # training: draw anew in every epoch
     skip_broken: bool = False
+    upright: bool = False  # turn photos as their EXIF data say: masks were drawn on the upright picture
     max_side: Optional[int] = number(256, 32, 1_000_000)  # shrink photos whose longer side exceeds this
     mix: MixConfig = field(default_factory=MixConfig)
     occlude: OccludeConfig = field(default_factory=OccludeConfig)
@@ -481,6 +483,7 @@ class WholeObjectsData:
     num_objects: Optional[int] = number(None, 1)  # of the whole objects found, sampled by the seed; default: all
     seed: int = number(0, 0, 2**32 - 1)
     skip_broken: bool = False
+    upright: bool = False  # turn photos as their EXIF data say: masks were drawn on the upright picture
     min_area: float = number(0.01, 0, 1)  # of the photo's area
     max_area: float = number(0.6, 0, 1)
     max_contact: float = number(0.15, 0, 1)  # share of an object's outline along which other annotated objects may lie
@@ -497,6 +500,7 @@ class CocoData:
     num_objects: Optional[int] = number(None, 1)
     seed: int = number(0, 0, 2**32 - 1)
     skip_broken: bool = False
+    upright: bool = False  # turn photos as their EXIF data say: masks were drawn on the upright picture
 
 
 @dataclass
@@ -511,6 +515,7 @@ class PublishedData:
     num_objects: Optional[int] = number(None, 1)
     seed: int = number(0, 0, 2**32 - 1)
     skip_broken: bool = False
+    upright: bool = False  # turn photos as their EXIF data say: masks were drawn on the upright picture
     check_photos: str = one_of("pixels", "headers", "off")  # before a run depends on them: decode all, or sizes only
     fix_subset: str = one_of("keep", "union")  # modal pixels outside the amodal mask: keep, or add to the amodal mask
     modal_source: str = one_of("gt", "pred")  # whose modal masks the model is given: annotated, or predicted ones

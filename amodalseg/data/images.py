@@ -4,47 +4,155 @@ from __future__ import annotations
 
 import io
 import os
+import struct
+import threading
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from amodalseg.atomic import write_whole
+from amodalseg.atomic import open_regular, read_regular, write_whole
 from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord, FilePart
 
 # Loader workers already keep every core busy; OpenCV's own threads in each of them would only fight over the cores, and
 # a fork while they run can hang.
 cv2.setNumThreads(0)
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # ``check_pixels`` has the limit
 # What OpenCV would write to the terminal, we say in one line. The function has moved between its releases 4 and 5.
 (cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel)(0)
+
+
+PICTURE_ERRORS = (
+    OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, ZeroDivisionError, MemoryError,
+    AttributeError, struct.error, zlib.error, cv2.error,
+)  # fmt: skip
+"""What Pillow and OpenCV raise for files that are damaged, cut off, or none of theirs."""
+LIMIT, MEGAPIXELS = "AMODALSEG_MAX_MEGAPIXELS", 400
+"""Environment variable with the most megapixels that a picture may have, and its default: masks end there too."""
+_bombs = threading.Lock()
+EXIF_TURN = 0x0112
+TURNS = {3: "by 180 degrees", 6: "by 90 degrees", 8: "by 90 degrees"}
+"""What EXIF's orientations say that do not mirror."""
 
 
 def read_bytes(path: str | Path | FilePart) -> bytes:
     """The bytes of a file, or of a part of one. Raises OSError."""
     if not isinstance(path, FilePart):
-        return Path(path).read_bytes()
-    descriptor = os.open(path.path, os.O_RDONLY)  # one of its own: loader workers must not share a place in a file
+        return read_regular(Path(path))
+    with open_regular(path.path) as file:  # one of its own: loader workers must not share a place in a file
+        file.seek(path.offset)
+        return file.read(path.length)
+
+
+def check_pixels(height: int, width: int, path: object) -> None:
+    """Refuse a picture that would not fit into memory, before it is decoded. Raises UserError."""
     try:
-        return os.pread(descriptor, path.length, path.offset)
-    finally:
-        os.close(descriptor)
+        limit = float(os.environ.get(LIMIT, MEGAPIXELS))
+    except ValueError:
+        raise UserError(f"{LIMIT}={os.environ[LIMIT]} is no number of megapixels") from None
+    if height * width > limit * 1e6:
+        raise UserError(
+            f"{path} is a picture of {width}x{height}, {height * width / 1e6:.0f} megapixels; the limit is {limit:g}: "
+            f"make it smaller, or set the environment variable {LIMIT} where memory allows"
+        )
 
 
-def load_image(path: str | Path | FilePart, *, grey: bool = False) -> np.ndarray:
+def _size_of(data: bytes) -> tuple[int, int]:
+    """Height and width that a picture's header says; (0, 0) if it does not. Quick for PNG and JPEG."""
+    if data.startswith(b"\x89PNG"):
+        width, height = struct.unpack(">II", data[16:24].ljust(8, b"\0"))
+        return height, width
+    if data.startswith(b"\xff\xd8"):
+        place = 2
+        while place + 9 < len(data) and data[place] == 0xFF:
+            marker = data[place + 1]
+            if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
+                height, width = struct.unpack(">HH", data[place + 5 : place + 9])
+                return height, width
+            # fill bytes, and markers without a length
+            alone = marker == 0xFF or marker == 0x01 or 0xD0 <= marker <= 0xD8
+            place += (1 if marker == 0xFF else 2) if alone else 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+        return 0, 0
+    try:
+        with any_size(io.BytesIO(data)) as picture:
+            return picture.height, picture.width
+    except PICTURE_ERRORS:
+        return 0, 0
+
+
+def turning(picture: Image.Image) -> int:
+    """EXIF's orientation of an open picture: 1, or 2 to 8 where viewers turn or mirror what is stored.
+
+    TIFF files give 1: Pillow and OpenCV both read them upright whatever one asks for.
+    """
+    if picture.format == "TIFF":
+        return 1
+    try:
+        found = picture.getexif().get(EXIF_TURN, 1)
+    except PICTURE_ERRORS:  # damaged EXIF data say nothing
+        return 1
+    return found if found in range(2, 9) else 1
+
+
+def image_turning(path: str | Path | FilePart) -> int:
+    """``turning`` of a file, from its header alone; 1 for one that cannot be read: whoever opens it says so."""
+    try:
+        with _opened(path) as picture:
+            return turning(picture)
+    except (UserError, *PICTURE_ERRORS):
+        return 1
+
+
+def _turning_of(data: bytes) -> int:
+    # nearly all photos have none, and are not opened a second time to find that out
+    if (data.startswith(b"\xff\xd8") and data.find(b"Exif\0", 0, 1 << 17) < 0) or (
+        data.startswith(b"\x89PNG") and b"eXIf" not in data and b"Exif" not in data
+    ):
+        return 1
+    try:
+        with any_size(io.BytesIO(data)) as picture:
+            return turning(picture)
+    except PICTURE_ERRORS:
+        return 1
+
+
+def turned(pixels: np.ndarray, turn: int) -> np.ndarray:
+    """Stored pixels (H, W, ...) -> upright ones, as EXIF's orientation ``turn`` says."""
+    if turn >= 5:  # the first axis of what is stored is the picture's horizontal one
+        pixels = pixels.swapaxes(0, 1)
+    if turn in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if turn in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def load_image(path: str | Path | FilePart, *, grey: bool = False, upright: bool = False) -> np.ndarray:
     """Read a photo as the annotations see it: pixels as stored, whatever EXIF says about turning them.
 
     Args:
         path: any format that OpenCV reads; greyscale is replicated, alpha dropped.
-        grey: read it as grey values, for instance a mask.
+        grey: read it as grey values.
+        upright: turn it as its EXIF data say, for annotations that were drawn on the upright picture.
 
     Returns:
         uint8 (H, W, 3) RGB, or (H, W) grey.
 
     Raises:
-        UserError: the file is missing, is no picture, or ends too early.
+        UserError: the file is missing, is no picture, ends too early, or has more pixels than ``check_pixels`` allows.
     """
+    return load_turned(path, grey=grey, upright=upright)[0]
+
+
+def load_turned(path: str | Path | FilePart, *, grey: bool = False, upright: bool = False) -> tuple[np.ndarray, int]:
+    """As ``load_image``, with the orientation in the file's EXIF data: 1, or 2 to 8 if viewers turn it."""
     try:
         data = read_bytes(path)
     except OSError as error:
@@ -57,6 +165,7 @@ def load_image(path: str | Path | FilePart, *, grey: bool = False) -> np.ndarray
     cut_png = data.startswith(b"\x89PNG") and data.rfind(b"IEND\xae\x42\x60\x82") < 0
     if cut_jpeg or cut_png:
         raise UserError(f"the image {path} ends too early: the file is cut off, copy it again")
+    check_pixels(*_size_of(data), path)
     how = cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), how | cv2.IMREAD_IGNORE_ORIENTATION)
@@ -64,16 +173,50 @@ def load_image(path: str | Path | FilePart, *, grey: bool = False) -> np.ndarray
         pixels = None
     if pixels is None:
         raise UserError(f"cannot decode the image {path}: it is broken, or no picture")
-    return pixels if grey else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    pixels = pixels if grey else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    turn = _turning_of(data)
+    return (turned(pixels, turn) if upright and turn != 1 else pixels), turn
 
 
-def image_size(path: str | Path | FilePart) -> tuple[int, int]:
-    """Height and width of a photo in stored pixels, from its header alone. Raises UserError as ``load_image`` does."""
+def image_size(path: str | Path | FilePart, *, upright: bool = False) -> tuple[int, int]:
+    """Height and width of a photo, from its header alone, in stored pixels. Raises UserError as ``load_image`` does.
+
+    Args:
+        path: the file.
+        upright: of the picture as its EXIF data turn it.
+    """
     try:
-        with Image.open(io.BytesIO(read_bytes(path)) if isinstance(path, FilePart) else path) as image:
-            return image.height, image.width
-    except OSError as error:
-        raise UserError(f"cannot read the image {path}: {error.strerror or 'it is broken, or no picture'}") from error
+        with _opened(path) as image:
+            swapped = upright and turning(image) >= 5
+            return (image.width, image.height) if swapped else (image.height, image.width)
+    except PICTURE_ERRORS as error:
+        reason = getattr(error, "strerror", None) or "it is broken, or no picture"
+        raise UserError(f"cannot read the image {path}: {reason}") from error
+
+
+@contextmanager
+def _opened(path: str | Path | FilePart) -> Iterator[Image.Image]:
+    """A picture file of which the header alone is read. Raises OSError and whatever else Pillow does."""
+    file = io.BytesIO(read_bytes(path)) if isinstance(path, FilePart) else open_regular(Path(path))
+    with file, any_size(file) as picture:
+        yield picture
+
+
+@contextmanager
+def any_size(file: IO[bytes]) -> Iterator[Image.Image]:
+    """Pillow's picture, of any size: before it is decoded the caller must ``check_pixels``. Raises what Pillow does."""
+    try:
+        picture = Image.open(file)
+    except Image.DecompressionBombError:
+        with _bombs:
+            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            try:
+                file.seek(0)
+                picture = Image.open(file)
+            finally:
+                Image.MAX_IMAGE_PIXELS = limit
+    with picture:
+        yield picture
 
 
 def save_png(path: str | Path, image: np.ndarray) -> None:
@@ -110,7 +253,7 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
 def check_size(record: AmodalRecord) -> None:
     """Compare the size in a photo's header with its masks'. Raises UserError as ``record_image`` does."""
     if not isinstance(record.image, np.ndarray):
-        height, width = image_size(record.image)
+        height, width = image_size(record.image, upright="upright" in record.flags)
         if (height, width) != (record.height, record.width) and "size_mismatch" not in record.flags:
             raise _other_size(record, height, width)
 
@@ -127,12 +270,19 @@ def record_image(record: AmodalRecord) -> np.ndarray:
     Raises:
         UserError: the photo cannot be read, or differs from the masks in size without that flag.
     """
-    pixels = record.image if isinstance(record.image, np.ndarray) else load_image(record.image)
+    pixels = photo_of(record)
     if pixels.shape[:2] == (record.height, record.width):
         return pixels
     if "size_mismatch" in record.flags:
         return resize(pixels, record.height, record.width)
     raise _other_size(record, *pixels.shape[:2])
+
+
+def photo_of(record: AmodalRecord) -> np.ndarray:
+    """The photo of an object as its file has it, upright where the reader has flagged that, uint8 (H, W, 3) RGB."""
+    if isinstance(record.image, np.ndarray):
+        return record.image
+    return load_image(record.image, upright="upright" in record.flags)
 
 
 def record_whole(record: AmodalRecord) -> np.ndarray | None:
@@ -168,6 +318,14 @@ def record_moved(record: AmodalRecord) -> np.ndarray | None:
 
 def _other_size(record: AmodalRecord, height: int, width: int) -> UserError:
     what = "the image" if isinstance(record.image, np.ndarray) else record.image
+    turn = 1 if isinstance(record.image, np.ndarray) else image_turning(record.image)
+    if turn >= 5 and (width, height) == (record.height, record.width):
+        upright = "upright" in record.flags
+        advice = "the masks are of the stored size: data.upright=false" if upright else "data.upright=true turns it"
+        return UserError(
+            f"{what} is stored turned, as its EXIF data say (orientation {turn}), so it is read as {width}x{height}, "
+            f"and the masks of {record.key} are {record.width}x{record.height} (width x height); {advice}"
+        )
     return UserError(
         f"image and mask of different size: {what} is {width}x{height}, the masks of {record.key} are "
         f"{record.width}x{record.height} (width x height); correct the photo or its annotation"

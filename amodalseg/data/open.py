@@ -28,7 +28,7 @@ from amodalseg.data.draw.occlude import Composites, Occluder
 from amodalseg.data.draw.scenes import Scenes
 from amodalseg.data.draw.synthetic import SyntheticWorld
 from amodalseg.data.draw.whole_objects import whole_records
-from amodalseg.data.images import check_size, record_image
+from amodalseg.data.images import check_size, image_turning, record_image
 from amodalseg.data.pack.shards import Shards
 from amodalseg.data.predicted import use_predictions
 from amodalseg.data.readers import READERS, read_coco_files
@@ -72,6 +72,8 @@ def open_source(config: Any, photos: bool = True) -> Source:
         skip_broken=config.skip_broken,
         skip_missing=isinstance(config, ScenesData) and config.missing == "skip",
     )
+    if config.upright:
+        _set_upright(records)
     records = decodable(records, config.skip_broken)
     if isinstance(config, MovesData):
         return Moves(config, records)
@@ -137,12 +139,19 @@ def _published(config: PublishedData, photos: bool) -> Source:
             "added to their amodal mask" if config.fix_subset == "union" else "kept (data.fix_subset=union adds them)"
         )
         logger.info(f"{outside} of {len(records)} objects have modal pixels outside their amodal mask: {done}")
+    if config.upright:
+        _set_upright(records)
     if photos and config.check_photos != "off":
         records = decodable(records, config.skip_broken, headers_only=config.check_photos == "headers")
     if config.modal_source == "pred":
         records = use_predictions(records, config)
     packed = PackedRecords(_some(records, config.num_objects, config.seed))
     return TolerantSource(packed, config.tolerance) if isinstance(config, SailVosData) and config.tolerance else packed
+
+
+def _set_upright(records: list[AmodalRecord]) -> None:
+    for record in records:
+        record.flags |= {"upright"}
 
 
 def _some_of(source: Source, config: Any) -> Source:
@@ -176,7 +185,12 @@ def decodable(records: list[AmodalRecord], skip_broken: bool, headers_only: bool
             cases.setdefault((record.image, record.height, record.width), record)
     first_of = [cases[key] for key in sorted(cases)]
 
+    turned: list[Path] = []
+
     def problem(record: AmodalRecord) -> str | None:
+        assert isinstance(record.image, Path)
+        if "upright" not in record.flags and image_turning(record.image) != 1:
+            turned.append(record.image)
         try:
             check_size(record) if headers_only else record_image(record)
         except UserError as error:
@@ -187,6 +201,12 @@ def decodable(records: list[AmodalRecord], skip_broken: bool, headers_only: bool
         found = pool.map(problem, first_of)
         checks = tqdm(found, total=len(cases), desc="checking photos", disable=len(cases) < 2000)
         broken = {record.image: text for record, text in zip(first_of, checks, strict=True) if text}
+    if turned:
+        warnings.warn(
+            f"{len(turned)} of {len(cases)} photos are stored turned or mirrored, as their EXIF data say (the first: "
+            f"{min(turned)}), and are read as stored; if their masks were drawn on upright pictures: data.upright=true",
+            stacklevel=2,
+        )
     if not broken:
         return records
     first, num_photos = next(iter(broken.values())), len({path for path, *_ in cases})

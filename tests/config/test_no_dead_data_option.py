@@ -4,6 +4,7 @@ import shutil
 import warnings
 
 import pytest
+from PIL import Image
 
 from amodalseg.config.schema import (
     AugmentConfig,
@@ -29,6 +30,7 @@ FILES = {
     "annotations": ["a/instances_train.json"], "images": ["other/train", "b/train"], "split": "val", "num_objects": 3,
     "seed": 1, "fresh": True, "max_side": 64,
     "skip_broken": With(True, images=["broken/train", "b/train"]),
+    "upright": With(True, images=["turned/train", "b/train"]),
 }  # fmt: skip
 SCENES = {
     **FILES, **OCCLUDE, "missing": With("skip", annotations=["a/instances_train.json", "absent/instances_train.json"]),
@@ -56,12 +58,18 @@ NUM = 24
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """Packs a and b; the photos of a under other pixels; and once more with one of them broken."""
+    """Packs a and b; the photos of a under other pixels; and once more with one of them broken, or turned."""
     folder = tmp_path_factory.mktemp("world")
     for seed, name in enumerate(("a", "b", "other")):
         coco_world(folder / name, 2, seed=seed)
     shutil.copytree(folder / "a", folder / "broken")
     next(iter(sorted((folder / "broken/train").iterdir()))).write_bytes(b"no picture")
+    shutil.copytree(folder / "a", folder / "turned")
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    for path in (folder / "turned/train").iterdir():
+        with Image.open(path) as picture:
+            picture.save(path, exif=exif)
     return folder
 
 

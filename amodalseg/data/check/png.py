@@ -1,4 +1,4 @@
-"""Checks of masks that are PNG files: what thresholding hides."""
+"""Checks of masks that are picture files: what reading them as masks hides."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from amodalseg.config.schema import PublishedData
 from amodalseg.data.check.finding import Finding, finding, place
-from amodalseg.data.images import load_image
+from amodalseg.data.mask_files import Stored, looks_inverted, read_mask_file, read_values
 from amodalseg.data.readers.pix2gestalt import FOLDERS
 from amodalseg.types import AmodalRecord
 
@@ -27,20 +27,42 @@ def check_png_masks(config: PublishedData, records: Sequence[AmodalRecord], spli
         split: for the findings.
 
     Returns:
-        Notes on masks with grey values besides 0 and 255, and on masks of another size than 256 x 256 (``reader``).
+        Notes on masks that are anything but black and white in one channel, on masks that look inverted, and on masks
+        of another size than 256 x 256 (``reader``).
     """
-    grey, other = [], []
+    grey, inverted, other = [], [], []
     for record in tqdm(records, "mask files", disable=len(records) < 2000):
         for folder in ("visible_object_mask", "whole_mask"):
-            values = load_image(Path(config.root) / folder / f"{record.image_id}{FOLDERS[folder]}", grey=True)
-            between = np.count_nonzero((values > 0) & (values < 255))
-            if between:
-                grey.append(f"{place(record)}: {between:,} pixels in {folder}")
-            if values.shape != (SIDE, SIDE):
-                other.append(f"{place(record)}: {folder} is {values.shape[1]}x{values.shape[0]}")
+            path = Path(config.root) / folder / f"{record.image_id}{FOLDERS[folder]}"
+            stored, mask = read_values(path), read_mask_file(path, quiet=True)
+            unusual = _unusual(stored)
+            if unusual:
+                grey.append(f"{place(record)}: {unusual} in {folder}")
+            if looks_inverted(mask):
+                inverted.append(f"{place(record)}: {folder}, {100 * mask.mean():.0f} % of it")
+            if mask.shape != (SIDE, SIDE):
+                other.append(f"{place(record)}: {folder} is {mask.shape[1]}x{mask.shape[0]}")
     found = []
-    for places, what in ((grey, "are not black and white: cut at 127"), (other, f"are not {SIDE}x{SIDE}")):
+    for places, what in (
+        (grey, "are not black and white: read as all mask files are (docs/predict.md)"),
+        (inverted, "look inverted: nearly all of their border is object"),
+        (other, f"are not {SIDE}x{SIDE}"),
+    ):
         if places:
             text = f"{len(places):,} of {2 * len(records):,} mask files {what}"
             found.append(finding("reader", "note", split, text, places))
     return found or [finding("reader", "fine", split, f"mask files are black and white, {SIDE}x{SIDE}")]
+
+
+def _unusual(stored: Stored) -> str:
+    """What a mask file is besides black and white in one channel; empty for one that is just that."""
+    if stored.palette is not None:
+        return "a palette"
+    if stored.alpha is not None:
+        return "an alpha channel"
+    if stored.values.ndim == 3:
+        return "colours"
+    if stored.values.dtype == bool or stored.values.max() <= 1:
+        return "" if stored.values.dtype == bool else "zeros and ones"
+    between = np.count_nonzero((stored.values > 0) & (stored.values < 255))
+    return f"{between:,} pixels" if between else ""

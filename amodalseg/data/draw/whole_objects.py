@@ -19,7 +19,7 @@ from amodalseg.config.schema import WholeObjectsData
 from amodalseg.data.draw.backdrops import PAINTED
 from amodalseg.data.draw.holes import half_hole, random_hole
 from amodalseg.data.draw.occlude import why_not_whole
-from amodalseg.data.images import load_image, resize
+from amodalseg.data.images import photo_of, resize
 from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord, stable_seed
 
@@ -248,7 +248,7 @@ def _cut(record: AmodalRecord, kept: int) -> tuple[np.ndarray, tuple[float, ...]
     Beyond the photo's border its mirror image goes on. Coverage ends half a pixel within the annotated outline, so that
     no seam of the old background is carried to a new one.
     """
-    photo = record.image if isinstance(record.image, np.ndarray) else load_image(record.image)
+    photo = photo_of(record)
     modal = record.modal
     if photo.shape[:2] != modal.shape:
         raise UserError(f"{record.image} and the mask of {record.key} differ in size; correct one of them")

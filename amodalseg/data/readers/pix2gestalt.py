@@ -35,7 +35,7 @@ from tqdm import tqdm
 from amodalseg import masks
 from amodalseg.atomic import write_whole
 from amodalseg.config.schema import Pix2gestaltData
-from amodalseg.data.images import load_image
+from amodalseg.data.mask_files import read_mask_file
 from amodalseg.data.readers.record import make_record
 from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord
@@ -45,8 +45,6 @@ FOLDERS = {
     "whole": "_whole.png",
 }  # fmt: skip
 """Folder -> ending of its files. Only ``whole`` is optional."""
-THRESHOLD = 127
-"""Grey values above it are inside a mask."""
 INDEX_NAME = "pix2gestalt.index"
 FORMAT = 1
 SETTLED = 2.0
@@ -74,9 +72,7 @@ class Pix2gestalt:
         code, whole = self.entries[index].item()
         name = os.fsdecode(code)
         paths = {folder: self.root / folder / f"{name}{ending}" for folder, ending in FOLDERS.items()}
-        modal, amodal = (
-            load_image(paths[kind], grey=True) > THRESHOLD for kind in ("visible_object_mask", "whole_mask")
-        )
+        modal, amodal = (read_mask_file(paths[kind], quiet=True) for kind in ("visible_object_mask", "whole_mask"))
         if modal.shape != amodal.shape:
             sizes = " and ".join(f"{mask.shape[1]}x{mask.shape[0]}" for mask in (modal, amodal))
             raise UserError(

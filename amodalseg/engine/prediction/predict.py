@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,130 +13,29 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from amodalseg.data.images import load_image, save_png
+from amodalseg.atomic import write_whole
+from amodalseg.data.images import load_turned, save_png
+from amodalseg.data.mask_files import holds_label, mask_labels, read_mask_file
+from amodalseg.engine.prediction.complete import Item, Settings, complete, fit_to_photo, say_turned
 from amodalseg.errors import UserError
-from amodalseg.models.base import AmodalModel, check_query
+from amodalseg.models.base import AmodalModel
+from amodalseg.models.fingerprint import model_fingerprint
 from amodalseg.predictions import Prediction
 from amodalseg.report.pictures import completion_picture
 from amodalseg.types import Query, stable_seed
 
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
-"""Endings of the files that are taken for photos and masks."""
+"""Endings of the files that are taken for photos."""
+COMMAND = ".amodalseg.json"
+"""File in a folder of outputs that says which weights and options they are of."""
+MASKS = PICTURES | {".gif", ".npy"}
+"""Endings of the files that are taken for masks."""
 
 
-@dataclass
-class Settings:
-    """How to predict.
-
-    Attributes:
-        seed: from which each object's own seed follows.
-        num_samples, steps: as for ``AmodalModel.predict``.
-        overlay: folder for one picture of each photo, or None.
-        overwrite: begin anew instead of keeping what is there.
-    """
-
-    seed: int = 0
-    num_samples: int = 1
-    steps: int | None = None
-    overlay: Path | None = None
-    overwrite: bool = False
-
-
-@dataclass(frozen=True)
-class Item:
-    """One object to complete.
-
-    Attributes:
-        name: for messages.
-        photo: its file; items of one photo stand together.
-        seed: of its random numbers.
-        modal: photo -> modal mask, bool (H, W); raises UserError.
-        keep: takes the prediction.
-    """
-
-    name: str
-    photo: Path
-    seed: int
-    modal: Callable[[np.ndarray], np.ndarray]
-    keep: Callable[[Prediction], None]
-
-
-def complete(model: AmodalModel, items: Sequence[Item], settings: Settings, done: int = 0) -> list[str]:
-    """Ask the model about every item, in batches over the photos, and hand each prediction to its item.
-
-    Args:
-        model: any model; its ``batch_size`` bounds what is held at once.
-        items: to complete.
-        settings: how.
-        done: objects that the progress bar counts from the start.
-
-    Returns:
-        One line for each item that failed.
-    """
-    failures: list[str] = []
-    size = max(1, model.batch_size // settings.num_samples)
-    batch: list[tuple[Item, Query]] = []
-    bar = tqdm(total=done + len(items), initial=done, desc=model.name, unit="object", disable=None)
-
-    def run_batch() -> None:
-        queries = [query for _, query in batch]
-        predictions = model.predict_batch(queries, num_samples=settings.num_samples, steps=settings.steps)
-        for (item, _), prediction in zip(batch, predictions, strict=True):
-            item.keep(prediction)
-        bar.update(len(batch))
-        batch.clear()
-
-    for item, photo in _with_photos(items):
-        try:
-            if isinstance(photo, UserError):
-                raise photo
-            query = Query(photo, item.modal(photo), item.seed)
-            check_query(query)
-        except UserError as error:
-            failures.append(f"{item.name}: {error}")
-            bar.update()
-            continue
-        batch.append((item, query))
-        if len(batch) == size:
-            run_batch()
-    if batch:
-        run_batch()
-    bar.close()
-    return failures
-
-
-def _with_photos(items: Iterable[Item]) -> Iterator[tuple[Item, np.ndarray | UserError]]:
-    """Each item with its photo, read once for neighbours, or with what is wrong with it."""
-    path: Path | None = None
-    opened: np.ndarray | UserError = UserError("")
-    for item in items:
-        if item.photo != path:
-            path = item.photo
-            try:
-                opened = load_image(path)
-            except UserError as error:
-                opened = error
-        yield item, opened
-
-
-def load_mask(path: Path) -> np.ndarray:
-    """Read a mask file: white on black, or ones on zeros.
-
-    Args:
-        path: any picture; of a coloured one the brightest channel counts.
-
-    Returns:
-        bool (H, W): pixels above 127; in a picture of zeros and ones, the ones.
-
-    Raises:
-        UserError: the file cannot be read.
-    """
-    values = load_image(path).max(axis=2)
-    return values > (0 if values.max() <= 1 else 127)
-
-
-def _given(path: Path, _: np.ndarray) -> np.ndarray:
-    return load_mask(path)
+def _given(path: Path, label: str | None, settings: Settings, image: np.ndarray, turn: int) -> np.ndarray:
+    """The mask of a file for a photo as it was read. Raises UserError."""
+    mask = read_mask_file(path, label, upright=settings.upright, invert=settings.invert)
+    return fit_to_photo(mask, image, turn, settings.upright)
 
 
 def _keep(path: Path, prediction: Prediction) -> None:
@@ -152,7 +53,9 @@ def predict_file(model: AmodalModel, image: Path, mask: Path, out: Path, setting
         raise UserError(f"--out '{out}' is no picture file; give a name that ends in .png")
     if out.resolve() in (image.resolve(), mask.resolve()):
         raise UserError(f"--out '{out}' would overwrite what is read; give another name")
-    photo, modal = load_image(image), load_mask(mask)
+    photo, turn = load_turned(image, upright=settings.upright)
+    modal = _given(mask, settings.label, settings, photo, turn)
+    say_turned({image: turn} if turn != 1 else {}, 1, settings.upright)
     model.warn_if_unused(settings.num_samples, settings.steps)
     query = Query(photo, modal, settings.seed)
     prediction = model.predict_batch([query], num_samples=settings.num_samples, steps=settings.steps)[0]
@@ -162,75 +65,141 @@ def predict_file(model: AmodalModel, image: Path, mask: Path, out: Path, setting
     print(f"{int(prediction.occluded.sum())} hidden pixels beside {int(modal.sum())} visible ones: {out}")
 
 
+@dataclass(frozen=True)
+class Pair:
+    """One object of a folder. photo, mask: files. label: in the mask file. name: of the file that is written."""
+
+    photo: Path
+    mask: Path
+    label: str | None
+    name: str
+
+
 def predict_folder(model: AmodalModel, images: Path, masks: Path, out: Path, settings: Settings) -> list[str]:
     """Complete the objects of a folder of photos and one of masks; ``out`` gets one mask of each mask's name.
 
     A mask belongs to the photo of its own name, or of the longest name that is followed by ``_`` or ``.`` in its own:
-    ``street.png``, ``street_2.png`` and ``street.2.png`` belong to ``street.jpg``. Outputs that are there are kept,
-    unless ``settings.overwrite``; so a run that was killed goes on.
+    ``street.png``, ``street_2.png`` and ``street.2.png`` belong to ``street.jpg``. A mask file of several labels gives
+    a mask for each, ``NAME_LABEL.png``. Outputs that are there are kept, unless ``settings.overwrite`` or they are
+    older than their photo or mask; so a run that was killed goes on.
 
     Returns:
         One line for each mask that failed.
 
     Raises:
-        UserError: folders that are missing, empty or one and the same; names that are not unique.
+        UserError: folders that are missing, empty or one and the same; names that are not unique; outputs of another
+            model or of other options.
     """
     if len({folder.resolve() for folder in (images, masks, out)}) < 3:
         raise UserError("--images, --masks and --out must be three different folders")
-    photos, files = _pictures(images), _pictures(masks)
+    photos, files = _pictures(images, PICTURES), _pictures(masks, MASKS)
     if out.exists() and not out.is_dir():
         raise UserError(f"--out '{out}' is a file; name a folder")
-    pairs = {stem: _owner(stem, photos) for stem in files}
-    failures = [f"{files[stem]}: no photo in {images} has its name" for stem, photo in pairs.items() if photo is None]
-    found = sorted((photo, stem) for stem, photo in pairs.items() if photo is not None)
-    there = {stem for _, stem in found if (out / f"{stem}.png").is_file() and not settings.overwrite}
+    owners = {stem: _owner(stem, photos) for stem in files}
+    failures = [f"{files[stem]}: no photo in {images} has its name" for stem, photo in owners.items() if photo is None]
+    pairs = []
+    for photo, stem in sorted((photo, stem) for stem, photo in owners.items() if photo is not None):
+        try:
+            pairs += _objects(photos[photo], files[stem], stem, settings)
+        except UserError as error:
+            failures.append(str(error))
+    wanted, lacking = len(pairs) + len(failures), len(files) - len({pair.mask for pair in pairs}) - len(failures)
+    if lacking:
+        print(f"{lacking} of {len(files)} mask files do not hold label {settings.label}: left out")
+    names = [pair.name for pair in pairs]
+    twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
+    if twice is not None:
+        raise UserError(f"two objects would both be written to {out / twice}.png; rename one of their mask files")
+    there = {pair.name for pair in pairs if (out / f"{pair.name}.png").is_file() and not settings.overwrite}
+    _check_command(out, model, settings, bool(there))
+    older = {pair.name for pair in pairs if pair.name in there and _is_older(out / f"{pair.name}.png", pair)}
+    if older:
+        print(f"{len(older)} masks are older than their photo or mask file: they are made anew")
+        there -= older
     if there:
-        print(f"{len(there)} of {len(files)} masks are there and kept; --overwrite makes them anew")
+        print(f"{len(there)} of {len(pairs)} masks are there and kept; --overwrite makes them anew")
     items = [
         Item(
-            str(files[stem]),
-            photos[photo],
-            stable_seed("mask file", settings.seed, stem),
-            partial(_given, files[stem]),
-            partial(_keep, out / f"{stem}.png"),
+            f"{pair.mask}" + (f", label {pair.label}" if pair.label else ""),
+            pair.photo,
+            stable_seed("mask file", settings.seed, pair.name),
+            partial(_given, pair.mask, pair.label, settings),
+            partial(_keep, out / f"{pair.name}.png"),
         )
-        for photo, stem in found
-        if stem not in there
+        for pair in pairs
+        if pair.name not in there
     ]
     model.warn_if_unused(settings.num_samples, settings.steps)
     failures += complete(model, items, settings, len(there))
     if settings.overlay:
-        objects: dict[Path, list[tuple[Path, Path]]] = {}
-        for photo, stem in found:
-            if (out / f"{stem}.png").is_file():
-                objects.setdefault(photos[photo], []).append((files[stem], out / f"{stem}.png"))
-        for path in tqdm(objects, desc="overlays", unit="photo", disable=None):
-            try:
-                image = load_image(path)
-                masks_of = [(load_mask(given), load_mask(made)) for given, made in objects[path]]
-                if any(mask.shape != image.shape[:2] for pair in masks_of for mask in pair):
-                    raise UserError("a mask in the output folder is of another photo; --overwrite makes all anew")
-                save_png(settings.overlay / f"{path.stem}.png", completion_picture(image, masks_of))
-            except UserError as error:
-                failures.append(f"overlay of {path}: {error}")
-    made = sum((out / f"{stem}.png").is_file() for _, stem in found if stem not in there)
+        failures += _overlays([pair for pair in pairs if (out / f"{pair.name}.png").is_file()], out, settings)
+    made = sum((out / f"{pair.name}.png").is_file() for pair in pairs if pair.name not in there)
     beside = f", the photos with them in {settings.overlay}" if settings.overlay else ""
-    print(f"{made} of {len(files)} masks are written to {out}{beside}")
+    print(f"{made} of {wanted} masks are written to {out}{beside}")
     return failures
 
 
-def _pictures(folder: Path) -> dict[str, Path]:
+def _check_command(out: Path, model: AmodalModel, settings: Settings, kept: bool) -> None:
+    """Note beside the outputs what makes them. Raises UserError if those that are kept were made by something else."""
+    parts = [
+        model_fingerprint(model), settings.seed, settings.num_samples, settings.steps, settings.upright, settings.label,
+        settings.invert,
+    ]  # fmt: skip
+    text, note = json.dumps(parts), out / COMMAND
+    if kept and note.is_file() and note.read_text("utf-8", errors="replace") != text:
+        raise UserError(
+            f"{out} holds masks of other weights or options; give another --out, or --overwrite to make all anew"
+        )
+    write_whole(note, text)
+
+
+def _is_older(output: Path, pair: Pair) -> bool:
+    made = output.stat().st_mtime_ns
+    return any(path.is_file() and path.stat().st_mtime_ns > made for path in (pair.photo, pair.mask))
+
+
+def _objects(photo: Path, mask: Path, stem: str, settings: Settings) -> list[Pair]:
+    """The objects of a mask file: one, or one for each label. None where it lacks the label that is asked for."""
+    if settings.label is not None:
+        return [Pair(photo, mask, settings.label, stem)] if holds_label(mask, settings.label) else []
+    labels = mask_labels(mask)
+    return [Pair(photo, mask, label, f"{stem}_{label}") for label in labels] or [Pair(photo, mask, None, stem)]
+
+
+def _overlays(pairs: Sequence[Pair], out: Path, settings: Settings) -> list[str]:
+    """One picture of each photo. Returns: one line for each that failed."""
+    assert settings.overlay is not None
+    objects: dict[Path, list[Pair]] = {}
+    for pair in pairs:
+        objects.setdefault(pair.photo, []).append(pair)
+    failures = []
+    for path in tqdm(objects, desc="overlays", unit="photo", disable=None):
+        try:
+            image, turn = load_turned(path, upright=settings.upright)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what there is to say of the masks has been said
+                given = [_given(pair.mask, pair.label, settings, image, turn) for pair in objects[path]]
+            made = [read_mask_file(out / f"{pair.name}.png", quiet=True) for pair in objects[path]]
+            if any(mask.shape != image.shape[:2] for mask in (*given, *made)):
+                raise UserError("a mask in the output folder is of another photo; --overwrite makes all anew")
+            save_png(settings.overlay / f"{path.stem}.png", completion_picture(image, zip(given, made, strict=True)))
+        except UserError as error:
+            failures.append(f"overlay of {path}: {error}")
+    return failures
+
+
+def _pictures(folder: Path, endings: set[str]) -> dict[str, Path]:
     """Picture files of a folder by their names without ending."""
     if not folder.is_dir():
         raise UserError(f"no folder at {folder}")
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in PICTURES and path.is_file():
+        if path.suffix.lower() in endings and path.is_file():
             if path.stem in found:
                 raise UserError(f"{found[path.stem]} and {path.name} have one name; rename one of them")
             found[path.stem] = path
     if not found:
-        raise UserError(f"the folder {folder} holds no pictures ({', '.join(sorted(PICTURES))})")
+        raise UserError(f"the folder {folder} holds no pictures ({', '.join(sorted(endings))})")
     return found
 
 

@@ -16,10 +16,10 @@ from amodalseg import masks
 from amodalseg.atomic import write_whole
 from amodalseg.config.load import to_dict
 from amodalseg.data.fingerprint import file_stamp
-from amodalseg.data.images import load_image, save_png
+from amodalseg.data.images import image_size, load_turned, save_png
 from amodalseg.data.readers.files import ID, by_id, check_join, load_json, require
+from amodalseg.engine.prediction.complete import Item, Settings, complete, fit_to_photo
 from amodalseg.engine.prediction.notes import Notes
-from amodalseg.engine.prediction.predict import Item, Settings, complete
 from amodalseg.errors import UserError
 from amodalseg.models.base import AmodalModel
 from amodalseg.models.fingerprint import model_fingerprint
@@ -71,7 +71,7 @@ def predict_coco(
             f"annotation {key}",
             paths[entry["image_id"]],
             stable_seed("annotation", settings.seed, key),
-            partial(_modal, entry, photos[entry["image_id"]]),
+            partial(_modal, entry, photos[entry["image_id"]], settings.upright),
             partial(_keep, notes, key),
         )
         for key, entry in waiting
@@ -81,10 +81,15 @@ def predict_coco(
         failures = complete(model, items, settings, len(entries) - len(items))
     finished = [_completed(entry, notes.done.get(key)) for key, entry in entries.items()]
     kept = [entry for entry in finished if entry is not None]
-    write_whole(out, json.dumps(kept if isinstance(content, list) else {**content, "annotations": kept}) + "\n")
+    if isinstance(content, list):
+        written: Any = kept
+    else:
+        shown = [_as_read(entry, paths[entry["id"]], settings.upright) for entry in content["images"]]
+        written = {**content, "images": shown, "annotations": kept}
+    write_whole(out, json.dumps(written) + "\n")
     notes.path.unlink(missing_ok=True)
     if settings.overlay:
-        failures += _write_overlays(kept, photos, images, settings.overlay)
+        failures += _write_overlays(kept, photos, paths, settings)
     print(f"{len(kept)} of {len(entries)} annotations: {out}")
     return failures
 
@@ -128,18 +133,35 @@ def _read(content: Any, source: Path, listing: Path | None) -> tuple[dict[str, E
     return entries, photos
 
 
-def _modal(entry: Entry, photo: Entry, image: np.ndarray) -> np.ndarray:
-    """The annotation's mask in its photo, bool (H, W). Raises UserError."""
+def _modal(entry: Entry, photo: Entry, upright: bool, image: np.ndarray, turn: int) -> np.ndarray:
+    """The annotation's mask in its photo as that was read, bool (H, W). Raises UserError."""
     height, width = image.shape[:2]
     said = photo.get("height", height), photo.get("width", width)
-    if said != (height, width):
-        raise UserError(f"its photo is {width}x{height}, but the file says {said[1]}x{said[0]} (width x height)")
+    # of a photo that is read upright, the file may give the size as it is stored
+    if said != (height, width) and not (upright and turn >= 5 and said == (width, height)):
+        how = ""
+        if turn >= 5 and said == (width, height):
+            how = f": the photo is stored turned, as its EXIF data say (orientation {turn}); give --upright"
+        raise UserError(f"its photo is {width}x{height}, but the file says {said[1]}x{said[0]} (width x height){how}")
     if not entry.get("segmentation"):
         raise UserError("it has no segmentation; a box alone does not say which pixels are the object's")
     try:
-        return masks.decode(masks.from_segmentation(entry["segmentation"], height, width))
+        mask = masks.decode(masks.from_segmentation(entry["segmentation"], height, width))
     except (ValueError, TypeError, OverflowError, IndexError) as error:
         raise UserError(f"its mask cannot be read: {error}") from error
+    return fit_to_photo(mask, image, turn, upright)
+
+
+def _as_read(photo: Entry, path: Path, upright: bool) -> Entry:
+    """An image entry with the size of its photo as that was read."""
+    if upright and "height" in photo and "width" in photo:
+        try:
+            height, width = image_size(path, upright=True)
+        except UserError:  # its annotations have failed, and are listed
+            return photo
+        if (photo["width"], photo["height"]) == (height, width):
+            return {**photo, "height": height, "width": width}
+    return photo
 
 
 def _completed(entry: Entry, prediction: Entry | None) -> Entry | None:
@@ -149,8 +171,11 @@ def _completed(entry: Entry, prediction: Entry | None) -> Entry | None:
     return None if prediction is None else {**entry, **prediction, "modal_segmentation": entry["segmentation"]}
 
 
-def _write_overlays(entries: list[Entry], photos: dict[Any, Entry], images: Path, folder: Path) -> list[str]:
+def _write_overlays(
+    entries: list[Entry], photos: dict[Any, Entry], paths: dict[Any, Path], settings: Settings
+) -> list[str]:
     """One picture of each photo. Returns: one line for each that failed."""
+    assert settings.overlay is not None
     objects: dict[Any, list[Entry]] = {}
     for entry in entries:
         if not entry.get("iscrowd"):
@@ -161,12 +186,15 @@ def _write_overlays(entries: list[Entry], photos: dict[Any, Entry], images: Path
         # a name may lead out of the folder of photos; pictures stay in theirs
         parts = [part for part in Path(name).with_suffix(".png").parts if part not in ("..", Path(name).anchor)]
         try:
-            image = load_image(images / name)
+            image, turn = load_turned(paths[image_id], upright=settings.upright)
             pairs = (
-                (_modal({**entry, "segmentation": entry["modal_segmentation"]}, {}, image), _modal(entry, {}, image))
+                (
+                    _modal({**entry, "segmentation": entry["modal_segmentation"]}, {}, settings.upright, image, turn),
+                    _modal(entry, {}, settings.upright, image, turn),
+                )
                 for entry in objects[image_id]
             )
-            save_png(folder.joinpath(*parts), completion_picture(image, pairs))
+            save_png(settings.overlay.joinpath(*parts), completion_picture(image, pairs))
         except UserError as error:
             failures.append(f"overlay of {name}: {error}")
     return failures
@@ -177,6 +205,7 @@ def _command(model: AmodalModel, settings: Settings) -> str:
     config: Any = getattr(model, "config", None)
     parts = [
         model.name, None if config is None else to_dict(config), settings.seed, settings.num_samples, settings.steps,
+        settings.upright,
     ]  # fmt: skip
     return _digest(json.dumps(parts))
 

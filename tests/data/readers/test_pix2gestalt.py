@@ -103,8 +103,9 @@ def test_a_missing_file_moves_no_other_object_to_another_split(root):
 def test_flags_and_fix_subset(root):
     path = root / "visible_object_mask" / "900_visible_mask.png"
     outside = np.zeros((256, 256), np.uint8)
-    outside[:3] = 128
-    outside[3:6] = 127  # not above the threshold
+    outside[:2] = 255
+    outside[2] = 128  # a soft edge
+    outside[3] = 127
     cv2.imwrite(str(path), outside)
     cv2.imwrite(str(root / "visible_object_mask" / "907_visible_mask.png"), np.zeros((256, 256), np.uint8))
     place = ids(root).index("900")

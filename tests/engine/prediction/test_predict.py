@@ -13,7 +13,7 @@ import torch
 from amodalseg import load_model, masks
 from amodalseg.cli import main
 from amodalseg.config.schema import CondDiffAMOConfig, DNConfig, PCNConfig, SamplerConfig, WindowConfig
-from amodalseg.engine.prediction.predict import load_mask
+from amodalseg.data.mask_files import read_mask_file as load_mask
 from amodalseg.models.conddiff_amo.model import CondDiffAMO
 from amodalseg.models.weights import read_weights, save_weights
 from amodalseg.types import stable_seed
@@ -77,11 +77,16 @@ def test_a_folder_fails_in_part_and_does_the_rest(weights, folders, tmp_path, ca
     error = capsys.readouterr().err
     assert "b_empty.png: the modal mask is empty" in error and "b_large.png: image and modal mask differ" in error
     assert "c.png: no photo" in error and "3 failed, the rest is done" in error
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.2.png", "a.png", "a_1_x.png", "b_3.png"]
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == [
+        "a.2.png",
+        "a.png",
+        "a_1_x.png",
+        "b_3.png",
+    ]
     assert read(tmp_path / "out/a.png").shape == (40, 50) and read(tmp_path / "out/a_1_x.png").shape == (30, 30)
     assert sorted(path.name for path in (tmp_path / "overlay").iterdir()) == ["a.png", "a_1.png", "b.png"]
 
-    first = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    first = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.png")}
     (tmp_path / "out/b_3.png").unlink()
     (tmp_path / "out/a.png").write_bytes(first["b_3.png"])
     assert main(command) == 1
@@ -355,3 +360,51 @@ def test_help_names_the_three_forms():
 
     shown = subprocess.run([sys.executable, "-m", "amodalseg.cli", "predict", "--help"], capture_output=True, text=True)
     assert all(option in shown.stdout for option in ("--mask", "--masks", "--coco", "--overlay", "--num-samples"))
+
+
+@pytest.fixture
+def film(tmp_path):
+    """Two frames, with a label picture of two objects each."""
+    for number in range(2):
+        write_photo(tmp_path / f"images/{number}.png", photo(np.random.default_rng(number), 40, 50))
+        labels = np.select([disc(40, 50, 15, 20, 8, 7), disc(40, 50, 38, 20, 6, 9)], [1, 2 + number], 0)
+        write_photo(tmp_path / f"masks/{number}.png", labels.astype(np.uint8))
+    return [f"--{name}={tmp_path / name}" for name in ("images", "masks", "out")]
+
+
+def test_labels_of_a_mask_file_are_objects_of_their_own(film, tmp_path, capsys):
+    assert main(["predict", "modal", *film, f"--overlay={tmp_path / 'shown'}"]) == 0
+    assert "4 of 4 masks are written" in capsys.readouterr().out
+    names = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
+    assert names == ["0_1.png", "0_2.png", "1_1.png", "1_3.png"] and len(list((tmp_path / "shown").iterdir())) == 2
+    assert np.array_equal(read(tmp_path / "out/1_3.png") > 0, read(tmp_path / "masks/1.png") == 3)
+    assert main(["predict", "modal", *film]) == 0
+    assert "4 of 4 masks are there and kept" in capsys.readouterr().out
+
+
+def test_one_label_of_every_file(film, tmp_path, capsys):
+    assert main(["predict", "modal", *film, "--label=2"]) == 0
+    assert "1 of 2 mask files do not hold label 2: left out" in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["0.png"]
+    assert np.array_equal(read(tmp_path / "out/0.png") > 0, read(tmp_path / "masks/0.png") == 2)
+
+
+def test_labels_never_write_one_file_twice(film, tmp_path, capsys):
+    write_photo(tmp_path / "masks/0_1.png", np.full((40, 50), 255, np.uint8))
+    assert main(["predict", "modal", *film]) == 2
+    assert "two objects would both be written to" in capsys.readouterr().err
+
+
+def test_outputs_in_a_folder_are_kept_for_the_same_command_only(film, tmp_path, capsys):
+    assert main(["predict", "modal", *film]) == 0
+    assert main(["predict", "box", *film]) == 2
+    assert "of other weights or options" in capsys.readouterr().err
+    write_photo(tmp_path / "masks/0.png", 2 * disc(40, 50, 20, 20, 5, 5).astype(np.uint8))
+    assert main(["predict", "modal", *film]) == 0
+    printed = capsys.readouterr().out
+    assert "1 of 3 masks are written" in printed and "2 of 3 masks are there" in printed
+    for name in ("1_1", "1_3"):
+        os.utime(tmp_path / f"out/{name}.png", ns=(1, 1))
+    assert main(["predict", "modal", *film]) == 0
+    assert "2 masks are older than their photo or mask file" in capsys.readouterr().out
+    assert main(["predict", "box", *film, "--overwrite"]) == 0

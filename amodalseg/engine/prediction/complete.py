@@ -1,0 +1,168 @@
+"""Ask a model about many objects of many photos, and hand each prediction to who keeps it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from amodalseg.data.images import load_turned
+from amodalseg.data.images import turned as turned_by
+from amodalseg.errors import UserError
+from amodalseg.models.base import AmodalModel, check_query
+from amodalseg.predictions import Prediction
+from amodalseg.types import Query
+
+
+@dataclass
+class Settings:
+    """How to predict.
+
+    Attributes:
+        seed: from which each object's own seed follows.
+        num_samples, steps: as for ``AmodalModel.predict``.
+        overlay: folder for one picture of each photo, or None.
+        overwrite: begin anew instead of keeping what is there.
+        upright: read photos, and masks, as their EXIF data turn them.
+        label: which object of mask files that hold several, as ``read_mask_file`` takes it.
+        invert: in mask files the object is what would be the background.
+    """
+
+    seed: int = 0
+    num_samples: int = 1
+    steps: int | None = None
+    overlay: Path | None = None
+    overwrite: bool = False
+    upright: bool = False
+    label: str | None = None
+    invert: bool = False
+
+
+@dataclass(frozen=True)
+class Item:
+    """One object to complete.
+
+    Attributes:
+        name: for messages.
+        photo: its file; items of one photo stand together.
+        seed: of its random numbers.
+        modal: (photo, its EXIF orientation) -> modal mask, bool (H, W); raises UserError.
+        keep: takes the prediction.
+    """
+
+    name: str
+    photo: Path
+    seed: int
+    modal: Callable[[np.ndarray, int], np.ndarray]
+    keep: Callable[[Prediction], None]
+
+
+def complete(model: AmodalModel, items: Sequence[Item], settings: Settings, done: int = 0) -> list[str]:
+    """Ask the model about every item, in batches over the photos, and hand each prediction to its item.
+
+    Args:
+        model: any model; its ``batch_size`` bounds what is held at once.
+        items: to complete.
+        settings: how.
+        done: objects that the progress bar counts from the start.
+
+    Returns:
+        One line for each item that failed.
+    """
+    failures: list[str] = []
+    size = max(1, model.batch_size // settings.num_samples)
+    batch: list[tuple[Item, Query]] = []
+    bar = tqdm(total=done + len(items), initial=done, desc=model.name, unit="object", disable=None)
+
+    def prediction() -> None:
+        queries = [query for _, query in batch]
+        predictions = model.predict_batch(queries, num_samples=settings.num_samples, steps=settings.steps)
+        for (item, _), prediction in zip(batch, predictions, strict=True):
+            item.keep(prediction)
+        bar.update(len(batch))
+        batch.clear()
+
+    turned: dict[Path, int] = {}
+    for item, opened in _with_photos(items, settings.upright):
+        try:
+            if isinstance(opened, UserError):
+                raise opened
+            photo, turn = opened
+            if turn != 1:
+                turned[item.photo] = turn
+            query = Query(photo, item.modal(photo, turn), item.seed)
+            check_query(query)
+        except UserError as error:
+            failures.append(f"{item.name}: {error}")
+            bar.update()
+            continue
+        batch.append((item, query))
+        if len(batch) == size:
+            prediction()
+    if batch:
+        prediction()
+    bar.close()
+    say_turned(turned, len({item.photo for item in items}), settings.upright)
+    return failures
+
+
+def say_turned(turned: Mapping[Path, int], count: int, upright: bool) -> None:
+    """Say which photos are stored turned, unless they are read upright.
+
+    Args:
+        turned: photo -> EXIF's orientation.
+        count: of all photos.
+        upright: how they were read.
+    """
+    if turned and not upright:
+        first = next(iter(turned))
+        warnings.warn(
+            f"{len(turned)} of {count} photos are stored turned or mirrored, as their EXIF data say (orientation "
+            f"{turned[first]}: {first}); they were read as stored: if masks were drawn on the upright picture, give "
+            "--upright",
+            stacklevel=2,
+        )
+
+
+def fit_to_photo(mask: np.ndarray, image: np.ndarray, turn: int, upright: bool) -> np.ndarray:
+    """Turn a mask that was drawn on stored pixels along with a photo that is read upright.
+
+    Args:
+        mask: bool (H, W).
+        image: the photo as it was read.
+        turn: EXIF's orientation of the photo.
+        upright: whether it was read upright.
+
+    Returns:
+        The mask; one that does not fit stays as it is.
+
+    Raises:
+        UserError: the mask fits the upright picture, and the photo was read as stored.
+    """
+    size = image.shape[:2]
+    if turn < 5 or mask.shape == size or mask.shape != size[::-1]:
+        return mask
+    if upright:
+        return turned_by(mask, turn)
+    raise UserError(
+        f"the mask is {mask.shape[1]}x{mask.shape[0]} and the photo is stored {size[1]}x{size[0]} (width x height), "
+        f"turned by 90 degrees as its EXIF data say (orientation {turn}): give --upright to read it as viewers show it"
+    )
+
+
+def _with_photos(items: Iterable[Item], upright: bool) -> Iterator[tuple[Item, tuple[np.ndarray, int] | UserError]]:
+    """Each item with its photo and EXIF's orientation, read once for neighbours, or with what is wrong with it."""
+    path: Path | None = None
+    opened: tuple[np.ndarray, int] | UserError = UserError("")
+    for item in items:
+        if item.photo != path:
+            path = item.photo
+            try:
+                opened = load_turned(path, upright=upright)
+            except UserError as error:
+                opened = error
+        yield item, opened

@@ -37,7 +37,8 @@ def from_segmentation(segmentation: Any, height: int, width: int) -> Rle:
 
     Args:
         segmentation: a flat polygon ``[x, y, x, y, ...]``, a list of such polygons (their union), or a dict with
-            ``counts`` as a list (uncompressed), str or bytes (compressed).
+            ``counts`` as a list (uncompressed), str or bytes (compressed). Beside whole polygons, scraps (of two
+            points or fewer, see ``num_scraps``) are left out.
         height, width: image size in pixels, used to rasterise polygons.
 
     Returns:
@@ -51,8 +52,18 @@ def from_segmentation(segmentation: Any, height: int, width: int) -> Rle:
         return _from_run_lengths(segmentation)
     if isinstance(segmentation, list) and segmentation:
         rings = [segmentation] if isinstance(segmentation[0], (int, float)) else segmentation
+        if num_scraps(rings):
+            rings = [ring for ring in rings if len(ring) >= 6]
         return _from_polygons(rings, _checked_size([height, width]))
     raise ValueError(f"a mask is a polygon, a list of polygons or an RLE, not {type(segmentation).__name__}")
+
+
+def num_scraps(segmentation: Any) -> int:
+    """How many polygons of a mask that has whole ones too enclose nothing, of two points or fewer: stray clicks."""
+    if not isinstance(segmentation, list) or not all(isinstance(ring, list) for ring in segmentation):
+        return 0
+    scraps = sum(len(ring) < 6 for ring in segmentation)
+    return scraps if scraps < len(segmentation) else 0
 
 
 def _checked_size(size: Any) -> list[int]:
@@ -70,6 +81,8 @@ def _from_run_lengths(segmentation: dict[str, Any]) -> Rle:
             raise ValueError("an RLE's runs are whole numbers that are not negative")
         total = sum(counts)
     elif isinstance(counts, (str, bytes)):
+        if isinstance(counts, str) and len(counts) > 3 and counts[:2] in ("b'", 'b"') and counts[-1] == counts[1]:
+            counts = _of_printed_bytes(counts)
         counts = counts.encode(errors="surrogatepass") if isinstance(counts, str) else counts
         total = int(_runs(counts).sum())
     else:
@@ -78,6 +91,11 @@ def _from_run_lengths(segmentation: dict[str, Any]) -> Rle:
         raise ValueError(f"an RLE's runs add up to {total} pixels, not to {size[0]} x {size[1]}")
     rle = {"size": size, "counts": counts}
     return coco.frPyObjects(rle, *size) if isinstance(counts, list) else rle
+
+
+def _of_printed_bytes(text: str) -> str:
+    """What a program meant that wrote Python's bytes into json as they are printed, ``b'...'``."""
+    return text[2:-1].replace("\\\\", "\\")
 
 
 def _runs(text: bytes) -> np.ndarray:

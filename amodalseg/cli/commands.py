@@ -161,13 +161,19 @@ def _predict_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mask", help="its modal mask, a picture or .npy (docs/predict.md says how it is read)")
     parser.add_argument("--images", help="a folder of photos; with --masks and --out, folders of masks")
     parser.add_argument("--masks", help="their modal masks: NAME.png, NAME_*.png or NAME.*.png for NAME.jpg")
-    parser.add_argument("--coco", metavar="JSON", help="instances, or a list of results; with --images and --out")
+    parser.add_argument(
+        "--coco", metavar="JSON", help="instances, or a list of results; with --images (--image) and --out"
+    )
     parser.add_argument("--coco-images", metavar="JSON", help="a COCO file with the images of a list of results")
     parser.add_argument("--out", required=True, help="a .png file, a folder, or a .json file")
     parser.add_argument(
         "--label", metavar="VALUE", help="of mask files of several objects: a value, or a colour rrggbb"
     )
     parser.add_argument("--invert", action="store_true", help="in mask files the object is black on white")
+    parser.add_argument(
+        "--crowd", choices=("skip", "complete"), default="skip", help="annotations with iscrowd=1 (skip)"
+    )
+    parser.add_argument("--outside", action="store_true", help="allow a json's photos outside of --images")
     parser.add_argument("--upright", action="store_true", help="turn photos as their EXIF data say: masks are upright")
     parser.add_argument("--overlay", metavar="DIR", help="also draw each photo with its completed objects")
     parser.add_argument("--overwrite", action="store_true", help="begin anew instead of keeping what is there")
@@ -247,9 +253,8 @@ def _predict(options: argparse.Namespace) -> int:
     from pathlib import Path
 
     given = {name for name in ("image", "mask", "images", "masks", "coco", "coco_images") if getattr(options, name)}
-    if given - {"coco_images"} not in ({"image", "mask"}, {"images", "masks"}, {"coco", "images"}) or (
-        "coco_images" in given and "coco" not in given
-    ):
+    forms = ({"image", "mask"}, {"images", "masks"}, {"coco", "images"}, {"coco", "image"})
+    if given - {"coco_images"} not in forms or ("coco_images" in given and not {"coco", "images"} <= given):
         raise UserError("give --image and --mask, or --images and --masks, or --coco and --images (and --coco-images)")
     from amodalseg.engine.prediction.complete import Settings
     from amodalseg.engine.prediction.predict import predict_file, predict_folder, report_failures
@@ -262,12 +267,13 @@ def _predict(options: argparse.Namespace) -> int:
         raise UserError("--label and --invert are about mask files, not about --coco")
     settings = Settings(
         options.seed, options.num_samples, options.steps, overlay, options.overwrite, options.upright, options.label,
-        options.invert,
+        options.invert, options.crowd, options.outside,
     )  # fmt: skip
     out, failures = Path(options.out), []
     if options.coco:
         listing = Path(options.coco_images) if options.coco_images else None
-        failures = predict_coco(model, Path(options.coco), Path(options.images), out, settings, listing)
+        images, image = (Path(given) if given else None for given in (options.images, options.image))
+        failures = predict_coco(model, Path(options.coco), images, out, settings, listing, image)
     elif options.masks:
         failures = predict_folder(model, Path(options.images), Path(options.masks), out, settings)
     else:

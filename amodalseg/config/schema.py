@@ -423,6 +423,8 @@ class CocoOccludeData:
     fresh: bool = False  # training: draw anew in every epoch
     skip_broken: bool = False
     upright: bool = False  # turn photos as their EXIF data say: masks were drawn on the upright picture
+    crowd: str = one_of("skip", "complete")  # objects marked iscrowd: leave them out, or take each as one object
+    outside: bool = False  # allow file names that lead out of the folder of photos: absolute ones, and ..
     max_side: Optional[int] = number(None, 32, 1_000_000)  # shrink photos whose longer side exceeds this
     occlude: OccludeConfig = field(default_factory=OccludeConfig)
 
@@ -465,6 +467,8 @@ class ScenesData:
     fresh: bool = False  # training: draw anew in every epoch
     skip_broken: bool = False
     upright: bool = False  # turn photos as their EXIF data say: masks were drawn on the upright picture
+    crowd: str = one_of("skip", "complete")  # objects marked iscrowd: leave them out, or take each as one object
+    outside: bool = False  # allow file names that lead out of the folder of photos: absolute ones, and ..
     max_side: Optional[int] = number(256, 32, 1_000_000)  # shrink photos whose longer side exceeds this
     mix: MixConfig = field(default_factory=MixConfig)
     occlude: OccludeConfig = field(default_factory=OccludeConfig)
@@ -484,6 +488,8 @@ class WholeObjectsData:
     seed: int = number(0, 0, 2**32 - 1)
     skip_broken: bool = False
     upright: bool = False  # turn photos as their EXIF data say: masks were drawn on the upright picture
+    crowd: str = one_of("skip", "complete")  # objects marked iscrowd: leave them out, or take each as one object
+    outside: bool = False  # allow file names that lead out of the folder of photos: absolute ones, and ..
     min_area: float = number(0.01, 0, 1)  # of the photo's area
     max_area: float = number(0.6, 0, 1)
     max_contact: float = number(0.15, 0, 1)  # share of an object's outline along which other annotated objects may lie
@@ -501,6 +507,8 @@ class CocoData:
     seed: int = number(0, 0, 2**32 - 1)
     skip_broken: bool = False
     upright: bool = False  # turn photos as their EXIF data say: masks were drawn on the upright picture
+    crowd: str = one_of("skip", "complete")  # objects marked iscrowd: leave them out, or take each as one object
+    outside: bool = False  # allow file names that lead out of the folder of photos: absolute ones, and ..
 
 
 @dataclass
@@ -516,6 +524,7 @@ class PublishedData:
     seed: int = number(0, 0, 2**32 - 1)
     skip_broken: bool = False
     upright: bool = False  # turn photos as their EXIF data say: masks were drawn on the upright picture
+    outside: bool = False  # allow file names that lead out of the folder of photos: absolute ones, and ..
     check_photos: str = one_of("pixels", "headers", "off")  # before a run depends on them: decode all, or sizes only
     fix_subset: str = one_of("keep", "union")  # modal pixels outside the amodal mask: keep, or add to the amodal mask
     modal_source: str = one_of("gt", "pred")  # whose modal masks the model is given: annotated, or predicted ones

@@ -82,6 +82,25 @@ def read_mask_file(
     return mask
 
 
+def read_mask_bytes(data: bytes, where: str) -> np.ndarray:
+    """The mask of one object in a picture file's bytes, bool (H, W), by the rule of ``read_mask_file``.
+
+    Args:
+        data: of the file.
+        where: it comes from, for messages.
+
+    Raises:
+        UserError: it is no picture, or no mask of one object.
+    """
+    try:
+        found = _decide(_of_bytes(data, where, upright=False))
+    except ValueError as error:
+        raise error if isinstance(error, UserError) else UserError(f"{where} is no mask: {error}") from error
+    if isinstance(found, Labels):
+        raise UserError(f"{where} holds several objects, labelled {_some(found.names)}: draw one shape for each")
+    return found
+
+
 def mask_labels(path: Path) -> list[str]:
     """The labels of a file's objects if it holds several, else none. Raises UserError as ``read_mask_file``."""
     found = _decided(path, upright=False)[1]
@@ -161,6 +180,10 @@ def read_values(path: Path, *, upright: bool = False) -> Stored:
         data = read_bytes(path)
     except OSError as error:
         raise UserError(f"cannot read the mask {path}: {error.strerror}") from error
+    return _of_bytes(data, str(path), upright)
+
+
+def _of_bytes(data: bytes, path: str, upright: bool) -> Stored:
     try:
         with any_size(io.BytesIO(data)) as picture:
             check_pixels(picture.height, picture.width, path)

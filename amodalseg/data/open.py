@@ -71,7 +71,9 @@ def open_source(config: Any, photos: bool = True) -> Source:
         dataset=config.name,
         skip_broken=config.skip_broken,
         skip_missing=isinstance(config, ScenesData) and config.missing == "skip",
+        outside=config.outside,
     )
+    _settle_crowds(records, config.crowd)
     if config.upright:
         _set_upright(records)
     records = decodable(records, config.skip_broken)
@@ -147,6 +149,19 @@ def _published(config: PublishedData, photos: bool) -> Source:
         records = use_predictions(records, config)
     packed = PackedRecords(_some(records, config.num_objects, config.seed))
     return TolerantSource(packed, config.tolerance) if isinstance(config, SailVosData) and config.tolerance else packed
+
+
+def _settle_crowds(records: list[AmodalRecord], how: str) -> None:
+    """Say how many objects are marked as crowds, which nothing is drawn from; or take each as one object."""
+    crowds = [record for record in records if "crowd" in record.flags]
+    if crowds and how == "complete":
+        for record in crowds:
+            record.flags -= {"crowd"}
+    elif crowds:
+        logger.info(
+            f"{len(crowds)} of {len(records)} objects are marked as crowds (iscrowd=1) and are not used; where they "
+            "are single objects in several pieces, data.crowd=complete takes each as one"
+        )
 
 
 def _set_upright(records: list[AmodalRecord]) -> None:

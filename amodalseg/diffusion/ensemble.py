@@ -63,4 +63,4 @@ class Ensemble:
             low, high = mean.amin((1, 2, 3), keepdim=True), mean.amax((1, 2, 3), keepdim=True)
             mean = (mean - low) / (high - low).clamp_min(1e-8)
         kept = 2 * self.votes >= self.count if self.config.tie == "ge" else 2 * self.votes > self.count
-        return torch.where(kept, mean, torch.zeros_like(mean))
+        return torch.where(kept, mean, 0 * mean)  # not plain zeros: a NaN, which gets no vote, must not look like one

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,16 @@ import numpy as np
 from amodalseg.config.load import build
 from amodalseg.config.schema import CondDiffAMOConfig, ModelOnly
 from amodalseg.errors import UserError
+from amodalseg.export.finite import bad_weights
 from amodalseg.models.noise import sample_noise
 from amodalseg.models.windowed import WindowModel
 
 FORMAT = "amodalseg-onnx-1"
 """Written into every file, and raised by one when its inputs, outputs or metadata change."""
+
+
+Providers = str | Sequence[str | tuple[str, dict[str, Any]]]
+CPU = "CPUExecutionProvider"
 
 
 class OnnxPredictor(WindowModel):
@@ -27,8 +33,9 @@ class OnnxPredictor(WindowModel):
 
     Args:
         path: the .onnx file.
-        providers: of ONNX Runtime, in order of preference, for instance ``["CUDAExecutionProvider"]``; default: the
-            CPU.
+        providers: of ONNX Runtime, in order of preference: a name, or a list of names and of ``(name, options)``, for
+            instance ``["CUDAExecutionProvider"]``; default: the CPU. One that cannot be used is refused, unless
+            ``CPUExecutionProvider`` is among them to fall back to.
         num_threads: of one operation on the CPU; default: ONNX Runtime's own choice, all cores.
         batch_size: windows in one run; bounds memory, whatever the number of objects.
 
@@ -37,14 +44,14 @@ class OnnxPredictor(WindowModel):
         about: what its file said about its training.
 
     Raises:
-        UserError: no such file, no ONNX file, one of another program or of another format version; a provider that
-            this machine does not have; ONNX Runtime is not installed.
+        UserError: no such file, no ONNX file, one of another program or of another format version; weights that hold
+            NaN or infinity; a provider that this machine does not have; ONNX Runtime is not installed.
     """
 
     def __init__(
         self,
         path: str | Path,
-        providers: Sequence[str] | None = None,
+        providers: Providers | None = None,
         num_threads: int | None = None,
         *,
         batch_size: int = 16,
@@ -120,23 +127,50 @@ class OnnxPredictor(WindowModel):
         return self.run(pixels, modal[:, None].astype(np.uint8), noise)[0][:, 0]
 
 
-def _open(path: Path, providers: Sequence[str] | None, num_threads: int | None) -> Any:
+def _open(path: Path, providers: Providers | None, num_threads: int | None) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
         raise UserError("an exported file runs on ONNX Runtime: install it with pip install onnxruntime") from error
     if not path.is_file():
         raise UserError(f"no model file at {path}")
-    wanted, present = list(providers or ["CPUExecutionProvider"]), onnxruntime.get_available_providers()
-    unknown = [name for name in wanted if name not in present]
+    wanted, present = _wanted(providers), onnxruntime.get_available_providers()
+    unknown = [name for name, _ in wanted if name not in present]
     if unknown:
         raise UserError(f"ONNX Runtime has no {unknown[0]} here; it has {', '.join(present)}")
+    bad = bad_weights(path.read_bytes())
+    if bad:
+        raise UserError(
+            f"{path} is damaged, or made of weights that are: {len(bad)} of its tensors hold NaN or infinity "
+            f"({bad[0]}); export the model again"
+        )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     if num_threads is not None:
         options.intra_op_num_threads = num_threads
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=wanted)
+        session = onnxruntime.InferenceSession(str(path), options, providers=wanted)
     except Exception as error:  # its own classes have no common base but this
         first = str(error).strip().splitlines()[0]
         raise UserError(f"{path} is no complete ONNX file that ONNX Runtime can run ({first})") from error
+    used = session.get_providers()
+    for name, _ in wanted:
+        if name in used:
+            continue
+        text = f"ONNX Runtime cannot use {name} on this machine: its device, driver or libraries are missing"
+        if CPU not in [other for other, _ in wanted]:
+            raise UserError(f"{text}; install them, or choose the CPU (providers=None, --device cpu)")
+        warnings.warn(f"{text}; the CPU predictions, as the list of providers allows", stacklevel=3)
+    return session
+
+
+def _wanted(providers: Providers | None) -> list[tuple[str, dict[str, Any]]]:
+    """Providers as (name, options)."""
+    given = [providers] if isinstance(providers, str) else list(providers or [CPU])
+    wanted = [(item, {}) if isinstance(item, str) else item for item in given]
+    for item in wanted:
+        if not (isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str) and isinstance(item[1], dict)):
+            raise UserError(
+                f"a provider is a name or (name, options), not {item!r}; for instance 'CUDAExecutionProvider'"
+            )
+    return wanted

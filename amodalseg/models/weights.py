@@ -167,6 +167,17 @@ def check_state(network: torch.nn.Module, state: dict[str, Tensor], path: Path) 
     found = [f"{len(names)} {what} ({_some(names)})" for names, what in parts if names]
     if found:
         raise UserError(f"{path} holds another architecture: weights {', '.join(found)}")
+    check_finite(state, path)
+
+
+def check_finite(state: dict[str, Tensor], path: Path) -> None:
+    """Refuse weights with NaN or infinity in them: they prediction nothing, and it would look like a prediction."""
+    bad = [name for name, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
+    if bad:
+        raise UserError(
+            f"{path} is damaged, or its training has diverged: {len(bad)} of {len(state)} weights hold NaN or infinity "
+            f"({_some(sorted(bad))}); copy it again, or train with a lower optim.lr"
+        )
 
 
 def _shape(tensor: Tensor) -> str:

@@ -19,7 +19,7 @@ from amodalseg.data.dataset import TrainingSet
 from amodalseg.data.open import open_source
 from amodalseg.errors import UserError
 from tests.config.leaves import With, cases, changed, known
-from tests.worlds import coco_world
+from tests.worlds import coco_world, edit_json
 
 OCCLUDE = {
     "occlude.rate_min": 0.3, "occlude.rate_max": 0.4, "occlude.unoccluded": 0.9, "occlude.min_area": 0.06,
@@ -30,6 +30,7 @@ FILES = {
     "annotations": ["a/instances_train.json"], "images": ["other/train", "b/train"], "split": "val", "num_objects": 3,
     "seed": 1, "fresh": True, "max_side": 64,
     "skip_broken": With(True, images=["broken/train", "b/train"]),
+    "crowd": "complete", "outside": With(True, annotations=["outside/instances_train.json", "b/instances_train.json"]),
     "upright": With(True, images=["turned/train", "b/train"]),
 }  # fmt: skip
 SCENES = {
@@ -58,12 +59,19 @@ NUM = 24
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """Packs a and b; the photos of a under other pixels; and once more with one of them broken, or turned."""
+    """Packs a and b; the photos of a under other pixels, with one of them broken, turned, or named from outside."""
     folder = tmp_path_factory.mktemp("world")
     for seed, name in enumerate(("a", "b", "other")):
         coco_world(folder / name, 2, seed=seed)
     shutil.copytree(folder / "a", folder / "broken")
     next(iter(sorted((folder / "broken/train").iterdir()))).write_bytes(b"no picture")
+    shutil.copytree(folder / "a", folder / "outside")
+
+    def lead_out(content):
+        for image in content["images"]:
+            image["file_name"] = f"../train/{image['file_name']}"
+
+    edit_json(folder / "outside/instances_train.json", lead_out)
     shutil.copytree(folder / "a", folder / "turned")
     exif = Image.Exif()
     exif[0x0112] = 3

@@ -130,6 +130,36 @@ def test_wrong_arrays_providers_and_a_missing_library(exported, monkeypatch):
         OnnxPredictor(exported.onnx)
 
 
+CUDA = "CUDAExecutionProvider"
+
+
+def test_a_gpu_that_is_not_there_is_said(exported, monkeypatch):
+    import onnxruntime
+
+    asked, session = [], onnxruntime.InferenceSession
+
+    def falls_back(path, options, providers):
+        """As a wheel for GPUs does without CUDA: it knows the provider, cannot load it and takes the CPU."""
+        asked.append(providers)
+        return session(path, options, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, "CPUExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", falls_back)
+    for providers in (CUDA, [CUDA], [(CUDA, {"device_id": 0})]):
+        with pytest.raises(UserError, match="cannot use CUDAExecutionProvider on this machine"):
+            OnnxPredictor(exported.onnx, providers=providers)
+    assert asked == [[(CUDA, {})], [(CUDA, {})], [(CUDA, {"device_id": 0})]]
+    with pytest.warns(UserWarning, match="the CPU predictions, as the list of providers allows"):
+        OnnxPredictor(exported.onnx, providers=[CUDA, "CPUExecutionProvider"])
+    with pytest.raises(UserError, match=r"a provider is a name or \(name, options\), not 5"):
+        OnnxPredictor(exported.onnx, providers=[5])
+
+
+def test_providers_as_onnx_runtime_takes_them(exported):
+    for providers in ("CPUExecutionProvider", [("CPUExecutionProvider", {})], None):
+        assert OnnxPredictor(exported.onnx, providers=providers)._session.get_providers() == ["CPUExecutionProvider"]
+
+
 def test_the_command_line_predicts_with_an_exported_file(exported, tmp_path, capsys):
     asked = query(50, 60, (5, 5, 40, 30))
     cv2.imwrite(str(tmp_path / "photo.png"), asked.image[..., ::-1])

@@ -3,6 +3,7 @@
 import os
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -220,3 +221,27 @@ def test_a_release_names_no_folder_of_the_machine(monkeypatch, data, cwd, given,
     wanted = given if wanted is None else wanted
     known = {"data": [{"root": given}], "step": 3, "best": None}
     assert without_folders(known) == {"data": [{"root": wanted}], "step": 3, "best": None}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_one_weight_that_is_no_number_is_refused(saved, tmp_path, value, dtype):
+    state, config, about = read_weights(saved[1])
+    state = {key: tensor.clone() for key, tensor in state.items()}
+    names = [key for key, tensor in state.items() if tensor.is_floating_point()]
+    for name in (names[0], names[-1], next(key for key in names if key.endswith("running_var"))):
+        spoilt = {**state, name: state[name].clone()}
+        spoilt[name].view(-1)[-1] = value
+        save_weights(tmp_path / "bad.safetensors", spoilt, config, about, dtype=dtype)
+        with pytest.raises(UserError, match=rf"bad\.safetensors .* 1 of \d+ weights hold NaN or infinity \({name}\)"):
+            load_model(tmp_path / "bad.safetensors", "cpu")
+
+
+def test_numbers_that_overflow_are_no_prediction(saved):
+    model = CondDiffAMO.load(saved[1])
+    with torch.no_grad():
+        model.network.denoiser.decoder[-1].bias.fill_(float("nan"))
+    image, modal = np.zeros((40, 40, 3), np.uint8), np.zeros((40, 40), bool)
+    modal[5:20, 5:20] = True
+    with pytest.raises(UserError, match="predictions NaN or infinity"):
+        model.predict(image, modal)

@@ -23,7 +23,7 @@ def labelme_world(folder: Path, num_images: int = 2, *, seed: int = 0) -> Path:
     """One json file a photo, beside it. Corners lie on pixel corners, so that every tool fills them alike.
 
     Objects: a cup of two visible pieces and a whole; a plate that is a modal and an amodal shape; a lid drawn once; a
-    shadow whose whole alone is drawn; a round ball.
+    shadow whose visible part alone is drawn; a round ball.
     """
     rng = np.random.default_rng(seed)
     for number in range(num_images):
@@ -36,7 +36,7 @@ def labelme_world(folder: Path, num_images: int = 2, *, seed: int = 0) -> Path:
             labelme_shape("lid", [[0, 70], [30, 70], [30, 80], [0, 80]], flags={"stuff": True}),
             labelme_shape("cup", [[30, 20], [40, 20], [40, 50], [30, 50]], 1),
             labelme_shape("plate:modal", [[80, 60], [50, 40]], 2, "rectangle"),
-            labelme_shape("shadow:amodal", [[60, 70], [90, 70], [90, 86], [60, 86]]),
+            labelme_shape("shadow:modal", [[60, 70], [90, 70], [90, 86], [60, 86]]),
             labelme_shape("ball", [[100, 30], [100, 45]], None, "circle"),
         ]
         content = {

@@ -23,7 +23,16 @@ from pathlib import Path
 from typing import Any
 
 from amodalseg.config.schema import CocoAmodalData
-from amodalseg.data.readers.files import ID, by_id, check_join, load_json, missing_photos, require
+from amodalseg.data.readers.files import (
+    ID,
+    by_id,
+    check_join,
+    is_crowd,
+    load_json,
+    missing_photos,
+    photo_paths,
+    require,
+)
 from amodalseg.data.readers.record import image_mask_size, make_record, mask_of_size
 from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord
@@ -78,8 +87,8 @@ def read_coco_amodal(config: CocoAmodalData, *, photos: bool = True) -> list[Amo
     names = {entry["id"]: entry["name"] for entry in content["categories"]}
     own = _own(content["info"], f"{amodal_file}: info", {"photos": (str,), "dataset": (str,), "split": (str,)})
     folder, split = _photo_folder(config, own, amodal_file), own.get("split") or config.split
-    paths = {key: folder / entry["file_name"] for key, entry in images.items()}
-    needed = (paths[entry["image_id"]] for entry in objects.values())
+    paths = photo_paths(folder, images, amodal_file, config.skip_broken, config.outside)
+    needed = (paths[entry["image_id"]] for entry in objects.values() if entry["image_id"] in paths)
     missing = missing_photos(folder, needed, config.skip_broken) if photos else set()
 
     members: dict[Any, list[Any]] = {}
@@ -87,7 +96,7 @@ def read_coco_amodal(config: CocoAmodalData, *, photos: bool = True) -> list[Amo
         members.setdefault(entry["image_id"], []).append(object_id)
     sizes = {}
     for image_id, ids in members.items():
-        if paths[image_id] not in missing:
+        if image_id in paths and paths[image_id] not in missing:
             stored = _first_run_lengths([(modal_objects, modal_file), (objects, amodal_file)], ids)
             sizes[image_id] = image_mask_size(stored, images[image_id], paths[image_id], photos)
     image_names = {
@@ -115,7 +124,7 @@ def read_coco_amodal(config: CocoAmodalData, *, photos: bool = True) -> list[Amo
             modal,
             mask_of_size(entry["segmentation"], size, where),
             fix_subset=config.fix_subset,
-            flags=[*flags, "crowd"] if entry.get("iscrowd") else flags,
+            flags=[*flags, "crowd"] if is_crowd(entry) else flags,
             category_id=own_keys.get("category_id", entry.get("category_id")),
             category=own_keys.get("category", names.get(entry.get("category_id"))),
             is_stuff=own_keys.get("is_stuff"),

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from amodalseg import masks
-from amodalseg.data.readers.files import ID, by_id, check_join, load_json, missing_photos, require
+from amodalseg.data.readers.files import (
+    ID,
+    by_id,
+    check_join,
+    is_crowd,
+    load_json,
+    missing_photos,
+    other_form,
+    photo_paths,
+    require,
+)
 from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord
 
@@ -23,6 +34,7 @@ def read_coco_instances(
     skip_broken: bool = False,
     *,
     prefix: str = "",
+    outside: bool = False,
 ) -> list[AmodalRecord]:
     """Read one COCO-instances json. Decodes no mask and no photo, so half a million objects are no problem.
 
@@ -43,11 +55,13 @@ def read_coco_instances(
         annotations: the json file.
         images: the folder with its photos.
         split, dataset: names for the records.
-        skip_broken: leave out objects whose photo is missing, with a warning, instead of raising.
+        skip_broken: leave out objects whose photo is missing or whose mask cannot be read, with a warning, instead of
+            raising.
         prefix: put before the image ids.
+        outside: allow photos outside of the folder, as ``photo_path`` does.
 
     Raises:
-        UserError: a file, key, photo or mask that is missing or wrong; the message names file and annotation.
+        UserError: a file, key, photo or mask that is missing or wrong; the message names file and annotations.
     """
     source, folder = Path(annotations), Path(images)
     content = load_json(source)
@@ -61,15 +75,25 @@ def read_coco_instances(
     for place, entry in enumerate(content.get("categories", [])):
         require(entry, {"id": ID, "name": (str,)}, f"{source}: category number {place + 1}")
         names[entry["id"]] = entry["name"]
-    paths = {key: folder / entry["file_name"] for key, entry in photos.items()}
-    missing = missing_photos(folder, (paths[entry["image_id"]] for entry in objects.values()), skip_broken)
+    names |= {other_form(key): name for key, name in names.items() if other_form(key) not in names}
+    paths = photo_paths(folder, photos, source, skip_broken, outside)
+    needed = (paths[entry["image_id"]] for entry in objects.values() if entry["image_id"] in paths)
+    missing = missing_photos(folder, needed, skip_broken)
     records = []
+    unreadable: dict[Any, str] = {}
+    scraps = 0
     for object_id, entry in objects.items():
         image_id = entry["image_id"]
-        if paths[image_id] in missing:
+        path = paths.get(image_id)
+        if path is None or path in missing:
             continue
-        rle = _modal(entry, photos[image_id], source)
-        flags = {"crowd"} if entry.get("iscrowd") else set()
+        try:
+            rle = _modal(entry, photos[image_id], source)
+        except UserError as error:
+            unreadable[object_id] = str(error)
+            continue
+        scraps += masks.num_scraps(entry["segmentation"]) > 0
+        flags = {"crowd"} if is_crowd(entry) else set()
         if not masks.area(rle):
             flags.add("empty_modal")
         category_id = entry.get("category_id")
@@ -78,7 +102,7 @@ def read_coco_instances(
             split=split,
             image_id=f"{prefix}{image_id}",
             object_id=str(object_id),
-            image=paths[image_id],
+            image=path,
             modal_rle=rle,
             category_id=category_id,
             category=names.get(category_id),
@@ -86,6 +110,14 @@ def read_coco_instances(
             extra={"pack": source.absolute().parent.name},
         )
         records.append(record)
+    if scraps:
+        logger.info(f"{source}: {scraps} annotations have polygons of two points or fewer beside whole ones: ignored")
+    if unreadable:
+        some = ", ".join(map(str, [*unreadable][:10])) + (", ..." if len(unreadable) > 10 else "")
+        text = f"{next(iter(unreadable.values()))} ({len(unreadable)} of {len(objects)} annotations, ids {some})"
+        if not skip_broken:
+            raise UserError(f"{text}; correct them, or go on without them by data.skip_broken=true")
+        warnings.warn(f"{text}: left out (data.skip_broken=true)", stacklevel=2)
     return records
 
 
@@ -111,6 +143,7 @@ def read_coco_files(
     dataset: str = "coco",
     skip_broken: bool = False,
     skip_missing: bool = False,
+    outside: bool = False,
 ) -> list[AmodalRecord]:
     """Read several COCO-instances files as one data set.
 
@@ -120,7 +153,7 @@ def read_coco_files(
     Args:
         annotations: json files.
         images: the folder of photos of each.
-        split, dataset, skip_broken: as ``read_coco_instances``.
+        split, dataset, skip_broken, outside: as ``read_coco_instances``.
         skip_missing: go on without a json file that is not there, and print its name; one must be there.
 
     Raises:
@@ -148,5 +181,5 @@ def read_coco_files(
     for source, folder, prefix in zip(annotations, images, prefixes, strict=True):
         if skip_missing and source in missing and len(missing) < len(annotations):
             continue
-        records += read_coco_instances(source, folder, split, dataset, skip_broken, prefix=prefix)
+        records += read_coco_instances(source, folder, split, dataset, skip_broken, prefix=prefix, outside=outside)
     return records

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from amodalseg.atomic import read_regular
 from amodalseg.errors import UserError
 
 Keys = Mapping[str, tuple[type, ...]]
@@ -26,10 +27,19 @@ def load_json(path: Path) -> Any:
     """Read a json file.
 
     Raises:
-        UserError: the file is missing, is a folder, or is no json (with line and column).
+        UserError: the file is missing, is a folder, or is no json (with line and column); an object in it has a key
+            twice, with different values.
     """
+    twice: list[str] = []
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            twice.extend(key for key, value in pairs if found[key] != value)
+        return found
+
     try:
-        return json.loads(path.read_bytes())
+        content = json.loads(read_regular(path), object_pairs_hook=unique)
     except IsADirectoryError as error:
         raise UserError(f"{path} is a folder: give the json file in it") from error
     except OSError as error:
@@ -41,6 +51,12 @@ def load_json(path: Path) -> Any:
         raise UserError(f"{path} is no json: byte {error.start} is no text") from error
     except (RecursionError, ValueError) as error:
         raise UserError(f"{path} is broken json: nested too deeply, or a number of thousands of digits") from error
+    if twice:
+        raise UserError(
+            f"{path}: the key '{twice[0]}' stands twice in one object, with different values ({len(twice)} such "
+            "keys): it is unclear which one counts; remove one of each"
+        )
+    return content
 
 
 def require(entry: Any, keys: Keys, where: str, optional: Keys = NONE) -> None:
@@ -84,19 +100,129 @@ def by_id(entries: list[Any], keys: Keys, kind: str, source: Path, optional: Key
         if entry["id"] in found:
             twice.append(entry["id"])
         found[entry["id"]] = entry
+    texts = {str(key) for key in found}
+    both = [key for key in found if isinstance(key, int) and str(key) in found] if len(texts) < len(found) else []
+    if both:
+        raise UserError(
+            f"{source}: {len(both)} {kind} ids are there as a number and as a text too: {_some(both)}; make them unique"
+        )
     if twice:
         raise UserError(f"{source}: {len(twice)} {kind} ids occur more than once: {_some(twice)}; make them unique")
     return found
 
 
-def check_join(annotations: Iterable[dict[str, Any]], images: Collection[Any], source: Path) -> None:
-    """Raise UserError if an annotation names an image that the file does not list."""
-    lost = [annotation["id"] for annotation in annotations if annotation["image_id"] not in images]
+def check_join(annotations: Iterable[dict[str, Any]], images: dict[Any, Any], source: Path) -> None:
+    """See that every annotation names an image of the file.
+
+    Ids that are a text on one side and a number on the other are joined: ``images`` gets the other form as a key too.
+
+    Raises:
+        UserError: an annotation's image is not among them.
+    """
+    lost = []
+    joined: dict[Any, Any] = {}
+    for annotation in annotations:
+        key = annotation["image_id"]
+        if key in images or key in joined:
+            continue
+        other = other_form(key)
+        if other in images:
+            joined[key] = other
+        else:
+            lost.append(annotation["id"])
+    if joined:
+        key, other = next(iter(joined.items()))
+        warnings.warn(
+            f"{source}: {_word(type(key))} as image_id of annotations, {_word(type(other))} as id of images ({key!r} "
+            f"and {other!r}): {len(joined)} image ids are taken for the same",
+            stacklevel=3,
+        )
+        images.update({key: images[other] for key, other in joined.items()})
     if lost:
         raise UserError(
             f"{source}: annotation without image: the image_id of {len(lost)} annotations is not among the file's "
             f"images (annotation ids {_some(lost)})"
         )
+
+
+def other_form(key: Any) -> Any:
+    """An id as a text where it is a number, and the other way round; None for a text that is no such number."""
+    if isinstance(key, str):
+        plain = key.removeprefix("-").isdecimal() and len(key) < 20 and str(int(key)) == key
+        return int(key) if plain else None
+    return str(key)
+
+
+def is_crowd(entry: dict[str, Any]) -> bool:
+    """Whether an annotation is marked as a crowd, in any way that tools write it."""
+    value = entry.get("iscrowd")
+    return value.strip().lower() in ("1", "true") if isinstance(value, str) else bool(value)
+
+
+def photo_path(folder: Path, name: str, outside: bool = False) -> Path:
+    """Where a photo lies that a file names.
+
+    Backslashes part folders, as on Windows. A name that begins with the folder's own name, as some tools write it, is
+    looked for without it too.
+
+    Args:
+        folder: of the photos.
+        name: ``file_name`` in the file.
+        outside: allow names that lead out of the folder: absolute ones, and ``..``.
+
+    Raises:
+        UserError: a name that no file can have, or that leads out of the folder.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"the photo's name {name!r:.200} is no text that a file can be called by") from error
+    if "\0" in name or not name.strip("./\\ "):
+        raise UserError(f"the photo's name {name!r:.200} is none that a file can have")
+    if "\\" in name and (outside or ".." not in name) and (folder / name).is_file():
+        return folder / name  # a name with a backslash in it
+    parts = name.replace("\\", "/").split("/")
+    if not outside and (".." in parts or parts[0] == "" or (len(parts[0]) == 2 and parts[0][1] == ":")):
+        here = f"; {folder / parts[-1]} is there" if parts[-1] and (folder / parts[-1]).is_file() else ""
+        raise UserError(
+            f"the photo '{name:.300}' lies outside of {folder}{here}: correct its file_name, or allow such names "
+            "(--outside, data.outside=true)"
+        )
+    path = folder.joinpath("/".join(parts))
+    if len(parts) > 1 and parts[0] == folder.name and not path.is_file():
+        inner = folder.joinpath(*parts[1:])
+        return inner if inner.is_file() else path
+    return path
+
+
+def photo_paths(
+    folder: Path, images: Mapping[Any, Mapping[str, Any]], source: Path, skip_broken: bool, outside: bool
+) -> dict[Any, Path]:
+    """Where the photos of a file lie.
+
+    Args:
+        folder: of the photos.
+        images: of the file, by id, with ``file_name``.
+        source: the file, for messages.
+        skip_broken: warn about names that ``photo_path`` refuses, and leave them out, instead of raising.
+        outside: as in ``photo_path``.
+
+    Raises:
+        UserError: names that ``photo_path`` refuses, with their number.
+    """
+    paths: dict[Any, Path] = {}
+    refused: dict[Any, str] = {}
+    for key, entry in images.items():
+        try:
+            paths[key] = photo_path(folder, entry["file_name"], outside)
+        except UserError as error:
+            refused[key] = str(error)
+    if refused:
+        text = f"{source}: {next(iter(refused.values()))} ({len(refused)} such images, ids {_some(list(refused))})"
+        if not skip_broken:
+            raise UserError(f"{text}; or go on without their objects by data.skip_broken=true")
+        warnings.warn(f"{text}: their objects are left out (data.skip_broken=true)", stacklevel=3)
+    return paths
 
 
 def missing_photos(folder: Path, paths: Iterable[Path], skip_broken: bool) -> set[Path]:

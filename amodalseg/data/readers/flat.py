@@ -15,7 +15,17 @@ from tqdm import tqdm
 
 from amodalseg import masks
 from amodalseg.config.schema import PublishedData
-from amodalseg.data.readers.files import ID, Keys, by_id, check_join, load_json, missing_photos, require
+from amodalseg.data.readers.files import (
+    ID,
+    Keys,
+    by_id,
+    check_join,
+    is_crowd,
+    load_json,
+    missing_photos,
+    photo_paths,
+    require,
+)
 from amodalseg.data.readers.places import photo_folder
 from amodalseg.data.readers.record import make_record, mask_of_size, read_mask, stated_sizes
 from amodalseg.errors import UserError
@@ -107,9 +117,10 @@ def read_flat(
     check_join(entries.values(), images, source)
     needed = {image_id: images[image_id] for image_id in {entry["image_id"] for entry in entries.values()}}
     folder = photo_folder(config, folders, [photo["file_name"] for _, photo in needed.values()], photos)
-    paths = {image_id: folder / photo["file_name"] for image_id, (_, photo) in needed.items()}
+    listed = {image_id: photo for image_id, (_, photo) in needed.items()}
+    paths = photo_paths(folder, listed, source, config.skip_broken, config.outside)
     missing = missing_photos(folder, paths.values(), config.skip_broken) if photos else set()
-    there = {key: photo for key, (_, photo) in needed.items() if paths[key] not in missing}
+    there = {key: photo for key, (_, photo) in needed.items() if key in paths and paths[key] not in missing}
     sizes = {key: stated_sizes(photo, paths[key], photos) for key, photo in there.items()}
     records, notes = [], _Notes(source, len(entries))
     kinds: dict[frozenset[str], frozenset[str]] = {}  # records with the same flags share them: a tenth of the memory
@@ -125,7 +136,7 @@ def read_flat(
             notes.broken.append(str(error))
             continue
         name, photo = images[image_id]
-        flags = ["crowd"] if entry.get("iscrowd") else []
+        flags = ["crowd"] if is_crowd(entry) else []
         if any(size != amodal["size"] for size in sizes[image_id]):
             flags.append("size_mismatch")
         rate, found = entry.get(form.rate), {name: entry.get(key) for name, key in form.stored.items()}

@@ -9,21 +9,28 @@ the object's masks a shape belongs to:
 | ``NAME:modal`` | the modal mask |
 | ``NAME:amodal`` | the amodal mask: the whole object, or just its hidden part |
 
-Shapes of a kind are united. An object drawn in one kind only is fully visible: both masks are equal. What lies in
-front of an object is never taken away from it: draw its visible part too. So the usual occluded object is a shape
-``cup`` around what is seen and a shape ``cup:amodal`` around the whole, both of group 1.
+Shapes of a kind are united. An object without an amodal shape is fully visible: both masks are equal. One with amodal
+shapes alone is refused: nearly always its ``group_id`` was forgotten, and its visible part would become another object.
+What lies in front of an object is never taken away from it: draw its visible part too. So the usual occluded object is
+a shape ``cup`` around what is seen and a shape ``cup:amodal`` around the whole, both of group 1.
+
+Shapes that enclose nothing (points, lines, polygons of two points or fewer) and belong to no group are left out and
+counted.
 """
 
 from __future__ import annotations
 
+import base64
+import warnings
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from amodalseg import masks
-from amodalseg.data.images import image_size
+from amodalseg.data.images import image_size, image_turning
+from amodalseg.data.mask_files import read_mask_bytes
 from amodalseg.data.readers.files import load_json, require
 from amodalseg.data.readers.record import make_record, read_mask
 from amodalseg.errors import UserError
@@ -32,9 +39,17 @@ from amodalseg.types import AmodalRecord
 
 KINDS = {"": ("modal", "amodal"), "modal": ("modal",), "amodal": ("amodal",)}
 """Ending of a label -> masks that the shape belongs to."""
-CORNERS = {"polygon": 3, "rectangle": 2, "circle": 2}
-"""Shape types that enclose pixels, and the number of points of each; a polygon has as many or more."""
-EXIF_TURN = 0x0112
+CORNERS = {
+    "polygon": (3,),
+    "rectangle": (2, 4),
+    "circle": (2,),
+    "mask": (2,),
+    "rotation": (4,),
+    "oriented_rectangle": (4,),
+}
+"""Shape types that enclose pixels, and the numbers of points of each; a polygon has as many or more."""
+STRAY = ("point", "points", "line", "linestrip")
+"""Shape types that enclose none."""
 
 Entry = dict[str, Any]
 
@@ -60,6 +75,7 @@ def read_labelme(folder: Path, split: str = "train") -> list[AmodalRecord]:
     if not sources:
         raise UserError(f"no labelme json file in {folder}; give the folder that holds them")
     records = []
+    stray: Counter[str] = Counter()
     for source in sources:
         content = load_json(source)
         sizes = {"imageHeight": (int, type(None)), "imageWidth": (int, type(None))}
@@ -69,20 +85,34 @@ def read_labelme(folder: Path, split: str = "train") -> list[AmodalRecord]:
         objects: dict[str, list[tuple[Entry, str, str, str]]] = {}
         for number, shape in enumerate(content["shapes"], start=1):
             where = f"{source}: shape {number}"
+            if _is_stray(shape):
+                stray[shape.get("shape_type", "polygon")] += 1
+                continue
             group, name, kind = _checked(shape, where)
             objects.setdefault(f"s{number}" if group is None else f"g{group}", []).append((shape, name, kind, where))
         for object_id, members in objects.items():
             records.append(_record(members, (height, width), photo, split, source.stem, object_id))
+    if stray:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in stray.items())
+        warnings.warn(
+            f"{folder}: {sum(stray.values())} shapes enclose nothing and are left out ({kinds})", stacklevel=2
+        )
     return records
+
+
+def _is_stray(shape: Any) -> bool:
+    """Whether a shape is a click that belongs to nothing: no area, and no group."""
+    if not isinstance(shape, dict) or shape.get("group_id") is not None:
+        return False
+    kind, points = shape.get("shape_type", "polygon"), shape.get("points")
+    return kind in STRAY or (kind == "polygon" and isinstance(points, list) and len(points) < 3)
 
 
 def _photo_size(photo: Path, content: Entry, source: Path) -> tuple[int, int]:
     if not photo.is_file():
         raise UserError(f"{source}: no photo at {photo}, which is its imagePath")
     height, width = image_size(photo)
-    with Image.open(photo) as image:
-        turned = image.getexif().get(EXIF_TURN, 1) != 1
-    if turned:
+    if image_turning(photo) != 1:
         raise UserError(
             f"{photo} is stored turned (its EXIF data say so), so points drawn on the upright picture do not fit its "
             "pixels; save it upright and draw anew"
@@ -103,7 +133,7 @@ def _checked(shape: Any, where: str) -> tuple[int | None, str, str]:
         raise UserError(f"{where}: the label '{shape['label']}' is none of NAME, NAME:modal, NAME:amodal")
     shape_type = shape.get("shape_type", "polygon")
     if shape_type not in CORNERS:
-        raise UserError(f"{where} is a {shape_type}; draw objects as {', '.join(CORNERS)}")
+        raise UserError(f"{where} is a {shape_type}; draw objects as polygon, rectangle, circle or mask")
     return shape.get("group_id"), name, kind
 
 
@@ -116,12 +146,21 @@ def _record(
     for shape, other, kind, where in members:
         if other != name:
             raise UserError(f"{where} is called '{other}', another shape of its group '{name}' ({first})")
-        rle = read_mask(_outline(shape, where), size, where)
+        if shape.get("shape_type") == "mask":
+            rle = masks.encode(_bitmap(shape, size, where))
+        else:
+            rle = read_mask(_outline(shape, where), size, where)
         if not masks.area(rle):
             raise UserError(f"{where} covers no pixel of its photo of {size[1]}x{size[0]} (width x height)")
         for mask in KINDS[kind]:
             parts[mask].append(rle)
-    if "amodal" not in {kind for _, _, kind, _ in members}:
+    kinds = {kind for _, _, kind, _ in members}
+    if kinds == {"amodal"}:
+        raise UserError(
+            f"{first} is the whole of '{name}', and no shape is its visible part: give both the same group_id (Group "
+            f"ID), or call it '{name}' if it is fully visible"
+        )
+    if "amodal" not in kinds:
         parts["amodal"] = parts["modal"]
     modal, amodal = (masks.union(parts[mask] or parts["amodal"]) for mask in ("modal", "amodal"))
     flags = [shape.get("flags") or {} for shape, *_ in members]
@@ -139,8 +178,27 @@ def _record(
     )
 
 
-def _outline(shape: Entry, where: str) -> list[float]:
-    """A shape as a flat polygon x, y, x, y, ..."""
+def _bitmap(shape: Entry, size: tuple[int, int], where: str) -> np.ndarray:
+    """The mask of an AI tool or a brush: a picture in base64, laid on the box of the shape's two points."""
+    (x0, y0), (x1, y1) = np.round(_points(shape, where)).astype(int)
+    try:
+        data = base64.b64decode(shape.get("mask") or "", validate=True)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{where}: its mask is no picture in base64") from error
+    mask = read_mask_bytes(data, f"{where}, its mask")
+    if mask.shape != (y1 - y0 + 1, x1 - x0 + 1):
+        raise UserError(
+            f"{where}: its mask is {mask.shape[1]}x{mask.shape[0]}, the box of its points {x1 - x0 + 1}x{y1 - y0 + 1}"
+        )
+    whole = np.zeros(size, bool)
+    top, left = max(0, -y0), max(0, -x0)  # a brush may go beyond the photo
+    part = mask[top : max(top, size[0] - y0), left : max(left, size[1] - x0)]
+    whole[y0 + top : y0 + top + part.shape[0], x0 + left : x0 + left + part.shape[1]] = part
+    return whole
+
+
+def _points(shape: Entry, where: str) -> np.ndarray:
+    """The points of a shape, float (N, 2). Raises UserError: other than its type has."""
     kind = shape.get("shape_type", "polygon")
     try:
         points = np.array(shape["points"], np.float64)
@@ -148,11 +206,18 @@ def _outline(shape: Entry, where: str) -> list[float]:
         raise UserError(f"{where}: its points are no x, y pairs of numbers") from error
     if not np.isfinite(points).all():
         raise UserError(f"{where}: its points hold nan or infinity")
-    least = CORNERS[kind]
-    if points.ndim != 2 or points.shape[1] != 2 or len(points) < least or (kind != "polygon" and len(points) != least):
-        number = f"{least} or more" if kind == "polygon" else least
+    counts = CORNERS[kind]
+    fits = len(points) >= counts[0] if kind == "polygon" else len(points) in counts
+    if points.ndim != 2 or points.shape[1] != 2 or not fits:
+        number = "3 or more" if kind == "polygon" else " or ".join(map(str, counts))
         raise UserError(f"{where}: a {kind} has {number} points x, y")
-    if kind == "rectangle":
+    return points
+
+
+def _outline(shape: Entry, where: str) -> list[float]:
+    """A shape as a flat polygon x, y, x, y, ..."""
+    kind, points = shape.get("shape_type", "polygon"), _points(shape, where)
+    if kind == "rectangle" and len(points) == 2:
         (x0, y0), (x1, y1) = points
         return [x0, y0, x1, y0, x1, y1, x0, y1]
     if kind == "circle":  # the centre, and a point on the line

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from amodalseg import masks
 from amodalseg.config.schema import PublishedData
-from amodalseg.data.readers.files import ID, NONE, Keys, by_id, check_join, missing_photos, require
+from amodalseg.data.readers.files import ID, NONE, Keys, by_id, check_join, missing_photos, photo_paths, require
 from amodalseg.data.readers.record import image_mask_size, make_record, mask_of_size, meets_hidden
 from amodalseg.types import AmodalRecord
 
@@ -64,14 +64,14 @@ def region_records(
     Raises:
         UserError: a photo, key or mask that is missing or wrong; the message names file, annotation and region.
     """
-    paths = {key: folder / entry["file_name"] for key, entry in images.items()}
-    needed = (paths[entry["image_id"]] for entry in annotations)
+    paths = photo_paths(folder, images, source, config.skip_broken, config.outside)
+    needed = (paths[entry["image_id"]] for entry in annotations if entry["image_id"] in paths)
     missing = missing_photos(folder, needed, config.skip_broken) if photos else set()
     works = Counter((entry["image_id"], str(entry.get("author"))) for entry in annotations)
     records = []
     for annotation in tqdm(annotations, desc=f"reading {source.name}", disable=len(annotations) < 500):
-        path = paths[annotation["image_id"]]
-        if path in missing or not annotation["regions"]:
+        path = paths.get(annotation["image_id"])
+        if path is None or path in missing or not annotation["regions"]:
             continue
         regions = annotation["regions"]
         places = [f"{source}: annotation {annotation['id']}, region {index}" for index in range(len(regions))]

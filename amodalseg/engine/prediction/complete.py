@@ -30,6 +30,8 @@ class Settings:
         upright: read photos, and masks, as their EXIF data turn them.
         label: which object of mask files that hold several, as ``read_mask_file`` takes it.
         invert: in mask files the object is what would be the background.
+        crowd: ``skip`` annotations that are marked as crowds, or ``complete`` each as one object.
+        outside: photos that a json file names may lie outside of their folder.
     """
 
     seed: int = 0
@@ -40,6 +42,8 @@ class Settings:
     upright: bool = False
     label: str | None = None
     invert: bool = False
+    crowd: str = "skip"
+    outside: bool = False
 
 
 @dataclass(frozen=True)

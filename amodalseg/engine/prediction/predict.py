@@ -117,7 +117,7 @@ def predict_folder(model: AmodalModel, images: Path, masks: Path, out: Path, set
         print(f"{len(older)} masks are older than their photo or mask file: they are made anew")
         there -= older
     if there:
-        print(f"{len(there)} of {len(pairs)} masks are there and kept; --overwrite makes them anew")
+        print(f"{len(there)} of {wanted} masks are there and kept; --overwrite makes them anew")
     items = [
         Item(
             f"{pair.mask}" + (f", label {pair.label}" if pair.label else ""),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -16,8 +17,9 @@ from amodalseg import masks
 from amodalseg.atomic import write_whole
 from amodalseg.config.load import to_dict
 from amodalseg.data.fingerprint import file_stamp
-from amodalseg.data.images import image_size, load_turned, save_png
-from amodalseg.data.readers.files import ID, by_id, check_join, load_json, require
+from amodalseg.data.images import load_turned, save_png
+from amodalseg.data.readers.files import is_crowd
+from amodalseg.engine.prediction.coco_input import CocoInput, read_coco_input
 from amodalseg.engine.prediction.complete import Item, Settings, complete, fit_to_photo
 from amodalseg.engine.prediction.notes import Notes
 from amodalseg.errors import UserError
@@ -31,25 +33,24 @@ Entry = dict[str, Any]
 
 
 def predict_coco(
-    model: AmodalModel, source: Path, images: Path, out: Path, settings: Settings, listing: Path | None = None
-) -> list[str]:
+    model: AmodalModel, source: Path, images: Path | None, out: Path, settings: Settings, listing: Path | None = None,
+    image: Path | None = None,
+) -> list[str]:  # fmt: skip
     """Complete every annotation of a COCO file.
 
     In each annotation ``segmentation`` becomes the amodal mask (compressed run lengths), ``area`` and ``bbox`` those of
     it, and ``modal_segmentation`` is what ``segmentation`` was; ids, order and every other key stay. A crowd is no
-    single object: its mask stays. Annotations that failed are left out.
+    single object: its mask stays, unless ``settings.crowd`` is ``complete``. Annotations that failed are left out.
 
     Finished objects are noted in ``<out>.partial.jsonl``, from which the same command goes on if it is killed; the
     output itself is written at the end, as a whole.
 
     Args:
         model: any model.
-        source: an instances file, or the list of results of a detector.
-        images: the folder of photos.
+        source, images, listing, image: as ``read_coco_input`` takes them.
         out: json file to write.
         settings: how to predict; an object's seed follows from ``settings.seed`` and its id (in a list of results: its
             place in it).
-        listing: for a list of results, a COCO file with its ``images``.
 
     Returns:
         One line for each annotation that failed.
@@ -58,48 +59,64 @@ def predict_coco(
         UserError: files that are missing or broken, an output that is there, a partial file of another command.
     """
     _check_paths(source, images, out, settings.overwrite)
-    content = load_json(source)
-    entries, photos = _read(content, source, listing)
-    paths = {image_id: images / photos[image_id]["file_name"] for image_id in photos}
-    inputs = _inputs(model, [source, *([listing] if listing else [])], paths.values())
+    given = read_coco_input(source, images, listing=listing, image=image, outside=settings.outside)
+    crowds = {key for key, entry in given.entries.items() if is_crowd(entry) and settings.crowd == "skip"}
+    used = {given.image_of[key] for key in given.entries} - given.refused.keys()
+    inputs = _inputs(model, given.files, [given.paths[image_id] for image_id in used])
     notes = Notes(out, _command(model, settings), inputs, settings.overwrite)
-    place = {image_id: number for number, image_id in enumerate(photos)}
-    waiting = [(key, entry) for key, entry in entries.items() if key not in notes.done and not entry.get("iscrowd")]
-    waiting.sort(key=lambda item: place[item[1]["image_id"]])  # the objects of a photo together: it is read once
+    failures = [
+        f"annotation {key}: {given.refused[image_id]}"
+        for key, image_id in given.image_of.items() if image_id in given.refused and key not in crowds
+    ]  # fmt: skip
+    place = {image_id: number for number, image_id in enumerate(given.photos)}
+    waiting = [
+        (key, entry)
+        for key, entry in given.entries.items()
+        if key not in notes.done and key not in crowds and given.image_of[key] in used
+    ]
+    waiting.sort(key=lambda item: place[given.image_of[item[0]]])  # the objects of a photo together: it is read once
     items = [
         Item(
             f"annotation {key}",
-            paths[entry["image_id"]],
+            given.paths[given.image_of[key]],
             stable_seed("annotation", settings.seed, key),
-            partial(_modal, entry, photos[entry["image_id"]], settings.upright),
+            partial(_modal, entry, given.photos[given.image_of[key]], settings.upright),
             partial(_keep, notes, key),
         )
         for key, entry in waiting
     ]
     model.warn_if_unused(settings.num_samples, settings.steps)
     with notes:
-        failures = complete(model, items, settings, len(entries) - len(items))
-    finished = [_completed(entry, notes.done.get(key)) for key, entry in entries.items()]
-    kept = [entry for entry in finished if entry is not None]
-    if isinstance(content, list):
-        written: Any = kept
-    else:
-        shown = [_as_read(entry, paths[entry["id"]], settings.upright) for entry in content["images"]]
-        written = {**content, "images": shown, "annotations": kept}
-    write_whole(out, json.dumps(written) + "\n")
+        failures += complete(model, items, settings, len(given.entries) - len(items))
+    finished = {key: _completed(entry, notes.done.get(key), key in crowds) for key, entry in given.entries.items()}
+    kept = {key: entry for key, entry in finished.items() if entry is not None}
+    write_whole(out, json.dumps(given.with_annotations(list(kept.values()), settings.upright)) + "\n")
     notes.path.unlink(missing_ok=True)
     if settings.overlay:
-        failures += _write_overlays(kept, photos, paths, settings)
-    print(f"{len(kept)} of {len(entries)} annotations: {out}")
+        failures += _write_overlays({key: entry for key, entry in kept.items() if key not in crowds}, given, settings)
+    print(f"{len(kept)} of {len(given.entries)} annotations: {out}")
+    _say_left_out(given, crowds)
     return failures
+
+
+def _say_left_out(given: CocoInput, crowds: set[str]) -> None:
+    scraps = sum(masks.num_scraps(entry.get("segmentation")) > 0 for entry in given.entries.values())
+    if scraps:
+        print(f"{scraps} annotations have polygons of two points or fewer beside whole ones: these are ignored")
+    if crowds:
+        warnings.warn(
+            f"{len(crowds)} of {len(given.entries)} annotations are marked as crowds (iscrowd=1) and kept as they are, "
+            "not completed; where they are single objects in several pieces, --crowd complete takes each as one",
+            stacklevel=2,
+        )
 
 
 def _keep(notes: Notes, key: str, prediction: Prediction) -> None:
     notes.add(key, _prediction(prediction))
 
 
-def _check_paths(source: Path, images: Path, out: Path, overwrite: bool) -> None:
-    if not images.is_dir():
+def _check_paths(source: Path, images: Path | None, out: Path, overwrite: bool) -> None:
+    if images is not None and not images.is_dir():
         raise UserError(f"no image folder at {images}")
     if out.suffix.lower() != ".json" or out.is_dir():
         raise UserError(f"--out '{out}' is no json file; give a name that ends in .json")
@@ -107,30 +124,6 @@ def _check_paths(source: Path, images: Path, out: Path, overwrite: bool) -> None
         raise UserError(f"--out '{out}' would overwrite what is read; give another name")
     if out.exists() and not overwrite:
         raise UserError(f"{out} is there; give another --out, or --overwrite")
-
-
-def _read(content: Any, source: Path, listing: Path | None) -> tuple[dict[str, Entry], dict[Any, Entry]]:
-    """Annotations by key, an id as json text or a place in a list of results, and images by id."""
-    if isinstance(content, list):
-        if listing is None:
-            raise UserError(f"{source} is a list of results, without images; give a COCO file with --coco-images")
-        images = load_json(listing)
-        for place, entry in enumerate(content):
-            require(entry, {"image_id": ID}, f"{source}: result number {place + 1}")
-        entries = {str(place): entry for place, entry in enumerate(content)}
-        joined = [{**entry, "id": f"number {place + 1}"} for place, entry in enumerate(content)]
-    else:
-        if listing is not None:
-            raise UserError(f"{source} has its own images; --coco-images is for lists of results")
-        require(content, {"images": (list,), "annotations": (list,)}, str(source))
-        images = content
-        found = by_id(content["annotations"], {"id": ID, "image_id": ID}, "annotation", source)
-        entries, joined = {json.dumps(key): entry for key, entry in found.items()}, list(found.values())
-    require(images, {"images": (list,)}, str(listing or source))
-    sizes = {"height": (int,), "width": (int,)}
-    photos = by_id(images["images"], {"id": ID, "file_name": (str,)}, "image", listing or source, sizes)
-    check_join(joined, photos, source)
-    return entries, photos
 
 
 def _modal(entry: Entry, photo: Entry, upright: bool, image: np.ndarray, turn: int) -> np.ndarray:
@@ -152,41 +145,26 @@ def _modal(entry: Entry, photo: Entry, upright: bool, image: np.ndarray, turn: i
     return fit_to_photo(mask, image, turn, upright)
 
 
-def _as_read(photo: Entry, path: Path, upright: bool) -> Entry:
-    """An image entry with the size of its photo as that was read."""
-    if upright and "height" in photo and "width" in photo:
-        try:
-            height, width = image_size(path, upright=True)
-        except UserError:  # its annotations have failed, and are listed
-            return photo
-        if (photo["width"], photo["height"]) == (height, width):
-            return {**photo, "height": height, "width": width}
-    return photo
-
-
-def _completed(entry: Entry, prediction: Entry | None) -> Entry | None:
+def _completed(entry: Entry, prediction: Entry | None, crowd: bool) -> Entry | None:
     """An annotation of the output, or None for one that has no prediction."""
-    if entry.get("iscrowd"):
+    if crowd:
         return {**entry, "modal_segmentation": entry.get("segmentation")}
     return None if prediction is None else {**entry, **prediction, "modal_segmentation": entry["segmentation"]}
 
 
-def _write_overlays(
-    entries: list[Entry], photos: dict[Any, Entry], paths: dict[Any, Path], settings: Settings
-) -> list[str]:
+def _write_overlays(kept: dict[str, Entry], given: CocoInput, settings: Settings) -> list[str]:
     """One picture of each photo. Returns: one line for each that failed."""
     assert settings.overlay is not None
     objects: dict[Any, list[Entry]] = {}
-    for entry in entries:
-        if not entry.get("iscrowd"):
-            objects.setdefault(entry["image_id"], []).append(entry)
+    for key, entry in kept.items():
+        objects.setdefault(given.image_of[key], []).append(entry)
     failures = []
     for image_id in tqdm(objects, desc="overlays", unit="photo", disable=None):
-        name = photos[image_id]["file_name"]
+        name = given.photos[image_id]["file_name"].replace("\\", "/")
         # a name may lead out of the folder of photos; pictures stay in theirs
         parts = [part for part in Path(name).with_suffix(".png").parts if part not in ("..", Path(name).anchor)]
         try:
-            image, turn = load_turned(paths[image_id], upright=settings.upright)
+            image, turn = load_turned(given.paths[image_id], upright=settings.upright)
             pairs = (
                 (
                     _modal({**entry, "segmentation": entry["modal_segmentation"]}, {}, settings.upright, image, turn),
@@ -205,7 +183,7 @@ def _command(model: AmodalModel, settings: Settings) -> str:
     config: Any = getattr(model, "config", None)
     parts = [
         model.name, None if config is None else to_dict(config), settings.seed, settings.num_samples, settings.steps,
-        settings.upright,
+        settings.upright, settings.crowd,
     ]  # fmt: skip
     return _digest(json.dumps(parts))
 

@@ -1,3 +1,5 @@
+import base64
+import io
 import json
 
 import numpy as np
@@ -77,6 +79,44 @@ def test_image_data_and_sizes_may_be_absent_and_windows_paths_work(folder):
     assert after[0].image == folder / "photos/desk 0.jpg"
 
 
+def bitmap(mask):
+    """A mask as labelme's AI tools store it."""
+    file = io.BytesIO()
+    Image.fromarray(mask).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+@pytest.mark.parametrize(("x", "y"), [(30, 20), (-3, -2), (110, 80)])
+def test_masks_of_ai_tools_and_brushes(folder, x, y):
+    drawn = disc(21, 17, 8, 10, 8, 10)
+    points = [[x, y], [x + 16, y + 20]]
+    entry = labelme_shape("cup", points, None, "mask", mask=bitmap(drawn))
+    edit_json(folder / "desk 0.json", lambda content: content.update(shapes=[entry]))
+    wide = np.zeros((90 + 80, 120 + 80), bool)
+    wide[y + 40 : y + 61, x + 40 : x + 57] = drawn
+    assert np.array_equal(read_labelme(folder)[0].modal, wide[40:130, 40:160])
+
+
+def test_rectangles_of_four_points(folder):
+    corners = [[10, 20], [40, 20], [40, 50], [10, 50]]
+    for kind in ("rectangle", "rotation"):
+        entry = labelme_shape("cup", corners, None, kind)
+        edit_json(folder / "desk 0.json", lambda content, entry=entry: content.update(shapes=[entry]))
+        assert np.array_equal(read_labelme(folder)[0].modal, filled(10, 20, 40, 50))
+
+
+def test_stray_shapes_are_counted_and_left_out(folder):
+    before = [(record.key, record.modal_rle) for record in read_labelme(folder)]
+    stray = [labelme_shape("note", [[3, 3]], None, "point"), labelme_shape("edge", [[3, 3], [9, 9]], None, "line"),
+             labelme_shape("x", [[3, 3], [9, 9], [20, 3]], None, "linestrip"), labelme_shape("y", [[1, 1], [2, 2]]),
+             labelme_shape("z", [])]  # fmt: skip
+    edit_json(folder / "desk 0.json", lambda content: content["shapes"].extend(stray))
+    with pytest.warns(
+        UserWarning, match=r"5 shapes enclose nothing and are left out \(1 point, 1 line, 1 linestrip, 2"
+    ):
+        assert [(record.key, record.modal_rle) for record in read_labelme(folder)] == before
+
+
 def shape(index, **values):
     return lambda content: content["shapes"][index].update(values)
 
@@ -86,9 +126,14 @@ MISTAKES = [
     (shape(1, label=":amodal"), "shape 2: the label ':amodal'"),
     (shape(1, label=" "), "shape 2: the label ' '"),
     (shape(4, label="mug"), "shape 5 is called 'mug', another shape of its group 'cup' .*shape 1"),
-    (shape(0, shape_type="line"), "shape 1 is a line; draw objects as polygon, rectangle, circle"),
+    (shape(0, shape_type="line"), "shape 1 is a line; draw objects as polygon, rectangle, circle or mask"),
+    (shape(6, label="shadow:amodal"), "shape 7 is the whole of 'shadow', and no shape is its visible part.*group_id"),
+    (shape(1, group_id=None), "shape 2 is the whole of 'cup', and no shape is its visible part.*group_id"),
+    (shape(7, shape_type="mask", mask="?"), "shape 8: its mask is no picture in base64"),
+    (shape(7, shape_type="mask", mask=None), "shape 8, its mask: it is broken|cannot read the mask .*shape 8"),
+    (shape(7, shape_type="mask", mask=bitmap(disc(9, 9, 4, 4, 4, 4))), "shape 8: its mask is 9x9, the box .* 1x16"),
     (shape(0, points=[[1, 2], [3, 4]]), "shape 1: a polygon has 3 or more points"),
-    (shape(2, points=[[1, 2], [3, 4], [5, 6]]), "shape 3: a rectangle has 2 points"),
+    (shape(2, points=[[1, 2], [3, 4], [5, 6]]), "shape 3: a rectangle has 2 or 4 points"),
     (shape(0, points=[[1, 2], [3], [5, 6]]), "shape 1: its points are no x, y pairs"),
     (shape(0, points=[[1, 2], [3, float("nan")], [5, 6]]), "shape 1: its points hold nan"),
     (shape(7, points=[[1, 2], [3, float("inf")]]), "shape 8: its points hold nan or inf"),

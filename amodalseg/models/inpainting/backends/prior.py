@@ -17,7 +17,7 @@ from amodalseg.config.load import build, to_dict
 from amodalseg.config.schema import PATCHES, InpaintingPriorConfig, ModelOnly
 from amodalseg.errors import UserError
 from amodalseg.models import CHECKPOINTS
-from amodalseg.models.weights import load_state, read_checkpoint
+from amodalseg.models.weights import check_finite, load_state, read_checkpoint
 
 UNet2DModel = Any
 """diffusers' class of this name, a ``torch.nn.Module``. The library is loaded when it is needed, not to read this."""
@@ -216,6 +216,7 @@ def load_prior(folder: Path) -> tuple[UNet2DModel, DDIMScheduler, dict[str, Any]
     wrong = [*report["missing_keys"], *report["unexpected_keys"], *report["mismatched_keys"]]
     if wrong:
         raise UserError(f"{folder}/unet holds another architecture: {len(wrong)} weights do not fit ({wrong[0]}, ...)")
+    check_finite(unet.state_dict(), folder / WEIGHTS)
     return unet.eval(), scheduler, about
 
 

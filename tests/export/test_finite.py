@@ -1,0 +1,48 @@
+"""An exported file whose weights hold NaN or infinity is refused, wherever in the file they stand."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from amodalseg import UserError
+from amodalseg.export.finite import bad_weights
+from amodalseg.export.runtime import OnnxPredictor
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", [0, -1])
+def test_one_bad_number_in_any_weight_is_refused(exported, tmp_path, value, place):
+    content = onnx.load(exported.onnx)
+    weights = [tensor for tensor in content.graph.initializer if tensor.data_type == TensorProto.FLOAT and tensor.dims]
+    tensor = max(weights, key=lambda tensor: np.prod(tensor.dims)) if place else weights[0]
+    numbers = numpy_helper.to_array(tensor).copy()
+    numbers.flat[-1] = value
+    if numbers.size == 1:
+        pytest.skip("a single number")
+    tensor.CopyFrom(numpy_helper.from_array(numbers, tensor.name))
+    onnx.save(content, tmp_path / "bad.onnx")
+    with pytest.raises(UserError, match=rf"bad\.onnx .* 1 of its tensors hold NaN or infinity \({tensor.name}\)"):
+        OnnxPredictor(tmp_path / "bad.onnx")
+    assert bad_weights(exported.onnx.read_bytes()) == []
+
+
+def test_all_forms_of_tensors_are_looked_at():
+    nan = np.array([1, np.nan])
+    tensors = [
+        helper.make_tensor("raw", TensorProto.FLOAT, [2], nan.astype(np.float32).tobytes(), raw=True),
+        helper.make_tensor("listed", TensorProto.FLOAT, [2], nan),
+        helper.make_tensor("half", TensorProto.FLOAT16, [2], nan.astype(np.float16).tobytes(), raw=True),
+        helper.make_tensor("double", TensorProto.DOUBLE, [2], nan),
+        helper.make_tensor("brain", TensorProto.BFLOAT16, [2], np.uint16([0x3F80, 0x7FC0]).tobytes(), raw=True),
+        helper.make_tensor("whole", TensorProto.INT64, [1], [5]),
+        helper.make_tensor("constant", TensorProto.FLOAT, [], [np.inf]),
+    ]
+    node = helper.make_node("Constant", [], ["y"], value=helper.make_tensor("inner", TensorProto.FLOAT, [2], nan))
+    branch = helper.make_graph([node], "branch", [], [])
+    graph = helper.make_graph([helper.make_node("If", ["x"], ["z"], then_branch=branch), node], "g", [], [], tensors)
+    data = helper.make_model(graph).SerializeToString()
+    assert bad_weights(data) == ["raw", "listed", "half", "double", "brain", "inner", "inner"]
+    for cut in range(0, len(data), 7):
+        bad_weights(data[:cut])
+    bad_weights(b"\xff" * 100)

@@ -13,6 +13,7 @@ import yaml
 from amodalseg.atomic import PART, write_whole
 from amodalseg.config.load import build, to_dict, to_yaml
 from amodalseg.errors import UserError
+from amodalseg.lock import NAME as LOCK
 
 CONFIG_FILE = "config.yaml"
 RESULTS = ("last.ckpt", "model.safetensors", "answers", "objects.csv")
@@ -60,7 +61,7 @@ def claim(folder: Path, config: Any) -> None:
 
 
 def _holds_files(folder: Path) -> bool:
-    return any(path.is_file() and path.suffix != PART for path in folder.iterdir())
+    return any(path.is_file() and path.suffix != PART and not path.name.startswith(LOCK) for path in folder.iterdir())
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -14,12 +14,14 @@ import numpy as np
 from tqdm import tqdm
 
 from amodalseg import masks
-from amodalseg.atomic import replacing, write_whole
+from amodalseg.atomic import PART, replacing, write_whole
 from amodalseg.data.images import read_bytes, save_png
 from amodalseg.data.readers.coco_amodal import FROM_MASKS, KEY, KINDS
 from amodalseg.data.source import Source
 from amodalseg.data.views import picture_key
 from amodalseg.errors import UserError
+from amodalseg.lock import NAME as LOCK
+from amodalseg.lock import locked
 from amodalseg.masks import Rle
 from amodalseg.types import AmodalRecord, FilePart, Picture
 
@@ -64,7 +66,16 @@ def write_coco_amodal(source: Source, out: Path, *, copy_photos: bool = False) -
         raise _modal_only(first)
     split = first.split.replace("/", "-")
     files = {kind: out / "annotations" / f"{split}_{kind}.json" for kind in KINDS}
-    _claim(out, files)
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; give a folder")
+    with locked(out / split, "--out", file=True):  # other splits may be written at the same time
+        _claim(out, files, split)
+        return _write(source, first, out, files, split, copy_photos)
+
+
+def _write(
+    source: Source, first: AmodalRecord, out: Path, files: dict[str, Path], split: str, copy_photos: bool
+) -> tuple[int, int]:
     photos, categories = _Photos(out, split), _Categories()
     with ExitStack() as stack:
         parts = {kind: stack.enter_context(replacing(path)) for kind, path in files.items()}
@@ -89,11 +100,12 @@ def write_coco_amodal(source: Source, out: Path, *, copy_photos: bool = False) -
     return len(photos.numbers), len(source)
 
 
-def _claim(out: Path, files: dict[str, Path]) -> None:
-    """Make the folder ours, or raise UserError."""
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file; give a folder")
-    if out.is_dir() and any(out.iterdir()) and not (out / MARK).is_file():
+def _claim(out: Path, files: dict[str, Path], split: str) -> None:
+    """Make the folder ours and clear what a kill has cut off in it, or raise UserError."""
+    for unfinished in (out / "annotations").glob(f".{split}_*{PART}"):
+        unfinished.unlink()
+    others = [path for path in out.iterdir() if not (path.name.startswith(".") and LOCK in path.name)]
+    if others and not (out / MARK).is_file():
         raise UserError(f"{out} holds something else (it has no {MARK}); give a new or an empty folder")
     for path in files.values():
         if path.exists():

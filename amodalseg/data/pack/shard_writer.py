@@ -21,6 +21,8 @@ from amodalseg.data.images import read_bytes, record_image
 from amodalseg.data.pack.shards import FORMAT, INDEX, INDEX_NAME, MASKS, SUMMARY_NAME
 from amodalseg.data.source import Source
 from amodalseg.errors import UserError
+from amodalseg.lock import NAME as LOCK
+from amodalseg.lock import locked
 from amodalseg.types import AmodalRecord, Picture
 
 BLOCK = 512
@@ -66,10 +68,17 @@ def write_shards(
     """
     if (folder / SUMMARY_NAME).is_file():
         raise UserError(f"{folder} holds a packed data set already; give another folder, or delete this one")
-    if folder.is_dir() and any(folder.iterdir()):
-        raise UserError(
-            f"{folder} is not empty (an unfinished set cannot be continued); give another folder, or empty it"
-        )
+    with locked(folder, "--out"):
+        if any(not path.name.startswith(LOCK) for path in folder.iterdir()):
+            raise UserError(
+                f"{folder} is not empty (an unfinished set cannot be continued); give another folder, or empty it"
+            )
+        return _write_shards(source, folder, about, size, whole, skip_broken)
+
+
+def _write_shards(
+    source: Source, folder: Path, about: dict[str, Any], size: int, whole: bool, skip_broken: bool
+) -> dict[str, Any]:
     samples = _samples(source, skip_broken)
     rows: list[tuple[int | bool, ...]] = []
     shards: list[dict[str, Any]] = []

@@ -24,8 +24,9 @@ from amodalseg.engine.evaluation.collect import (
 from amodalseg.engine.evaluation.prediction_store import Curve, PredictionStore
 from amodalseg.engine.evaluation.sets import JoinedSources, OpenSet, open_sets
 from amodalseg.engine.evaluation.truth import Truth
-from amodalseg.engine.run_folder import check_folder, claim, provenance
+from amodalseg.engine.run_folder import check_folder, claim, is_first_process, provenance
 from amodalseg.errors import UserError
+from amodalseg.lock import locked
 from amodalseg.metrics.counts import write_rows
 from amodalseg.metrics.protocols import score, summarize
 from amodalseg.models import load_model
@@ -78,6 +79,18 @@ def run_evaluation(config: EvalConfig) -> Path:
     sets = open_sets(config)
     folder = Path(config.out)
     check_folder(folder, config)
+    with locked(folder, "out=", hold=is_first_process()):
+        return _run(config, folder, sources, models, sets, device)
+
+
+def _run(
+    config: EvalConfig,
+    folder: Path,
+    sources: dict[str, str],
+    models: list[AmodalModel],
+    sets: list[OpenSet],
+    device: str,
+) -> Path:
     rank, world, device, finish = _processes(config, device)
     claim(folder, config)
 

@@ -18,6 +18,7 @@ from amodalseg.data.images import load_turned, save_png
 from amodalseg.data.mask_files import holds_label, mask_labels, read_mask_file
 from amodalseg.engine.prediction.complete import Item, Settings, complete, fit_to_photo, say_turned
 from amodalseg.errors import UserError
+from amodalseg.lock import locked
 from amodalseg.models.base import AmodalModel
 from amodalseg.models.fingerprint import model_fingerprint
 from amodalseg.predictions import Prediction
@@ -95,6 +96,13 @@ def predict_folder(model: AmodalModel, images: Path, masks: Path, out: Path, set
     photos, files = _pictures(images, PICTURES), _pictures(masks, MASKS)
     if out.exists() and not out.is_dir():
         raise UserError(f"--out '{out}' is a file; name a folder")
+    with locked(out, "--out"):
+        return _folder(model, images, photos, files, out, settings)
+
+
+def _folder(
+    model: AmodalModel, images: Path, photos: dict[str, Path], files: dict[str, Path], out: Path, settings: Settings
+) -> list[str]:
     owners = {stem: _owner(stem, photos) for stem in files}
     failures = [f"{files[stem]}: no photo in {images} has its name" for stem, photo in owners.items() if photo is None]
     pairs = []

@@ -23,6 +23,7 @@ from amodalseg.engine.prediction.coco_input import CocoInput, read_coco_input
 from amodalseg.engine.prediction.complete import Item, Settings, complete, fit_to_photo
 from amodalseg.engine.prediction.notes import Notes
 from amodalseg.errors import UserError
+from amodalseg.lock import locked
 from amodalseg.models.base import AmodalModel
 from amodalseg.models.fingerprint import model_fingerprint
 from amodalseg.predictions import Prediction
@@ -60,6 +61,11 @@ def predict_coco(
     """
     _check_paths(source, images, out, settings.overwrite)
     given = read_coco_input(source, images, listing=listing, image=image, outside=settings.outside)
+    with locked(out, "--out", file=True):
+        return _complete(model, given, out, settings)
+
+
+def _complete(model: AmodalModel, given: CocoInput, out: Path, settings: Settings) -> list[str]:
     crowds = {key for key, entry in given.entries.items() if is_crowd(entry) and settings.crowd == "skip"}
     used = {given.image_of[key] for key in given.entries} - given.refused.keys()
     inputs = _inputs(model, given.files, [given.paths[image_id] for image_id in used])

@@ -18,7 +18,7 @@ from amodalseg.config.schema import TrainConfig
 from amodalseg.data.data_module import AmodalDataModule
 from amodalseg.data.draw.scenes import Scenes
 from amodalseg.data.fingerprint import fingerprint
-from amodalseg.engine.run_folder import check_folder, claim
+from amodalseg.engine.run_folder import check_folder, claim, is_first_process
 from amodalseg.engine.training.callbacks import (
     AtomicCheckpointIO,
     LastCheckpoint,
@@ -28,9 +28,10 @@ from amodalseg.engine.training.callbacks import (
 )
 from amodalseg.engine.training.ending import already_finished, keep_wandb_id, score_line, wandb_id
 from amodalseg.engine.training.resume import is_new, resume_from, start_from, without_fetching
-from amodalseg.engine.training.tasks import task_of
+from amodalseg.engine.training.tasks import Task, task_of
 from amodalseg.engine.training.time_limit import TimeLimit
 from amodalseg.errors import UserError
+from amodalseg.lock import locked
 from amodalseg.models.memory import keep_freed_memory
 
 
@@ -56,6 +57,11 @@ def train(config: TrainConfig) -> Path:
     if finished:
         print(finished, flush=True)
         return folder / task.weights
+    with locked(folder, "out=", hold=is_first_process()):
+        return _train(config, folder, task)
+
+
+def _train(config: TrainConfig, folder: Path, task: Task) -> Path:
     L.seed_everything(config.seed, workers=True, verbose=False)
     torch.set_float32_matmul_precision("high")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # tips and echoes of our own settings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -65,12 +65,28 @@ class Hook:
         """Change ``sampling``, whose state and index are those of the step's end."""
 
 
-class KeepKnown(Hook):
-    """Blended inpainting: outside the hole the state is the given picture, noised. At the end that part is exact."""
+class Hold(Hook):
+    """A part of the state is put back at the end of each step.
+
+    Args:
+        where: the part, bool; broadcasts against the state.
+        state_at: what stands there, at the level and the index of the step's end.
+    """
+
+    def __init__(self, where: Callable[[Sampling], Tensor], state_at: Callable[[Sampling], Tensor]) -> None:
+        self.where, self.state_at = where, state_at
 
     def step_end(self, sampling: Sampling) -> None:
-        inside = sampling.prepared.hole > 0
-        sampling.x = torch.where(inside, sampling.x, sampling.known_at(sampling.level))
+        sampling.x = torch.where(self.where(sampling), self.state_at(sampling), sampling.x)
+
+
+class KeepKnown(Hold):
+    """Blended inpainting: outside the hole the state is the given picture, noised. At the end that part is exact."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            lambda sampling: sampling.prepared.hole <= 0, lambda sampling: sampling.known_at(sampling.level)
+        )
 
 
 def begin(

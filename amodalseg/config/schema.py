@@ -390,6 +390,39 @@ class NaiveOutpaintConfig:
     post: PostConfig = field(default_factory=PostConfig)
 
 
+@dataclass
+class LoraConfig:
+    """Low-rank parts in the network's attention, tuned to each object's visible part."""
+
+    rank: int = number(0, 0, 1024)  # 0: none; 80 updates take about ten times as long as all the rest
+    steps: int = number(80, 1, 100_000)  # updates of the weights
+    rate: float = number(5e-4, 0, 1)  # of Adam
+
+
+@dataclass
+class DiffOOMConfig:
+    """Occluded object movement: complete the object alone on a flat colour, and put it elsewhere."""
+
+    name: str = "diffoom"
+    backend: BackendConfig = field(default_factory=BackendConfig)
+    window: SquareConfig = field(default_factory=SquareConfig)  # side: the paper's eta
+    prompt: str = "A photo of {}"  # of models that read text; {}: the category
+    invert: str = one_of("photo", "filled")  # what is inverted: the square as it is, or on the flat colour
+    rounds: int = number(0, 0, 100)  # fixed-point rounds in each step of the inversion
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    skip: float = number(0.4, 0, 1)  # share of the steps that are left out (T_m)
+    fill: str = one_of("colour", "noise")  # what stands around the visible part at the start
+    hold: str = one_of("inverted", "noised", "none")  # the visible part at each step
+    attention: str = one_of("all", "object", "off")  # whose self-attention sees the object alone
+    power: int = number(4, 0, 100)  # of the self-attention map (lambda of equation 3)
+    seed: str = one_of("visible", "word")  # what is refined: the visible part's places, or the category's map
+    guidance: float = number(7.5, 0, 100)  # by the prompt, of models that read text; 1: none
+    answer: str = one_of("read_off", "attention")  # the mask: read off the picture, or the last refined map
+    sampler: StepsConfig = field(default_factory=StepsConfig)
+    read_off: ReadOffConfig = field(default_factory=lambda: ReadOffConfig(kind="difference"))
+    post: PostConfig = field(default_factory=PostConfig)
+
+
 # --------------------------------------------------------------------------------------------------------------- data
 
 
@@ -820,6 +853,7 @@ MODELS: dict[str, type] = {
     "mixed_context": MixedContextConfig,
     "inpaint": InpaintConfig,
     "naive_outpaint": NaiveOutpaintConfig,
+    "diffoom": DiffOOMConfig,
 }
 PUBLISHED: dict[str, type] = {
     "cocoa": CocoaData,

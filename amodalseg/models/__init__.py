@@ -109,6 +109,7 @@ def create_method(config: Any, override: dict[str, Any] | None = None) -> Amodal
     """
     from amodalseg.models.inpainting.methods.base_method import overridden
     from amodalseg.models.inpainting.methods.controls import NoiseFill, Telea
+    from amodalseg.models.inpainting.methods.diffoom import DiffOOM
     from amodalseg.models.inpainting.methods.mixed_context import Inpaint, MixedContext
     from amodalseg.models.inpainting.methods.occlusion_free_bias import OcclusionFreeBias
     from amodalseg.models.inpainting.methods.outpaint import NaiveOutpaint
@@ -120,6 +121,7 @@ def create_method(config: Any, override: dict[str, Any] | None = None) -> Amodal
         "mixed_context": MixedContext,
         "inpaint": Inpaint,
         "naive_outpaint": NaiveOutpaint,
+        "diffoom": DiffOOM,
     }
     if config.name not in methods:
         raise UserError(f"model.name={config.name} needs trained weights: give its file, not its options")

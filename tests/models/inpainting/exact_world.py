@@ -12,6 +12,7 @@ import torch
 
 from amodalseg.models.inpainting.backends.backend import CLEAN, Abilities, Estimate, InpaintingBackend, Level, Prepared
 from amodalseg.models.inpainting.methods.base_method import Crop
+from amodalseg.models.inpainting.prior_training.validation import to_pictures
 
 SIDE = 32
 FORMS = ("disk", "square", "triangle", "cross")
@@ -116,8 +117,18 @@ class ExactWorld(InpaintingBackend):
         clean = torch.stack(found).view_as(x)
         return Estimate(clean, (x - level.alpha * clean) / level.sigma, {})
 
-    def decode(self, x):
-        return x.clamp(-1, 1)
+    def decode(self, x, clamp=True):
+        return x.clamp(-1, 1) if clamp else x
+
+    def masks_in(self, pictures, prompts):
+        """The shapes that the world itself sees in pictures, uint8 (32, 32, 3) each: bool (32, 32) each."""
+        states = to_pictures(pictures)
+        allowed = self.prepare(states, torch.ones(len(states), 1, SIDE, SIDE), prompts).inputs["text"]
+        found = []
+        for state, one in zip(states, allowed, strict=True):
+            chosen, weights, _ = self.posterior(state, Level(0.0, 1.0, 0.05), one)
+            found.append(templates()[0][chosen[weights.sum(1).argmax()]])
+        return found
 
 
 def cases(count=24, least=0.3, most=0.5):

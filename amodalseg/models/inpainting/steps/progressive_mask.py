@@ -1,0 +1,55 @@
+"""Attention guided by where the network itself saw the object a step before (DiffOOM, equation 3 and after it)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from amodalseg.models.inpainting.backends.attention import Control
+from amodalseg.models.inpainting.backends.backend import Estimate
+from amodalseg.models.inpainting.steps.attention_controls import KeyMask
+from amodalseg.models.inpainting.steps.maps import WatchMaps, object_mask, refined, visible_seed, word_seed
+from amodalseg.models.inpainting.steps.sample import Hook, Sampling
+
+
+class ProgressiveMask(Hook):
+    """The refined map of each evaluation says which places the next one gathers from.
+
+    Args:
+        visible: bool (B, 1, h, w), the visible part on the grid, which is always in the mask.
+        columns: of ``word_columns`` for each of the B objects; None: the visible part takes the word's place.
+        queries: which places are restricted: ``all``, those of the ``object``, or none (``off``).
+        power: of ``refined``.
+
+    controls: for ``Prepared.attention`` of what the objects are asked with. mask: the key mask among them, for their
+    null. map: float (B, 1, h, w), the last refined map. where: bool (B, 1, h, w), the object in it, on the grid;
+    everything before the first evaluation.
+    """
+
+    def __init__(self, visible: Tensor, columns: Sequence[Sequence[int] | None], queries: str, power: int) -> None:
+        self.visible, self.columns, self.power = visible, columns, power
+        self.watch, self.where = WatchMaps(), torch.ones_like(visible)
+        self.map = visible.float()
+        self.mask = None if queries == "off" else KeyMask(self.where, queries)
+
+    @property
+    def controls(self) -> tuple[Control, ...]:
+        return (self.watch,) if self.mask is None else (self.watch, self.mask)
+
+    def estimate(self, sampling: Sampling, estimate: Estimate) -> Estimate:
+        seed = visible_seed(self.watch, self.visible)
+        named = [columns is not None for columns in self.columns]
+        if any(named):
+            words = word_seed(self.watch, [columns or [0] for columns in self.columns])
+            seed = torch.where(torch.tensor(named, device=seed.device)[:, None], words.to(seed), seed)
+        self.map = refined(self.watch, seed, self.power)
+        self.where = object_mask(self.map, self.visible)
+        if self.mask is not None:
+            self.mask.where = self.where
+        return estimate
+
+    def whole(self, modal: Tensor) -> Tensor:
+        """The object as the last evaluation showed it, finer: bool (B, 1, H, W). modal: bool (B, 1, H, W)."""
+        return object_mask(self.map.cpu(), modal)

@@ -45,7 +45,10 @@ def test_the_cases_are_what_they_claim_to_be():
     assert {crop.category.split()[1] for crop in crops} == set(FORMS)
     assert {crop.category.split()[0] for crop in crops} == set(COLOURS)
     world, prompts = ExactWorld(), [f"A photo of {crop.category}" for crop in crops]
-    alone = [np.where(whole[..., None], COLOURS[crop.category.split()[0]], 128) for crop, whole in zip(crops, wholes, strict=True)]
+    alone = [
+        np.where(whole[..., None], COLOURS[crop.category.split()[0]], 128)
+        for crop, whole in zip(crops, wholes, strict=True)
+    ]
     assert hidden_iou(world.masks_in([one.astype(np.uint8) for one in alone], prompts), crops, wholes) == 100
     assert hidden_iou([convex_hull(crop.modal) for crop in crops], crops, wholes) < 50
 

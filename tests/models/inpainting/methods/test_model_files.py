@@ -23,6 +23,7 @@ SIDES = {"sd15": 512, "sd15_text": 512, "sd2": 512, "sdxl": 1024, "flux_schnell"
 NOISE = {  # area and background of a method's control
     "occlusion_free_bias": ("hull", "histogram"), "mixed_context": ("occluders", "grey"),
     "inpaint": ("occluders", "original"), "naive_outpaint": ("outside", "original"),
+    "diffoom": ("outside", "flat"),
 }  # fmt: skip
 
 
@@ -45,7 +46,7 @@ def test_every_file_builds_what_its_folder_says_of_models_that_are_known(path, m
     assert set(backends) <= {EMBEDDED, *HUB_IDS} and len(backends) == hasattr(config, "backend")
     assert [found.depth for found in helpers] == [None]
     assert helpers[0].segmenter in (None, *SEGMENTERS.values())
-    if backends:  # SAM where the inpainting model has to be fetched as well
+    if backends and config.read_off.kind != "difference":  # SAM where the model has to be fetched as well
         assert (helpers[0].segmenter is None) == (backends == [EMBEDDED])
 
 

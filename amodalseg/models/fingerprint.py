@@ -1,4 +1,4 @@
-"""What tells whether weights are still the ones that predictions were made with: their content, not their file's name."""
+"""Whether weights are still the ones that predictions were made with is told by their content, not by a file's name."""
 
 from __future__ import annotations
 

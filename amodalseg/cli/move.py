@@ -21,6 +21,7 @@ def add_move_command(commands: Any) -> None:
     parser.add_argument("--occluder", metavar="FILE", help="mask of what hides the object and stays where it is")
     parser.add_argument("--category", metavar="NAME", help="what the object is, for models that read text")
     parser.add_argument("--overlay", metavar="DIR", help="also draw before and after side by side")
+    parser.add_argument("--upright", action="store_true", help="turn the photo as its EXIF data say: masks are upright")
     parser.add_argument("--seed", type=whole_number, default=0, help="of all random numbers (0)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 (auto)")
     parser.set_defaults(run=_move)
@@ -41,6 +42,6 @@ def _move(options: argparse.Namespace) -> None:
     from amodalseg.engine.prediction.move import MoveFiles, move_file
 
     occluder, overlay = (Path(path) if path else None for path in (options.occluder, options.overlay))
-    files = MoveFiles(Path(options.image), Path(options.mask), Path(options.out), occluder, overlay)
+    files = MoveFiles(Path(options.image), Path(options.mask), Path(options.out), occluder, overlay, options.upright)
     model = open_predictor(options.model, options.device)
     move_file(model, files, options.to, options.category, options.seed)

@@ -696,6 +696,9 @@ class MovesData:
     # world=photos: shrink photos whose longer side exceeds this
     max_side: Optional[int] = number(256, 32, 1_000_000)
     skip_broken: bool = False
+    upright: bool = False  # turn photos as their EXIF data say: masks were drawn on the upright picture
+    crowd: str = one_of("skip", "complete")  # objects marked iscrowd: leave them out, or take each as one object
+    outside: bool = False  # allow file names that lead out of the folder of photos: absolute ones, and ..
     rate_min: float = number(0.15, 0, 1)  # occlusion rate
     rate_max: float = number(0.5, 0, 0.99)
 

@@ -151,7 +151,10 @@ def _pack(counted: CountedPrediction) -> list[Any]:
 
 def _unpack(packed: list[Any]) -> CountedPrediction:
     row, (size, counts), score, *pictures = packed
-    found = [None if one is None else Thumbnail(*one[:-1], jpeg=base64.b64decode(one[-1])) for one in pictures]
+    found = []
+    for one in pictures:
+        x0, y0, x1, y1, jpeg = one or (0, 0, 0, 0, "")
+        found.append(None if one is None else Thumbnail(x0, y0, x1, y1, base64.b64decode(jpeg)))
     return CountedPrediction(
         dict(zip(COLUMNS, row, strict=True)), {"size": size, "counts": counts.encode()}, score, *found
     )

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from amodalseg.data.images import load_image, save_png
+from amodalseg.data.images import load_turned, save_png
+from amodalseg.data.mask_files import read_mask_file
 from amodalseg.engine.evaluation.ask import ask
-from amodalseg.engine.prediction.predict import load_mask
+from amodalseg.engine.prediction.complete import fit_to_photo, say_turned
 from amodalseg.errors import UserError
 from amodalseg.models import DEFAULT, bars, load_model
 from amodalseg.models.base import AmodalModel, as_rgb, check_masks, whole_number
@@ -64,13 +65,17 @@ def move(
 
 @dataclass(frozen=True)
 class MoveFiles:
-    """Files of one move. overlay: a folder for a picture of before and after, or None."""
+    """Files of one move.
+
+    overlay: a folder for a picture of before and after, or None. upright: turn the photo as its EXIF data say.
+    """
 
     image: Path
     mask: Path
     out: Path
     occluder: Path | None = None
     overlay: Path | None = None
+    upright: bool = False
 
 
 def move_file(model: AmodalModel, files: MoveFiles, to: tuple[int, int], category: str | None, seed: int) -> None:
@@ -84,8 +89,13 @@ def move_file(model: AmodalModel, files: MoveFiles, to: tuple[int, int], categor
         raise UserError(f"--out '{files.out}' is no picture file; give a name that ends in .png")
     if files.out.resolve() in {path.resolve() for path in given}:
         raise UserError(f"--out '{files.out}' would overwrite what is read; give another name")
-    photo, modal = load_image(files.image), load_mask(files.mask)
-    occluder = None if files.occluder is None else load_mask(files.occluder)
+    photo, turn = load_turned(files.image, upright=files.upright)
+    say_turned({files.image: turn} if turn != 1 else {}, 1, files.upright)
+    modal, occluder = (
+        None if path is None else fit_to_photo(read_mask_file(path, upright=files.upright), photo, turn, files.upright)
+        for path in (files.mask, files.occluder)
+    )
+    assert modal is not None
     with bars.shown():
         prediction = move(photo, modal, to, category=category, occluder=occluder, model=model, seed=seed)
     assert prediction.moved is not None and prediction.moved_mask is not None

@@ -193,8 +193,13 @@ def test_no_dead_option(option, text):
     assert predicted(replace(BASE, **{option: OPTIONS[option]}), text) != predicted(BASE, text)
 
 
-@pytest.mark.parametrize("option", [{"lora": LoraConfig(rank=3, steps=2, rate=0.1)}, {"lora": LoraConfig(2, 4, 0.1)},
-                                    {"lora": LoraConfig(2, 2, 0.3)}, {"hold": "none"}, {"attention": "object"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"lora": LoraConfig(rank=3, steps=2, rate=0.1)}, {"lora": LoraConfig(2, 4, 0.1)},
+        {"lora": LoraConfig(2, 2, 0.3)}, {"hold": "none"}, {"attention": "object"},
+    ],
+)  # fmt: skip
 def test_no_dead_value(option, text):
     base = replace(BASE, lora=LoraConfig(rank=2, steps=2, rate=0.1)) if "lora" in option else BASE
     if option.get("hold"):
@@ -234,7 +239,8 @@ def test_what_a_model_cannot_serve_is_one_line(config, backend, message):
 def test_table_4_is_a_file_for_each_row():
     published = load_config(ModelOnly, CONFIGS / "sd15_text.yaml").model
     rows = {
-        "no_colour_fill": replace(published, fill="noise"), "no_colour_fill_from_t": replace(published, fill="noise", skip=0.0),
+        "no_colour_fill": replace(published, fill="noise"),
+        "no_colour_fill_from_t": replace(published, fill="noise", skip=0.0),
         "no_attention_guidance": replace(published, attention="off"),
         "no_lora": replace(published, lora=LoraConfig(rank=0)),
     }  # fmt: skip

@@ -41,7 +41,7 @@ def score(wrong=False, **options):
 def test_the_cases_are_what_they_claim_to_be():
     crops, wholes = cases()
     hidden = [1 - crop.modal.sum() / whole.sum() for crop, whole in zip(crops, wholes, strict=True)]
-    assert len(crops) == 24 and 0.3 <= min(hidden) and max(hidden) <= 0.5
+    assert len(crops) == 24 and min(hidden) >= 0.3 and max(hidden) <= 0.5
     assert {crop.category.split()[1] for crop in crops} == set(FORMS)
     assert {crop.category.split()[0] for crop in crops} == set(COLOURS)
     world, prompts = ExactWorld(), [f"A photo of {crop.category}" for crop in crops]

@@ -76,7 +76,7 @@ def slow(source, truth, modal, there, moved, moved_mask):
 
 
 def case(seed):
-    """source, truth, modal, there, moved, moved_mask: what a move may look like, and a bad prediction to it."""
+    """source, truth, modal, there, moved, moved_mask: what a move may look like, and a bad one."""
     rng = np.random.default_rng(seed)
     source, truth, moved = rng.integers(0, 256, (3, HEIGHT, WIDTH, 3), np.uint8)
     truth[:, ::3] = source[:, ::3] // 2 + 60  # changes of all sizes

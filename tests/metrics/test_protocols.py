@@ -28,7 +28,7 @@ def make(number, amodal, modal, raw, union=True, model="m", image=None, given=No
     if number % 4 != 2:  # and some objects are not moved
         there = np.roll(amodal, 3, axis=1)
         record.move = Move((4, 4), whole, masks.encode(there))
-        prediction.moved, prediction.moved_mask = picture, np.roll(prediction, 3, axis=1)
+        prediction.moved, prediction.moved_mask = picture, np.roll(final, 3, axis=1)
     row = count_object(record, prediction, model, whole, 0, pixels, whole)
     return Thing(amodal, modal, shown, raw, final, track), row
 

@@ -65,7 +65,7 @@ def test_predictions_with_moves_are_kept(folder, monkeypatch):
     assert (folder / "report.html").read_text().count("<img") == images
 
 
-def test_truth_predictions_no_mere_query():
+def test_truth_says_nothing_to_a_mere_query():
     with pytest.raises(UserError, match="amodalseg eval asks it"):
         Truth().predict_batch([query(20, 30, (2, 2, 9, 9))])
     with pytest.raises(UserError, match="there is no model 'truth'"):

@@ -37,7 +37,7 @@ def asked():
     return Query(photo, modal, 3, to=(65, 30))
 
 
-def prediction(config, **options):
+def predicted(config, **options):
     backend = KnownPicture(np.full((16, 16, 3), DRAWN, np.uint8))
     config = replace(config(), sampler=StepsConfig(steps=3), **options)
     return METHODS[type(config)](config, backend).predict_batch([asked()])[0]
@@ -45,13 +45,13 @@ def prediction(config, **options):
 
 @pytest.mark.parametrize("config", METHODS)
 def test_the_inpainting_model_draws_what_lies_behind(config):
-    query, found = asked(), prediction(config, origin="model")
+    query, found = asked(), predicted(config, origin="model")
     place = moving.vacated(query.modal) & ~found.moved_mask
     inner = query.modal & ~found.moved_mask
     assert (np.abs(found.moved[inner].astype(int) - DRAWN) <= 1).all(), "drawn by the model"
     far = ~(place | found.moved_mask | found.amodal)
     assert (found.moved[far] == query.image[far]).all(), "nothing else changes"
-    plain = prediction(config)
+    plain = predicted(config)
     assert (np.abs(plain.moved[inner].astype(int) - GROUND) <= 3).all(), "the ground goes on"
     assert (plain.amodal == found.amodal).all() and found.evaluations == plain.evaluations + 3
 
@@ -59,14 +59,14 @@ def test_the_inpainting_model_draws_what_lies_behind(config):
 def test_a_removal_by_lama_needs_its_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "simple_lama_inpainting", None)
     with pytest.raises(UserError, match="pip install simple-lama-inpainting"):
-        prediction(NaiveOutpaintConfig, origin="lama")
+        predicted(NaiveOutpaintConfig, origin="lama")
 
     class SimpleLama:
         def __call__(self, picture, mask):
             return np.full_like(picture, 99)
 
     monkeypatch.setitem(sys.modules, "simple_lama_inpainting", types.SimpleNamespace(SimpleLama=SimpleLama))
-    found = prediction(NaiveOutpaintConfig, origin="lama")
+    found = predicted(NaiveOutpaintConfig, origin="lama")
     inner = asked().modal & ~found.moved_mask
     assert (found.moved[inner] == 99).all()
 

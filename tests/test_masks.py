@@ -72,7 +72,7 @@ def test_polygon_up_to_the_far_border_fills_the_picture():
     [
         ([1, 2, 3, 4], "three x, y pairs"),
         ([1, 2, 3, 4, 5, 6, 7], "three x, y pairs"),
-        ([[1, 2, 3, 4, 5, 6], [1, 2]], "three x, y pairs"),
+        ([[1, 2], [1, 2, 3, 4], []], "three x, y pairs"),
         ([], "not list"),
         ("abc", "not str"),
         (None, "not NoneType"),
@@ -98,6 +98,14 @@ def test_polygon_up_to_the_far_border_fills_the_picture():
 def test_other_forms_are_refused(form, text):
     with pytest.raises(ValueError, match=text):
         masks.from_segmentation(form, 16, 20)
+
+
+@pytest.mark.parametrize("scrap", [[], [1], [1, 2], [5, 5, 9, 9]])
+def test_scraps_beside_whole_polygons_are_left_out(scrap):
+    whole = [2, 2, 9, 2, 9, 8, 2, 8]
+    assert masks.from_segmentation([whole, scrap], 16, 20) == masks.from_segmentation([whole], 16, 20)
+    assert masks.num_scraps([whole, scrap, scrap]) == 2
+    assert masks.num_scraps([scrap]) == masks.num_scraps(whole) == masks.num_scraps({}) == masks.num_scraps(None) == 0
 
 
 def refused(text, counts, size=(5, 7), image=(16, 20)):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import difflib
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,11 +22,14 @@ from amodalseg.config import schema
 from amodalseg.config.check import check_values
 from amodalseg.config.own_photos import with_own_photos
 from amodalseg.config.shipped import find_config, nearest_shipped
+from amodalseg.config.yaml_file import check_interpolations, read_yaml
 from amodalseg.errors import UserError
 
 T = TypeVar("T")
 SECTIONS: dict[str, dict[str, type]] = {"model": schema.MODELS, "data": schema.DATA, "val": schema.DATA}
 """Sections whose ``name`` picks their dataclass."""
+MOST_BASES = 20
+"""Files that one names, and of files that name each other."""
 SETS = "sets"
 """Holds any number of sections whose ``name`` picks their dataclass among those of ``data``."""
 
@@ -60,6 +62,7 @@ def build(kind: type[T], layers: Sequence[tuple[str, dict[str, Any]]]) -> T:
     """Merge (origin, plain dict) layers into ``kind``; the checks of ``load_config``."""
     config = _skeleton(kind, layers)
     for origin, content in layers:
+        check_interpolations(content, origin)
         layer = _take_sets(config, copy.deepcopy(content), origin)
         _start_afresh(config, layer)
         _refuse_misplaced(layer, config, sorted(_keys(config)), origin)
@@ -113,11 +116,11 @@ def to_yaml(config: Any) -> str:
 
 def _read_layers(path: Path, above: tuple[Path, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
     content = _read_yaml(path)
-    if path.resolve() in above:
-        raise UserError(f"{path}: 'base' leads back to a file that names it")
+    if path.resolve() in above or len(above) > MOST_BASES:
+        raise UserError(f"{path}: 'base' leads back to a file that names it, or through {MOST_BASES} files")
     bases = content.pop("base", [])
     bases = [bases] if isinstance(bases, str) else bases
-    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
+    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases) or len(bases) > MOST_BASES:
         raise UserError(f"{path}: 'base' must be the name of a file, or a list of names, not {bases}")
     for base in bases:
         yield from _read_layers(path.parent / base, (*above, path.resolve()))
@@ -125,20 +128,7 @@ def _read_layers(path: Path, above: tuple[Path, ...]) -> Iterator[tuple[str, dic
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text("utf-8")
-    except FileNotFoundError as error:
-        raise UserError(f"no configuration file at {path}") from error
-    except OSError as error:
-        raise UserError(f"cannot read the configuration file {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text; save it in that encoding") from error
-    try:
-        content: Any = OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))
-    except OSError:  # what OmegaConf raises for a single value
-        content = None
-    except (yaml.YAMLError, OmegaConfBaseException) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold 'key: value' lines")
     return content

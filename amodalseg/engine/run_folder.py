@@ -8,10 +8,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from amodalseg.atomic import PART, write_whole
 from amodalseg.config.load import build, to_dict, to_yaml
+from amodalseg.config.yaml_file import read_yaml
 from amodalseg.errors import UserError
 from amodalseg.lock import NAME as LOCK
 
@@ -66,8 +65,8 @@ def _holds_files(folder: Path) -> bool:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = read_yaml(path)
+    except UserError as error:
         raise UserError(f"{path} cannot be read, so it is unclear whose run this is; choose another out=") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} is no configuration, so it is unclear whose run this is; choose another out=")

@@ -67,10 +67,16 @@ class OnnxPredictor(WindowModel):
             )
         try:
             plain, self.about = json.loads(metadata["model"]), json.loads(metadata["about"])
-        except (KeyError, ValueError) as error:
+            config = build(ModelOnly, [(str(path), {"model": plain})]).model
+        except (KeyError, ValueError, RecursionError) as error:
+            if isinstance(error, UserError):
+                raise
             raise UserError(f"{path} has no readable configuration inside; export the model again") from error
-        self.config: CondDiffAMOConfig = build(ModelOnly, [(str(path), {"model": plain})]).model
         self._shapes = {node.name: tuple(node.shape) for node in self._session.get_inputs()}
+        outputs = {node.name for node in self._session.get_outputs()}
+        if not isinstance(config, CondDiffAMOConfig) or not _fits(self._shapes, outputs, config.window.size):
+            raise UserError(f"{path} takes or gives something else than its configuration says; export the model again")
+        self.config: CondDiffAMOConfig = config
 
     stochastic = True
 
@@ -125,6 +131,17 @@ class OnnxPredictor(WindowModel):
         pixels = np.ascontiguousarray(image.transpose(0, 3, 1, 2))
         noise = sample_noise(seeds, self.num_noise_maps, self.config.window.size)
         return self.run(pixels, modal[:, None].astype(np.uint8), noise)[0][:, 0]
+
+
+def _fits(inputs: dict[str, tuple[Any, ...]], outputs: set[str], size: int) -> bool:
+    """Whether a graph takes windows of that size, and gives what ``run`` asks for."""
+    ranks = {"image": 4, "modal": 4, "noise": 5}
+    return (
+        {name: len(shape) for name, shape in inputs.items()} == ranks
+        and all(shape[-2:] == (size, size) for shape in inputs.values())
+        and isinstance(inputs["noise"][0], int)
+        and {"probability", "mask"} <= outputs
+    )
 
 
 def _open(path: Path, providers: Providers | None, num_threads: int | None) -> Any:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from amodalseg.config.schema import NetworkConfig
 from amodalseg.errors import UserError
 from amodalseg.models.hub import HubModel
-from amodalseg.models.weights import load_state, read_weights, save_weights
+from amodalseg.models.weights import check_state, load_state, read_weights, save_weights
 from amodalseg.models.windowed import WindowModel
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ class NetworkModel(HubModel, WindowModel):
         kind = network_model_class(config.name)
         if not issubclass(kind, cls):
             raise UserError(f"{path} holds a model of another kind, '{config.name}'; amodalseg.load_model opens it")
+        with torch.device("meta"):  # nothing is allocated: options of a damaged file may ask for any size
+            check_state(kind.network_class(config), state, path)
         model = kind(config, name=name or path.stem)
         load_state(model.network, state, path)
         model.network.eval().requires_grad_(False)

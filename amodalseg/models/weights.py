@@ -87,9 +87,9 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], NetworkConfig, dic
         raise _wrong_format(path, metadata.get("format"))
     try:
         plain, about = json.loads(metadata["model"]), json.loads(metadata["about"])
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, RecursionError) as error:
         raise UserError(f"{path} has no readable configuration inside; copy or train it again") from error
-    return state, model_config(plain, path), about
+    return state, model_config(plain, path), about if isinstance(about, dict) else {}
 
 
 def _wrong_format(path: Path, found: str | None) -> UserError:
@@ -132,16 +132,30 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except (RuntimeError, EOFError, zipfile.BadZipFile, OSError, ValueError, LookupError) as error:
         raise UserError(f"{path} is damaged or truncated; use another checkpoint, or begin anew") from error
     parts = {"amodalseg", "state_dict", "global_step", "pytorch-lightning_version"}
-    if not isinstance(checkpoint, dict) or not parts <= checkpoint.keys():
+    if not isinstance(checkpoint, dict) or not parts <= checkpoint.keys() or not _is_ours(checkpoint):
         raise UserError(f"{path} was not written by an amodalseg training run")
     return checkpoint
 
 
+def _is_ours(checkpoint: dict[str, Any]) -> bool:
+    own, state, step = checkpoint["amodalseg"], checkpoint["state_dict"], checkpoint["global_step"]
+    return (
+        isinstance(own, dict) and isinstance(own.get("model"), dict) and isinstance(step, int)
+        and isinstance(state, dict) and all(isinstance(key, str) for key in state)
+    )  # fmt: skip
+
+
 def model_config(plain: dict[str, Any], path: Path) -> NetworkConfig:
     """Rebuild the configuration stored beside weights. They are there, so none are to be downloaded."""
-    from amodalseg.config.schema import ModelOnly
+    from amodalseg.config.schema import NETWORKS, ModelOnly
 
-    return without_download(build(ModelOnly, [(str(path), {"model": plain})]).model)
+    if not isinstance(plain, dict) or plain.get("name") not in (*NETWORKS, "inpainting_prior"):
+        name = plain.get("name") if isinstance(plain, dict) else type(plain).__name__
+        raise UserError(f"{path} holds the options of {name!r:.60}, which is no network with weights; copy it again")
+    try:
+        return without_download(build(ModelOnly, [(str(path), {"model": plain})]).model)
+    except RecursionError as error:
+        raise UserError(f"{path} has no readable configuration inside: it is nested too deeply") from error
 
 
 def without_download(config: Any) -> Any:
@@ -154,6 +168,10 @@ def without_download(config: Any) -> Any:
 def check_state(network: torch.nn.Module, state: dict[str, Tensor], path: Path) -> None:
     """Refuse weights that are not exactly the network's: with some random layers, numbers look almost right."""
     own = network.state_dict()
+    odd = [key for key, value in state.items() if not isinstance(value, Tensor) or value.layout != torch.strided]
+    odd += [key for key in own.keys() & state.keys() if key not in odd and _kind(own[key]) != _kind(state[key])]
+    if odd:
+        raise UserError(f"{path} is damaged: {len(odd)} of its weights are no plain numbers ({_some(sorted(odd))})")
     shapes = [
         f"{key} is {_shape(state[key])}, not {_shape(own[key])}"
         for key in sorted(own.keys() & state.keys())
@@ -178,6 +196,12 @@ def check_finite(state: dict[str, Tensor], path: Path) -> None:
             f"{path} is damaged, or its training has diverged: {len(bad)} of {len(state)} weights hold NaN or infinity "
             f"({_some(sorted(bad))}); copy it again, or train with a lower optim.lr"
         )
+
+
+def _kind(tensor: Tensor) -> str:
+    if tensor.is_quantized or tensor.is_complex():
+        return str(tensor.dtype)
+    return "float" if tensor.is_floating_point() else "whole"
 
 
 def _shape(tensor: Tensor) -> str:

@@ -94,7 +94,7 @@ class WindowModel(AmodalModel):
             seeds = [sample_seed(queries[index].seed, number) for index, number in batch]
             probabilities = self.window_probability(image, modal, occluders, seeds, steps)
             if not np.isfinite(probabilities).all():  # it would look like the modal mask
-                raise UserError(f"'{self.name}' gives NaN or infinity: its numbers overflow in this precision")
+                raise UserError(f"'{self.name}' computes NaN or infinity: its numbers overflow in this precision")
             for (index, number), found in zip(batch, probabilities, strict=True):
                 maps[index, number] = found
         share = (time.perf_counter() - began) / max(1, len(queries))

@@ -316,7 +316,7 @@ def test_files_that_cannot_be_read(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     (tmp_path / "a.yaml").write_text("out: x")
-    monkeypatch.setattr(Path, "read_text", denied)
+    monkeypatch.setattr(Path, "open", denied)
     with pytest.raises(UserError, match=r"cannot read the configuration file .*a\.yaml: Permission denied"):
         load_config(EvalConfig, tmp_path / "a.yaml")
 

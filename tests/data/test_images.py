@@ -1,5 +1,7 @@
 import contextlib
+import fcntl
 import os
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -7,9 +9,9 @@ import pytest
 from PIL import Image
 
 from amodalseg import masks
-from amodalseg.data import images
+from amodalseg.data import images, mask_files
 from amodalseg.errors import UserError
-from amodalseg.types import AmodalRecord
+from amodalseg.types import AmodalRecord, FilePart
 from tests.worlds import photo, write_photo
 
 
@@ -177,3 +179,57 @@ def test_resize_averages_whole_blocks():
 def test_resize_averages_along_the_axis_that_shrinks_alone():
     stripes = np.tile(np.array([0, 100], np.float32), (10, 20))  # columns alternate
     np.testing.assert_allclose(images.resize(stripes, 30, 20), 50)
+
+
+def test_bombs_devices_and_pipes_are_refused_before_anything_is_decoded(tmp_path, monkeypatch):
+    Image.MAX_IMAGE_PIXELS, limit = None, Image.MAX_IMAGE_PIXELS
+    Image.new("L", (30_000, 30_000)).save(tmp_path / "bomb.png")
+    Image.new("1", (30_000, 16_000)).save(tmp_path / "bomb.tif", compression="group4")
+    Image.new("L", (15_000, 12_500)).save(tmp_path / "large.png")
+    Image.new("L", (22_000, 22_000)).save(tmp_path / "bomb.jpg", quality=1)
+    Image.MAX_IMAGE_PIXELS = limit
+
+    def never(*_):
+        raise AssertionError("decoded")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cv2, "imdecode", never)
+        for name in ("bomb.png", "bomb.tif", "bomb.jpg"):
+            for read in (images.load_image, mask_files.read_mask_file):
+                with pytest.raises(UserError, match=r"megapixels; the limit is 400: .*AMODALSEG_MAX_MEGAPIXELS"):
+                    read(tmp_path / name)
+    assert images.image_size(tmp_path / "large.png") == (12_500, 15_000), "above Pillow's own limit"
+    assert limit == Image.MAX_IMAGE_PIXELS
+    monkeypatch.setenv("AMODALSEG_MAX_MEGAPIXELS", "0.001")
+    write_photo(tmp_path / "small.png", np.zeros((40, 60, 3), np.uint8))
+    with pytest.raises(UserError, match=r"60x40, 0 megapixels; the limit is 0.001"):
+        images.load_image(tmp_path / "small.png")
+    monkeypatch.setenv("AMODALSEG_MAX_MEGAPIXELS", "many")
+    with pytest.raises(UserError, match="is no number of megapixels"):
+        images.load_image(tmp_path / "small.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    for path in (tmp_path / "pipe.png", "/dev/zero"):
+        for read in (images.load_image, images.image_size, mask_files.read_mask_file):
+            with pytest.raises(UserError, match="it is no file, but a device, a pipe or a socket"):
+                read(Path(path))
+
+
+def test_a_part_of_a_file_is_read_without_pread(tmp_path, monkeypatch, pixels):
+    monkeypatch.delattr(os, "pread", raising=False)  # Windows has none
+    images.save_png(tmp_path / "a.png", pixels)
+    data = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "pack").write_bytes(b"before" + data + b"behind")
+    part = FilePart(tmp_path / "pack", 6, len(data), "a.png")
+    assert np.array_equal(images.load_image(part), pixels)
+
+
+def test_a_file_is_synced_through_a_descriptor_that_may_write(tmp_path, monkeypatch, pixels):
+    modes, sync = [], os.fsync
+
+    def asked(descriptor):
+        modes.append(fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", asked)
+    images.save_png(tmp_path / "a.png", pixels)
+    assert modes == [os.O_RDWR], "Windows refuses to sync what is open for reading"

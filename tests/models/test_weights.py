@@ -243,5 +243,5 @@ def test_numbers_that_overflow_are_no_prediction(saved):
         model.network.denoiser.decoder[-1].bias.fill_(float("nan"))
     image, modal = np.zeros((40, 40, 3), np.uint8), np.zeros((40, 40), bool)
     modal[5:20, 5:20] = True
-    with pytest.raises(UserError, match="gives NaN or infinity"):
+    with pytest.raises(UserError, match="computes NaN or infinity"):
         model.predict(image, modal)

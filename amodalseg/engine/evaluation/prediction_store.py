@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from amodalseg.atomic import write_whole
+from amodalseg.atomic import read_regular, write_whole
 from amodalseg.data.dataset import EvaluationSet
 from amodalseg.data.fingerprint import stamp
 from amodalseg.engine.evaluation.collect import CountedPrediction, CountedPredictions, Numbered
@@ -26,6 +26,10 @@ PART_SECONDS = 10.0
 """A part is written when the one before is as old as this: a quick model writes few files, a slow one loses little."""
 Curve = list[tuple[int, float | None, float | None]]
 """(steps, full, occluded) by ``per_object_occluded``."""
+
+
+HEAD = b'{"check": "' + b"?" * 32 + b'", "content": '
+"""What a file begins with, the question marks a checksum of what follows."""
 
 
 class PredictionStore:
@@ -51,8 +55,11 @@ class PredictionStore:
         path = self._path(model, name)
         if not path.is_file():
             return None
-        content = json.loads(path.read_bytes())
-        if content.get("stamp") != self._stamp(model, dataset):
+        content = _unsealed(path)
+        if content is None:
+            print(f"{model} on {name}: its kept predictions ({path}) are damaged; predicting again")
+            return None
+        if content["stamp"] != self._stamp(model, dataset):
             print(f"{model} on {name}: weights, data or program have changed since; predicting again")
             return None
         if (self.folder.parent / "objects.csv").is_file():
@@ -65,19 +72,27 @@ class PredictionStore:
     def save(self, model: str, name: str, dataset: EvaluationSet, found: CountedPredictions, curve: Curve) -> None:
         """Keep all that ``model`` predicted for the data set of that name, atomically; its parts go."""
         content = {"stamp": self._stamp(model, dataset), "curve": curve, "answers": [_pack(a) for a in found]}
-        write_whole(self._path(model, name), json.dumps(content))
+        write_whole(self._path(model, name), _sealed(content))
         shutil.rmtree(self._parts(model, name), ignore_errors=True)
 
     def load_parts(self, model: str, name: str, dataset: EvaluationSet) -> Numbered:
         """What a ``PartWriter`` wrote, in any order. Parts of other weights or objects are removed."""
-        found: Numbered = []
+        by_place: dict[int, CountedPrediction] = {}
+        damaged = 0
         for path in sorted(self._parts(model, name).glob("*.json")):
-            content = json.loads(path.read_bytes())
-            if content.get("stamp") != self._stamp(model, dataset):
+            content = _unsealed(path)
+            if content is None:
+                damaged += 1
+                path.unlink(missing_ok=True)
+                continue
+            if content["stamp"] != self._stamp(model, dataset):
                 print(f"{model} on {name}: weights, data or program have changed since; predicting again")
                 shutil.rmtree(self._parts(model, name))
                 return []
-            found += [(index, _unpack(packed)) for index, packed in content["answers"]]
+            by_place |= {index: _unpack(packed) for index, packed in content["answers"]}
+        if damaged:
+            print(f"{model} on {name}: {damaged} parts of its kept predictions are damaged; predicting those again")
+        found = list(by_place.items())
         if found:
             print(
                 f"{model} on {name}: {len(found)} of {len(dataset)} objects are already predicted; resuming after them"
@@ -134,8 +149,31 @@ class PartWriter:
         """Write what is not on disk yet. An object is predicted once, so its place in the data set names the file."""
         if self._waiting:
             content = {"stamp": self.stamp, "answers": [(index, _pack(counted)) for index, counted in self._waiting]}
-            write_whole(self.folder / f"{self._waiting[0][0]:09d}.json", json.dumps(content))
+            write_whole(self.folder / f"{self._waiting[0][0]:09d}.json", _sealed(content))
         self._waiting, self._written = [], time.monotonic()
+
+
+def _sealed(content: dict[str, Any]) -> str:
+    """A file's text: the content behind a checksum of it."""
+    body = json.dumps(content)
+    return f'{{"check": "{_checksum(body.encode())}", "content": {body}}}'
+
+
+def _unsealed(path: Path) -> dict[str, Any] | None:
+    """The content of a file that ``_sealed`` made; None if a byte of it is another one."""
+    try:
+        data = read_regular(path)
+    except OSError:
+        return None
+    head, body = data[: len(HEAD)], data[len(HEAD) : -1]
+    if head != HEAD.replace(b"?" * 32, _checksum(body).encode()) or data[-1:] != b"}":
+        return None
+    found: dict[str, Any] = json.loads(body)
+    return found
+
+
+def _checksum(body: bytes) -> str:
+    return hashlib.blake2b(body, digest_size=16).hexdigest()
 
 
 def _pack(counted: CountedPrediction) -> list[Any]:

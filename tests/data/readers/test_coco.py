@@ -195,7 +195,7 @@ def test_photos_of_another_size_are_found_before_anything_starts(world):
 
 def test_one_photo_is_decoded_once(world, monkeypatch):
     seen = []
-    monkeypatch.setattr(images, "load_image", lambda path: seen.append(path) or load_image(path))
+    monkeypatch.setattr(images, "load_image", lambda path, **how: seen.append(path) or load_image(path, **how))
     open_source(CocoData(annotations=[str(world[0])], images=[str(world[1])]))
     assert sorted(seen) == sorted(world[1].iterdir())
 

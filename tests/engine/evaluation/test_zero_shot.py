@@ -174,6 +174,27 @@ def test_predictions_of_changed_masks_or_photos_are_not_used(tmp_path, capsys):
     assert capsys.readouterr().out.count("weights, data or program have changed") == 2
 
 
+@pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: data.replace(b"0", b"1", 1), lambda data: b"",
+                                    lambda data: b"[" * 100_000, lambda data: b"\x00" * len(data),
+                                    lambda data: data[:57] + b"null}", lambda data: data + b"}"])  # fmt: skip
+def test_damaged_predictions_are_made_again(tmp_path, capsys, damage):
+    dataset = EvaluationSet(RecordList(read_dataset("synthetic", num_objects=4, size=48)), 0)
+    found = collect_predictions(load_model("box"), dataset, 2)
+    PredictionStore(tmp_path).save("box", "drawn", dataset, found, [])
+    writer = PredictionStore(tmp_path).write_parts("box", "half", dataset)
+    for start in (0, 2):
+        writer.add([(start, found[start]), (start + 1, found[start + 1])])
+        writer.write()
+    whole, (first, _) = next(tmp_path.glob("answers/*.json")), sorted(tmp_path.glob("answers/*/*.json"))
+    for path in (whole, first):
+        path.write_bytes(damage(path.read_bytes()))
+    assert PredictionStore(tmp_path).load("box", "drawn", dataset) is None
+    kept = PredictionStore(tmp_path).load_parts("box", "half", dataset)
+    assert [place for place, _ in kept] == [2, 3] and not first.exists()
+    printed = capsys.readouterr().out
+    assert "are damaged; predicting again" in printed and "1 parts of its kept predictions are damaged" in printed
+
+
 @pytest.mark.parametrize(
     ("overrides", "parts"),
     [

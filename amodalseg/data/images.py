@@ -113,7 +113,7 @@ def image_turning(path: str | Path | FilePart) -> int:
 def _turning_of(data: bytes) -> int:
     # nearly all photos have none, and are not opened a second time to find that out
     if (data.startswith(b"\xff\xd8") and data.find(b"Exif\0", 0, 1 << 17) < 0) or (
-        data.startswith(b"\x89PNG") and b"eXIf" not in data and b"Exif" not in data
+        data.startswith(b"\x89PNG") and data.find(b"eXIf", 0, 1 << 16) < 0
     ):
         return 1
     try:

@@ -184,6 +184,9 @@ def read_values(path: Path, *, upright: bool = False) -> Stored:
 
 
 def _of_bytes(data: bytes, path: str, upright: bool) -> Stored:
+    plain = None if upright else _plain_png(data, path)
+    if plain is not None:
+        return Stored(plain)
     try:
         with any_size(io.BytesIO(data)) as picture:
             check_pixels(picture.height, picture.width, path)
@@ -204,6 +207,15 @@ def _of_bytes(data: bytes, path: str, upright: bool) -> Stored:
         return stored
     alpha = None if stored.alpha is None else turned(stored.alpha, turn)
     return stored._replace(values=turned(stored.values, turn), alpha=alpha)
+
+
+def _plain_png(data: bytes, path: str) -> np.ndarray | None:
+    """Of a whole PNG file of one 8-bit channel, as nearly all masks are, its values: in half of Pillow's time."""
+    if _png_header(data) != (8, 0) or b"acTL" in data[:4096] or data.rfind(b"IEND\xae\x42\x60\x82") < 0:
+        return None
+    check_pixels(int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big"), path)
+    values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+    return values if values is not None and values.ndim == 2 else None
 
 
 def _of_picture(picture: Image.Image, data: bytes) -> Stored:

@@ -42,9 +42,10 @@ def check_folder(folder: Path, config: Any) -> None:
         differing = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key) and not _is_free(key))
         if differing:
             more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+            further = f"; to train on from it, give continue_from={folder}, or init={folder} for its weights"
             raise UserError(
                 f"{folder} holds another run (it differs in {', '.join(differing[:3])}{more}); "
-                "choose another out= or remove the folder"
+                "choose another out= or remove the folder" + (further if differing == ["trainer.max_steps"] else "")
             )
     elif folder.is_dir() and not (folder / CONFIG_FILE).is_file() and _holds_files(folder):
         raise UserError(f"{folder} holds files that are no run of this program; choose another out=")

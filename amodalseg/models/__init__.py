@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,6 +132,10 @@ def create_method(config: Any, override: dict[str, Any] | None = None) -> Amodal
 def model_file(name: str | Path) -> Path:
     """The file of a model that has weights, from whatever ``load_model`` takes. Raises UserError if there is none."""
     path, shipped = Path(name), _shipped()
+    if str(name) in shipped:
+        if path.exists():
+            warnings.warn(f"'{name}' is taken as the weights that ship; for {path} here give ./{name}", stacklevel=3)
+        return shipped[str(name)]
     if path.suffix in {".safetensors", ".ckpt", ".pt", ".pth", ".bin"} or path.is_file():
         return path
     if path.is_dir():
@@ -138,8 +143,6 @@ def model_file(name: str | Path) -> Path:
         if not inside.is_file():
             raise UserError(f"the folder {path} holds no model.safetensors: did its training run reach a validation?")
         return inside
-    if str(name) in shipped:
-        return shipped[str(name)]
     near = difflib.get_close_matches(str(name), list_models(), n=1)
     hint = f"; did you mean '{near[0]}'?" if near else ""
     raise UserError(f"there is no model '{name}'{hint} (there are {', '.join(list_models())}, or give a file)")

@@ -101,7 +101,7 @@ def check_masks(image: np.ndarray, modal: np.ndarray) -> None:
         if isinstance(modal, np.ndarray) and modal.dtype == bool:
             how = ""
         elif not isinstance(modal, np.ndarray):
-            how = "; of several masks, np.stack(masks) makes one"
+            how = _as_mask(modal)
         raise UserError(f"the modal mask must be a bool array (H, W), or a stack (N, H, W), not {_kind(modal)}{how}")
     if image.shape[:2] != modal.shape[-2:]:
         raise UserError(
@@ -113,6 +113,22 @@ def check_masks(image: np.ndarray, modal: np.ndarray) -> None:
         which = f"modal mask number {empty[0]} of the stack, counted from 0," if modal.ndim == 3 else "the modal mask"
         more = f" (and {len(empty) - 1} more)" if len(empty) > 1 else ""
         raise UserError(f"{which} is empty{more}: at least one pixel of the object must be visible")
+
+
+def _as_mask(modal: Any) -> str:
+    """How something that is no array becomes a mask, or a stack of them; beginning with a semicolon."""
+    first = modal[0] if isinstance(modal, (list, tuple)) and len(modal) else modal
+    decoded = "masks.decode(masks.from_segmentation(one, height, width))"
+    if isinstance(first, dict) and "segmentation" in first:
+        return "; of what an automatic mask generator gives, np.stack([one['segmentation'] for one in found]) makes one"
+    if isinstance(first, dict):
+        made = f"{decoded} makes one" if first is modal else f"np.stack([{decoded} for one in many]) makes a stack"
+        return f"; of run lengths, with amodalseg.masks, {made}"
+    if isinstance(first, (list, tuple, int, float)) and not isinstance(first, bool):
+        return (
+            f"; of polygons, with amodalseg.masks, {decoded} makes one; of rows of true and false, np.array(rows, bool)"
+        )
+    return "; of several masks, np.stack(masks) makes one"
 
 
 def whole_number(value: Any, name: str, least: int) -> int:

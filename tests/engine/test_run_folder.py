@@ -105,3 +105,12 @@ def test_provenance_names_the_versions():
 def test_only_free_options_are_ignored():
     names = set(TrainConfig.__dataclass_fields__) | set(EvalConfig.__dataclass_fields__)
     assert all(option.split(".")[0] in names for option in run_folder.FREE)
+
+
+def test_a_longer_run_is_told_how_to_go_on(tmp_path):
+    made = TrainConfig(out=str(tmp_path), data=SyntheticData(num_objects=2), val=SyntheticData(num_objects=2))
+    run_folder.claim(tmp_path, made)
+    (tmp_path / "last.ckpt").touch()
+    made.trainer.max_steps = 7
+    with pytest.raises(UserError, match=rf"differs in trainer.max_steps.*continue_from={tmp_path}, or init={tmp_path}"):
+        run_folder.check_folder(tmp_path, made)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from test_contract import tiny
 
-from amodalseg import UserError
+from amodalseg import UserError, load_model, masks
 from amodalseg.config.schema import PostConfig
 from amodalseg.models import MODELS
 from amodalseg.predictions import PredictionStack
@@ -185,3 +185,44 @@ def test_a_photo_20000_pixels_wide(model, box):
     modal[y0:y1, x0:x1] = True
     result = model.predict(np.zeros((600, 20_000), np.uint8), modal, steps=1)
     assert result.amodal.shape == modal.shape and not (modal & ~result.amodal).any()
+
+
+def test_what_is_no_array_is_told_how_it_becomes_a_mask():
+    """The hint itself must work: it is run."""
+    import re
+
+    shape = 20, 30
+    mask = np.zeros(shape, bool)
+    mask[4:12, 5:20] = True
+    rle = masks.encode(mask)
+    polygon = [5, 4, 20, 4, 20, 12, 5, 12]
+    photo = np.zeros((*shape, 3), np.uint8)
+    model = load_model("modal")
+    cases = [
+        (rle, {"one": rle}, mask), ([rle, rle], {"many": [rle, rle]}, np.stack([mask, mask])),
+        (polygon, {"one": polygon}, mask), ([polygon], {"one": [polygon]}, mask),
+        ([{"segmentation": mask}], {"found": [{"segmentation": mask}]}, mask[None]),
+        ([mask, mask], {}, np.stack([mask, mask])),
+        ((mask,), {}, mask[None]),
+    ]  # fmt: skip
+    for given, names, wanted in cases:
+        with pytest.raises(UserError) as error:
+            model.predict(photo, given)
+        code = re.search(r"(np\.stack\(.*\)|masks\.decode\(.*?\)\)) makes", str(error.value)).group(1)
+        module = masks if "amodalseg.masks" in str(error.value) else given
+        made = eval(code, {"np": np, "masks": module, "height": 20, "width": 30, **names})
+        assert np.array_equal(made, wanted)
+        model.predict(photo, made)
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_weights_that_ship_are_not_shadowed(tmp_path, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)
+    if kind == "folder":
+        (tmp_path / "conddiff_amo_tiny").mkdir()
+    else:
+        (tmp_path / "conddiff_amo_tiny").write_text("mine")
+    with pytest.warns(UserWarning, match=r"taken as the weights that ship; .* give \./conddiff_amo_tiny"):
+        assert load_model("conddiff_amo_tiny", "cpu").num_parameters() > 1_000_000
+    with pytest.raises(UserError):
+        load_model("./conddiff_amo_tiny", "cpu")

@@ -418,6 +418,13 @@ class DiffOOMConfig:
     seed: str = one_of("visible", "word")  # what is refined: the visible part's places, or the category's map
     guidance: float = number(7.5, 0, 100)  # by the prompt, of models that read text; 1: none
     answer: str = one_of("read_off", "attention")  # the mask: read off the picture, or the last refined map
+    movement: str = one_of("paste", "latent")  # latent: the photo is drawn again, with the object pulled to its target
+    # movement=latent: gamma of equation 8
+    pull: float = number(1.0, 0, 1)
+    pull_on: str = one_of("object", "square")  # square: the equation to the letter, 0 around the object
+    resize: str = one_of("clean", "noisy", "latent")  # L-Resize of the clean estimate or of the noisy state, or none
+    local_guidance: float = number(7.5, 0, 100)  # omega of equation 10, in the target square; 0: none
+    origin: str = one_of("telea", "model", "lama")  # movement=paste: how the place is filled that the object leaves
     sampler: StepsConfig = field(default_factory=StepsConfig)
     read_off: ReadOffConfig = field(default_factory=lambda: ReadOffConfig(kind="difference"))
     post: PostConfig = field(default_factory=PostConfig)

@@ -150,6 +150,10 @@ class InpaintingBackend(ABC):
         clamp: to [-1, 1]. Where a picture is clamped no gradient comes back, so who needs one leaves it out.
         """
 
+    def encode(self, pictures: Tensor) -> Tensor:
+        """Pictures, float32 (B, 3, H, W) in [-1, 1] -> clean states; of a model on pixels they are the pictures."""
+        return pictures.to(self.device)
+
     def tokens(self, prompt: str) -> list[str]:
         """What the network reads of a text: the pieces that the columns of a cross-attention map stand for, in order.
 

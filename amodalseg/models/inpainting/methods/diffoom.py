@@ -54,19 +54,19 @@ class DiffOOM(InpaintingMethod):
         rows, columns = self._scene(height, width)
         scene = to_pictures([resize(query.image, rows, columns)])
         gone = torch.from_numpy(resize(go.astype(np.float32), rows, columns))[None, None] > 0
-        down, right = (side / self.backend.abilities.factor / whole for side, whole in ((rows, height), (columns, width)))
+        down, right = (
+            side / self.backend.abilities.factor / whole for side, whole in ((rows, height), (columns, width))
+        )
         box = Box(
             round((window.top + shift[1]) * down), round((window.left + shift[0]) * right),
             max(1, math.ceil(window.height * down)), max(1, math.ceil(window.width * right)),
         )  # fmt: skip
-        whole_ = torch.from_numpy(crop_mask(prediction.amodal, window))[None, None].float()
+        whole_mask = torch.from_numpy(crop_mask(prediction.amodal, window))[None, None].float()
         seed, steps = stable_seed("move", query.seed), steps or self.config.sampler.steps
         with deocclusion(self.config, self.backend, [crop], steps) as branch:
             left = branch.sampling.steps - branch.sampling.index
             prompt = prompt_of(self.config, query.category)
-            done, calls = move_in_latents(
-                self.backend, self.config, scene, gone, prompt, branch, box, whole_, seed
-            )
+            done, calls = move_in_latents(self.backend, self.config, scene, gone, prompt, branch, box, whole_mask, seed)
             prediction.evaluations += calls + branch.spent + branch.per_step * left
         painted = resize(to_images(done)[0], height, width)
         target = np.zeros_like(go)
@@ -87,9 +87,9 @@ class DiffOOM(InpaintingMethod):
         modal = torch.from_numpy(np.stack([crop.modal for crop in crops]))[:, None]
         seen = modal if branch.attention is None else branch.attention.whole(modal)
         done = []
-        for crop, completed, fill, shown in zip(crops, pictures, branch.fills, seen[:, 0].numpy(), strict=True):
+        for crop, drawn, fill, shown in zip(crops, pictures, branch.fills, seen[:, 0].numpy(), strict=True):
             # an autoencoder changes known pixels a little: they are what was given
-            picture = np.where(crop.modal[..., None], crop.picture, completed)
+            picture = np.where(crop.modal[..., None], crop.picture, drawn)
             if self.config.answer == "attention":
                 mask = whole(shown, crop.modal, ~crop.modal)
             else:

@@ -37,7 +37,7 @@ class Box(NamedTuple):
 
     def parts(self, shape: Sequence[int]) -> tuple[Part, Part]:
         """What it has in common with states of a shape (..., h, w): slices of these, and of the box itself."""
-        here, there = overlap(shape[-2:], (self.height, self.width), self.left, self.top)
+        here, there = overlap(tuple(shape[-2:]), (self.height, self.width), self.left, self.top)
         return (slice(None), slice(None), *here), (slice(None), slice(None), *there)
 
 
@@ -74,14 +74,15 @@ class Keys(Hook):
 class Pull(Hook):
     """Latent optimisation (equation 8) in closed form, while the de-occlusion branch goes on in step.
 
-    One step of gradient descent on half the squared distance is x <- x - gamma (x - target). ``after`` takes it; as a hook
-    this keeps the noise that the photo's states were estimated to have.
+    One step of gradient descent on half the squared distance is x <- x - gamma (x - target). ``after`` takes it; as a
+    hook this keeps the noise that the photo's states were estimated to have.
 
     Args:
         branch: the object; nothing is pulled before its first step.
         config: ``pull`` (gamma), ``pull_on`` and ``resize``.
         box: the target square.
-        whole: float (1, 1, S, S), the whole object in its square, for where attention is not watched.
+        whole: float (1, 1, S, S), the predicted whole object in its square: what is pulled, unless ``answer`` is
+            attention, where it is the refined map of each step (R of the equation).
     """
 
     def __init__(self, branch: Deocclusion, config: DiffOOMConfig, box: Box, whole: Tensor) -> None:
@@ -99,7 +100,9 @@ class Pull(Hook):
             return
         advance(branch.sampling, [*branch.hooks, self.object], until=sampling.index)
         here, there = self.box.parts(sampling.x.shape)
-        shown = self.whole if branch.attention is None else branch.attention.where
+        shown = self.whole
+        if self.config.answer == "attention" and branch.attention is not None:
+            shown = branch.attention.where
         size = self.box.height, self.box.width
         where = interpolate(shown.to(sampling.x), size, mode="area")[there] >= 0.5
         target = self._target(sampling, here, there)
@@ -164,7 +167,9 @@ def move_in_latents(
     gone = interpolate(go.float(), grid, mode="area").to(prepared.known) > 0
     sampling = begin(backend, prepared, [seed], steps)
     sampling.x = torch.where(gone, sampling.noise, states[0])  # equation 7
-    keys = Keys(source, states, None if config.attention == "off" else gone)
+    # a network that sees the photo has other keys than one that is told nothing
+    shown = prepared if backend.abilities.sees_hole else source
+    keys = Keys(shown, states, None if config.attention == "off" else gone)
     null = replace(prepared, attention=keys.controls)
     sampling.prepared = null
     hooks: list[Hook] = [keys]

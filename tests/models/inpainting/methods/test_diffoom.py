@@ -196,8 +196,8 @@ def test_no_dead_option(option, text):
 @pytest.mark.parametrize(
     "option",
     [
-        {"lora": LoraConfig(rank=3, steps=2, rate=0.1)}, {"lora": LoraConfig(2, 4, 0.1)},
-        {"lora": LoraConfig(2, 2, 0.3)}, {"hold": "none"}, {"attention": "object"},
+        {"lora": LoraConfig(3, 2, 0.1)}, {"lora": LoraConfig(2, 4, 0.1)}, {"lora": LoraConfig(2, 2, 0.3)},
+        {"hold": "none"}, {"attention": "object"},
     ],
 )  # fmt: skip
 def test_no_dead_value(option, text):

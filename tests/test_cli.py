@@ -137,8 +137,8 @@ def test_ceiling_draw_cost_and_models(tmp_path, capsys):
         (["evaluate"], "invalid choice: 'evaluate'"),
         (["train"], "required: CONFIG.yaml"),
         (["eval", "a.yaml", "--foo=1"], "unrecognized arguments: --foo=1"),
-        (["data", "draw", "a.yaml", "--count", "x"], "'x' is no whole number from 1"),
-        (["data", "draw", "a.yaml", "--count", "0"], "'0' is no whole number from 1"),
+        (["data", "draw", "a.yaml", "--count", "x"], "'x' is not a whole number of at least 1"),
+        (["data", "draw", "a.yaml", "--count", "0"], "'0' is not a whole number of at least 1"),
         (["data", "draw", "a.yaml", "--count", "-1"], "--count"),
         (["data", "draw", "a.yaml", "--to", ""], "ends in .png"),
         (["data", "draw", "a.yaml", "--to", "a.jpg"], "ends in .png"),
@@ -152,7 +152,7 @@ def test_mistyped_commands(arguments, part, capsys):
 def test_pictures_that_cannot_be_written(tmp_path, capsys):
     draw = ["data", "draw", str(ROOT / "configs/eval/synthetic.yaml"), "data.size=64", "--count", "1", "--to"]
     (tmp_path / "folder.png").mkdir()
-    refused(capsys, [*draw, str(tmp_path / "folder.png")], "folder.png' is no picture file")
+    refused(capsys, [*draw, str(tmp_path / "folder.png")], "folder.png' is not a picture file")
     (tmp_path / "file").write_text("mine")
     refused(capsys, [*draw, str(tmp_path / "file/a.png")], "cannot write", "a.png")
 

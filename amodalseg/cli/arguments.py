@@ -12,7 +12,7 @@ class Parser(argparse.ArgumentParser):
     """Argument mistakes are UserErrors, like all others."""
 
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; '{self.prog} --help' shows what can be given")
+        raise UserError(f"{message}; '{self.prog} --help' lists what can be given")
 
 
 def configured(commands: Any, name: str, text: str, run: Any) -> argparse.ArgumentParser:
@@ -27,12 +27,12 @@ def configured(commands: Any, name: str, text: str, run: Any) -> argparse.Argume
 def whole_number(text: str) -> int:
     """An argument from 0."""
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 0")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 0")
     return int(text)
 
 
 def count(text: str) -> int:
     """An argument from 1."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 1")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
     return int(text)

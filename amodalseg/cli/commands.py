@@ -88,7 +88,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         print(f"error: cannot open {name:.300}: {error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
         return 130
 
 
@@ -115,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     price.add_argument("model", metavar="MODEL", help="a name, a run folder or a file; or a training configuration")
     price.add_argument("overrides", nargs="*", metavar="key=value", help="other options: model.window.size=128")
     price.set_defaults(run=cost)
-    models = commands.add_parser("models", help="list the models at hand: name, size, what each is")
+    models = commands.add_parser("models", help="list the available models: name, size, description")
     models.add_argument("-v", "--verbose", action="store_true", help="also what the files of weights say")
     models.set_defaults(run=_models)
 
@@ -176,7 +176,7 @@ def _predict_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--outside", action="store_true", help="allow a json's photos outside of --images")
     parser.add_argument("--upright", action="store_true", help="turn photos as their EXIF data say: masks are upright")
     parser.add_argument("--overlay", metavar="DIR", help="also draw each photo with its completed objects")
-    parser.add_argument("--overwrite", action="store_true", help="begin anew instead of keeping what is there")
+    parser.add_argument("--overwrite", action="store_true", help="start over instead of keeping existing outputs")
     parser.add_argument("--seed", type=whole_number, default=0, help="of all random numbers (0)")
     parser.add_argument("--num-samples", type=count, default=1, help="samples of each object, averaged (1)")
     parser.add_argument("--steps", type=count, help="of the sampler (the model's own)")

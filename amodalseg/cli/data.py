@@ -13,7 +13,7 @@ def add_data_commands(commands: Any) -> None:
     """Add the parsers. Args: commands, the subparsers of ``amodalseg data``."""
     named_set(commands, "ceiling", "what the window alone costs: the true mask through it and back", _ceiling)
     text = "whether a published data set on disk is what its papers used"
-    check = named_set(commands, "check", text, _check, "every part whose files are there")
+    check = named_set(commands, "check", text, _check, "every part whose files exist")
     check.add_argument("--subset", action="store_true", help="a part of it is intended: counts are told, not judged")
     check.add_argument("--all", action="store_true", help="open every object where a sample would be opened")
     check.add_argument("--draw", nargs=2, metavar=("N", "NAME.png"), help="draw N objects: image, modal, amodal")
@@ -86,7 +86,7 @@ def _objects(options: argparse.Namespace) -> tuple[str, Any]:
     config = data_config(options)
     dataset = EvaluationSet(open_source(config), 0)
     if len(dataset) == 0:
-        raise UserError(f"the data set '{config.name}' holds no object")
+        raise UserError(f"the data set '{config.name}' contains no objects")
     return config.name, dataset
 
 
@@ -122,7 +122,7 @@ def _check(options: argparse.Namespace) -> int:
         except argparse.ArgumentTypeError as error:
             raise UserError(f"--draw takes a number of objects and a picture file: {error}") from error
         if picture.suffix.lower() != ".png" or picture.is_dir():
-            raise UserError(f"--draw '{picture}' is no picture file; give a name that ends in .png")
+            raise UserError(f"--draw '{picture}' is not a picture file; give a name that ends in .png")
     config = data_config(options)
     named = options.split is not None or any(item.startswith(("split=", "data.split=")) for item in options.rest)
     found = examine(config, [config.split] if named else None, subset=options.subset, every=options.all, draw=number)
@@ -159,7 +159,7 @@ def _protocols(options: argparse.Namespace) -> None:
         counts = f"{result['num_objects']} objects, {result['num_occluded']} with a hidden part"
         print(f"{result['dataset']} / {result['split']}: {counts}")
     if unprompted:
-        print(f"{unprompted} objects without a visible pixel are left out")
+        print(f"{unprompted} objects with no visible pixels are excluded")
     for table in all_figures(results):
         # no prizes: two of the columns know the truth
         lines = [[replace(cell, best=False) for cell in line] for line in table.lines]
@@ -178,7 +178,7 @@ def _draw(options: argparse.Namespace) -> None:
 
     target = Path(options.to)
     if target.suffix.lower() != ".png" or target.is_dir():
-        raise UserError(f"--to '{options.to}' is no picture file; give a name that ends in .png")
+        raise UserError(f"--to '{options.to}' is not a picture file; give a name that ends in .png")
     _, dataset = _objects(options)
     records = [dataset[i][0] for i in range(min(options.count, len(dataset)))]
     save_png(target, record_grid(records))
@@ -209,7 +209,7 @@ def _convert(options: argparse.Namespace) -> None:
         config = data_config(options)
         source = open_source(config)
         if getattr(config, "fresh", False):
-            print("data.fresh does not last: the objects are written as the first epoch draws them")
+            print("data.fresh is ignored: the objects are written as in the first epoch")
     images, objects = write_coco_amodal(source, out, copy_photos=options.copy_photos)
     print(f"{objects} objects in {images} photos: {out}")
 
@@ -222,7 +222,7 @@ def _stats(options: argparse.Namespace) -> None:
 
     target = Path(options.to) if options.to else None
     if target and (target.suffix.lower() != ".png" or target.is_dir()):
-        raise UserError(f"--to '{options.to}' is no picture file; give a name that ends in .png")
+        raise UserError(f"--to '{options.to}' is not a picture file; give a name that ends in .png")
     splits = options.split.split(",") if options.split else [None]
     configs = [data_config(argparse.Namespace(**{**vars(options), "split": split})) for split in splits]
     found = [measure(open_source(config, photos=False)) for config in configs]
@@ -248,7 +248,7 @@ def _shard(options: argparse.Namespace) -> None:
         skip_broken=getattr(config, "skip_broken", False),
     )  # fmt: skip
     if getattr(config, "fresh", False):
-        print("data.fresh does not last: the objects are packed as the first epoch draws them")
+        print("data.fresh is ignored: the objects are packed as in the first epoch")
     size = sum(shard["bytes"] for shard in summary["shards"]) / MB
     counts = f"{summary['objects']} objects in {summary['samples']} photos, {len(summary['shards'])} shards"
     print(f"{counts}, {size:.1f} MB: {folder}")

@@ -62,5 +62,5 @@ def open_predictor(name: str, device: str) -> Any:
     from amodalseg.export.runtime import OnnxPredictor
 
     if device not in ("auto", "cpu", "cuda"):
-        raise UserError(f"--device {device} is no choice for an exported file; choose one of: auto, cpu, cuda")
+        raise UserError(f"invalid value for --device: {device} (choose from auto, cpu, cuda for an exported file)")
     return OnnxPredictor(name, ["CUDAExecutionProvider"] if device == "cuda" else None)

@@ -76,7 +76,7 @@ def _check_together(config: Any, prefix: str) -> None:
             raise UserError(f"{prefix}channels={config.channels} must list multiples of 8, one for each level")
         _check_multiple(f"{prefix}size", config.size, config.patch * 2 ** (len(config.channels) - 1))
     if isinstance(config, schema.TrainConfig) and config.init is not None and config.continue_from is not None:
-        raise UserError("init starts anew and continue_from goes on: give one of them")
+        raise UserError("init starts a new run and continue_from resumes another one: give only one of them")
     if isinstance(config, schema.TrainConfig) and config.optim.early_size is not None:
         prior = isinstance(config.model, schema.InpaintingPriorConfig)
         step = config.model.patch * 2 ** (len(config.model.channels) - 1) if prior else 32

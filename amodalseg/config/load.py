@@ -138,7 +138,7 @@ def read_overrides(overrides: Sequence[str]) -> dict[str, Any]:
     """``key.sub=value`` arguments as nested plain dicts."""
     for item in overrides:
         if "=" not in item or item.startswith(("-", "=")):
-            raise UserError(f"'{item}' is no key=value argument")
+            raise UserError(f"'{item}' is not a key=value argument")
     try:
         plain = OmegaConf.to_container(OmegaConf.from_dotlist(list(overrides)))
     except (OmegaConfBaseException, yaml.YAMLError) as error:
@@ -174,7 +174,7 @@ def _take_sets(config: DictConfig, layer: dict[str, Any], origin: str) -> dict[s
         name, section = str(key), f"{SETS}.{key}"
         named = isinstance(content, dict) and "name" in content
         if "." in name or not name:
-            raise UserError(f"{origin}: '{name}' is no name of a data set in {SETS}; use letters, digits, _ and -")
+            raise UserError(f"{origin}: '{name}' is not a valid name in {SETS}; use letters, digits, _ and -")
         if name not in known and not named:
             near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
             hint = f"did you mean '{near[0]}'? A new one" if near else "one"
@@ -229,7 +229,7 @@ def _refuse_misplaced(layer: dict[str, Any], config: Any, known: list[str], orig
         if not free:
             value = layer[key] = _as_meant(config, key, value)
         if isinstance(value, str) and value == schema.REQUIRED and not OmegaConf.is_missing(config, key):
-            raise UserError(f"{origin}: {full}={value} is no value; give one, or leave the key out")
+            raise UserError(f"{origin}: {full} has no value; give one, or leave the key out")
         section = None if free else config._get_node(key)
         if not isinstance(value, dict) and (prefix == "override." or OmegaConf.is_dict(section)):
             raise UserError(f"{origin}: {full} is a section: give {full}.key=value, not {full}={value}")

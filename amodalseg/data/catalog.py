@@ -43,6 +43,6 @@ def read_dataset(
     """
     content = {"name": name, **options} if root is None else {"name": name, "root": str(root), **options}
     if view not in ("object", "image"):
-        raise UserError(f"view='{view}' is none of object, image")
+        raise UserError(f"invalid value for view: {view} (choose from object, image)")
     source = open_source(build(DataOnly, [("read_dataset", {"data": content})]).data)
     return by_image(source) if view == "image" else [source.get(i) for i in range(len(source))]

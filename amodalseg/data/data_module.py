@@ -95,9 +95,9 @@ class AmodalDataModule(L.LightningDataModule):
             data = self.config.data
             source, num_unprompted = prompted(open_source(data))
             if len(source) == 0:
-                raise UserError(f"the training data ({data.name}) holds no object")
+                raise UserError(f"the training data ({data.name}) contains no objects")
             if num_unprompted:
-                logger.info(f"{num_unprompted} training objects have no visible pixel and are left out")
+                logger.info(f"{num_unprompted} training objects have no visible pixels and are excluded")
             fresh = getattr(data, "fresh", False)
             self._train = TrainingSet(source, self.config.model.window, self.config.augment, self.config.seed, fresh)
         return self._train
@@ -108,7 +108,7 @@ class AmodalDataModule(L.LightningDataModule):
         if self._val is None:
             self._val = EvaluationSet(open_source(self.config.val), self.config.seed)
             if len(self._val) == 0:
-                raise UserError(f"the validation data ({self.config.val.name}) holds no object")
+                raise UserError(f"the validation data ({self.config.val.name}) contains no objects")
         return self._val
 
     def num_steps(self, world: int) -> int:

@@ -43,7 +43,7 @@ class TrainingSet:
         modal, covers, unknown = scene.modal, scene.occluder, scene.unknown
         scale, shift = self.augment.window_jitter(rng) if self.augment else (1.0, (0.0, 0.0))
         if not modal.any():
-            raise UserError(f"{scene.key} has no visible pixel, so there is nothing to train on; leave it out")
+            raise UserError(f"{scene.key} has no visible pixels, so it cannot be used for training; leave it out")
         window = object_window(modal, replace(self.window, size=size), scale=scale, shift=shift)
         image = scene.crop(window) if isinstance(scene, Scene) else crop_image(record_image(scene), window)
         modal, amodal = crop_mask(modal, window), crop_mask(scene.amodal, window)

@@ -300,7 +300,7 @@ def record_whole(record: AmodalRecord) -> np.ndarray | None:
     if pixels.shape[:2] != (record.height, record.width):
         raise UserError(
             f"the picture of the whole object {record.whole_rgb} is {pixels.shape[1]}x{pixels.shape[0]}, the masks of "
-            f"{record.key} are {record.width}x{record.height} (width x height); make it anew in their size"
+            f"{record.key} are {record.width}x{record.height} (width x height); make it again in their size"
         )
     return pixels
 

@@ -226,6 +226,8 @@ def decodable(records: list[AmodalRecord], skip_broken: bool, headers_only: bool
         return records
     first, num_photos = next(iter(broken.values())), len({path for path, *_ in cases})
     if not skip_broken:
-        raise UserError(f"{first} ({len(broken)} of {num_photos} photos are broken; data.skip_broken=true goes on)")
+        raise UserError(
+            f"{first} ({len(broken)} of {num_photos} photos are broken; data.skip_broken=true leaves them out)"
+        )
     warnings.warn(f"{first}; {len(broken)} of {num_photos} photos are left out (data.skip_broken=true)", stacklevel=2)
     return [record for record in records if record.image not in broken]

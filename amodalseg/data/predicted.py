@@ -222,7 +222,7 @@ def image_ids(listing: Path, records: Iterable[AmodalRecord]) -> dict[str, str]:
     found: dict[str, str] = {}
     for record in records:
         if isinstance(record.image, np.ndarray):
-            raise UserError(f"the photo of {record.key} is no file, so data.predictions_images cannot find it")
+            raise UserError(f"the photo of {record.key} is not a file, so data.predictions_images cannot find it")
         parts = PurePath(record.image.name if isinstance(record.image, FilePart) else record.image).parts
         for start in range(len(parts)):
             named = listed.get("/".join(parts[start:]), [])

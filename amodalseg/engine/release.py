@@ -32,17 +32,17 @@ def release(run: str, out: Path, about: Sequence[str]) -> Path:
         ``out``.
 
     Raises:
-        UserError: weights that cannot be used, a note that is no key=value, a name with another ending.
+        UserError: weights that cannot be used, a note that is not key=value, a name with another ending.
     """
     notes = dict(note.partition("=")[::2] for note in about)
     wrong = [note for note in about if not note.partition("=")[0] or "=" not in note]
     if wrong:
-        raise UserError(f"--about '{wrong[0]}' is no key=value")
+        raise UserError(f"--about '{wrong[0]}' is not key=value")
     path = Path(run)
     if (path / ABOUT).is_file() or (path / FOLDER).is_dir() or (path.suffix == ".ckpt" and not out.suffix):
         return _release_prior(find_prior(run), out, notes)
     if out.suffix != ".safetensors":
-        raise UserError(f"--out '{out}' is no model file; give a name that ends in .safetensors")
+        raise UserError(f"--out '{out}' is not a model file; give a name that ends in .safetensors")
     path = model_file(run)
     state, config, known = read_weights(path)
     check_state(network_model_class(config.name)(config).network, state, path)

@@ -48,7 +48,7 @@ def check_folder(folder: Path, config: Any) -> None:
                 "choose another out= or remove the folder" + (further if differing == ["trainer.max_steps"] else "")
             )
     elif folder.is_dir() and not (folder / CONFIG_FILE).is_file() and _holds_files(folder):
-        raise UserError(f"{folder} holds files that are no run of this program; choose another out=")
+        raise UserError(f"{folder} holds files that are not a run of this program; choose another out=")
 
 
 def claim(folder: Path, config: Any) -> None:
@@ -70,7 +70,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     except UserError as error:
         raise UserError(f"{path} cannot be read, so it is unclear whose run this is; choose another out=") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path} is no configuration, so it is unclear whose run this is; choose another out=")
+        raise UserError(f"{path} is not a configuration, so the run cannot be identified; choose another out=")
     return content
 
 

@@ -138,7 +138,7 @@ def whole_number(value: Any, name: str, least: int) -> int:
     except TypeError:
         number = least - 1
     if isinstance(value, bool) or number < least:
-        raise UserError(f"{name} must be a whole number from {least}, not {value!r}")
+        raise UserError(f"{name} must be a whole number of at least {least}, not {value!r}")
     return number
 
 

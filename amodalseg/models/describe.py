@@ -47,7 +47,7 @@ def _describe_file(name: str, path: Path) -> Description:
             count = sum(prod(file.get_slice(key).get_shape()) for key in kept)
         model, about = json.loads(metadata["model"]), json.loads(metadata["about"])
     except (SafetensorError, OSError, KeyError, ValueError):
-        return Description(name, size, "a file that is no model of this program, or damaged", {})
+        return Description(name, size, "a file that is damaged, or not a model of this program", {})
     what = f"{model['name']}, {count / 1e6:.2f} M parameters, window of {model['window']['size']} px"
     notes = {key: value for key, value in about.items() if isinstance(value, str)}
     return Description(name, size, what, notes)

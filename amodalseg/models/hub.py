@@ -103,7 +103,7 @@ class HubModel(
                 local_files_only=local_files_only,
             )  # fmt: skip
         except HFValidationError as error:
-            raise UserError(f"'{name}' is no folder here, and no name on the hub (owner/name)") from error
+            raise UserError(f"'{name}' is neither a folder nor a name on the hub (owner/name)") from error
         except LocalEntryNotFoundError as error:
             raise UserError(f"{name} is not in the cache, and the hub cannot be reached to download it") from error
         except (HfHubHTTPError, OSError) as error:

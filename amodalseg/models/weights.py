@@ -82,7 +82,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], NetworkConfig, dic
         if _is_pickle(path):
             text = f"{path} is a pickle, which could run code when loaded; expected a .safetensors file"
             raise UserError(text) from error
-        raise UserError(f"{path} is no complete safetensors file ({error}); copy or train it again") from error
+        raise UserError(f"{path} is not a complete safetensors file ({error}); copy or train it again") from error
     if metadata.get("format") not in READABLE:
         raise _wrong_format(path, metadata.get("format"))
     try:
@@ -97,7 +97,7 @@ def _wrong_format(path: Path, found: str | None) -> UserError:
     if program != "amodalseg" or not number.isdecimal():
         return UserError(f"{path} holds no amodalseg model: its metadata says {found or 'nothing'!r}")
     newer = int(number) > int(FORMAT.partition("-")[2])
-    advice = "update amodalseg" if newer else "save it anew with the version that wrote it, or train again"
+    advice = "update amodalseg" if newer else "save it again with the version that wrote it, or train again"
     return UserError(f"{path} has the format {found}, but this version reads {', '.join(READABLE)} only; {advice}")
 
 
@@ -130,7 +130,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         raise UserError(f"{path} is a pickle that needs code to load, or damaged; it was not loaded") from error
     except (RuntimeError, EOFError, zipfile.BadZipFile, OSError, ValueError, LookupError) as error:
-        raise UserError(f"{path} is damaged or truncated; use another checkpoint, or begin anew") from error
+        raise UserError(f"{path} is damaged or truncated; use another checkpoint, or start over") from error
     parts = {"amodalseg", "state_dict", "global_step", "pytorch-lightning_version"}
     if not isinstance(checkpoint, dict) or not parts <= checkpoint.keys() or not _is_ours(checkpoint):
         raise UserError(f"{path} was not written by an amodalseg training run")

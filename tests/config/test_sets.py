@@ -55,7 +55,7 @@ def test_sets_are_left_out_added_and_exchanged(path, tmp_path):
         (["sets=null"], ["sets is a section"]),
         (["sets.cars=null", "sets.cocoa=null"], ["no data set is left"]),
         (["data.name=synthetic"], ["the command line gives data, and there are sets"]),
-        (["sets={a.b: {name: synthetic}}"], ["'a.b' is no name of a data set"]),
+        (["sets={a.b: {name: synthetic}}"], ["'a.b' is not a valid name in"]),
     ],
 )
 def test_mistakes(path, overrides, parts):

@@ -93,5 +93,5 @@ def test_a_set_without_amodal_masks_has_modal_ones(tmp_path):
 
 
 def test_an_unknown_view_is_refused(root):
-    with pytest.raises(UserError, match="view='photo' is none of object, image"):
+    with pytest.raises(UserError, match=r"invalid value for view: photo \(choose from object, image"):
         read_dataset("cocoa", root, view="photo")

@@ -64,13 +64,13 @@ def test_only_the_first_process_writes(tmp_path, monkeypatch):
 def test_a_folder_whose_configuration_is_damaged(tmp_path, content):
     (tmp_path / "last.ckpt").touch()
     (tmp_path / "config.yaml").write_bytes(content)
-    with pytest.raises(UserError, match="unclear whose run this is"):
+    with pytest.raises(UserError, match="the run cannot be identified"):
         run_folder.claim(tmp_path, config(tmp_path))
 
 
 def test_a_folder_of_other_files_is_not_taken(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(UserError, match="holds files that are no run"):
+    with pytest.raises(UserError, match="holds files that are not a run"):
         run_folder.claim(tmp_path, config(tmp_path))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["thesis.txt"]
     with pytest.raises(UserError, match="is a file"):

@@ -86,7 +86,7 @@ def test_files_that_are_none(exported, tmp_path):
     (tmp_path / "text.onnx").write_text("no graph")
     (tmp_path / "cut.onnx").write_bytes(exported.onnx.read_bytes()[:100_000])
     for name in ("text", "cut"):
-        with pytest.raises(UserError, match=rf"{name}\.onnx is no complete ONNX file") as caught:
+        with pytest.raises(UserError, match=rf"{name}\.onnx is not a complete ONNX file") as caught:
             OnnxPredictor(tmp_path / f"{name}.onnx")
         assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match=r"no model file at .*absent\.onnx"):
@@ -172,7 +172,7 @@ def test_the_command_line_predicts_with_an_exported_file(exported, tmp_path, cap
     capsys.readouterr()
     for more, part in (
         (["--steps", "7"], "samples in 1 steps"),
-        (["--device", "mps"], "choose one of: auto, cpu, cuda"),
+        (["--device", "mps"], "choose from auto, cpu, cuda"),
     ):
         assert main([*command, *more]) == 2
         error = capsys.readouterr().err

@@ -128,7 +128,7 @@ def test_mistakes_are_one_line(exported, tmp_path, monkeypatch, capsys):
     model = ["export", str(tmp_path)]
     refused(capsys, [*model, "--out", "m.pt"], "ends in .onnx")
     refused(capsys, [*model, *out, "--pt2", "m.zip"], "ends in .pt2")
-    refused(capsys, [*model, *out, "--steps", "0"], "'0' is no whole number from 1")
+    refused(capsys, [*model, *out, "--steps", "0"], "'0' is not a whole number of at least 1")
     refused(capsys, model, "--out")
     monkeypatch.setattr(write, "LIBRARIES", ("onnx", "library_that_is_not_there"))
     refused(capsys, [*model, *out], "export needs library_that_is_not_there", "pip install 'amodalseg[export]'")

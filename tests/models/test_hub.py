@@ -88,7 +88,7 @@ def test_names_on_the_hub(saved, monkeypatch):
 def test_what_the_hub_cannot_give_is_one_line(saved, monkeypatch, tmp_path):
     with pytest.raises(UserError, match=r"holds no model\.safetensors"):
         CondDiffAMO.from_pretrained(tmp_path)
-    with pytest.raises(UserError, match="no folder here, and no name on the hub"):
+    with pytest.raises(UserError, match="neither a folder nor a name on the hub"):
         CondDiffAMO.from_pretrained("a/b/c")
     with pytest.raises(UserError, match="not in the cache, and the hub cannot be reached"):
         CondDiffAMO.from_pretrained("me/mine", cache_dir=tmp_path, local_files_only=True)

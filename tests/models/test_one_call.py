@@ -149,11 +149,11 @@ NAN = np.full((40, 60, 3), np.nan, np.float32)
         (GOOD, STACK[0].astype(float), {}, "mask > 127"),
         (GOOD, np.zeros((40, 60), bool), {}, "the modal mask is empty: at least"),
         (GOOD, STACK & (np.arange(5) % 2 == 0)[:, None, None], {}, r"number 1 of the stack.* is empty \(and 1 more\)"),
-        (GOOD, STACK[0], {"seed": -1}, "seed must be a whole number from 0, not -1"),
-        (GOOD, STACK[0], {"seed": 1.5}, "seed must be a whole number from 0, not 1.5"),
-        (GOOD, STACK[0], {"num_samples": 0}, "num_samples must be a whole number from 1"),
-        (GOOD, STACK[0], {"steps": 0}, "steps must be a whole number from 1"),
-        (GOOD, STACK[0], {"steps": True}, "steps must be a whole number from 1"),
+        (GOOD, STACK[0], {"seed": -1}, "seed must be a whole number of at least 0, not -1"),
+        (GOOD, STACK[0], {"seed": 1.5}, "seed must be a whole number of at least 0, not 1.5"),
+        (GOOD, STACK[0], {"num_samples": 0}, "num_samples must be a whole number of at least 1"),
+        (GOOD, STACK[0], {"steps": 0}, "steps must be a whole number of at least 1"),
+        (GOOD, STACK[0], {"steps": True}, "steps must be a whole number of at least 1"),
     ],
 )
 def test_what_cannot_be_used_is_refused_in_one_line(model, image, modal, options, message):

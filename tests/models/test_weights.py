@@ -46,7 +46,7 @@ def test_truncated(saved, tmp_path):
     content = saved[1].read_bytes()
     for length in (5, 200, len(content) // 2):
         (tmp_path / "cut.safetensors").write_bytes(content[:length])
-        with pytest.raises(UserError, match=r"cut\.safetensors is no complete safetensors file"):
+        with pytest.raises(UserError, match=r"cut\.safetensors is not a complete safetensors file"):
             load_model(tmp_path / "cut.safetensors", "cpu")
 
 
@@ -149,7 +149,7 @@ def test_the_names_of_weights_that_do_not_fit(saved):
 @pytest.mark.parametrize(
     ("found", "message"),
     [
-        ("amodalseg-0", "the format amodalseg-0, but this version reads amodalseg-1 only; save it anew"),
+        ("amodalseg-0", "the format amodalseg-0, but this version reads amodalseg-1 only; save it again"),
         ("amodalseg-2", "the format amodalseg-2, but this version reads amodalseg-1 only; update amodalseg"),
         ("amodalseg-x", "holds no amodalseg model: its metadata says 'amodalseg-x'"),
     ],
@@ -194,7 +194,7 @@ def test_a_release(saved, tmp_path, capsys, monkeypatch):
     assert load_model(out, "cpu").about["seed"] == "3"
     assert main([*command, "--about", "seed"]) == 2
     assert main([*command[:3], str(tmp_path / "name.pt")]) == 2
-    assert "no key=value" in (error := capsys.readouterr().err) and "ends in .safetensors" in error
+    assert "not key=value" in (error := capsys.readouterr().err) and "ends in .safetensors" in error
 
 
 @pytest.mark.parametrize(

@@ -161,8 +161,8 @@ def _counted(tally: _Tally, split: str) -> list[Finding]:
         ("duplicates", twice, tally.duplicates, "objects have the mask of another one of their image: they count twice",
          "objects of an image have different amodal masks"),
         ("empty", "fault", tally.empty, "amodal masks are empty", "amodal masks have pixels"),
-        ("prompt", "note", tally.unprompted, "objects have no visible pixel: nobody can ask for them, scores leave "
-         "them out", "objects have a visible pixel"),
+        ("prompt", "note", tally.unprompted, "objects have no visible pixels: they cannot be prompted, and scores "
+         "exclude them", "objects have a visible pixel"),
     )  # fmt: skip
     return [
         finding(kind, severity, split, f"{len(places):,} of {total:,} {bad}", places)

@@ -70,7 +70,7 @@ class Stats:
 def measure(source: Source) -> Stats:
     """Count a source through, with a progress bar. Raises UserError if it is empty."""
     if not len(source):
-        raise UserError("the data set holds no object, so there is nothing to count")
+        raise UserError("the data set contains no objects, so there is nothing to count")
     table = np.zeros((len(source), len(COUNTS)), np.int64)
     photos: Counter[tuple[str, ...]] = Counter()
     categories: Counter[str] = Counter()

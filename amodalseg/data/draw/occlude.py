@@ -84,8 +84,8 @@ class Occluder:
             raise UserError(f"no whole object among {len(records)} to put occluders on: {reasons}")
         if len(self.sides) < 2 and self.sides.keys() <= set(self.whole):
             raise UserError(
-                f"{len(records)} objects hold no second one to use as occluder: it must be no crowd, have {MIN_AREA} "
-                "pixels or more, and be cut off by the photo's border on one side at most"
+                f"{len(records)} objects hold no second one to use as occluder: it must not be a crowd, must "
+                f"have {MIN_AREA} pixels or more, and must be cut off by the photo's border on one side at most"
             )
         packs = [record.extra.get("pack", "") for record in records]
         self.occluders = Role("occluders", list(self.sides), packs, shares or {})

@@ -29,7 +29,7 @@ class Role:
             if pack not in known:
                 near = difflib.get_close_matches(pack, known, n=1)
                 hint = f"; did you mean '{near[0]}'?" if near else ""
-                raise UserError(f"data.{name}.{pack} names no pack of data{hint} (there are {', '.join(known)})")
+                raise UserError(f"data.{name}.{pack} is not a pack of data{hint} (there are {', '.join(known)})")
             if share < 0:
                 raise UserError(f"data.{name}.{pack}={share} must not be negative")
         if shares and not sum(shares.values()):

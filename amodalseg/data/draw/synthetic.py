@@ -40,7 +40,7 @@ class SyntheticWorld:
         if not 0 <= config.rate_min <= config.rate_max < 1:
             raise UserError(f"0 <= rate_min <= rate_max < 1 does not hold for {config.rate_min} and {config.rate_max}")
         if not 0 <= config.unoccluded <= 1:
-            raise UserError(f"unoccluded={config.unoccluded} is no share: give a value from 0 to 1")
+            raise UserError(f"invalid value for unoccluded: {config.unoccluded} (must be from 0 to 1)")
         if config.size < 32:
             raise UserError(f"size={config.size} is too small for a synthetic picture: give 32 or more")
         if config.num_objects < 1:

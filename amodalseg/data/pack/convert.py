@@ -60,7 +60,7 @@ def write_coco_amodal(source: Source, out: Path, *, copy_photos: bool = False) -
             else, or this split; a photo that cannot be copied. The two files are written whole or not at all.
     """
     if not len(source):
-        raise UserError("the data set holds no object, so there is nothing to convert")
+        raise UserError("the data set contains no objects, so there is nothing to convert")
     first = source.get(0)
     if first.amodal_rle is None:
         raise _modal_only(first)
@@ -109,7 +109,7 @@ def _claim(out: Path, files: dict[str, Path], split: str) -> None:
         raise UserError(f"{out} holds something else (it has no {MARK}); give a new or an empty folder")
     for path in files.values():
         if path.exists():
-            raise UserError(f"{path} exists; remove it to convert anew, or give another folder")
+            raise UserError(f"{path} exists; remove it to convert again, or give another folder")
     if not (out / MARK).is_file():
         write_whole(out / MARK, ABOUT)
 

@@ -95,7 +95,7 @@ def _write_shards(
                     number, sample = number + 1, next(samples, None)
         shards.append({"name": name, "bytes": hashed.size, "sha256": hashed.sum.hexdigest()})
     if not rows:
-        raise UserError("the data set holds no object: there is nothing to pack")
+        raise UserError("the data set contains no objects: there is nothing to pack")
     content = io.BytesIO()
     np.save(content, np.array(rows, INDEX))
     write_whole(folder / INDEX_NAME, content.getvalue())

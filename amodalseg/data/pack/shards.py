@@ -61,7 +61,7 @@ class Shards:
             size = path.stat().st_size if path.is_file() else None
             if size != shard["bytes"]:
                 problem = "is missing" if size is None else f"has {size} bytes, not {shard['bytes']}"
-                raise UserError(f"the shard {path} {problem}; copy it again, or pack the data set anew")
+                raise UserError(f"the shard {path} {problem}; copy it again, or pack the data set again")
 
     def __len__(self) -> int:
         return len(self.index)
@@ -80,7 +80,7 @@ class Shards:
         except OSError as error:
             raise UserError(f"cannot read {part}: {error.strerror}") from error
         except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{part} is not object {index} of the index beside it; pack the data set anew") from error
+            raise UserError(f"{part} is not object {index} of the index beside it; pack the data set again") from error
         return read_entry(
             content,
             FilePart(path, photo, photo_length, names[0]),
@@ -112,19 +112,19 @@ def read_entry(content: dict[str, Any], image: Picture, whole_rgb: Picture | Non
         fields["flags"] = frozenset(fields["flags"])
         return AmodalRecord(image=image, whole_rgb=whole_rgb, **fields)
     except (KeyError, TypeError) as error:
-        raise UserError(f"{where} is no object of this format ({error}); pack the data set anew") from error
+        raise UserError(f"{where} is not an object of this format ({error}); pack the data set again") from error
 
 
 def _read_summary(folder: Path) -> dict[str, Any]:
     path = folder / SUMMARY_NAME
     if not path.is_file() and any(folder.glob("*.tar")):
-        raise UserError(f"{folder} has no {SUMMARY_NAME}: packing it was broken off; delete it and pack it anew")
+        raise UserError(f"{folder} has no {SUMMARY_NAME}: packing it was interrupted; delete it and pack it again")
     summary = load_json(path)
     require(
         summary, {"format": (int,), "objects": (int,), "splits": (list,), "shards": (list,), "index": (str,)}, str(path)
     )
     if summary["format"] != FORMAT:
-        raise UserError(f"{path} is of format {summary['format']}, this version reads {FORMAT}; pack the data set anew")
+        raise UserError(f"{path} has format {summary['format']}, this version reads {FORMAT}; pack the data set again")
     for number, shard in enumerate(summary["shards"]):
         require(shard, {"name": (str,), "bytes": (int,), "sha256": (str,)}, f"{path}: shard number {number + 1}")
     return dict(summary)
@@ -132,7 +132,7 @@ def _read_summary(folder: Path) -> dict[str, Any]:
 
 def _open_index(path: Path, summary: dict[str, Any]) -> np.ndarray:
     """The index, mapped into memory, so that all workers of a machine share it."""
-    again = "copy it again, or pack the data set anew"
+    again = "copy it again, or pack the data set again"
     try:
         checksum = hashlib.sha256(path.read_bytes()).hexdigest()
         if checksum != summary["index"]:

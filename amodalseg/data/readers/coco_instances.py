@@ -176,7 +176,7 @@ def read_coco_files(
                 f"data.annotations: file and folder of {same} have the same names; rename one, or list it once"
             )
     if skip_missing and missing and len(missing) < len(annotations):
-        logger.info(f"not there, gone on without: {', '.join(map(str, missing))} (data.missing=error refuses)")
+        logger.info(f"not found and left out: {', '.join(map(str, missing))} (data.missing=error refuses them)")
     records = []
     for source, folder, prefix in zip(annotations, images, prefixes, strict=True):
         if skip_missing and source in missing and len(missing) < len(annotations):

@@ -48,7 +48,7 @@ def load_json(path: Path) -> Any:
         place = f"line {error.lineno}, column {error.colno}"
         raise UserError(f"{path} is broken json at {place}: {error.msg}; was it copied as a whole?") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is no json: byte {error.start} is no text") from error
+        raise UserError(f"{path} is not json: byte {error.start} is not text") from error
     except (RecursionError, ValueError) as error:
         raise UserError(f"{path} is broken json: nested too deeply, or a number of thousands of digits") from error
     if twice:

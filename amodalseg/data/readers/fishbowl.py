@@ -244,7 +244,7 @@ def _raw(folder: Path) -> Iterator[Track]:
         logger.info(f"{folder}: {unseen} fish are rendered alone but hardly seen in their video; they are left out")
     if unknown:
         text = f"{folder}: {unknown} fish have no re-render <video>_object<N> in {wholes}"
-        warnings.warn(f"{text}: nobody knows their whole masks, so they are left out", stacklevel=3)
+        warnings.warn(f"{text}: their whole masks are unknown, so they are left out", stacklevel=3)
 
 
 def _frame(number: int, visible: list[Any], whole: list[Any], where: str) -> Frame | None:

@@ -115,7 +115,7 @@ def _photo_size(photo: Path, content: Entry, source: Path) -> tuple[int, int]:
     if image_turning(photo) != 1:
         raise UserError(
             f"{photo} is stored turned (its EXIF data say so), so points drawn on the upright picture do not fit its "
-            "pixels; save it upright and draw anew"
+            "pixels; save it upright and draw it again"
         )
     said = content.get("imageHeight") or height, content.get("imageWidth") or width
     if said != (height, width):
@@ -130,7 +130,7 @@ def _checked(shape: Any, where: str) -> tuple[int | None, str, str]:
     head, colon, tail = shape["label"].rpartition(":")
     name, kind = (head.strip(), tail.strip()) if colon else (tail.strip(), "")
     if not name or (colon and kind not in ("modal", "amodal")):
-        raise UserError(f"{where}: the label '{shape['label']}' is none of NAME, NAME:modal, NAME:amodal")
+        raise UserError(f"{where}: the label '{shape['label']}' is not NAME, NAME:modal or NAME:amodal")
     shape_type = shape.get("shape_type", "polygon")
     if shape_type not in CORNERS:
         raise UserError(f"{where} is a {shape_type}; draw objects as polygon, rectangle, circle or mask")
@@ -203,7 +203,7 @@ def _points(shape: Entry, where: str) -> np.ndarray:
     try:
         points = np.array(shape["points"], np.float64)
     except (ValueError, TypeError) as error:
-        raise UserError(f"{where}: its points are no x, y pairs of numbers") from error
+        raise UserError(f"{where}: its points are not x, y pairs of numbers") from error
     if not np.isfinite(points).all():
         raise UserError(f"{where}: its points hold nan or infinity")
     counts = CORNERS[kind]

@@ -104,7 +104,7 @@ def convert_pickle(source: Path, target: Path) -> int:
         Number of annotations.
 
     Raises:
-        UserError: the pickle cannot be read, or holds no ``images`` and ``annotations``; the target is no json file.
+        UserError: the pickle cannot be read, or holds no ``images`` and ``annotations``; the target is not a json file.
     """
     if target.suffix != ".json":
         raise UserError(f"{target} must be a json file: give a name that ends in .json")
@@ -134,7 +134,7 @@ def _plain(value: Any, source: Path) -> Any:
         try:
             return value.decode("ascii")
         except UnicodeDecodeError as error:
-            raise UserError(f"{source} holds bytes that are no text: {value!r:.60}; json has none such") from error
+            raise UserError(f"{source} holds bytes that are not text: {value!r:.60}; json has none such") from error
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, dict):

@@ -173,7 +173,7 @@ def _read_index(path: Path) -> tuple[dict[str, Any], np.ndarray]:
     header = json.loads(line)
     kind = _entry_type(header["width"])
     if header["format"] != FORMAT or path.stat().st_size != len(line) + header["count"] * kind.itemsize:
-        raise ValueError(f"{path} is no whole index of this format")
+        raise ValueError(f"{path} is not a complete index of this format")
     return header, np.memmap(path, kind, "r", len(line), (header["count"],))
 
 

@@ -89,4 +89,4 @@ def _ask_for_less(model: AmodalModel, part: Sequence[Query], num_samples: int) -
             "model or smaller photos, free the memory that other programs hold, or use another device"
         )
     model.batch_size = tried // 2
-    warnings.warn(f"'{model.name}' ran out of memory on {tried} at once; going on with {tried // 2}", stacklevel=3)
+    warnings.warn(f"'{model.name}' ran out of memory on {tried} at once; continuing with {tried // 2}", stacklevel=3)

@@ -153,4 +153,4 @@ def read_predictions(path: Path, wanted: Sequence[tuple[str, str]]) -> dict[tupl
     except KeyError as error:
         raise UserError(f"{path} does not hold {error}; it belongs to another evaluation") from error
     except (ValueError, TypeError) as error:
-        raise UserError(f"{path} is no file of predictions: {error}") from error
+        raise UserError(f"{path} is not a file of predictions: {error}") from error

@@ -77,7 +77,7 @@ def open_side(path: Path, model: str | None, letter: str) -> Side:
     path = path / "objects.csv" if path.is_dir() else path
     rows = read_rows(path)
     if not rows:
-        raise UserError(f"{path} holds no object")
+        raise UserError(f"{path} contains no objects")
     models = list(dict.fromkeys(row["model"] for row in rows))
     if model is None and len(models) > 1:
         raise UserError(f"{path} holds several models: choose one by --model-{letter} ({', '.join(models)})")

@@ -71,7 +71,7 @@ def run_evaluation(config: EvalConfig) -> Path:
     if not config.models:
         raise UserError("models is empty; give some, for instance models=[modal,convex_hull,outputs/run]")
     if len(set(config.models)) != len(config.models):
-        raise UserError(f"models names one model twice: {', '.join(config.models)}")
+        raise UserError(f"models lists one model twice: {', '.join(config.models)}")
     # all that can be wrong is found before the first object is predicted
     device = {"auto": "auto", "gpu": "cuda"}.get(config.trainer.accelerator, config.trainer.accelerator)
     sources = _names(config.models)

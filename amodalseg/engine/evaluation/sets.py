@@ -86,8 +86,8 @@ def _open(name: str, section: Any, seed: int) -> OpenSet:
         )
     dataset = EvaluationSet(open_source(section), seed)
     if len(dataset) == 0:
-        raise UserError(f"the data set '{section.name}' holds no object to evaluate")
+        raise UserError(f"the data set '{section.name}' contains no objects to evaluate")
     if dataset.num_unprompted:
-        print(f"{name}: {dataset.num_unprompted} objects have no visible pixel: they cannot be asked for, left out")
+        print(f"{name}: {dataset.num_unprompted} objects with no visible pixels cannot be prompted and are excluded")
     first = dataset.source.get(0)
     return OpenSet(name, dataset, (first.dataset, first.split))

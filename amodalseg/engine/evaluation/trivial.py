@@ -81,5 +81,5 @@ def score_trivially(configs: Sequence[Any], progress: bool = True) -> tuple[list
                 unprompted += 1
     bar.close()
     if not rows:
-        raise UserError(f"the data set '{configs[0].name}' holds no object with a visible pixel")
+        raise UserError(f"the data set '{configs[0].name}' contains no objects with a visible pixel")
     return rows, unprompted

@@ -51,7 +51,7 @@ def predict_file(model: AmodalModel, image: Path, mask: Path, out: Path, setting
         UserError: a file that cannot be read or written, or that does not fit.
     """
     if out.suffix.lower() != ".png" or out.is_dir():
-        raise UserError(f"--out '{out}' is no picture file; give a name that ends in .png")
+        raise UserError(f"--out '{out}' is not a picture file; give a name that ends in .png")
     if out.resolve() in (image.resolve(), mask.resolve()):
         raise UserError(f"--out '{out}' would overwrite what is read; give another name")
     photo, turn = load_turned(image, upright=settings.upright)

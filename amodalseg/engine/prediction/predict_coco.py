@@ -125,7 +125,7 @@ def _check_paths(source: Path, images: Path | None, out: Path, overwrite: bool) 
     if images is not None and not images.is_dir():
         raise UserError(f"no image folder at {images}")
     if out.suffix.lower() != ".json" or out.is_dir():
-        raise UserError(f"--out '{out}' is no json file; give a name that ends in .json")
+        raise UserError(f"--out '{out}' is not a json file; give a name that ends in .json")
     if out.resolve() == source.resolve():
         raise UserError(f"--out '{out}' would overwrite what is read; give another name")
     if out.exists() and not overwrite:

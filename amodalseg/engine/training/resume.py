@@ -42,15 +42,15 @@ def resume_from(config: TrainConfig, module: TrainingModule, world: int) -> tupl
     saved, now = checkpoint["amodalseg"].get("world"), world
     if saved != now:
         raise UserError(
-            f"{last} was saved by {saved} processes and cannot go on with {now}: batches, and with them the run, would "
-            f"change; use as many devices, or begin anew from its weights with init={last.parent} and another out="
+            f"{last} was saved by {saved} processes and cannot be resumed with {now}, because the batches would "
+            f"change; use as many devices, or start a new run from its weights with init={last.parent} and another out="
         )
     then, data = checkpoint["amodalseg"].get("data", ""), module.data_fingerprint
     if then and data and then != data:
         counts = " and ".join(text.partition("-")[0] for text in (then, data))
         raise UserError(
             f"the training data have changed since {last} was saved ({counts} objects, or other masks or photos): put "
-            f"back what was there, or begin anew from its weights with init={last.parent} and another out="
+            f"back what was there, or start a new run from its weights with init={last.parent} and another out="
         )
     step = checkpoint["global_step"]
     if is_new(config) and step >= module.num_steps:

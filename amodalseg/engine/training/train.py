@@ -129,7 +129,7 @@ NOISE = [
 
 def _announce(config: TrainConfig, trainer: L.Trainer, data: AmodalDataModule, num_steps: int, step: int) -> None:
     samples = config.loader.batch_size * trainer.world_size * config.trainer.accumulate
-    begun = f", going on from step {step}" if step else ""
+    begun = f", resuming from step {step}" if step else ""
     limit = "" if config.trainer.max_time is None else f", at most {config.trainer.max_time:g} minutes,"
     device = f"{trainer.world_size} x {trainer.strategy.root_device.type}, {trainer.precision}"
     print(
@@ -146,7 +146,9 @@ def _check(config: TrainConfig) -> None:
     scores = task_of(config).score([])
     figures = [f"{protocol}.{name}" for protocol, found in scores.items() for name in found if "num_" not in name]
     if config.checkpoint.monitor not in figures:
-        raise UserError(f"checkpoint.monitor={config.checkpoint.monitor} is none of: {', '.join(figures)}")
+        raise UserError(
+            f"invalid value for checkpoint.monitor: {config.checkpoint.monitor} (choose from {', '.join(figures)})"
+        )
     if config.trainer.precision == "16-mixed" and not torch.cuda.is_available():
         raise UserError("trainer.precision=16-mixed needs a GPU; auto takes bf16 where the hardware has it")
     if config.data.name == "coco" or config.val.name == "coco":

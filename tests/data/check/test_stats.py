@@ -87,7 +87,7 @@ def test_the_command_reads_annotations_only_and_draws(root, tmp_path, capsys):
     assert main(["data", "stats", "cocoa", str(root), "include_stuff=false"]) == 0
     assert "10" in capsys.readouterr().out
     assert main(["data", "stats", "cocoa", str(root), "--to", "picture.jpg"]) == 2
-    assert "no picture file" in capsys.readouterr().err
+    assert "not a picture file" in capsys.readouterr().err
 
 
 def test_a_set_without_categories_and_amodal_masks_is_drawn_too(tmp_path, capsys):

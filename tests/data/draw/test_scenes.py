@@ -289,7 +289,7 @@ def test_shares_say_whose_photos_and_objects_make_a_scene(world, tmp_path):
         pasted += [name.split("/")[2].split("-")[0] for name in record.extra.get("occluders", [])]
     assert 0.6 < pasted.count(two) / len(pasted) < 0.95
     for role, text in (
-        ({"hosts": {"othr": 1.0}}, "data.hosts.othr names no pack of data; did you mean 'other'"),
+        ({"hosts": {"othr": 1.0}}, "data.hosts.othr is not a pack of data; did you mean 'other'"),
         ({"targets": {two: -1.0}}, "data.targets.other=-1.0 must not be negative"),
         ({"occluders": {one: 0.0, two: 0.0}}, "the shares in data.occluders are all 0"),
     ):

@@ -250,7 +250,7 @@ def test_the_command(tmp_path, capsys):
 def test_drawn_sets_are_packed_as_the_first_epoch_draws_them(tmp_path, capsys):
     out = tmp_path / "shards"
     assert main(["data", "shard", "synthetic", "num_objects=2", "size=48", "fresh=true", "--out", str(out)]) == 0
-    assert "data.fresh does not last" in capsys.readouterr().out
+    assert "data.fresh is ignored" in capsys.readouterr().out
     drawn = open_source(SyntheticData(num_objects=2, size=48)).get(1)
     assert np.array_equal(record_image(opened(out).get(1)), drawn.image)
     assert main(["data", "shard", "synthetic", "num_objects=2", "size=48", "--out", "/dev/null/x"]) == 2

@@ -40,7 +40,7 @@ def test_a_broken_run_is_not_taken_for_a_whole_set(tmp_path):
     with pytest.raises(UserError, match="ends too early"):
         write_shards(source, tmp_path / "shards", about={}, size=1000)
     assert [path.name for path in (tmp_path / "shards").iterdir()] == ["shard-000000.tar"]  # whole shards only
-    with pytest.raises(UserError, match="packing it was broken off"):
+    with pytest.raises(UserError, match="packing it was interrupted"):
         opened(tmp_path / "shards")
     with pytest.raises(UserError, match="is not empty"):
         write_shards(source, tmp_path / "shards", about={})
@@ -86,8 +86,8 @@ def cut(path):
         ("shard-000001.tar", lambda path: path.unlink(), r"shard-000001\.tar is missing"),
         ("index.npy", cut, r"index\.npy is cut off, damaged or of another set"),
         ("index.npy", lambda path: path.unlink(), r"cannot read .*index\.npy: No such file"),
-        ("shards.json", cut, "broken json|broken off"),
-        ("shards.json", lambda path: path.unlink(), "packing it was broken off"),
+        ("shards.json", cut, "broken json|interrupted"),
+        ("shards.json", lambda path: path.unlink(), "packing it was interrupted"),
         ("shards.json", lambda path: edit_json(path, lambda d: d.update(format=9)), "is of format 9"),
         ("shards.json", lambda path: edit_json(path, lambda d: d.update(objects=3)), "does not belong to"),
         ("shards.json", lambda path: edit_json(path, lambda d: d["shards"].pop()), "does not belong to"),

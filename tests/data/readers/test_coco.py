@@ -164,7 +164,7 @@ def test_files_that_are_missing_or_broken(world, tmp_path):
         with pytest.raises(UserError, match=r"instances_train\.json is broken json: nested too deeply, or a number"):
             read_coco_instances(*world, "train")
     world[0].write_bytes(b'{"images": "\xff\xfe"}')
-    with pytest.raises(UserError, match=r"instances_train\.json is no json"):
+    with pytest.raises(UserError, match=r"instances_train\.json is not json"):
         read_coco_instances(*world, "train")
 
 
@@ -185,7 +185,7 @@ def test_photos_of_another_size_are_found_before_anything_starts(world):
     (world[1] / names[2]).write_bytes(b"no photo")
     config = CocoData(annotations=[str(world[0])], images=[str(world[1])])
     text = rf"different size: .*{names[0]} is 128x95, the masks of .* are 128x96 .*"
-    with pytest.raises(UserError, match=rf"{text}\(2 of 3 photos are broken; data\.skip_broken=true goes on\)"):
+    with pytest.raises(UserError, match=rf"{text}\(2 of 3 photos are broken; data\.skip_broken=true leaves them out\)"):
         open_source(config)
     config.skip_broken = True
     with pytest.warns(UserWarning, match=f"{text}; 2 of 3 photos are left out"):

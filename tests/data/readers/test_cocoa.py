@@ -375,7 +375,7 @@ def test_missing_files(root, tmp_path):
 def test_broken_photos_are_counted_or_left_out(root, data):
     path = of_first_photo(read_cocoa(root))[0].image
     path.write_bytes(data or path.read_bytes()[:-300])
-    text = rf"{path.name}.* ?\(1 of 2 photos are broken; data\.skip_broken=true goes on\)"
+    text = rf"{path.name}.* ?\(1 of 2 photos are broken; data\.skip_broken=true leaves them out\)"
     with pytest.raises(UserError, match=text):
         open_source(CocoaData(root=str(root)))
     with pytest.warns(UserWarning, match=rf"{path.name}.*; 1 of 2 photos are left out"):

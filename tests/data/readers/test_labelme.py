@@ -122,7 +122,7 @@ def shape(index, **values):
 
 
 MISTAKES = [
-    (shape(1, label="cup:amodel"), "shape 2: the label 'cup:amodel' is none of NAME, NAME:modal, NAME:amodal"),
+    (shape(1, label="cup:amodel"), "shape 2: the label 'cup:amodel' is not NAME, NAME:modal or NAME:amodal"),
     (shape(1, label=":amodal"), "shape 2: the label ':amodal'"),
     (shape(1, label=" "), "shape 2: the label ' '"),
     (shape(4, label="mug"), "shape 5 is called 'mug', another shape of its group 'cup' .*shape 1"),

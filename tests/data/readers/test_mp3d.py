@@ -80,7 +80,7 @@ def test_convert_keeps_all_and_refuses(tmp_path):
     }  # fmt: skip
     kept = target.read_text()
     source.write_bytes(pickle.dumps({**content, "list": [b"\xff"]}))
-    with pytest.raises(UserError, match=r"a\.pkl holds bytes that are no text"):
+    with pytest.raises(UserError, match=r"a\.pkl holds bytes that are not text"):
         convert_pickle(source, target)
     assert target.read_text() == kept and sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "a.pkl"]
     source.write_bytes(pickle.dumps([1]))

@@ -51,8 +51,8 @@ def test_a_batch_that_does_not_fit_is_halved_for_good(error):
     with pytest.warns(UserWarning) as told:
         found = ask(model, queries(10))
     assert [str(warning.message) for warning in told] == [
-        "'hungry' ran out of memory on 10 at once; going on with 5",
-        "'hungry' ran out of memory on 5 at once; going on with 2",
+        "'hungry' ran out of memory on 10 at once; continuing with 5",
+        "'hungry' ran out of memory on 5 at once; continuing with 2",
     ]
     assert [int(prediction.modal.sum()) for prediction, _ in found] == list(range(1, 11))
     assert model.asked == [10, 5, 2, 2, 2, 2, 2]
@@ -66,7 +66,7 @@ def test_samples_of_an_object_count_too():
     model = Hungry(2, MemoryError())
     with pytest.warns(UserWarning) as told:
         assert len(ask(model, queries(2), num_samples=4)) == 2
-    assert [str(warning.message).split(";")[1] for warning in told] == [" going on with 4", " going on with 2"]
+    assert [str(warning.message).split(";")[1] for warning in told] == [" continuing with 4", " continuing with 2"]
     assert model.batch_size == 2
 
 

@@ -95,7 +95,7 @@ def test_bare_records_in_several_files(tmp_path, capsys):
     check(files, list(map(str, files)), tmp_path / "rows.csv", capsys)
     assert main(["data", "protocols", "cocoa", str(files[0]), str(files[0])]) == 0  # named twice, read once
     assert "5 objects" in (printed := capsys.readouterr().out)
-    assert "1 objects without a visible pixel are left out" in printed
+    assert "1 objects with no visible pixels are excluded" in printed
 
 
 def test_mistakes_are_one_line(tmp_path, capsys):

@@ -187,7 +187,7 @@ def test_a_killed_run_goes_on_to_the_same_file(coco, weights, tmp_path, monkeypa
     assert main(command(coco, out, "--batch-size=1", "--seed=1", model=weights)) == 2
     assert "a command with other options" in capsys.readouterr().err
     assert main(command(coco, out, "--batch-size=1", model=weights)) == 0
-    assert "4 annotations are done; going on" in capsys.readouterr().out
+    assert "4 annotations are done; resuming" in capsys.readouterr().out
     assert out.read_bytes() == whole.read_bytes() and not notes.exists()
 
 
@@ -340,8 +340,8 @@ def test_a_detectors_results(coco, tmp_path, capsys):
         (["box", "--coco=a.json", "--images=.", "--out=b.txt"], "ends in .json"),
         (["box", "--coco=a.json", "--images=.", "--out=a.json"], "would overwrite what is read"),
         (["box", "--coco=a.json", "--images=.", "--out=b.json"], "cannot read a.json"),
-        (["box", "--image=a.png", "--mask=b.png", "--out=c.png", "--steps=0"], "no whole number from 1"),
-        (["box", "--image=a.png", "--mask=b.png", "--out=c.png", "--seed=-1"], "no whole number from 0"),
+        (["box", "--image=a.png", "--mask=b.png", "--out=c.png", "--steps=0"], "not a whole number of at least 1"),
+        (["box", "--image=a.png", "--mask=b.png", "--out=c.png", "--seed=-1"], "not a whole number of at least 0"),
         (["box", "--image=a.png", "--mask=b.png", "--out=c.png", "--device=cpu:x"], "cannot read the image"),
     ],
 )

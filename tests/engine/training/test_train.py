@@ -99,7 +99,7 @@ def test_a_run_cannot_go_on_with_another_number_of_processes(tmp_path, capsys, m
     checkpoint["amodalseg"].update(world=8, num_steps=9)  # not finished
     torch.save(checkpoint, tmp_path / "a/last.ckpt")
     assert main(train_arguments(tmp_path / "a", "trainer.max_steps=3")) == 2
-    assert "saved by 8 processes and cannot go on with 1" in capsys.readouterr().err
+    assert "saved by 8 processes and cannot be resumed with 1" in capsys.readouterr().err
 
 
 def test_a_run_that_meets_changed_data_says_so(tmp_path, capsys):
@@ -146,7 +146,7 @@ def test_hidden_regions_of_cocoa_are_left_out_of_training(tmp_path, capsys):
     ]
     data = ["name=cocoa", f"root={root}", "split=val"]
     assert main([*arguments, *(f"{section}.{key}" for section in ("data", "val") for key in data)]) == 0
-    assert "2 training objects have no visible pixel and are left out" in capsys.readouterr().out
+    assert "2 training objects have no visible pixels and are excluded" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

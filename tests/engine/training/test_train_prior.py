@@ -138,12 +138,15 @@ def test_a_checkpoint_can_be_used_and_released_before_its_run_ends(finished, tmp
 @pytest.mark.parametrize(
     ("options", "part"),
     [
-        (["checkpoint.monitor=per_object.full"], "is none of: half_hidden.iou"),
+        (
+            ["checkpoint.monitor=per_object.full"],
+            "invalid value for checkpoint.monitor: per_object.full",
+        ),
         (["model.channels=[8,20]"], "multiples of 8"),
         (["model.channels=[8,16,16]", "model.size=18"], "model.size=18 must be a multiple of 8, for instance 24"),
         (["optim.early_size=9"], "optim.early_size=9 must be a multiple of 4"),
         (["model.patch=3"], "invalid value for model.patch: 3 (choose from 1, 2, 4, 8)"),
-        (["init=nothing"], "there is no inpainting prior 'nothing'"),
+        (["init=nothing"], "there is not an inpainting prior 'nothing'"),
         (["data.min_area=0.5"], "is whole"),
     ],
 )

@@ -38,7 +38,7 @@ class Flux(LatentBackend):
         if config.in_channels not in channels:
             known = " or ".join(map(str, channels))
             raise UserError(
-                f"{self.name} has {config.in_channels} channels in, and not {known}: it is no schnell or fill"
+                f"{self.name} has {config.in_channels} input channels, not {known}: it is neither schnell nor fill"
             )
         taps = (
             *(f"transformer_blocks.{i}" for i in range(config.num_layers)),

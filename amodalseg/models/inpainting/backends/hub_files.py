@@ -56,7 +56,7 @@ def find_files(name: str, short: Mapping[str, str], patterns: Sequence[str]) -> 
 
 
 def _no_model(name: str, short: Mapping[str, str]) -> UserError:
-    return UserError(f"'{name}' is no folder here, none of {', '.join(short)}, and no owner/name on the hub")
+    return UserError(f"'{name}' is not a folder, not one of {', '.join(short)}, and not owner/name on the hub")
 
 
 def read_kind(path: Path, key: str) -> str:
@@ -65,7 +65,7 @@ def read_kind(path: Path, key: str) -> str:
         return str(json.loads(path.read_text("utf-8"))[key])
     except FileNotFoundError as error:
         raise UserError(
-            f"{path.parent} holds no {path.name}: it is no folder of such a model; copy it whole"
+            f"{path.parent} holds no {path.name}: it is not a complete model folder; copy all of it"
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} cannot be read ({first_line(error)}); copy it again") from error

@@ -47,7 +47,7 @@ def find_prior(name: str | Path = SHIPPED) -> Path:
         if (place / ABOUT).is_file():
             return place
     raise UserError(
-        f"there is no inpainting prior '{name}': give the folder of one, or train it with "
+        f"there is not an inpainting prior '{name}': give the folder of one, or train it with "
         "configs/experiment/inpainting_prior_cpu.yaml"
     )
 
@@ -186,13 +186,13 @@ def load_prior(folder: Path) -> tuple[UNet2DModel, DDIMScheduler, dict[str, Any]
         (network in float32 on the CPU, in evaluation mode; schedule; what was kept about it).
 
     Raises:
-        UserError: a file is missing or damaged, or the network is no inpainting prior on pixels.
+        UserError: a file is missing or damaged, or the network is not an inpainting prior on pixels.
     """
     if folder.suffix == ".ckpt":
         return _of_checkpoint(folder)
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
-        raise UserError(f"{folder} is no inpainting prior: {missing[0]} is missing; copy it again, or train one")
+        raise UserError(f"{folder} is not an inpainting prior: {missing[0]} is missing; copy it again, or train one")
     diffusers = import_diffusers()
     try:
         about = json.loads((folder / ABOUT).read_text("utf-8"))

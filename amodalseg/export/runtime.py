@@ -15,7 +15,7 @@ from amodalseg.config.schema import CondDiffAMOConfig, ModelOnly
 from amodalseg.errors import UserError
 from amodalseg.export.finite import bad_weights
 from amodalseg.models.noise import sample_noise
-from amodalseg.models.windowed import WindowModel
+from amodalseg.models.windowed import WindowBatch, WindowModel
 
 FORMAT = "amodalseg-onnx-1"
 """Written into every file, and raised by one when its inputs, outputs or metadata change."""
@@ -116,21 +116,14 @@ class OnnxPredictor(WindowModel):
         probability, mask = self._session.run(["probability", "mask"], given)
         return probability, mask
 
-    def window_probability(
-        self,
-        image: np.ndarray,
-        modal: np.ndarray,
-        occluders: Sequence[np.ndarray | None],
-        seeds: Sequence[int],
-        steps: int | None,
-    ) -> np.ndarray:
+    def window_probability(self, batch: WindowBatch) -> np.ndarray:
         """As ``WindowModel`` has it. Raises UserError for another number of steps than the file was written with."""
         own = self.config.sampler.steps
-        if steps not in (None, own):
-            raise UserError(f"{self.path} samples in {own} steps; export it again with --steps {steps}")
-        pixels = np.ascontiguousarray(image.transpose(0, 3, 1, 2))
-        noise = sample_noise(seeds, self.num_noise_maps, self.config.window.size)
-        return self.run(pixels, modal[:, None].astype(np.uint8), noise)[0][:, 0]
+        if batch.steps not in (None, own):
+            raise UserError(f"{self.path} samples in {own} steps; export it again with --steps {batch.steps}")
+        pixels = np.ascontiguousarray(batch.image.transpose(0, 3, 1, 2))
+        noise = sample_noise(batch.seeds, self.num_noise_maps, self.config.window.size)
+        return self.run(pixels, batch.modal[:, None].astype(np.uint8), noise)[0][:, 0]
 
 
 def _fits(inputs: dict[str, tuple[Any, ...]], outputs: set[str], size: int) -> bool:

@@ -12,7 +12,7 @@ from amodalseg.config.schema import NetworkConfig
 from amodalseg.errors import UserError
 from amodalseg.models.hub import HubModel
 from amodalseg.models.weights import check_state, load_state, read_weights, save_weights
-from amodalseg.models.windowed import WindowModel
+from amodalseg.models.windowed import WindowBatch, WindowModel
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -26,6 +26,11 @@ def normalise(image: Tensor) -> Tensor:
     mean = torch.tensor(IMAGENET_MEAN, device=image.device).view(1, 3, 1, 1)
     std = torch.tensor(IMAGENET_STD, device=image.device).view(1, 3, 1, 1)
     return (image.float() / 255 - mean) / std
+
+
+def to_tensors(batch: WindowBatch) -> tuple[Tensor, Tensor]:
+    """The windows as a network takes them: pixels uint8 (B, 3, S, S) and modal masks bool (B, 1, S, S)."""
+    return torch.from_numpy(batch.image).permute(0, 3, 1, 2), torch.from_numpy(batch.modal)[:, None]
 
 
 class NetworkModel(HubModel, WindowModel):

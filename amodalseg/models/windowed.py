@@ -9,7 +9,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -36,6 +36,20 @@ class WindowPrediction(Prediction):
         return paste_mask(values, self.window, height, width, self.threshold)
 
 
+class WindowBatch(NamedTuple):
+    """What B objects show in their windows.
+
+    image: uint8 (B, S, S, 3) RGB. modal: bool (B, S, S). occluders: of each object bool (S, S), what covers it, or None
+    if the query does not say. seeds: of each object's noise. steps: of the sampler, None: the model's own.
+    """
+
+    image: np.ndarray
+    modal: np.ndarray
+    occluders: Sequence[np.ndarray | None]
+    seeds: Sequence[int]
+    steps: int | None
+
+
 class WindowModel(AmodalModel):
     """Predicts in the window; this class batches and pastes back. A subclass sets ``config``: ``window`` and ``post``.
 
@@ -48,26 +62,8 @@ class WindowModel(AmodalModel):
     """Sections of the options that do not concern the weights, so that ``override`` may change them."""
 
     @abstractmethod
-    def window_probability(
-        self,
-        image: np.ndarray,
-        modal: np.ndarray,
-        occluders: Sequence[np.ndarray | None],
-        seeds: Sequence[int],
-        steps: int | None,
-    ) -> np.ndarray:
-        """One run of the network.
-
-        Args:
-            image: uint8 (B, S, S, 3) RGB.
-            modal: bool (B, S, S).
-            occluders: of the B objects, bool (S, S) of what covers it, or None where the query does not say.
-            seeds: of the B objects' noise.
-            steps: of the sampler; None: the model's own.
-
-        Returns:
-            float32 (B, S, S) in [0, 1].
-        """
+    def window_probability(self, batch: WindowBatch) -> np.ndarray:
+        """One run of the network. Returns float32 (B, S, S) in [0, 1]."""
 
     def evaluations(self, steps: int | None) -> int:
         """Of the network, for one sample. Args: steps, of the sampler; None: the model's own."""
@@ -92,7 +88,7 @@ class WindowModel(AmodalModel):
             covers = [(queries[index].occluder, windows[index]) for index, _ in batch]
             occluders = [None if cover is None else crop_mask(cover, window) for cover, window in covers]
             seeds = [sample_seed(queries[index].seed, number) for index, number in batch]
-            probabilities = self.window_probability(image, modal, occluders, seeds, steps)
+            probabilities = self.window_probability(WindowBatch(image, modal, occluders, seeds, steps))
             if not np.isfinite(probabilities).all():  # it would look like the modal mask
                 raise UserError(f"'{self.name}' computes NaN or infinity: its numbers overflow in this precision")
             for (index, number), found in zip(batch, probabilities, strict=True):

@@ -14,6 +14,7 @@ from amodalseg.export import write
 from amodalseg.export.runtime import OnnxPredictor
 from amodalseg.export.verify import NUM_OBJECTS, VerificationSet, compare
 from tests.export.test_graph import arrays, expected
+from tests.test_cli import refused
 
 
 @pytest.fixture(scope="module")
@@ -97,14 +98,6 @@ def test_a_second_file_that_differs_takes_the_first_along(exported, tmp_path, mo
     with pytest.raises(UserError, match=r"model\.pt2 was not written"):
         write.export_model(exported.model, tmp_path / "model.onnx", pt2=tmp_path / "model.pt2")
     assert not list(tmp_path.iterdir())
-
-
-def refused(capsys, arguments, *parts):
-    assert main(arguments) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ") and error.count("\n") == 1, error
-    for part in parts:
-        assert part in error, error
 
 
 def test_the_command(exported, tmp_path, monkeypatch, capsys):

@@ -8,7 +8,7 @@ import pytest
 
 from amodalseg import masks
 from amodalseg.config.schema import EvalConfig, ReportConfig, SyntheticData
-from amodalseg.metrics.counts import count_object, row_key
+from amodalseg.metrics.counts import row_key
 from amodalseg.metrics.protocols import PROTOCOLS, summarize
 from amodalseg.models.geometric.model import ConvexHull, FilledBox, ModalCopy
 from amodalseg.report.build import build_report
@@ -29,6 +29,7 @@ from amodalseg.report.select import best_median_worst, caption, iou, ranked_by
 from amodalseg.report.table import MAIN, main_tables, plain_table, to_html, to_markdown, write_metrics
 from amodalseg.report.thumbnail import make_thumbnail, show_thumbnail
 from amodalseg.types import AmodalRecord, Query
+from tests.report.counted import count_all
 
 MODELS = [ModalCopy(), FilledBox(), ConvexHull()]
 
@@ -51,17 +52,12 @@ def records():
 
 @pytest.fixture(scope="module")
 def found_by(records):
-    found = {}
-    for model in MODELS:
-        predictions = [model.predict(record.image, record.modal) for record in records]
-        pairs = zip(records, predictions, strict=True)
-        found[model.name] = [(count_object(r, p, model.name), masks.encode(p.amodal)) for r, p in pairs]
-    return found
+    return count_all(MODELS, records)
 
 
 @pytest.fixture(scope="module")
 def rows(found_by):
-    return [row for found in found_by.values() for row, _ in found]
+    return [row for found in found_by.values() for row, *_ in found]
 
 
 class Page(HTMLParser):

@@ -5,13 +5,13 @@ import pytest
 
 from amodalseg import masks
 from amodalseg.config.schema import EvalConfig, ReportConfig, SyntheticData
-from amodalseg.metrics.counts import count_object
 from amodalseg.metrics.detection import DETECTION
 from amodalseg.metrics.protocols import summarize
 from amodalseg.models.geometric.model import ConvexHull, FilledBox, ModalCopy
 from amodalseg.report.build import build_report
 from amodalseg.report.table import across_tables, all_figures, plain_table
 from amodalseg.types import AmodalRecord, Query
+from tests.report.counted import count_all
 
 MODELS = [ModalCopy(), FilledBox(), ConvexHull()]
 SETS = [("kins", "test"), ("toys", "val")]
@@ -35,12 +35,7 @@ def records():
 
 @pytest.fixture(scope="module")
 def found_by(records):
-    found = {}
-    for model in MODELS:
-        predictions = [model.predict(record.image, record.modal) for record in records]
-        pairs = zip(records, predictions, strict=True)
-        found[model.name] = [(count_object(r, p, model.name), masks.encode(p.amodal), 1.0) for r, p in pairs]
-    return found
+    return count_all(MODELS, records)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -12,7 +11,8 @@ from torch import Tensor
 from amodalseg.config.schema import DirectConfig, PCNConfig
 from amodalseg.models.conddiff_amo.denoiser import check_dim, create_decoder
 from amodalseg.models.conddiff_amo.network import CONDITION_PARTS, ConditionNetwork
-from amodalseg.models.network_model import NetworkModel, normalise
+from amodalseg.models.network_model import NetworkModel, normalise, to_tensors
+from amodalseg.models.windowed import WindowBatch
 
 
 class DirectNetwork(ConditionNetwork):
@@ -64,16 +64,8 @@ class Direct(NetworkModel):
     network: DirectNetwork
     network_class = DirectNetwork
 
-    def window_probability(
-        self,
-        image: np.ndarray,
-        modal: np.ndarray,
-        occluders: Sequence[np.ndarray | None],
-        seeds: Sequence[int],
-        steps: int | None,
-    ) -> np.ndarray:
-        pixels, mask = torch.from_numpy(image).permute(0, 3, 1, 2), torch.from_numpy(modal)[:, None]
-        return self.probability(pixels, mask)[:, 0].cpu().numpy()
+    def window_probability(self, batch: WindowBatch) -> np.ndarray:
+        return self.probability(*to_tensors(batch))[:, 0].cpu().numpy()
 
     @torch.inference_mode()
     def probability(self, image: Tensor, modal: Tensor) -> Tensor:

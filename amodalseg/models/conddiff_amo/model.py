@@ -15,8 +15,9 @@ from amodalseg.diffusion.sampler import num_noise_maps, sample
 from amodalseg.models.conddiff_amo.accelerate import Acceleration
 from amodalseg.models.conddiff_amo.evaluation import create_denoiser
 from amodalseg.models.conddiff_amo.network import CondDiffAMONetwork
-from amodalseg.models.network_model import NetworkModel, normalise
+from amodalseg.models.network_model import NetworkModel, normalise, to_tensors
 from amodalseg.models.noise import sample_noise
+from amodalseg.models.windowed import WindowBatch
 
 
 class CondDiffAMO(NetworkModel):
@@ -57,16 +58,9 @@ class CondDiffAMO(NetworkModel):
     def evaluations(self, steps: int | None) -> int:
         return self._sampler(steps).steps
 
-    def window_probability(
-        self,
-        image: np.ndarray,
-        modal: np.ndarray,
-        occluders: Sequence[np.ndarray | None],
-        seeds: Sequence[int],
-        steps: int | None,
-    ) -> np.ndarray:
-        pixels, mask = torch.from_numpy(image).permute(0, 3, 1, 2), torch.from_numpy(modal)[:, None]
-        return self.probability(pixels, mask, self.sample_noise(seeds, steps), steps)[:, 0].cpu().numpy()
+    def window_probability(self, batch: WindowBatch) -> np.ndarray:
+        noise = self.sample_noise(batch.seeds, batch.steps)
+        return self.probability(*to_tensors(batch), noise, batch.steps)[:, 0].cpu().numpy()
 
     def _sampler(self, steps: int | None) -> SamplerConfig:
         """The sampler's options, with another number of steps if one is given."""

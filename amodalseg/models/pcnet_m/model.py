@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from amodalseg.config.schema import PCNetMConfig
-from amodalseg.models.network_model import NetworkModel, normalise
+from amodalseg.models.network_model import NetworkModel, normalise, to_tensors
 from amodalseg.models.pcnet_m.network import PCNetMNetwork
+from amodalseg.models.windowed import WindowBatch
 
 
 class PCNetM(NetworkModel):
@@ -25,19 +24,10 @@ class PCNetM(NetworkModel):
     network_class = PCNetMNetwork
     sections = ("eraser", "post")
 
-    def window_probability(
-        self,
-        image: np.ndarray,
-        modal: np.ndarray,
-        occluders: Sequence[np.ndarray | None],
-        seeds: Sequence[int],
-        steps: int | None,
-    ) -> np.ndarray:
-        if self.config.eraser.source == "unknown":
-            occluders = [None] * len(modal)
-        erasers = [~one if cover is None else cover & ~one for one, cover in zip(modal, occluders, strict=True)]
-        pixels, mask = torch.from_numpy(image).permute(0, 3, 1, 2), torch.from_numpy(modal)[:, None]
-        return self.probability(pixels, mask, torch.from_numpy(np.stack(erasers))[:, None])[:, 0].cpu().numpy()
+    def window_probability(self, batch: WindowBatch) -> np.ndarray:
+        occluders = [None] * len(batch.modal) if self.config.eraser.source == "unknown" else batch.occluders
+        erasers = [~one if cover is None else cover & ~one for one, cover in zip(batch.modal, occluders, strict=True)]
+        return self.probability(*to_tensors(batch), torch.from_numpy(np.stack(erasers))[:, None])[:, 0].cpu().numpy()
 
     @torch.inference_mode()
     def probability(self, image: Tensor, modal: Tensor, eraser: Tensor) -> Tensor:

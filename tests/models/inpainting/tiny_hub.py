@@ -9,6 +9,14 @@ SIDE = 32
 """Of the pictures that the tiny models take, pixels."""
 
 
+def pictures_and_holes(count=2, seed=0, top=8):
+    """Random pictures (B, 3, S, S) in [-1, 1] and one box of each as its hole, bool (B, 1, S, S)."""
+    pictures = torch.rand(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    holes = torch.zeros(count, 1, SIDE, SIDE, dtype=torch.bool)
+    holes[:, :, top:24, 4:20] = True
+    return pictures, holes
+
+
 def build_clip_tokenizer():
     from transformers import CLIPTokenizer
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,20 +71,25 @@ def read_kind(path: Path, key: str) -> str:
         raise UserError(f"{path} cannot be read ({first_line(error)}); copy it again") from error
 
 
-def find_whole(name: str, short: Mapping[str, str]) -> tuple[Path, str]:
+def find_whole(name: str, short: Mapping[str, str], kinds: Container[str], wanted: str) -> tuple[Path, str]:
     """The folder of a model of transformers and its ``model_type``, as ``load_whole`` takes it; weights stay unread.
 
     Args:
         name, short: as ``find_files``.
+        kinds: the types that can be used.
+        wanted: what can be used, for the message.
 
     Raises:
-        UserError: transformers is missing; it is nowhere; its configuration or its weights are not in the folder.
+        UserError: transformers is missing; it is nowhere; its configuration or its weights are not in the folder; it is
+            of another type.
     """
     import_transformers()
     folder = find_files(name, short, FILES)
     kind = read_kind(folder / "config.json", "model_type")
     if not any(folder.glob(WEIGHTS)):
         raise UserError(f"{folder} holds no {WEIGHTS}, and other files of weights are not read; copy it whole")
+    if kind not in kinds:
+        raise UserError(f"{folder} is a '{kind}'; {wanted} can be used")
     return folder, kind
 
 

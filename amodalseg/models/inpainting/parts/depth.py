@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
-from amodalseg.errors import UserError
 from amodalseg.models.inpainting.backends.backend import within_memory
 from amodalseg.models.inpainting.backends.hub_files import find_whole, import_transformers, load_whole
 
@@ -48,18 +47,8 @@ class DepthModel:
 
 
 def find_depth(name: str) -> tuple[Path, str]:
-    """The folder of a depth model and which of ``SIGNS`` it is, without loading weights.
-
-    Args:
-        name: as ``open_depth``; files that are missing are downloaded now.
-
-    Raises:
-        UserError: transformers is missing; the files are nowhere, or of another kind of model.
-    """
-    folder, kind = find_whole(name, DEPTHS)
-    if kind not in SIGNS:
-        raise UserError(f"{folder} is a '{kind}'; as a depth model these can be used: {', '.join(SIGNS)}")
-    return folder, kind
+    """The folder of a depth model and which of ``SIGNS`` it is; arguments and errors as ``find_whole``."""
+    return find_whole(name, DEPTHS, SIGNS, f"depth models of the types {', '.join(SIGNS)}")
 
 
 def open_depth(name: str, device: str) -> DepthModel:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from amodalseg.errors import UserError
 from amodalseg.models.inpainting.backends.backend import within_memory
 from amodalseg.models.inpainting.backends.hub_files import find_whole, import_transformers, load_whole
 
@@ -59,18 +58,8 @@ class SamSegmenter:
 
 
 def find_segmenter(name: str) -> tuple[Path, str]:
-    """The folder of SAM or SAM 2 and which of ``KINDS`` it is, without loading weights.
-
-    Args:
-        name: as ``open_segmenter``; files that are missing are downloaded now.
-
-    Raises:
-        UserError: transformers is missing; the files are nowhere, or of another kind of model.
-    """
-    folder, kind = find_whole(name, SEGMENTERS)
-    if kind not in KINDS:
-        raise UserError(f"{folder} is a '{kind}'; as a segmenter SAM and SAM 2 can be used")
-    return folder, kind
+    """The folder of SAM or SAM 2 and which of ``KINDS`` it is; arguments and errors as ``find_whole``."""
+    return find_whole(name, SEGMENTERS, KINDS, "SAM and SAM 2")
 
 
 def open_segmenter(name: str, device: str) -> SamSegmenter:

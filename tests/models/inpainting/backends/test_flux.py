@@ -13,9 +13,11 @@ from amodalseg.models.inpainting.backends.flux import _pack, _unpack
 from amodalseg.models.inpainting.backends.hub_models import open_hub_model
 from amodalseg.models.inpainting.steps.guidance import Leakage, MaskGuidance
 from amodalseg.models.inpainting.steps.sample import KeepKnown, advance, begin, inpaint
+from tests.models.inpainting import tiny_hub
 from tests.models.inpainting.tiny_hub import SIDE, save_flux
 
 STEPS = 4
+pictures_and_holes = partial(tiny_hub.pictures_and_holes, top=5)  # the hole begins within a packed cell
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +33,6 @@ def backends(tmp_path_factory):
 @pytest.fixture(params=("schnell", "fill"))
 def backend(backends, request):
     return backends[request.param]
-
-
-def pictures_and_holes(count=2, seed=0):
-    pictures = torch.rand(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed)) * 2 - 1
-    holes = torch.zeros(count, 1, SIDE, SIDE, dtype=torch.bool)
-    holes[:, :, 5:24, 4:20] = True
-    return pictures, holes
 
 
 def state(backend, hooks=(), holes=None, pictures=None):

@@ -11,7 +11,7 @@ from amodalseg.models.inpainting.backends.backend import CLEAN
 from amodalseg.models.inpainting.backends.hub_models import open_hub_model
 from amodalseg.models.inpainting.steps.guidance import Leakage, MaskGuidance
 from amodalseg.models.inpainting.steps.sample import Hook, KeepKnown, advance, begin, inpaint
-from tests.models.inpainting.tiny_hub import SIDE, save_sdxl, save_stable_diffusion
+from tests.models.inpainting.tiny_hub import SIDE, pictures_and_holes, save_sdxl, save_stable_diffusion
 
 KINDS = ("epsilon", "v_prediction", "xl")
 STEPS = 4
@@ -31,13 +31,6 @@ def backends(tmp_path_factory):
 @pytest.fixture(params=KINDS)
 def backend(backends, request):
     return backends[request.param]
-
-
-def pictures_and_holes(count=2, seed=0):
-    pictures = torch.rand(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed)) * 2 - 1
-    holes = torch.zeros(count, 1, SIDE, SIDE, dtype=torch.bool)
-    holes[:, :, 8:24, 4:20] = True
-    return pictures, holes
 
 
 def state(backend, hooks=(), seeds=(1, 2), strength=1.0, holes=None, steps=STEPS):

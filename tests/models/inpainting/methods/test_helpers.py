@@ -115,11 +115,11 @@ def test_what_is_there_is_found_without_loading_weights(hub, monkeypatch):
 
 def test_a_folder_of_another_kind_or_without_weights_is_refused_at_once(hub, tmp_path):
     refused(
-        "is a 'depth_anything'; as a segmenter SAM",
+        "is a 'depth_anything'; SAM and SAM 2",
         make,
         TeleaConfig(read_off=ReadOffConfig(segmenter=str(hub.depth))),
     )
-    refused("is a 'sam'; as a depth model", make, InpaintConfig(depth=str(hub.sam)))
+    refused("is a 'sam'; depth models", make, InpaintConfig(depth=str(hub.sam)))
     copy = Path(shutil.copytree(hub.sam, tmp_path / "sam"))
     (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
     match = (

@@ -35,7 +35,7 @@ def test_larger_is_nearer(folders, kind, shape):
 
 
 def test_what_cannot_be_used_is_refused_in_one_line(folders, tmp_path):
-    with pytest.raises(UserError, match=r"is a 'sam'; as a depth model these can be used: depth_anything, dpt, "):
+    with pytest.raises(UserError, match=r"is a 'sam'; depth models of the types depth_anything, dpt, "):
         open_depth(str(save_sam(tmp_path / "sam")), "cpu")
     folder = save_depth(tmp_path / "depth")
     weights = load_file(folder / "model.safetensors")

@@ -76,9 +76,9 @@ def test_files_for_videos_are_taken_for_pictures(tmp_path):
 
 
 def test_what_cannot_be_used_is_refused_in_one_line(folders, tmp_path):
-    with pytest.raises(UserError, match=r"is a 'depth_anything'; as a segmenter SAM and SAM 2 can be used"):
+    with pytest.raises(UserError, match=r"is a 'depth_anything'; SAM and SAM 2 can be used"):
         open_segmenter(str(save_depth(tmp_path / "depth")), "cpu")
     with pytest.raises(UserError, match=r"holds no config\.json"):
         open_segmenter(str(tmp_path), "cpu")
-    with pytest.raises(UserError, match=r"none of sam, sam_base, sam2, sam2_tiny, and no owner/name on the hub$"):
+    with pytest.raises(UserError, match=r"not one of sam, sam_base, sam2, sam2_tiny, and not owner/name on the hub$"):
         open_segmenter("sam3_gigantic", "cpu")

@@ -88,7 +88,7 @@ def cut(path):
         ("index.npy", lambda path: path.unlink(), r"cannot read .*index\.npy: No such file"),
         ("shards.json", cut, "broken json|interrupted"),
         ("shards.json", lambda path: path.unlink(), "packing it was interrupted"),
-        ("shards.json", lambda path: edit_json(path, lambda d: d.update(format=9)), "is of format 9"),
+        ("shards.json", lambda path: edit_json(path, lambda d: d.update(format=9)), "has format 9"),
         ("shards.json", lambda path: edit_json(path, lambda d: d.update(objects=3)), "does not belong to"),
         ("shards.json", lambda path: edit_json(path, lambda d: d["shards"].pop()), "does not belong to"),
         ("shards.json", lambda path: edit_json(path, lambda d: d["shards"][0].pop("bytes")), "lacks 'bytes'"),

@@ -91,7 +91,7 @@ def test_a_folder_fails_in_part_and_does_the_rest(weights, folders, tmp_path, ca
     (tmp_path / "out/a.png").write_bytes(first["b_3.png"])
     assert main(command) == 1
     shown = capsys.readouterr()
-    assert "3 of 7 masks are there and kept" in shown.out and "is of another photo; --overwrite" in shown.err
+    assert "3 of 7 masks exist and are kept" in shown.out and "is of another photo; --overwrite" in shown.err
     assert (tmp_path / "out/b_3.png").read_bytes() == first["b_3.png"] == (tmp_path / "out/a.png").read_bytes()
     assert main([*command, "--overwrite"]) == 1
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.png")} == first

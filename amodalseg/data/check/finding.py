@@ -23,9 +23,9 @@ KINDS = {
     "empty": "every amodal mask has pixels",
     "unreadable": "every mask can be read",
     "photos": "every object has its photo, and it can be opened",
-    "prompt": "every object has a visible pixel, so that it can be asked for",
+    "prompt": "every object has visible pixels, so it can be prompted",
     "order": "the depth order of an image has no gaps",
-    "reader": "nothing had to be put right when the annotations were read",
+    "reader": "the annotations could be read without corrections",
 }
 """Kinds of findings, and what is true where nothing is wrong."""
 NOTES_ONLY = ("boxes", "prompt", "order", "reader")

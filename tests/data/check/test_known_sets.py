@@ -76,7 +76,7 @@ def _shown(path, split, text):
 
 
 def test_the_page_has_every_kind_of_finding_and_no_other():
-    table = PAGE.partition("| kind | what holds")[2].partition("\n\n")[0]
+    table = PAGE.partition("| kind | expected")[2].partition("\n\n")[0]
     rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", table, re.M))
     assert rows == KINDS
 

@@ -17,7 +17,7 @@ ONLY_IN = {
     "pycocotools": ["masks.py"],
     "albumentations": ["data/augment.py"],
     "lightning": ["data/data_module.py", "models/training.py", "engine/"],
-    "timm": ["models/conddiff_amo/pvt.py"],
+    "timm": ["models/conddiff_amo/pvt.py", "models/conddiff_amo/lite.py"],
     "wandb": [],
     "onnx_ir": ["export/"],
     "onnxscript": ["export/"],
@@ -67,7 +67,8 @@ def test_the_maths_knows_no_network_and_no_framework():
 
 
 def test_every_module_is_imported_by_somebody():
-    everywhere = {name for path in [*FILES, ROOT / "train.py", ROOT / "eval.py"] for name in imports(path)}
+    programs = [ROOT / "train.py", ROOT / "eval.py", *(ROOT / "benchmarks").glob("*.py")]
+    everywhere = {name for path in [*FILES, *programs] for name in imports(path)}
     lazily = (ROOT / "amodalseg/__init__.py").read_text()
     for path in FILES:
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")

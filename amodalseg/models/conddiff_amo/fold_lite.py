@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
-from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -54,7 +53,7 @@ def fuse_norms(module: nn.Module) -> None:
     """Put each batch norm that directly follows a convolution among the module's children into it."""
     previous: tuple[str, nn.Conv2d] | None = None
     for name, child in list(module.named_children()):
-        if isinstance(child, BatchNormAct2d) and previous is not None and previous[0] != "conv_stem":
+        if isinstance(child, nn.BatchNorm2d) and previous is not None and previous[0] != "conv_stem":
             setattr(module, previous[0], fuse_conv_bn_eval(previous[1], child))
-            setattr(module, name, child.act)
+            setattr(module, name, cast(Any, child).act)  # timm's norms hold the activation
         previous = (name, child) if isinstance(child, nn.Conv2d) else None

@@ -67,10 +67,7 @@ def find_embedder(name: str, kind: str) -> Path:
         UserError: transformers is missing; the files are nowhere (the line says what to download and where to put it),
             or of another kind of model.
     """
-    folder, found = find_whole(name, EMBEDDERS)
-    if found != kind:
-        raise UserError(f"{folder} is a '{found}'; here a '{kind}' is needed, for instance {EMBEDDERS[kind]}")
-    return folder
+    return find_whole(name, EMBEDDERS, [kind], f"models of the type {kind}, for instance {EMBEDDERS[kind]},")[0]
 
 
 def open_embedder(name: str, kind: str, device: str) -> Embedder:

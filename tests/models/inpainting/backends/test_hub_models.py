@@ -77,7 +77,9 @@ def test_what_cannot_be_used_is_refused_in_one_line(folder, tmp_path, monkeypatc
             open_hub_model(BackendConfig(**{"name": str(folder), **options}), device)
         assert "\n" not in str(caught.value)
 
-    refused(r"not one of sd15, sd15_text, sd2, sdxl, flux_schnell, flux_fill, and not owner/name on the hub$", name="sd15x")
+    refused(
+        r"not one of sd15, sd15_text, sd2, sdxl, flux_schnell, flux_fill, and not owner/name on the hub$", name="sd15x"
+    )
     refused(r"is not a folder, not one of", name="a/b/c")
     refused(r"8 bits and offloading need a GPU, and the device is 'cpu'", offload=True)
     refused(r"^models in 8 bits need bitsandbytes: pip install bitsandbytes$", eight_bit=True)

@@ -51,7 +51,9 @@ def test_clip_is_what_its_own_similarity_compares(folders):
 
 
 def test_what_cannot_be_used_is_refused_in_one_line(folders, tmp_path, monkeypatch):
-    with pytest.raises(UserError, match=r"is a 'clip'; here a 'dinov2' is needed, for instance facebook/dinov2-base$"):
+    with pytest.raises(
+        UserError, match=r"is a 'clip'; models of the type dinov2, for instance facebook/dinov2-base, can be used$"
+    ):
         find_embedder(folders[CLIP], DINO)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from amodalseg.errors import UserError
 from amodalseg.models.inpainting.backends.backend import within_memory
 from amodalseg.models.inpainting.backends.hub_files import find_whole, import_transformers, load_whole
 

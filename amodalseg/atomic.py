@@ -15,6 +15,9 @@ from amodalseg.errors import UserError
 PART = ".part"
 """Ending of unfinished files; one that is left was cut off by a kill, and is never taken for the real one."""
 
+FULL = ("unexpected pos", "PytorchStreamWriter failed", "I/O error: ", "iostream error", "file write failed")
+"""How libraries say that a file could not be written, in errors that are no OSError."""
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
@@ -39,6 +42,12 @@ def replacing(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"cannot write {final}: {error.strerror or error}") from error
+    except Exception as error:
+        # what torch.save and safetensors make of an OSError: their own classes, or none
+        if not any(words in str(error) for words in FULL):
+            raise
+        reason = str(error).partition("\n")[0].rpartition("I/O error: ")[2]
+        raise UserError(f"cannot write {final}: no space, or a limit of the system ({reason:.100})") from error
 
 
 def write_whole(path: str | Path, content: str | bytes) -> None:

@@ -1,0 +1,56 @@
+"""A disk that is full, by a limit of the size of files: one line, the old file whole, nothing left over."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+WRITE = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np, torch
+from amodalseg.atomic import write_whole
+from amodalseg.config.schema import DirectConfig
+from amodalseg.data.images import save_png
+from amodalseg.engine.prediction.notes import Notes
+from amodalseg.engine.training.callbacks import AtomicCheckpointIO
+from amodalseg.errors import UserError
+from amodalseg.models.weights import save_weights
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+path, kind = Path(sys.argv[1]), sys.argv[2]
+large, rng = {"a": torch.zeros(100_000)}, np.random.default_rng(0)
+
+def note():
+    with Notes(path, "command", {}, False) as _:
+        pass
+    notes = Notes(path, "command", {}, False)
+    with notes:
+        for number in range(1000):
+            notes.add(str(number), {"segmentation": {"counts": "x" * 100}, "area": 1, "bbox": []})
+
+try:
+    {
+        "checkpoint": lambda: AtomicCheckpointIO().save_checkpoint(large, path),
+        "weights": lambda: save_weights(path, large, DirectConfig(), {}),
+        "text": lambda: write_whole(path, "x" * 100_000),
+        "picture": lambda: save_png(path, rng.integers(0, 255, (200, 200, 3), dtype=np.uint8)),
+        "notes": note,
+    }[kind]()
+except UserError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "weights", "text", "picture", "notes"])
+def test_one_line_and_the_old_file(tmp_path, kind):
+    path = tmp_path / "file.json"
+    path.write_text("old")
+    done = subprocess.run([sys.executable, "-c", WRITE, str(path), kind], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("cannot write ") and done.stdout.count("\n") == 1
+    assert path.read_text() == "old"
+    left = {item.name for item in tmp_path.iterdir()} - {"file.json"}
+    assert left == ({"file.json.partial.jsonl"} if kind == "notes" else set())

@@ -71,15 +71,24 @@ def _check_together(config: Any, prefix: str) -> None:
         _check_pyramid(config, prefix)
     if isinstance(config, schema.WindowConfig):
         _check_multiple(f"{prefix}size", config.size, 32)
-    if isinstance(config, schema.InpaintingPriorConfig):
+    if isinstance(config, schema.WordSegmenterConfig):
+        _check_multiple(f"{prefix}size", config.size, 4)
+    if isinstance(config, (schema.InpaintingPriorConfig, schema.WordPriorConfig)):
         if not config.channels or any(width % 8 for width in config.channels):
             raise UserError(f"{prefix}channels={config.channels} must list multiples of 8, one for each level")
         _check_multiple(f"{prefix}size", config.size, config.patch * 2 ** (len(config.channels) - 1))
+    if isinstance(config, schema.WordPriorConfig):
+        odd = [width for width in config.channels[-config.attention :] if width % config.head]
+        if odd:
+            raise UserError(f"{prefix}channels: {odd[0]} cannot be cut into heads of {prefix}head={config.head} channels")
     if isinstance(config, schema.TrainConfig) and config.init is not None and config.continue_from is not None:
         raise UserError("init starts a new run and continue_from resumes another one: give only one of them")
     if isinstance(config, schema.TrainConfig) and config.optim.early_size is not None:
-        prior = isinstance(config.model, schema.InpaintingPriorConfig)
-        step = config.model.patch * 2 ** (len(config.model.channels) - 1) if prior else 32
+        model, step = config.model, 32
+        if isinstance(model, (schema.InpaintingPriorConfig, schema.WordPriorConfig)):
+            step = model.patch * 2 ** (len(model.channels) - 1)
+        elif isinstance(model, schema.WordSegmenterConfig):
+            step = 4
         _check_multiple(f"{prefix}optim.early_size", config.optim.early_size, step)
 
 

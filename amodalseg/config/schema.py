@@ -232,6 +232,37 @@ class InpaintingPriorConfig:
     steps: int = number(20, 1, 10_000)  # of the sampler, for validation
 
 
+# ---------------------------------------------------------------------------------------- models: what reads words
+
+
+@dataclass
+class WordPriorConfig:
+    """The small text-to-image model that ships with the project: a ``UNet2DConditionModel`` on patches of pixels."""
+
+    name: str = "word_prior"
+    # pixels on a side it is trained at; a multiple of patch * 2 ** (number of channels - 1)
+    size: int = number(32, 8, 256)
+    patch: int = one_of(2, 1, 4, 8)  # pixels on a side
+    channels: list[int] = number(lambda: [48, 96], 8, 4096)  # of each level, finest first
+    attention: int = number(2, 1, 8)  # of the levels, from the coarsest on, that look at the words and at themselves
+    layers: int = number(1, 1, 8)  # residual blocks in each level of the way down; one more on the way up
+    head: int = number(16, 4, 256)  # channels of an attention head
+    film: bool = False  # the noise level also scales the features of every block, instead of only shifting them
+    words: int = number(64, 8, 4096)  # numbers that stand for a word
+    length: int = number(24, 8, 77)  # of a text in tokens, begin and end included
+    empty: float = number(0.1, 0, 1)  # share of captions left out, which makes guidance possible
+    steps: int = number(20, 1, 10_000)  # of the sampler, for validation
+
+
+@dataclass
+class WordSegmenterConfig:
+    """A small network that finds what words name in pictures of the captioned world."""
+
+    name: str = "word_segmenter"
+    size: int = number(32, 8, 256)  # pixels on a side it is trained at; a multiple of 4
+    width: int = number(16, 4, 1024)  # channels at full size; twice as many below
+
+
 # ---------------------------------------------------------------------------------- models: completion by inpainting
 
 
@@ -239,7 +270,7 @@ class InpaintingPriorConfig:
 class BackendConfig:
     """The inpainting model that a method draws with."""
 
-    name: str = "embedded"  # embedded, sd15, sd15_text, sd2, sdxl, flux_schnell, flux_fill, or a folder that holds one
+    name: str = "embedded"  # embedded, word_prior, sd15, sd15_text, sd2, sdxl, flux_schnell, flux_fill, or a folder that holds one
     precision: str = one_of("auto", "float32", "float16", "bfloat16")  # auto: half on a GPU, float32 on a CPU
     eight_bit: bool = False  # large networks with 8-bit weights
     offload: bool = False  # parts that are not at work wait in main memory
@@ -711,6 +742,18 @@ class MovesData:
 
 
 @dataclass
+class CaptionsData:
+    """The procedural world in named colours and forms, with captions; what reads words learns from it."""
+
+    name: str = "captions"
+    split: str = "train"
+    num_objects: int = number(20000, 1)
+    seed: int = number(0, 0, 2**32 - 1)
+    fresh: bool = False  # training: draw anew in every epoch
+    size: int = number(64, 16, 100_000)  # pixels on a side of the drawn picture
+
+
+@dataclass
 class AugmentConfig:
     """One random map for image, modal and amodal; then what changes one of them."""
 
@@ -857,6 +900,8 @@ NETWORKS: dict[str, type] = {
 MODELS: dict[str, type] = {
     **NETWORKS,
     "inpainting_prior": InpaintingPriorConfig,
+    "word_prior": WordPriorConfig,
+    "word_segmenter": WordSegmenterConfig,
     "occlusion_free_bias": OcclusionFreeBiasConfig,
     "telea": TeleaConfig,
     "noise_fill": NoiseFillConfig,
@@ -886,4 +931,5 @@ DATA: dict[str, type] = {
     "coco": CocoData,
     "synthetic": SyntheticData,
     "moves": MovesData,
+    "captions": CaptionsData,
 }

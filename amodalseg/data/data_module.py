@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from amodalseg.config.schema import TrainConfig, WholeObjectsData
+from amodalseg.config.schema import CaptionsData, TrainConfig, WholeObjectsData
 from amodalseg.data.dataset import EvaluationSet, TrainingSet
+from amodalseg.data.draw.captioned import CaptionedPictures, HeldOutCaptions, stack_captioned
+from amodalseg.data.draw.captions import CaptionedWorld
 from amodalseg.data.draw.whole_objects import HeldOut, WholeObjects, stack
 from amodalseg.data.open import open_source
 from amodalseg.data.source import prompted
@@ -190,6 +192,33 @@ class PriorDataModule(AmodalDataModule):
         source = open_source(data)
         records = [source.get(index) for index in range(len(source))]
         return WholeObjects(records, max(self.full_size, self.config.optim.early_size or 0), self.config.seed)
+
+
+class CaptionDataModule(AmodalDataModule):
+    """The same for what reads words: captioned pictures."""
+
+    collate = staticmethod(stack_captioned)
+
+    @property
+    def full_size(self) -> int:
+        return self.config.model.size
+
+    @property
+    def train_set(self) -> CaptionedPictures:
+        if self._train is None:
+            self._train = CaptionedPictures(self._world(self.config.data))
+        return self._train
+
+    @property
+    def val_set(self) -> HeldOutCaptions:
+        if self._val is None:
+            self._val = HeldOutCaptions(self._world(self.config.val), self.full_size)
+        return self._val
+
+    def _world(self, data: Any) -> CaptionedWorld:
+        if not isinstance(data, CaptionsData):
+            raise UserError(f"{self.config.model.name} learns from data.name=captions, not {data.name}")
+        return CaptionedWorld(data)
 
 
 def batches_of_rank(num_objects: int, batch_size: int, rank: int, world: int) -> list[list[int]]:

@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from amodalseg.config.schema import (
+    CaptionsData,
     CocoData,
     CocoOccludeData,
     MovesData,
@@ -23,6 +24,7 @@ from amodalseg.config.schema import (
     WholeObjectsData,
 )
 from amodalseg.data.check.known_sets import expected_parts, usual_split
+from amodalseg.data.draw.captions import CaptionedWorld
 from amodalseg.data.draw.moves import Moves
 from amodalseg.data.draw.occlude import Composites, Occluder
 from amodalseg.data.draw.scenes import Scenes
@@ -59,6 +61,8 @@ def open_source(config: Any, photos: bool = True) -> Source:
         return SyntheticWorld(config)
     if isinstance(config, MovesData) and config.world == "synthetic":
         return Moves(config)
+    if isinstance(config, CaptionsData):
+        return CaptionedWorld(config)
     if isinstance(config, PublishedData):
         return _published(config, photos)
     if isinstance(config, ShardsData):

@@ -25,7 +25,9 @@ MODELS: dict[str, Callable[[], AmodalModel]] = {
     "nothing": Nothing,
 }
 """Models that need no weights and no options."""
-METHODS = tuple(name for name in schema.MODELS if name not in {*schema.NETWORKS, "inpainting_prior"})
+PARTS = ("inpainting_prior", "word_prior", "word_segmenter")
+"""What methods are made of, and is trained by ``train.py``, but answers no query itself."""
+METHODS = tuple(name for name in schema.MODELS if name not in {*schema.NETWORKS, *PARTS})
 """Models that complete pictures, by the ``model.name`` of their options; a YAML file may give them other options."""
 
 CHECKPOINTS = (Path(__file__).resolve().parents[1] / "checkpoints", Path(__file__).resolve().parents[2] / "checkpoints")

@@ -10,12 +10,16 @@ import torch
 from amodalseg.config.schema import BackendConfig
 from amodalseg.errors import UserError
 from amodalseg.models.inpainting.backends.backend import EmbeddedPrior, InpaintingBackend
+from amodalseg.models.inpainting.backends.hub_files import import_transformers
 from amodalseg.models.inpainting.backends.prior import find_prior, import_diffusers
+from amodalseg.models.inpainting.backends.word_files import find_word_prior
+from amodalseg.models.inpainting.backends.word_prior import WordPrior
 from amodalseg.models.inpainting.parts.depth import find_depth
 from amodalseg.models.inpainting.parts.removal import import_lama
 from amodalseg.models.inpainting.parts.segmenter import find_segmenter
 
-EMBEDDED = "embedded"
+EMBEDDED, WORD_PRIOR = "embedded", "word_prior"
+"""Names of the priors that ship."""
 
 
 class Helpers(NamedTuple):
@@ -39,6 +43,16 @@ def _prior_of(config: BackendConfig) -> Path | None:
         return None  # a model as the hub has them: whether there is one, its own check says
 
 
+def _word_prior_of(config: BackendConfig) -> Path | None:
+    """The place of a prior that reads words, as ``find_word_prior`` takes it; None for the other models."""
+    if config.name == WORD_PRIOR:
+        return find_word_prior()
+    try:
+        return find_word_prior(config.name)
+    except UserError:
+        return None
+
+
 def check_backend(config: BackendConfig) -> None:
     """Find what can be wrong before the first object: no such model, or a library that is missing.
 
@@ -46,7 +60,9 @@ def check_backend(config: BackendConfig) -> None:
         UserError: with what to install, or to put where.
     """
     import_diffusers()
-    if _prior_of(config) is None:
+    if _word_prior_of(config) is not None:
+        import_transformers()
+    elif _prior_of(config) is None:
         from amodalseg.models.inpainting.backends.hub_models import check_hub_model
 
         check_hub_model(config)
@@ -54,6 +70,9 @@ def check_backend(config: BackendConfig) -> None:
 
 def open_backend(config: BackendConfig, device: str | torch.device) -> InpaintingBackend:
     """Open an inpainting model. Raises UserError as ``check_backend``, and for files that cannot be used."""
+    word_prior = _word_prior_of(config)
+    if word_prior is not None:
+        return WordPrior(word_prior, device)
     prior = _prior_of(config)
     if prior is not None:
         return EmbeddedPrior(prior, device)

@@ -1,0 +1,153 @@
+"""The prior that reads words, in and out of a folder that diffusers opens as a ``StableDiffusionPipeline``."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from amodalseg.atomic import write_whole
+from amodalseg.config.load import build, to_dict
+from amodalseg.config.schema import ModelOnly
+from amodalseg.errors import UserError
+from amodalseg.models import CHECKPOINTS
+from amodalseg.models.inpainting.backends.hub_files import DAMAGE, first_line, import_transformers
+from amodalseg.models.inpainting.backends.prior import import_diffusers
+from amodalseg.models.inpainting.backends.word_prior import (
+    build_network,
+    build_tokenizer,
+    build_word_scheduler,
+    pipeline_of,
+)
+from amodalseg.models.weights import load_state, read_checkpoint
+
+SHIPPED = FOLDER = "word_prior"
+"""The prior in ``checkpoints/``; and in a run folder the best weights."""
+ABOUT = "words.json"
+PARTS = ("unet", "text_encoder", "tokenizer", "scheduler")
+WEIGHTS = ("unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors")
+FILES = (
+    *WEIGHTS, "unet/config.json", "text_encoder/config.json", "tokenizer/tokenizer.json",
+    "tokenizer/tokenizer_config.json", "scheduler/scheduler_config.json", "model_index.json", ABOUT,
+)  # fmt: skip
+
+
+def find_word_prior(name: str | Path = SHIPPED) -> Path:
+    """The place of a prior that reads words: one in ``checkpoints``, a run folder, a folder itself, or a ``.ckpt``.
+
+    Raises:
+        UserError: there is none.
+    """
+    if Path(name).suffix == ".ckpt":
+        return Path(name)
+    for place in [Path(name) / FOLDER, Path(name), *(folder / name for folder in CHECKPOINTS)]:
+        if (place / ABOUT).is_file():
+            return place
+    raise UserError(
+        f"there is no prior that reads words at '{name}': give the folder of one, or train it with "
+        "configs/experiment/word_prior_cpu.yaml"
+    )
+
+
+def save_word_prior(folder: Path, network: nn.ModuleDict, length: int, about: dict[str, Any]) -> None:
+    """Write the parts of a ``StableDiffusionPipeline`` without autoencoder, in float16, and ``words.json``.
+
+    Everything is written beside the folder and moved into it, the json last: a folder without it is not whole.
+
+    Args:
+        folder: made if it is missing; of an older prior in it nothing is left.
+        network: as ``build_network`` makes it; not changed.
+        length: of its texts, tokens.
+        about: anything worth keeping; stored as json.
+
+    Raises:
+        UserError: the files cannot be written, or a weight is too large for float16.
+    """
+    huge = [name for name, weight in network.state_dict().items() if not torch.isfinite(weight.half()).all()]
+    if huge:
+        raise UserError(f"{folder} was not written: {huge[0]} does not fit into float16; train with a lower optim.lr")
+    half = {name: copy.deepcopy(part).cpu().half() for name, part in network.items()}
+    # diffusers notes where a network was read from: that place tells a reader nothing
+    half["unet"].register_to_config(_name_or_path="")
+    half["text_encoder"].config._name_or_path = ""
+    temporary = folder.with_name(f".{folder.name}.part")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        tokenizer, scheduler = build_tokenizer(length), build_word_scheduler()
+        pipeline_of(half, tokenizer, scheduler).save_config(temporary)  # which parts there are, and their classes
+        half["unet"].save_pretrained(temporary / "unet")
+        tokenizer.save_pretrained(temporary / "tokenizer")
+        scheduler.save_pretrained(temporary / "scheduler")
+        (temporary / "text_encoder").mkdir()
+        half["text_encoder"].config.architectures = ["CLIPTextModel"]
+        half["text_encoder"].config.to_json_file(temporary / "text_encoder/config.json")
+        save_file(half["text_encoder"].state_dict(), temporary / WEIGHTS[1], {"format": "pt"})
+        for name in WEIGHTS:
+            (temporary / name).chmod(0o644)  # safetensors makes files that only their owner can read
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ABOUT).unlink(missing_ok=True)
+        for part in PARTS:
+            shutil.rmtree(folder / part, ignore_errors=True)
+            (temporary / part).rename(folder / part)
+        (temporary / "model_index.json").replace(folder / "model_index.json")
+        write_whole(folder / ABOUT, json.dumps(about, indent=1))
+    except OSError as error:
+        raise UserError(f"cannot write {folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def load_word_prior(folder: Path) -> tuple[nn.ModuleDict, Any, Any, dict[str, Any]]:
+    """Read what ``save_word_prior`` wrote, or the weights of a run's ``last.ckpt``.
+
+    Returns:
+        (``unet`` and ``text_encoder`` in float32 on the CPU, in evaluation mode; tokenizer; schedule; what was kept
+        about it).
+
+    Raises:
+        UserError: a file is missing or damaged, or is of another kind of model.
+    """
+    if folder.suffix == ".ckpt":
+        return _of_checkpoint(folder)
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        raise UserError(f"{folder} is no prior that reads words: {missing[0]} is missing; copy it again, or train one")
+    diffusers, transformers = import_diffusers(), import_transformers()
+    try:
+        about = json.loads((folder / ABOUT).read_text("utf-8"))
+        scheduler = diffusers.DDIMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
+        tokenizer = transformers.CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+        options = {"local_files_only": True, "output_loading_info": True, "use_safetensors": True}
+        unet, unet_report = diffusers.UNet2DConditionModel.from_pretrained(
+            folder / "unet", low_cpu_mem_usage=False, torch_dtype=torch.float32, **options
+        )
+        text_encoder, text_report = transformers.CLIPTextModel.from_pretrained(
+            folder / "text_encoder", dtype=torch.float32, **options
+        )
+    except DAMAGE as error:
+        raise UserError(f"{folder} cannot be loaded ({first_line(error)}); copy it again, or train one") from error
+    wrong = [name for report in (unet_report, text_report) for part in ("missing_keys", "unexpected_keys",
+             "mismatched_keys") for name in report[part]]  # fmt: skip
+    if wrong:
+        raise UserError(f"{folder} holds another architecture: {len(wrong)} weights do not fit ({wrong[0]}, ...)")
+    network = nn.ModuleDict({"unet": unet, "text_encoder": text_encoder}).eval()
+    return network.requires_grad_(False), tokenizer, scheduler, about
+
+
+def _of_checkpoint(path: Path) -> tuple[nn.ModuleDict, Any, Any, dict[str, Any]]:
+    checkpoint = read_checkpoint(path)
+    plain = checkpoint["amodalseg"]["model"]
+    if plain.get("name") != "word_prior":
+        raise UserError(f"{path} is a checkpoint of {plain.get('name')}, not of a prior that reads words")
+    config = build(ModelOnly, [(str(path), {"model": plain})]).model
+    network = build_network(config)
+    state = {key.removeprefix("network."): value for key, value in checkpoint["state_dict"].items()}
+    load_state(network, state, path)
+    about = {"model": to_dict(config), "step": checkpoint["global_step"]}
+    return network.eval().requires_grad_(False), build_tokenizer(config.length), build_word_scheduler(), about

@@ -12,7 +12,9 @@ from typing import Any
 from amodalseg.engine.run_folder import provenance
 from amodalseg.errors import UserError
 from amodalseg.models import model_file, network_model_class
+from amodalseg.models.inpainting.backends import word_files
 from amodalseg.models.inpainting.backends.prior import ABOUT, FOLDER, WEIGHTS, find_prior, load_prior, save_prior
+from amodalseg.models.inpainting.parts import words
 from amodalseg.models.weights import check_state, read_weights, save_weights
 
 
@@ -23,9 +25,9 @@ def release(run: str, out: Path, about: Sequence[str]) -> Path:
     and the commit of this program.
 
     Args:
-        run: a run folder, a ``.safetensors`` file or a ``.ckpt``; or the run folder of an inpainting prior, or its
-            folder ``prior``.
-        out: ends in .safetensors; of an inpainting prior a folder.
+        run: a run folder, a ``.safetensors`` file or a ``.ckpt``; or the run folder of an inpainting prior, of a prior
+            that reads words or of a word segmenter, or the folder with the weights in it.
+        out: ends in .safetensors; of a prior or a word segmenter a folder.
         about: notes; ``data``, ``command``, ``seed``, ``scores``, ``hardware`` and ``licence`` are worth one each.
 
     Returns:
@@ -39,6 +41,10 @@ def release(run: str, out: Path, about: Sequence[str]) -> Path:
     if wrong:
         raise UserError(f"--about '{wrong[0]}' is not key=value")
     path = Path(run)
+    for kind, write in ((word_files, _release_word_prior), (words, _release_segmenter)):
+        folder = path / kind.FOLDER if (path / kind.FOLDER / kind.ABOUT).is_file() else path
+        if (folder / kind.ABOUT).is_file():
+            return write(_new_folder(out), folder, notes)
     if (path / ABOUT).is_file() or (path / FOLDER).is_dir() or (path.suffix == ".ckpt" and not out.suffix):
         return _release_prior(find_prior(run), out, notes)
     if out.suffix != ".safetensors":
@@ -53,16 +59,39 @@ def release(run: str, out: Path, about: Sequence[str]) -> Path:
     return out
 
 
-def _release_prior(folder: Path, out: Path, notes: dict[str, str]) -> Path:
+def _new_folder(out: Path) -> Path:
     if out.suffix or out.exists():
-        raise UserError(
-            f"--out '{out}' must be a new folder: an inpainting prior is one, with unet and scheduler in it"
-        )
+        raise UserError(f"--out '{out}' must be a new folder: a prior is one, with its parts in it")
+    return out
+
+
+def _told(out: Path, weights: str) -> Path:
+    content = (out / weights).read_bytes()
+    print(f"{out / weights}: {len(content) / 1e6:.1f} MB, sha256 {hashlib.sha256(content).hexdigest()}")
+    return out
+
+
+def _release_word_prior(out: Path, folder: Path, notes: dict[str, str]) -> Path:
+    network, tokenizer, _, known = word_files.load_word_prior(folder)
+    about = {**without_folders(known), "commit": provenance()["commit"], **notes}
+    word_files.save_word_prior(out, network, tokenizer.model_max_length, about)
+    for name in word_files.WEIGHTS:
+        _told(out, name)
+    return out
+
+
+def _release_segmenter(out: Path, folder: Path, notes: dict[str, str]) -> Path:
+    network, known = words.load_small(folder)
+    about = {**without_folders(known), "commit": provenance()["commit"], **notes}
+    words.save_small(out, network, about)
+    return _told(out, words.WEIGHTS)
+
+
+def _release_prior(folder: Path, out: Path, notes: dict[str, str]) -> Path:
+    _new_folder(out)
     unet, _, known = load_prior(folder)
     save_prior(out, unet, {**without_folders(known), "commit": provenance()["commit"], **notes})
-    content = (out / WEIGHTS).read_bytes()
-    print(f"{out / WEIGHTS}: {len(content) / 1e6:.1f} MB, sha256 {hashlib.sha256(content).hexdigest()}")
-    return out
+    return _told(out, WEIGHTS)
 
 
 def without_folders(known: Any) -> Any:

@@ -9,7 +9,9 @@ from amodalseg.config.schema import TrainConfig
 from amodalseg.errors import UserError
 from amodalseg.models import load_model
 from amodalseg.models.inpainting.backends.prior import find_prior, load_prior
+from amodalseg.models.inpainting.backends.word_files import find_word_prior, load_word_prior
 from amodalseg.models.inpainting.prior_training.module import PriorModule
+from amodalseg.models.inpainting.prior_training.word_module import WordPriorModule
 from amodalseg.models.network_model import NetworkModel
 from amodalseg.models.training import TrainingModule
 from amodalseg.models.weights import check_state, load_state, read_checkpoint, without_download
@@ -70,6 +72,9 @@ def start_from(module: TrainingModule, name: str) -> None:
     if isinstance(module, PriorModule):
         unet, _, _ = load_prior(find_prior(name))
         load_state(module.network, unet.state_dict(), Path(name))
+        return
+    if isinstance(module, WordPriorModule):
+        load_state(module.network, load_word_prior(find_word_prior(name))[0].state_dict(), Path(name))
         return
     model = load_model(name, "cpu")
     if not isinstance(model, NetworkModel):

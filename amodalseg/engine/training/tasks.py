@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import cv2
 import numpy as np
 
 from amodalseg.config.schema import TrainConfig
-from amodalseg.data.data_module import AmodalDataModule, PriorDataModule
+from amodalseg.data.data_module import AmodalDataModule, CaptionDataModule, PriorDataModule
 from amodalseg.metrics.protocols import score
 from amodalseg.models.conddiff_amo.direct_module import DirectModule
 from amodalseg.models.conddiff_amo.module import CondDiffAMOModule
-from amodalseg.models.inpainting.backends.prior import FOLDER
+from amodalseg.models.inpainting.backends import prior, word_files
+from amodalseg.models.inpainting.parts import words
+from amodalseg.models.inpainting.prior_training import segmenter_module, validation, word_validation
 from amodalseg.models.inpainting.prior_training.module import PriorModule
-from amodalseg.models.inpainting.prior_training.validation import TITLES, prior_scores
+from amodalseg.models.inpainting.prior_training.segmenter_module import WordSegmenterModule, segmenter_scores
+from amodalseg.models.inpainting.prior_training.word_module import WordPriorModule
+from amodalseg.models.inpainting.prior_training.word_validation import word_scores
 from amodalseg.models.pcnet_m.module import PCNetMModule
 from amodalseg.models.training import TrainingModule
 from amodalseg.report.pictures import grid, validation_grid
@@ -40,10 +45,19 @@ class Task:
     paint: Callable[[Sequence[Any]], np.ndarray]
 
 
-def prior_grid(pictures: Sequence[Sequence[np.ndarray]], side: int = 128) -> np.ndarray:
-    """A row for each object: what was given, the completion, what was read off, the truth, and nothing given."""
+def prior_grid(
+    pictures: Sequence[Sequence[np.ndarray]], side: int = 128, titles: Sequence[str] = validation.TITLES
+) -> np.ndarray:
+    """A row of small pictures for each object, enlarged to ``side`` pixels without smoothing.
+
+    Args:
+        pictures: uint8 (h, w, 3), as many in a row as titles; by default what was given, the completion, what was read
+            off, the truth, and nothing given.
+        side: pixels.
+        titles: of the columns.
+    """
     rows = [[cv2.resize(cell, (side, side), interpolation=cv2.INTER_NEAREST) for cell in row] for row in pictures]
-    return grid(rows, TITLES)
+    return grid(rows, titles)
 
 
 def mask_task(module: type[TrainingModule]) -> Task:
@@ -66,11 +80,29 @@ TASKS: dict[str, Task] = {
     "inpainting_prior": Task(
         PriorModule,
         PriorDataModule,
-        FOLDER,
-        prior_scores,
+        prior.FOLDER,
+        validation.prior_scores,
         {"half_hidden": ("iou", "alone", "hole", "gain"), "denoising": ("fit", "loss")},
         ("half_hidden",),
         prior_grid,
+    ),
+    "word_prior": Task(
+        WordPriorModule,
+        CaptionDataModule,
+        word_files.FOLDER,
+        word_scores,
+        {"drawn": ("named", "only"), "denoising": ("fit", "loss")},
+        ("denoising",),
+        partial(prior_grid, titles=word_validation.TITLES),
+    ),
+    "word_segmenter": Task(
+        WordSegmenterModule,
+        CaptionDataModule,
+        words.FOLDER,
+        segmenter_scores,
+        {"by_name": ("iou", "wrong")},
+        ("by_name",),
+        partial(prior_grid, titles=segmenter_module.TITLES),
     ),
 }
 """By ``model.name``."""

@@ -18,7 +18,7 @@ from amodalseg.types import stable_seed
 
 TITLES = ("held out", "drawn from its caption", "drawn from nothing")
 GUIDANCE = 3.0  # by the caption, in the reading of diffusers: 1 is none
-THERE = 0.02  # share of a picture that a colour covers if it is there
+THERE = 0.03  # share of a picture that a colour covers if it is there
 
 
 def draw_captions(

@@ -1,6 +1,6 @@
 """What the prior that reads words can do for editing: do its words localise, does it invert, and do words segment?
 
-    python benchmarks/word_prior.py [PRIOR] [--segmenter NAME] [--objects 64] [--steps 20] [--out DIR] [val.key=value ...]
+    python benchmarks/word_prior.py [PRIOR] [--segmenter NAME] [--objects 64] [--out DIR] [val.key=value ...]
 
 PRIOR is a run folder, a released folder, a ``last.ckpt``, or the name of one that ships. ``benchmarks/README.md`` says
 how to read the table. It ends with code 1 if a figure misses what the prior was made for.
@@ -64,10 +64,11 @@ def psnr(one: Tensor, other: Tensor) -> np.ndarray:
 def localise(backend: WordPrior, cases: Sequence[Captioned], side: int) -> dict[str, list[float]]:
     """AUROC of each thing's colour word in the mean cross-attention maps of a grid, against its visible pixels."""
     pictures = to_pictures([case.picture for case in cases])
-    prepared = backend.prepare(pictures, torch.ones(len(cases), 1, *pictures.shape[-2:]) > 0, [c.caption for c in cases])
-    draws = [torch.randn(prepared.known.shape[1:], generator=torch.Generator().manual_seed(stable_seed("map", case.key)))
-             for case in cases]  # fmt: skip
-    noise, found = torch.stack(draws).to(prepared.known), {}
+    holes, captions = torch.ones(len(cases), 1, *pictures.shape[-2:]) > 0, [case.caption for case in cases]
+    prepared, found = backend.prepare(pictures, holes, captions), {}
+    generators = [torch.Generator().manual_seed(stable_seed("map", case.key)) for case in cases]
+    draws = [torch.randn(prepared.known.shape[1:], generator=generator) for generator in generators]
+    noise = torch.stack(draws).to(prepared.known)
     for time in TIMES:
         cumulated = float(backend.scheduler.alphas_cumprod[round(time * 1000)])
         level = Level(time * 1000, cumulated**0.5, (1 - cumulated) ** 0.5)
@@ -142,6 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", default="configs/experiment/word_prior_cpu.yaml", help="its val pictures are used")
     parser.add_argument("--objects", type=int, default=64, help="pictures, half with one thing and half with two")
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--size", type=int, help="of the pictures, pixels on a side; default: as it was trained")
     parser.add_argument("--side", type=int, default=16, help="places on a side of the finest maps that are looked at")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", help="a folder for word_prior.json")
@@ -150,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         backend = WordPrior(options.prior, pick_device(options.device))
         world = open_source(load_config(TrainConfig, options.data, options.overrides).val)
-        held_out = HeldOutCaptions(world, backend.abilities.size)  # type: ignore[arg-type]
+        held_out = HeldOutCaptions(world, options.size or backend.abilities.size)  # type: ignore[arg-type]
         cases = [held_out[place] for place in range(options.objects)]
         found = localise(backend, cases, options.side) | there_and_back(backend, cases, options.steps)
         if options.segmenter != "none":

@@ -270,7 +270,8 @@ class WordSegmenterConfig:
 class BackendConfig:
     """The inpainting model that a method draws with."""
 
-    name: str = "embedded"  # embedded, word_prior, sd15, sd15_text, sd2, sdxl, flux_schnell, flux_fill, or a folder that holds one
+    # embedded, word_prior, sd15, sd15_text, sd2, sdxl, flux_schnell, flux_fill, or a folder that holds one
+    name: str = "embedded"
     precision: str = one_of("auto", "float32", "float16", "bfloat16")  # auto: half on a GPU, float32 on a CPU
     eight_bit: bool = False  # large networks with 8-bit weights
     offload: bool = False  # parts that are not at work wait in main memory

@@ -8,6 +8,7 @@ from PIL import Image
 
 from amodalseg.config.schema import (
     AugmentConfig,
+    CaptionsData,
     CocoOccludeData,
     MixConfig,
     OccludeConfig,
@@ -43,6 +44,7 @@ SYNTHETIC = {
     "split": "val", "num_objects": 5, "seed": 1, "fresh": True, "size": 96, "rate_min": 0.5, "rate_max": 0.2,
     "unoccluded": 0.9,
 }  # fmt: skip
+CAPTIONS = {"split": "val", "num_objects": 5, "seed": 1, "fresh": True, "size": 96}
 AUGMENT = {
     "flip": 0.0, "scale": 0.5, "shift": 0.4, "rotate": 40.0, "color": 0.0, "grayscale": 1.0, "modal_jitter": 1.0,
     "modal_jitter_px": With(9, modal_jitter=1.0),
@@ -52,6 +54,7 @@ BASES = {
     "scenes": ScenesData(**PACKS, num_objects=24, mix=MixConfig(pair=0.3), occlude=OccludeConfig(unoccluded=0.2)),
     "coco_occlude": CocoOccludeData(**PACKS, occlude=OccludeConfig(unoccluded=0.2)),
     "synthetic": SyntheticData(num_objects=6, size=64),
+    "captions": CaptionsData(num_objects=6, size=64),
 }
 NUM = 24
 """Objects of each epoch that are looked at, at most."""
@@ -133,6 +136,11 @@ def test_coco_occlude(option, value, others, batches):
 @pytest.mark.parametrize(("option", "value", "others"), cases(BASES["synthetic"], SYNTHETIC, "name"))
 def test_synthetic(option, value, others, batches):
     assert_alive("synthetic", option, value, others, batches)
+
+
+@pytest.mark.parametrize(("option", "value", "others"), cases(BASES["captions"], CAPTIONS, "name"))
+def test_captions(option, value, others, batches):
+    assert_alive("captions", option, value, others, batches)
 
 
 @pytest.mark.parametrize(("option", "value", "others"), cases(AugmentConfig(), AUGMENT))

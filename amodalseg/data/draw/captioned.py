@@ -112,8 +112,10 @@ def draw_query(rng: np.random.Generator, scene: Scene) -> tuple[str, np.ndarray]
     if chance < 0.1:
         words, mask = f"{scene.ground} ground", ~scene.cover(-1)
     elif chance < 0.35 or not scene.things:
-        absent = [[word for word in names if word not in there] for names, there in
-                  ((COLOURS, [thing.colour for thing in scene.things]), (FORMS, [thing.form for thing in scene.things]))]  # fmt: skip
+        colours, forms = {thing.colour for thing in scene.things}, {thing.form for thing in scene.things}
+        absent = [
+            [word for word in names if word not in there] for names, there in ((COLOURS, colours), (FORMS, forms))
+        ]
         colour, form = (str(rng.choice(names)) for names in absent)
         words, mask = (form if rng.random() < 0.3 else f"{colour} {rng.choice([*FORMS, ANYTHING])}"), nothing
     else:

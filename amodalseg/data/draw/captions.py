@@ -6,8 +6,8 @@ colour: the exact truth of an edit.
 
 from __future__ import annotations
 
-from colorsys import hsv_to_rgb
 from collections.abc import Callable, Sequence
+from colorsys import hsv_to_rgb
 from dataclasses import dataclass, replace
 from functools import cached_property
 

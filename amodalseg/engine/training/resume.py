@@ -10,7 +10,9 @@ from amodalseg.errors import UserError
 from amodalseg.models import load_model
 from amodalseg.models.inpainting.backends.prior import find_prior, load_prior
 from amodalseg.models.inpainting.backends.word_files import find_word_prior, load_word_prior
+from amodalseg.models.inpainting.parts.words import find_small, load_small
 from amodalseg.models.inpainting.prior_training.module import PriorModule
+from amodalseg.models.inpainting.prior_training.segmenter_module import WordSegmenterModule
 from amodalseg.models.inpainting.prior_training.word_module import WordPriorModule
 from amodalseg.models.network_model import NetworkModel
 from amodalseg.models.training import TrainingModule
@@ -75,6 +77,12 @@ def start_from(module: TrainingModule, name: str) -> None:
         return
     if isinstance(module, WordPriorModule):
         load_state(module.network, load_word_prior(find_word_prior(name))[0].state_dict(), Path(name))
+        return
+    if isinstance(module, WordSegmenterModule):
+        place = find_small(name)
+        if place is None:
+            raise UserError(f"there is no word segmenter '{name}': give the folder of one, or of a run")
+        load_state(module.network, load_small(place)[0].state_dict(), place)
         return
     model = load_model(name, "cpu")
     if not isinstance(model, NetworkModel):

@@ -65,7 +65,7 @@ def test_captions_are_made_of_the_words_and_name_all_things(scenes):
             hidden = bool((scene.amodal[0] & scene.amodal[1]).any())
             assert (" in front of " in caption) == hidden and (" and " in caption) != hidden
             overlapping += hidden
-    assert 5 < overlapping
+    assert overlapping > 5
     assert scenes[0].caption(ground=False).endswith(scenes[0].things[0].name)
     assert with_article("orange star") == "an orange star" and with_article("red star") == "a red star"
 
@@ -126,7 +126,10 @@ def test_records_hide_the_farther_of_two_things():
 
 def test_training_samples_follow_from_their_key_and_come_in_any_size():
     pictures = CaptionedPictures(CaptionedWorld(CaptionsData(num_objects=10, fresh=True)))
-    one, same = pictures[1, 3, 32], CaptionedPictures(CaptionedWorld(CaptionsData(num_objects=10, fresh=True)))[1, 3, 32]
+    one, same = (
+        pictures[1, 3, 32],
+        CaptionedPictures(CaptionedWorld(CaptionsData(num_objects=10, fresh=True)))[1, 3, 32],
+    )
     assert np.array_equal(one.picture, same.picture) and one.caption == same.caption and one.query == same.query
     assert not np.array_equal(one.picture, pictures[2, 3, 32].picture)
     assert pictures[1, 3, 24].picture.shape == (24, 24, 3)

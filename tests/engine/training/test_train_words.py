@@ -25,6 +25,7 @@ COMMON = [
 ]  # fmt: skip
 PRIOR = ["model.size=16", "model.channels=[16,32]", "model.head=8", "model.words=16", "model.steps=2",
          "optim.early_size=8"]  # fmt: skip
+FROZEN = ["optim.lr=0", "optim.min_lr=0", "optim.ema=0", "optim.weight_decay=0", "trainer.max_steps=2"]
 SEGMENTER = ["model.size=16", "model.width=8"]
 
 
@@ -80,18 +81,9 @@ def test_a_checkpoint_opens_before_its_run_ends_and_a_run_starts_from_another(pr
     last = WordPrior(prior / "last.ckpt").network.state_dict()
     saved = torch.load(prior / "last.ckpt", weights_only=True)["state_dict"]
     assert all(torch.equal(last[name], saved[f"network.unet.{name}"]) for name in last)
-    frozen = ["optim.lr=0", "optim.min_lr=0", "optim.ema=0", "optim.weight_decay=0", "trainer.max_steps=2"]
-    assert main(arguments(tmp_path / "b", "word_prior_cpu", PRIOR, f"init={prior}", *frozen)) == 0
+    assert main(arguments(tmp_path / "b", "word_prior_cpu", PRIOR, f"init={prior}", *FROZEN)) == 0
     before, after = WordPrior(prior).network.state_dict(), WordPrior(tmp_path / "b").network.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
-
-
-def test_validation_leaves_the_network_to_be_trained(prior):
-    """A backend freezes what it is made of; the steps behind a validation still learn."""
-    early, late = (torch.load(prior / "last.ckpt", weights_only=True)["state_dict"], WordPrior(prior).network)
-    assert any(weight.numel() for weight in late.parameters()) and early
-    rows = read_csv(prior / "metrics/version_0/metrics.csv")
-    assert len([row for row in rows if row["train/loss"]]) == 8  # four of them after the first validation
 
 
 def test_captions_are_left_out_as_often_as_the_option_says(monkeypatch):
@@ -100,7 +92,6 @@ def test_captions_are_left_out_as_often_as_the_option_says(monkeypatch):
     for share in (0.0, 0.5, 1.0):
         config.model.empty = share
         module, seen = WordPriorModule(config, 10), []
-        monkeypatch.setattr(module, "errors", lambda _, captions, *__, seen=seen: (seen.extend(captions), 0)[1:] * 2)
         monkeypatch.setattr(module, "errors", lambda picture, captions, *_, seen=seen: _keep(seen, captions, picture))
         monkeypatch.setattr(module, "seed_step", lambda _: torch.manual_seed(0))
         monkeypatch.setattr(module, "log", lambda *_, **__: None)
@@ -154,6 +145,12 @@ def test_a_segmenter_learns_and_is_left_in_its_folder(segmenter):
     assert found.shape == (1, 16, 16) and load_small(segmenter / "word_segmenter")[1]["step"] in (4, 8)
 
 
+def test_a_segmenter_starts_from_another(segmenter, tmp_path):
+    assert main(arguments(tmp_path / "b", "word_segmenter", SEGMENTER, f"init={segmenter}", *FROZEN)) == 0
+    before, after = (load_small(run / "word_segmenter")[0].state_dict() for run in (segmenter, tmp_path / "b"))
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
 def test_release_writes_folders_with_notes(prior, segmenter, tmp_path, capsys):
     for run, name, folder in ((prior, "a", "word_prior"), (segmenter, "b", "word_segmenter")):
         out = tmp_path / name
@@ -174,6 +171,7 @@ def test_release_writes_folders_with_notes(prior, segmenter, tmp_path, capsys):
         ("word_prior_cpu", ["data.name=synthetic"], "word_prior learns from data.name=captions, not synthetic"),
         ("word_segmenter", ["val.name=synthetic"], "word_segmenter learns from data.name=captions, not synthetic"),
         ("word_prior_cpu", ["init=nothing"], "there is no prior that reads words at 'nothing'"),
+        ("word_segmenter", ["init=nothing"], "there is no word segmenter 'nothing'"),
         ("word_segmenter", ["model.size=18"], "model.size=18 must be a multiple of 4"),
     ],
 )

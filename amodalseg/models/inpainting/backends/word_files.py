@@ -55,7 +55,7 @@ def find_word_prior(name: str | Path = SHIPPED) -> Path:
     )
 
 
-def save_word_prior(folder: Path, network: nn.ModuleDict, length: int, about: dict[str, Any]) -> None:
+def save_word_prior(folder: Path, network: Any, length: int, about: dict[str, Any]) -> None:
     """Write the parts of a ``StableDiffusionPipeline`` without autoencoder, in float16, and ``words.json``.
 
     Everything is written beside the folder and moved into it, the json last: a folder without it is not whole.
@@ -72,7 +72,7 @@ def save_word_prior(folder: Path, network: nn.ModuleDict, length: int, about: di
     huge = [name for name, weight in network.state_dict().items() if not torch.isfinite(weight.half()).all()]
     if huge:
         raise UserError(f"{folder} was not written: {huge[0]} does not fit into float16; train with a lower optim.lr")
-    half = {name: copy.deepcopy(part).cpu().half() for name, part in network.items()}
+    half: dict[str, Any] = {name: copy.deepcopy(part).cpu().half() for name, part in network.items()}
     # diffusers notes where a network was read from: that place tells a reader nothing
     half["unet"].register_to_config(_name_or_path="")
     half["text_encoder"].config._name_or_path = ""

@@ -53,10 +53,23 @@ def open_word_segmenter(name: str = SHIPPED, device: str | torch.device = "cpu")
     Raises:
         UserError: it is nowhere, or cannot be loaded.
     """
+    place = find_small(name)
+    if place is not None:
+        return SmallSegmenter(load_small(place)[0].to(device))
+    if name == SHIPPED:
+        raise UserError(
+            f"there is no word segmenter '{name}': train it with configs/experiment/word_segmenter.yaml and give its "
+            "run folder, or take clipseg"
+        )
+    return ClipSeg(name, device)
+
+
+def find_small(name: str) -> Path | None:
+    """The place of a small segmenter: a run folder, a folder itself, or one in ``checkpoints``; None if it is none."""
     for place in [Path(name) / FOLDER, Path(name), *(folder / name for folder in CHECKPOINTS)]:
         if (place / WEIGHTS).is_file() and (place / ABOUT).is_file():
-            return SmallSegmenter(load_small(place)[0].to(device))
-    return ClipSeg(name, device)
+            return place
+    return None
 
 
 class ClipSeg:
@@ -212,4 +225,3 @@ def load_small(folder: Path) -> tuple[SmallNetwork, dict[str, Any]]:
     if tuple(about.get("words", ())) != WORDS:
         raise UserError(f"{folder} was trained on other words: train one again")
     return network, about
-

@@ -32,6 +32,8 @@ class WordPriorModule(TrainingModule):
         tokenizer: of its captions.
     """
 
+    network: Any
+
     def __init__(self, config: TrainConfig, num_steps: int) -> None:
         super().__init__(config, num_steps)
         self.network = build_network(config.model)

@@ -44,7 +44,8 @@ class WordPriorModule(TrainingModule):
         self.alphas_cumprod = build_word_scheduler().alphas_cumprod.double()
 
     def on_fit_start(self) -> None:
-        self.network["unet"].to(memory_format=torch.channels_last)
+        if self.device.type == "cuda":
+            self.network["unet"].to(memory_format=torch.channels_last)
 
     def training_step(self, batch: CaptionBatch, batch_idx: int) -> Tensor:
         self.seed_step(batch_idx)

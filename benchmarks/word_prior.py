@@ -29,7 +29,8 @@ from amodalseg.errors import UserError
 from amodalseg.models import pick_device
 from amodalseg.models.inpainting.backends.backend import InpaintingBackend, Level
 from amodalseg.models.inpainting.backends.word_prior import WordPrior
-from amodalseg.models.inpainting.parts.words import SHIPPED, WordSegmenter, open_word_segmenter
+from amodalseg.models.inpainting.parts.small_segmenter import SHIPPED
+from amodalseg.models.inpainting.parts.words import WordSegmenter, open_word_segmenter
 from amodalseg.models.inpainting.prior_training.validation import to_pictures
 from amodalseg.models.inpainting.steps.guidance import MaskGuidance
 from amodalseg.models.inpainting.steps.inversion import invert

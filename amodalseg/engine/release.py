@@ -14,7 +14,7 @@ from amodalseg.errors import UserError
 from amodalseg.models import model_file, network_model_class
 from amodalseg.models.inpainting.backends import word_files
 from amodalseg.models.inpainting.backends.prior import ABOUT, FOLDER, WEIGHTS, find_prior, load_prior, save_prior
-from amodalseg.models.inpainting.parts import words
+from amodalseg.models.inpainting.parts import small_segmenter
 from amodalseg.models.weights import check_state, read_weights, save_weights
 
 
@@ -41,7 +41,7 @@ def release(run: str, out: Path, about: Sequence[str]) -> Path:
     if wrong:
         raise UserError(f"--about '{wrong[0]}' is not key=value")
     path = Path(run)
-    for kind, write in ((word_files, _release_word_prior), (words, _release_segmenter)):
+    for kind, write in ((word_files, _release_word_prior), (small_segmenter, _release_segmenter)):
         folder = path / kind.FOLDER if (path / kind.FOLDER / kind.ABOUT).is_file() else path
         if (folder / kind.ABOUT).is_file():
             return write(_new_folder(out), folder, notes)
@@ -81,10 +81,10 @@ def _release_word_prior(out: Path, folder: Path, notes: dict[str, str]) -> Path:
 
 
 def _release_segmenter(out: Path, folder: Path, notes: dict[str, str]) -> Path:
-    network, known = words.load_small(folder)
+    network, known = small_segmenter.load_small(folder)
     about = {**without_folders(known), "commit": provenance()["commit"], **notes}
-    words.save_small(out, network, about)
-    return _told(out, words.WEIGHTS)
+    small_segmenter.save_small(out, network, about)
+    return _told(out, small_segmenter.WEIGHTS)
 
 
 def _release_prior(folder: Path, out: Path, notes: dict[str, str]) -> Path:

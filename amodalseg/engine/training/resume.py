@@ -10,7 +10,7 @@ from amodalseg.errors import UserError
 from amodalseg.models import load_model
 from amodalseg.models.inpainting.backends.prior import find_prior, load_prior
 from amodalseg.models.inpainting.backends.word_files import find_word_prior, load_word_prior
-from amodalseg.models.inpainting.parts.words import find_small, load_small
+from amodalseg.models.inpainting.parts.small_segmenter import find_small, load_small
 from amodalseg.models.inpainting.prior_training.module import PriorModule
 from amodalseg.models.inpainting.prior_training.segmenter_module import WordSegmenterModule
 from amodalseg.models.inpainting.prior_training.word_module import WordPriorModule

@@ -16,7 +16,7 @@ from amodalseg.metrics.protocols import score
 from amodalseg.models.conddiff_amo.direct_module import DirectModule
 from amodalseg.models.conddiff_amo.module import CondDiffAMOModule
 from amodalseg.models.inpainting.backends import prior, word_files
-from amodalseg.models.inpainting.parts import words
+from amodalseg.models.inpainting.parts import small_segmenter
 from amodalseg.models.inpainting.prior_training import segmenter_module, validation, word_validation
 from amodalseg.models.inpainting.prior_training.module import PriorModule
 from amodalseg.models.inpainting.prior_training.segmenter_module import WordSegmenterModule, segmenter_scores
@@ -98,7 +98,7 @@ TASKS: dict[str, Task] = {
     "word_segmenter": Task(
         WordSegmenterModule,
         CaptionDataModule,
-        words.FOLDER,
+        small_segmenter.FOLDER,
         segmenter_scores,
         {"by_name": ("iou", "wrong")},
         ("by_name",),

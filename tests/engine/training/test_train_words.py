@@ -11,7 +11,8 @@ from amodalseg.config.load import load_config
 from amodalseg.config.schema import TrainConfig
 from amodalseg.data.draw.captioned import CaptionBatch
 from amodalseg.models.inpainting.backends.word_prior import WordPrior
-from amodalseg.models.inpainting.parts.words import load_small, open_word_segmenter
+from amodalseg.models.inpainting.parts.small_segmenter import load_small
+from amodalseg.models.inpainting.parts.words import open_word_segmenter
 from amodalseg.models.inpainting.prior_training.segmenter_module import segmenter_scores
 from amodalseg.models.inpainting.prior_training.word_module import WordPriorModule
 from amodalseg.models.inpainting.prior_training.word_validation import draw_captions, word_scores

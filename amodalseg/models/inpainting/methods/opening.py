@@ -17,6 +17,7 @@ from amodalseg.models.inpainting.backends.word_prior import WordPrior
 from amodalseg.models.inpainting.parts.depth import find_depth
 from amodalseg.models.inpainting.parts.removal import import_lama
 from amodalseg.models.inpainting.parts.segmenter import find_segmenter
+from amodalseg.models.inpainting.parts.words import find_word_segmenter
 
 EMBEDDED, WORD_PRIOR = "embedded", "word_prior"
 """Names of the priors that ship."""
@@ -25,12 +26,14 @@ EMBEDDED, WORD_PRIOR = "embedded", "word_prior"
 class Helpers(NamedTuple):
     """What a method uses besides an inpainting model, as its options name it; None and False: it does not.
 
-    segmenter, depth: names, as ``open_segmenter`` and ``open_depth`` take them. lama: whether LaMa removes objects.
+    segmenter, depth, words: names, as ``open_segmenter``, ``open_depth`` and ``open_word_segmenter`` take them. lama:
+    whether LaMa removes objects.
     """
 
     segmenter: str | None = None
     depth: str | None = None
     lama: bool = False
+    words: str | None = None
 
 
 def _prior_of(config: BackendConfig) -> Path | None:
@@ -93,3 +96,5 @@ def check_helpers(helpers: Helpers) -> None:
         find_segmenter(helpers.segmenter)
     if helpers.depth is not None:
         find_depth(helpers.depth)
+    if helpers.words is not None:
+        find_word_segmenter(helpers.words)

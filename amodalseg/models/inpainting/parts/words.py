@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from torch.nn.functional import interpolate, silu
+from torch import Tensor
+from torch.nn.functional import interpolate
 
-from amodalseg.atomic import replacing, write_whole
-from amodalseg.data.draw.captions import WORDS
 from amodalseg.errors import UserError
-from amodalseg.models import CHECKPOINTS
-from amodalseg.models.inpainting.backends.hub_files import find_whole, first_line, import_transformers, load_whole
+from amodalseg.models.inpainting.backends.hub_files import find_whole, import_transformers, load_whole
+from amodalseg.models.inpainting.parts.small_segmenter import SHIPPED, SmallSegmenter, find_small, load_small
 
 CLIPSEG_IDS = {"clipseg": "CIDAS/clipseg-rd64-refined"}
 """Short names of segmenters on the hub."""
-SHIPPED = FOLDER = "word_segmenter"
-"""The small one in ``checkpoints/``; and the folder that a training run leaves it in."""
-WEIGHTS, ABOUT = "model.safetensors", "words.json"
 
 
 class WordSegmenter(Protocol):
@@ -42,6 +33,32 @@ class WordSegmenter(Protocol):
         """
 
 
+def find_word_segmenter(name: str) -> tuple[Path, bool]:
+    """Find the files of a segmenter of words; those of CLIPSeg may be downloaded now, and weights stay unread.
+
+    Args:
+        name: as ``open_word_segmenter``.
+
+    Returns:
+        Its folder, and whether it is a small one.
+
+    Raises:
+        UserError: it is nowhere, or another model; transformers is missing.
+    """
+    place = find_small(name)
+    if place is not None:
+        return place, True
+    if name == SHIPPED:
+        raise UserError(
+            f"there is no word segmenter '{name}': train it with configs/experiment/word_segmenter.yaml and give its "
+            "run folder, or take clipseg"
+        )
+    folder, kind = find_whole(name, CLIPSEG_IDS)
+    if kind != "clipseg":
+        raise UserError(f"{name} is a {kind}, and words are found by CLIPSeg ('clipseg') or '{SHIPPED}'")
+    return folder, False
+
+
 def open_word_segmenter(name: str = SHIPPED, device: str | torch.device = "cpu") -> WordSegmenter:
     """Open a segmenter of words.
 
@@ -51,42 +68,24 @@ def open_word_segmenter(name: str = SHIPPED, device: str | torch.device = "cpu")
         device: cpu, cuda, ...
 
     Raises:
-        UserError: it is nowhere, or cannot be loaded.
+        UserError: as ``find_word_segmenter``, or it cannot be loaded.
     """
-    place = find_small(name)
-    if place is not None:
-        return SmallSegmenter(load_small(place)[0].to(device))
-    if name == SHIPPED:
-        raise UserError(
-            f"there is no word segmenter '{name}': train it with configs/experiment/word_segmenter.yaml and give its "
-            "run folder, or take clipseg"
-        )
-    return ClipSeg(name, device)
-
-
-def find_small(name: str) -> Path | None:
-    """The place of a small segmenter: a run folder, a folder itself, or one in ``checkpoints``; None if it is none."""
-    for place in [Path(name) / FOLDER, Path(name), *(folder / name for folder in CHECKPOINTS)]:
-        if (place / WEIGHTS).is_file() and (place / ABOUT).is_file():
-            return place
-    return None
+    folder, small = find_word_segmenter(name)
+    return SmallSegmenter(load_small(folder)[0].to(device)) if small else ClipSeg(folder, device)
 
 
 class ClipSeg:
     """CLIPSeg of transformers, put together anew: its own forward cuts the gradient to the pixels.
 
     Args:
-        name: as ``find_whole`` takes it, or ``clipseg``.
+        folder: with its files, as the hub has them.
         device: cpu, cuda, ...
 
     Raises:
-        UserError: transformers is missing, it is nowhere, or it is another model.
+        UserError: transformers is missing, or it cannot be loaded.
     """
 
-    def __init__(self, name: str, device: str | torch.device = "cpu") -> None:
-        folder, kind = find_whole(name, CLIPSEG_IDS)
-        if kind != "clipseg":
-            raise UserError(f"{name} is a {kind}, and words are found by CLIPSeg ('clipseg') or '{SHIPPED}'")
+    def __init__(self, folder: Path, device: str | torch.device = "cpu") -> None:
         transformers = import_transformers()
         model, self.processor = load_whole(
             transformers.CLIPSegForImageSegmentation, transformers.CLIPSegProcessor, folder
@@ -124,104 +123,3 @@ def clipseg_logits(model: Any, pixel_values: Tensor, input_ids: Tensor, attentio
     # the states begin with the embeddings
     logits: Tensor = model.decoder([states[layer + 1] for layer in model.extract_layers], text).logits
     return logits.reshape(len(pixel_values), *logits.shape[-2:])
-
-
-class SmallNetwork(nn.Module):
-    """A U-Net with two coarser levels; the mean of the words' embeddings scales and shifts features on its way up.
-
-    Args:
-        width: channels at full size; twice as many below.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        wide = 2 * width
-        self.width = width
-        self.words = nn.Embedding(len(WORDS), wide)
-        self.film = nn.Sequential(nn.Linear(wide, 4 * wide), nn.SiLU(), nn.Linear(4 * wide, 4 * wide))
-        self.fine = _block(3, width)
-        self.middle = _block(width, wide, stride=2)
-        self.coarse = _block(wide, wide, stride=2)
-        self.around = _block(wide, wide, dilation=2)
-        self.up_middle, self.up_fine = _block(2 * wide, wide), _block(wide + width, width)
-        self.out = nn.Conv2d(width, 1, 1)
-
-    def forward(self, pictures: Tensor, words: Tensor, counts: Tensor) -> Tensor:
-        """Pictures (B, 3, H, W), words as numbers (B, L) and how many of each row count -> logits (B, H, W)."""
-        counted = torch.arange(words.shape[1], device=words.device) < counts[:, None]
-        mean = (self.words(words) * counted[..., None]).sum(1) / counts[:, None].clamp(min=1)
-        gains = self.film(mean)[..., None, None].chunk(4, dim=1)
-        fine = self.fine(pictures)
-        middle = self.middle(fine)
-        coarse = self.coarse(middle)
-        coarse = silu(self.around(coarse) * (1 + gains[0]) + gains[1])
-        below = interpolate(coarse, middle.shape[-2:], mode="bilinear", align_corners=False)
-        middle = silu(self.up_middle(torch.cat([below, middle], 1)) * (1 + gains[2]) + gains[3])
-        below = interpolate(middle, fine.shape[-2:], mode="bilinear", align_corners=False)
-        logits: Tensor = self.out(silu(self.up_fine(torch.cat([below, fine], 1))))
-        return logits[:, 0]
-
-
-def _block(inside: int, outside: int, stride: int = 1, dilation: int = 1) -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(inside, outside, 3, stride, dilation, dilation), nn.GroupNorm(1, outside), nn.SiLU(),
-        nn.Conv2d(outside, outside, 3, 1, 1), nn.GroupNorm(1, outside),
-    )  # fmt: skip
-
-
-def numbers_of(words: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Texts -> their words as numbers, int64 (B, L), and how many each has, (B,).
-
-    Raises:
-        UserError: a word that captions do not have.
-    """
-    rows = [re.findall(r"[a-z]+", text.lower()) for text in words]
-    for text, row in zip(words, rows, strict=True):
-        strange = [word for word in row if word not in WORDS]
-        if strange or not row:
-            said = f"'{strange[0]}' is no word that it knows" if strange else "there is no word"
-            raise UserError(f"the small segmenter cannot find '{text}': {said} (it knows {', '.join(WORDS)})")
-    longest = max(map(len, rows), default=1)
-    table = [[WORDS.index(word) for word in row] + [0] * (longest - len(row)) for row in rows]
-    return torch.tensor(table).reshape(len(rows), longest), torch.tensor([len(row) for row in rows])
-
-
-class SmallSegmenter:
-    """A ``SmallNetwork`` that looks for words of the captioned world."""
-
-    def __init__(self, network: SmallNetwork) -> None:
-        self.network = network.eval().requires_grad_(False)
-
-    def logits(self, pictures: Tensor, words: Sequence[str]) -> Tensor:
-        device = self.network.out.weight.device
-        numbers, counts = numbers_of(words)
-        found: Tensor = self.network(pictures.to(device), numbers.to(device), counts.to(device))
-        return found
-
-
-def save_small(folder: Path, network: SmallNetwork, about: dict[str, Any]) -> None:
-    """Write its weights, float16, and ``words.json``, the json last. about: anything worth keeping."""
-    state = {name: value.detach().cpu().half().contiguous() for name, value in network.state_dict().items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / ABOUT).unlink(missing_ok=True)
-    with replacing(folder / WEIGHTS) as temporary:
-        save_file(state, temporary)
-    told = {**about, "width": network.width, "words": WORDS}
-    write_whole(folder / ABOUT, json.dumps(told, indent=1))
-
-
-def load_small(folder: Path) -> tuple[SmallNetwork, dict[str, Any]]:
-    """Read what ``save_small`` wrote. Returns: the network in float32 on the CPU, and what was kept about it.
-
-    Raises:
-        UserError: a file is missing or damaged, or its words are not today's.
-    """
-    try:
-        about = json.loads((folder / ABOUT).read_text("utf-8"))
-        network = SmallNetwork(about["width"])
-        network.load_state_dict({name: value.float() for name, value in load_file(folder / WEIGHTS).items()})
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise UserError(f"{folder} cannot be loaded ({first_line(error)}); copy it again, or train one") from error
-    if tuple(about.get("words", ())) != WORDS:
-        raise UserError(f"{folder} was trained on other words: train one again")
-    return network, about

@@ -14,7 +14,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from amodalseg.config.schema import TrainConfig
 from amodalseg.data.draw.captioned import CaptionBatch, Captioned, stack_captioned
 from amodalseg.data.draw.captions import COLOURS
-from amodalseg.models.inpainting.parts.words import FOLDER, SmallNetwork, numbers_of, save_small
+from amodalseg.models.inpainting.parts.small_segmenter import FOLDER, SmallNetwork, numbers_of, save_small
 from amodalseg.models.training import TrainingModule
 
 TITLES = ("picture", "asked for", "found")

@@ -7,16 +7,15 @@ import torch
 
 from amodalseg.data.draw.captions import WORDS
 from amodalseg.errors import UserError
-from amodalseg.models.inpainting.parts.words import (
-    ClipSeg,
+from amodalseg.models.inpainting.methods.opening import Helpers, check_helpers
+from amodalseg.models.inpainting.parts.small_segmenter import (
     SmallNetwork,
     SmallSegmenter,
-    clipseg_logits,
     load_small,
     numbers_of,
-    open_word_segmenter,
     save_small,
 )
+from amodalseg.models.inpainting.parts.words import ClipSeg, clipseg_logits, open_word_segmenter
 from tests.models.inpainting.tiny_hub import build_clip_tokenizer
 
 transformers = pytest.importorskip("transformers")
@@ -51,7 +50,7 @@ def small(tmp_path):
 
 
 def test_clipseg_is_its_forward_with_a_gradient(clipseg):
-    segmenter = ClipSeg(str(clipseg))
+    segmenter = ClipSeg(clipseg)
     model = segmenter.model
     pixels = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)).requires_grad_()
     tokens = segmenter.processor.tokenizer(["cat", "ab c"], padding=True, return_tensors="pt")
@@ -65,7 +64,7 @@ def test_clipseg_is_its_forward_with_a_gradient(clipseg):
 
 
 def test_clipseg_takes_pictures_of_any_size_and_prepares_them_as_its_processor(clipseg):
-    segmenter = ClipSeg(str(clipseg))
+    segmenter = ClipSeg(clipseg)
     pictures = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
     images = ((pictures + 1) * 127.5).round().to(torch.uint8)
     inputs = segmenter.processor(text=["cat", "b"], images=list(images), padding=True, return_tensors="pt")
@@ -146,3 +145,10 @@ def test_another_model_is_refused(clipseg, tmp_path):
     with pytest.raises(UserError, match="is a sam, and words are found by CLIPSeg"):
         open_word_segmenter(str(tmp_path))
     assert isinstance(open_word_segmenter(str(clipseg)), ClipSeg)
+
+
+def test_what_a_method_needs_is_found_before_its_first_object(clipseg, small):
+    for name in (str(clipseg), str(small)):
+        check_helpers(Helpers(words=name))
+    with pytest.raises(UserError, match="there is no word segmenter|is no folder here"):
+        check_helpers(Helpers(words="nothing"))

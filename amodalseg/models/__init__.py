@@ -26,7 +26,7 @@ MODELS: dict[str, Callable[[], AmodalModel]] = {
 }
 """Models that need no weights and no options."""
 PARTS = ("inpainting_prior", "word_prior", "word_segmenter")
-"""What methods are made of, and is trained by ``train.py``, but answers no query itself."""
+"""What methods are made of, and is trained by ``train.py``, but predicts nothing itself."""
 METHODS = tuple(name for name in schema.MODELS if name not in {*schema.NETWORKS, *PARTS})
 """Models that complete pictures, by the ``model.name`` of their options; a YAML file may give them other options."""
 

@@ -167,7 +167,7 @@ class CaptionedWorld:
             if all(modal.sum() >= (1 - MOST_HIDDEN) * whole.sum() for whole, modal in pairs):
                 return scene
 
-    def draw(self, index: int, epoch: int = 0) -> AmodalRecord:
+    def get(self, index: int, epoch: int = 0) -> AmodalRecord:
         """The farthest of one or two things, as a record; ``extra`` holds the caption.
 
         Args:

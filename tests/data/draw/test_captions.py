@@ -113,7 +113,7 @@ def test_records_hide_the_farther_of_two_things():
     world = open_source(CaptionsData(size=SIZE, num_objects=40))
     hidden = 0
     for index in range(len(world)):
-        record = world.draw(index)
+        record = world.get(index)
         assert np.array_equal(record.modal, record.amodal & ~record.occluder)
         assert record.category in record.extra["caption"] and record.whole_rgb.shape == (SIZE, SIZE, 3)
         assert not record.whole_rgb[~record.amodal].any()

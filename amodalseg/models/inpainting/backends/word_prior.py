@@ -36,7 +36,7 @@ class Patches(nn.Module):
         )
 
     def encode(self, pictures: Tensor) -> SimpleNamespace:
-        """(B, 3, H, W) -> what an autoencoder of diffusers answers with, around (B, 3 patch^2, H / patch, ...)."""
+        """(B, 3, H, W) -> what an autoencoder of diffusers returns, around (B, 3 patch^2, H / patch, ...)."""
         grid = pixel_unshuffle(pictures, self.patch)
         return SimpleNamespace(latent_dist=SimpleNamespace(mode=lambda: grid))
 

@@ -53,10 +53,7 @@ def find_word_segmenter(name: str) -> tuple[Path, bool]:
             f"there is no word segmenter '{name}': train it with configs/experiment/word_segmenter.yaml and give its "
             "run folder, or take clipseg"
         )
-    folder, kind = find_whole(name, CLIPSEG_IDS)
-    if kind != "clipseg":
-        raise UserError(f"{name} is a {kind}, and words are found by CLIPSeg ('clipseg') or '{SHIPPED}'")
-    return folder, False
+    return find_whole(name, CLIPSEG_IDS, ["clipseg"], f"CLIPSeg ('clipseg') and '{SHIPPED}'")[0], False
 
 
 def open_word_segmenter(name: str = SHIPPED, device: str | torch.device = "cpu") -> WordSegmenter:

@@ -144,7 +144,7 @@ def test_what_the_backend_says_and_does(folder):
     assert backend.num_parameters() == sum(value.numel() for value in load_word_prior(folder)[0].parameters())
 
 
-def test_words_change_the_answer_and_watching_does_not(folder):
+def test_words_change_the_estimate_and_watching_does_not(folder):
     backend = WordPrior(folder)
     pictures, holes = pictures_and_holes(1, side=16)
     level, watch = backend.levels(4)[2], WatchMaps(8)

@@ -89,7 +89,7 @@ def test_gradient_of_the_small_one_equals_finite_differences():
     assert not any(weight.requires_grad for weight in segmenter.network.parameters())
 
 
-def test_the_small_one_reads_its_words_in_any_order_and_answers_each_alone():
+def test_the_small_one_reads_its_words_in_any_order_and_finds_each_alone():
     torch.manual_seed(0)
     segmenter = SmallSegmenter(SmallNetwork(8))
     pictures = torch.randn(2, 3, 16, 20)
@@ -142,7 +142,7 @@ def test_one_line_for_what_is_wrong(small, how):
 def test_another_model_is_refused(clipseg, tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "sam"}')
     (tmp_path / "model.safetensors").write_bytes(b"")
-    with pytest.raises(UserError, match="is a sam, and words are found by CLIPSeg"):
+    with pytest.raises(UserError, match="is a 'sam'; CLIPSeg"):
         open_word_segmenter(str(tmp_path))
     assert isinstance(open_word_segmenter(str(clipseg)), ClipSeg)
 

@@ -150,5 +150,5 @@ def test_another_model_is_refused(clipseg, tmp_path):
 def test_what_a_method_needs_is_found_before_its_first_object(clipseg, small):
     for name in (str(clipseg), str(small)):
         check_helpers(Helpers(words=name))
-    with pytest.raises(UserError, match=r"is no folder here"):
+    with pytest.raises(UserError, match=r"is not a folder"):
         check_helpers(Helpers(words="nothing"))

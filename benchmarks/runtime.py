@@ -3,7 +3,7 @@
     amodalseg export conddiff_amo_tiny --out model.onnx
     python benchmarks/runtime.py conddiff_amo_tiny model.onnx --threads 2
 
-Prints medians in ms per object. PyTorch predicts through its folded network, as every loaded model does.
+Prints medians in ms per object. PyTorch runs the network as every loaded model does.
 """
 
 from __future__ import annotations

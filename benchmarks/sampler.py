@@ -35,7 +35,7 @@ from amodalseg.engine.evaluation.evaluate import collect_predictions
 from amodalseg.errors import UserError
 from amodalseg.metrics.protocols import score
 from amodalseg.models import load_model, pick_device
-from amodalseg.models.conddiff_amo.evaluation import PlainDenoising, time_input, to_x0
+from amodalseg.models.conddiff_amo.evaluation import NetworkDenoiser
 from amodalseg.models.conddiff_amo.model import CondDiffAMO
 from amodalseg.models.memory import keep_freed_memory
 from amodalseg.models.network_model import normalise
@@ -51,7 +51,7 @@ class Straightforward(CondDiffAMO):
     def probability(self, image: Tensor, modal: Tensor, noise: Tensor, steps: int | None = None) -> Tensor:
         config, sampler, device = self.config, self._sampler(steps), self.device
         mask, history = modal.to(device).float(), list[Tensor]()
-        plain = PlainDenoising(self.network, normalise(image.to(device)), mask, config, sampler)
+        plain = NetworkDenoiser(self.network, normalise(image.to(device)), mask, config, sampler)
 
         def denoise(x: Tensor, t: Tensor) -> Tensor:
             x0 = plain(x, t)
@@ -64,21 +64,6 @@ class Straightforward(CondDiffAMO):
         for x0 in torch.stack(history):
             ensemble.add(x0)
         return ensemble.result()
-
-
-class WithoutTables(CondDiffAMO):
-    """The folded network, called anew at each step like the one it was made from."""
-
-    @torch.no_grad()
-    def probability(self, image: Tensor, modal: Tensor, noise: Tensor, steps: int | None = None) -> Tensor:
-        assert self.acceleration is not None
-        config, device, network = self.config, self.device, self.acceleration.fold(self.network)
-        pixels, mask = normalise(image.to(device)), modal.to(device).float()
-
-        def denoise(x: Tensor, t: Tensor) -> Tensor:
-            return to_x0(network(pixels, mask, x, time_input(t, config)), config)
-
-        return sample(denoise, mask, noise.to(device), self._sampler(steps), config.gauss, config.ust, config.vgpe)
 
 
 @dataclass
@@ -183,20 +168,18 @@ def create_models(weights: CondDiffAMO, options: argparse.Namespace, device: str
     rows = [
         row("straightforward", Straightforward, 1, network=plain),
         row("+ channels last", Straightforward, 1),
-        row("+ folded", WithoutTables, 1, fast={}),
-        row("+ tables", batch=1, fast={}),
-        row("+ batches", fast={}),
+        row("+ batches"),
         row("+ bf16", fast={"precision": "bf16"}),
     ]
     if options.compile:
         rows += [row("fp32, compiled", fast={"compile": True}),
                  row("bf16, compiled", fast={"precision": "bf16", "compile": True})]  # fmt: skip
     for count in (1,) if options.quick else (1, 2, 3, 5):
-        rows.append(row(f"{count} steps" if count > 1 else "1 step", sampler={"steps": count}, fast={}))
+        rows.append(row(f"{count} steps" if count > 1 else "1 step", sampler={"steps": count}))
     for every in (2,) if options.quick else (2, 5):
-        rows.append(row(f"refresh_every={every}", sampler={"refresh_every": every}, fast={}))
+        rows.append(row(f"refresh_every={every}", sampler={"refresh_every": every}))
     if not options.quick:
-        rows.append(row("5 steps, refresh_every=2", sampler={"steps": 5, "refresh_every": 2}, fast={}))
+        rows.append(row("5 steps, refresh_every=2", sampler={"steps": 5, "refresh_every": 2}))
         rows += [row(f"{n} steps, bf16", sampler={"steps": n}, fast={"precision": "bf16"}) for n in (5, 3, 2)]
     return rows
 
@@ -292,8 +275,6 @@ def count_gflop(model: CondDiffAMO, windows: Windows) -> float:
     """Operations of one object's run, in 1e9; a compiled network is counted as the one it was made from."""
     image, modal, seeds = windows
     eager = type(model)(model.config, model.network, name=model.name, batch_size=1)
-    if model.acceleration is not None:
-        eager.accelerate()
     counter = FlopCounterMode(display=False)
     # attention as two products, because the fused kernels of the CPU are not counted
     with sdpa_kernel(SDPBackend.MATH), counter:

@@ -10,43 +10,11 @@ from torch import Tensor, nn
 
 from amodalseg.config.schema import CondDiffAMOConfig
 from amodalseg.diffusion.sampler import num_noise_maps, sample
-from amodalseg.diffusion.schedule import step_times
-from amodalseg.models.conddiff_amo.evaluation import create_denoiser, time_input
-from amodalseg.models.conddiff_amo.fold import FoldedNetwork, TimeFeatures
-from amodalseg.models.conddiff_amo.network import CondDiffAMONetwork
+from amodalseg.models.conddiff_amo.evaluation import NetworkDenoiser
 from amodalseg.models.network_model import normalise
 
 INPUTS = ("image", "modal", "noise")
 OUTPUTS = ("probability", "mask")
-
-
-class TabulatedNetwork(FoldedNetwork):
-    """A folded network for the times of one sampler only: a table of what it makes of them takes the layers' place.
-
-    Args:
-        network: stays as it is.
-        config: names the sampler's steps, and what the network takes as a time.
-    """
-
-    scale: Tensor
-    shift: Tensor
-
-    def __init__(self, network: CondDiffAMONetwork, config: CondDiffAMOConfig) -> None:
-        super().__init__(network)
-        with torch.no_grad():
-            features = super().embed_time(time_input(step_times(config.sampler.steps)[:-1].float(), config))
-        self.num_tokens = len(features.tokens)
-        for index, token in enumerate(features.tokens):
-            self.register_buffer(f"token{index}", token)
-        self.register_buffer("scale", features.scale)
-        self.register_buffer("shift", features.shift)
-        self.pyramid.time_tokens = None
-        del self.denoiser.time_mlp, self.denoiser.block.scale_shift
-
-    def embed_time(self, time: Tensor) -> TimeFeatures:
-        """The table, whose rows are the sampler's steps."""
-        assert len(time) == len(self.scale), f"{len(time)} times for a table of {len(self.scale)} steps"
-        return TimeFeatures([getattr(self, f"token{i}") for i in range(self.num_tokens)], self.scale, self.shift)
 
 
 class SamplerGraph(nn.Module):
@@ -55,8 +23,8 @@ class SamplerGraph(nn.Module):
     The loop over the steps is unrolled when the module is traced, so ``config.sampler.steps`` is part of the graph.
 
     Args:
-        network: on the CPU; any module that is called as ``CondDiffAMONetwork`` is, a ``FoldedNetwork`` included. It
-            becomes a part of this module, in evaluation mode.
+        network: on the CPU; any module that is called as ``CondDiffAMONetwork`` is. It becomes a part of this module,
+            in evaluation mode.
         config: of the model around it.
     """
 
@@ -81,7 +49,7 @@ class SamplerGraph(nn.Module):
         """
         config, visible = self.config, modal > 0
         mask = visible.float()
-        denoise = create_denoiser(self.network, normalise(image), mask, config, config.sampler)
+        denoise = NetworkDenoiser(self.network, normalise(image), mask, config, config.sampler)
         probability = sample(denoise, mask, noise, config.sampler, config.gauss, config.ust, config.vgpe)
         final = probability > config.post.threshold
         if config.post.union_visible:

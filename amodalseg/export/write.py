@@ -18,7 +18,7 @@ from amodalseg.atomic import replacing
 from amodalseg.config.load import to_dict
 from amodalseg.config.schema import CondDiffAMOConfig
 from amodalseg.errors import UserError
-from amodalseg.export.graph import INPUTS, OUTPUTS, SamplerGraph, TabulatedNetwork, batch_shapes, trace
+from amodalseg.export.graph import INPUTS, OUTPUTS, SamplerGraph, batch_shapes, trace
 from amodalseg.export.runtime import FORMAT, OnnxPredictor
 from amodalseg.export.verify import Comparison, Run, VerificationSet, compare
 from amodalseg.models.base import AmodalModel, whole_number
@@ -57,7 +57,7 @@ def export_model(
     if steps is not None:
         config = replace(config, sampler=replace(config.sampler, steps=whole_number(steps, "steps", 1)))
     reference = CondDiffAMO(config, copy.deepcopy(model.network).cpu().float())
-    program = trace(SamplerGraph(TabulatedNetwork(reference.network, config), config))
+    program = trace(SamplerGraph(copy.deepcopy(reference.network), config))
     metadata = describe(config, model.about)
     world = VerificationSet(reference)
     with ExitStack() as files:

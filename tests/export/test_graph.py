@@ -16,7 +16,7 @@ from amodalseg.config.schema import (
     VGPEConfig,
     WindowConfig,
 )
-from amodalseg.export.graph import SamplerGraph, TabulatedNetwork, trace
+from amodalseg.export.graph import SamplerGraph, trace
 from amodalseg.export.write import write_onnx
 from amodalseg.models.conddiff_amo.model import CondDiffAMO
 from tests.export.conftest import small
@@ -91,14 +91,11 @@ def test_the_graph_is_the_model_exactly_and_onnx_up_to_rounding(name, tmp_path):
         assert close.mean() >= 0.9999
 
 
-def test_a_trained_kind_of_network_goes_in_plain_and_tabulated():
+def test_a_trained_kind_of_network_goes_in():
     model = small(sampler=SamplerConfig(kind="renoise_ust", steps=3))
     given = arrays(model.config, 2)
     tensors = tuple(map(torch.from_numpy, given))
     probability, mask = expected(model, *given)
-    tabulated = SamplerGraph(TabulatedNetwork(model.network, model.config), model.config)(*tensors)
-    np.testing.assert_allclose(tabulated[0].numpy(), probability, atol=1e-4)
-    assert not any("time" in name for name, _ in TabulatedNetwork(model.network, model.config).named_parameters())
     plain = SamplerGraph(model.network, model.config)(*tensors)
     np.testing.assert_allclose(plain[0].numpy(), probability, atol=1e-5)
     assert (plain[1].numpy() == mask).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +14,9 @@ from torch import Tensor, nn
 from amodalseg.config.schema import CondDiffAMOConfig, SamplerConfig
 from amodalseg.diffusion.sampler import num_noise_maps, sample
 from amodalseg.models.conddiff_amo.accelerate import Acceleration
-from amodalseg.models.conddiff_amo.evaluation import create_denoiser
+from amodalseg.models.conddiff_amo.evaluation import NetworkDenoiser
 from amodalseg.models.conddiff_amo.network import CondDiffAMONetwork
+from amodalseg.models.memory import keep_freed_memory
 from amodalseg.models.network_model import NetworkModel, normalise, to_tensors
 from amodalseg.models.noise import sample_noise
 from amodalseg.models.windowed import WindowBatch
@@ -34,18 +36,13 @@ class CondDiffAMO(NetworkModel):
         self.acceleration: Acceleration | None = None
 
     def make_ready(self) -> None:
-        self.accelerate()
+        keep_freed_memory()
 
     def accelerate(self, *, precision: str = "fp32", compile: bool = False) -> CondDiffAMO:
-        """Predict through a folded copy of the network (``docs/inference.md``), as every loaded model does.
-
-        The copy follows the weights: it is made anew after an optimiser's step, ``load_state_dict`` or ``to``. Weights
-        that can be trained are compared at each run for that, of frozen ones PyTorch's counters. While the network is
-        in training mode, it predicts itself.
+        """Choose how the network runs (``docs/inference.md``); a network in training mode runs as it is.
 
         Args:
-            precision: ``fp32``, the same predictions up to rounding; ``bf16``, about twice as fast where hardware has
-                it (GPUs, CPUs with avx512_bf16).
+            precision: ``fp32`` or ``bf16``, which is faster where the hardware has it (GPUs, CPUs with avx512_bf16).
             compile: through ``torch.compile`` with static shapes, on a GPU as CUDA graphs. The first batch of a size
                 takes minutes; batches are filled up to powers of two.
 
@@ -85,14 +82,17 @@ class CondDiffAMO(NetworkModel):
         """
         config, device, sampler, fast = self.config, self.device, self._sampler(steps), self.acceleration
         was_training = self.network.training
-        network = self.network.eval() if fast is None or was_training else fast.fold(self.network)
+        if was_training:
+            fast = None
+        network = self.network.eval() if fast is None else fast.prepare(self.network)
         count = len(image)
         if fast is not None and count:
             filler = torch.zeros(fast.padded(count) - count, dtype=torch.long)
             places = torch.cat([torch.arange(count), filler])
             image, modal, noise = image[places], modal[places], noise[:, places]
         pixels, mask = normalise(image.to(device)), modal.to(device).float()
-        denoise = create_denoiser(network, pixels, mask, config, sampler)
-        result = sample(denoise, mask, noise.to(device), sampler, config.gauss, config.ust, config.vgpe)
+        denoise = NetworkDenoiser(network, pixels, mask, config, sampler)
+        with nullcontext() if fast is None else fast.arithmetic(device):
+            result = sample(denoise, mask, noise.to(device), sampler, config.gauss, config.ust, config.vgpe)
         self.network.train(was_training)
         return result[:count]

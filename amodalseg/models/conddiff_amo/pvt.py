@@ -2,7 +2,7 @@
 
 timm's model is used as it is, without a fork. Its blocks reshape N tokens to H x W, so they cannot take an extra time
 token; the functions below run a block again *from its own submodules*. They hold no state: the one registered module
-is the backbone, and ImageNet weights load under timm's own names. ``FoldedPyramid`` runs its blocks by them too.
+is the backbone, and ImageNet weights load under timm's own names.
 """
 
 from __future__ import annotations

@@ -162,7 +162,7 @@ def _open(path: Path, providers: Providers | None, num_threads: int | None) -> A
         session = onnxruntime.InferenceSession(str(path), options, providers=wanted)
     except Exception as error:  # its own classes have no common base but this
         first = str(error).strip().splitlines()[0]
-        raise UserError(f"{path} is no complete ONNX file that ONNX Runtime can run ({first})") from error
+        raise UserError(f"{path} is not a complete ONNX file that ONNX Runtime can run ({first})") from error
     used = session.get_providers()
     for name, _ in wanted:
         if name in used:

@@ -22,7 +22,7 @@ def damaged(exported) -> bytes:
     """The ONNX file with another bias in the last layer."""
     content = onnx.load(exported.onnx)
     for tensor in content.graph.initializer:
-        if tensor.name.endswith("last.bias"):
+        if "decoder" in tensor.name and tensor.name.endswith(".bias") and list(tensor.dims) == [1]:
             tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor) + 1, tensor.name))
             return content.SerializeToString()
     raise AssertionError("the last layer's bias is not in the file")

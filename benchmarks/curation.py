@@ -20,8 +20,8 @@ from tqdm import tqdm
 from amodalseg.atomic import write_whole
 from amodalseg.config.load import load_config
 from amodalseg.config.schema import BackendConfig, EvalConfig
-from amodalseg.data.images import record_image
 from amodalseg.data.open import open_source
+from amodalseg.data.record_pictures import record_image
 from amodalseg.models import pick_device
 from amodalseg.models.inpainting.methods.curation import Judgement, Rule, judge
 from amodalseg.models.inpainting.methods.opening import open_backend

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from amodalseg import masks
 from amodalseg.atomic import write_whole
 from amodalseg.data.catalog import read_dataset
-from amodalseg.data.images import record_image
+from amodalseg.data.record_pictures import record_image
 from amodalseg.engine.evaluation.ask import ask
 from amodalseg.engine.evaluation.likeness import FIGURES, Likeness, kid, on_white
 from amodalseg.errors import UserError

@@ -9,7 +9,7 @@ import numpy as np
 from amodalseg.config.schema import AugmentConfig, WindowConfig
 from amodalseg.data.augment import Augment
 from amodalseg.data.draw.scene import Scene
-from amodalseg.data.images import record_image
+from amodalseg.data.record_pictures import record_image
 from amodalseg.data.source import Source, prompted
 from amodalseg.data.window import crop_image, crop_mask, object_window
 from amodalseg.errors import UserError

@@ -30,11 +30,12 @@ from amodalseg.data.draw.occlude import Composites, Occluder
 from amodalseg.data.draw.scenes import Scenes
 from amodalseg.data.draw.synthetic import SyntheticWorld
 from amodalseg.data.draw.whole_objects import whole_records
-from amodalseg.data.images import check_size, image_turning, record_image
+from amodalseg.data.images import image_turning
 from amodalseg.data.pack.shards import Shards
 from amodalseg.data.predicted import use_predictions
 from amodalseg.data.readers import READERS, read_coco_files
 from amodalseg.data.readers.sailvos import TolerantSource
+from amodalseg.data.record_pictures import check_size, record_image
 from amodalseg.data.source import PackedRecords, RecordList, Source, Subset
 from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord, stable_seed

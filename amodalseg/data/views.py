@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from amodalseg import masks
-from amodalseg.data.images import record_image
+from amodalseg.data.record_pictures import record_image
 from amodalseg.data.source import RecordList, Source
 from amodalseg.masks import Rle
 from amodalseg.types import AmodalRecord, FilePart
@@ -41,7 +41,7 @@ class ImageView:
 
     @cached_property
     def image(self) -> np.ndarray:
-        """The photo, uint8 (H, W, 3) RGB; UserError as ``images.record_image``."""
+        """The photo, uint8 (H, W, 3) RGB; UserError as ``record_pictures.record_image``."""
         return record_image(self.objects[0])
 
     @cached_property

@@ -68,7 +68,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     try:
         content = read_yaml(path)
     except UserError as error:
-        raise UserError(f"{path} cannot be read, so it is unclear whose run this is; choose another out=") from error
+        raise UserError(f"{path} cannot be read, so the run cannot be identified; choose another out=") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a configuration, so the run cannot be identified; choose another out=")
     return content

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from amodalseg import masks
 from amodalseg.config.load import to_yaml
 from amodalseg.config.schema import EvalConfig
-from amodalseg.data.images import record_image, record_moved, record_whole
+from amodalseg.data.record_pictures import record_image, record_moved, record_whole
 from amodalseg.masks import Rle
 from amodalseg.metrics.counts import Row, row_key
 from amodalseg.report.html import Strip, write_report

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import cv2
 import numpy as np
 
-from amodalseg.data.images import record_image
+from amodalseg.data.record_pictures import record_image
 from amodalseg.masks import box_xyxy
 from amodalseg.predictions import Prediction
 from amodalseg.types import AmodalRecord

@@ -174,7 +174,7 @@ def test_environment_variable(monkeypatch):
         (["log.wandb=on"], ["invalid value for log.wandb: True (choose from off, online, offline)"]),
         (["model.sampler.kind=off"], ["invalid value for model.sampler.kind: False (choose from ddpm, ddim"]),
         (["--devices=2"], ["not a key=value"]),
-        (["devices"], ["'devices' is not key=value"]),
+        (["devices"], ["'devices' is not a key=value argument"]),
     ],
 )
 def test_mistakes_in_arguments(small, overrides, parts):

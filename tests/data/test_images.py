@@ -145,17 +145,17 @@ def test_webp_of_every_kind_becomes_8_bit_rgb(tmp_path, pixels):
 
 def test_record_image_from_path_and_pixels(tmp_path, pixels):
     images.save_png(tmp_path / "a.png", pixels)
-    assert np.array_equal(images.record_image(record_of(tmp_path / "a.png", 40, 60)), pixels)
-    assert np.array_equal(images.record_image(record_of(pixels, 40, 60)), pixels)
+    assert np.array_equal(record_pictures.record_image(record_of(tmp_path / "a.png", 40, 60)), pixels)
+    assert np.array_equal(record_pictures.record_image(record_of(pixels, 40, 60)), pixels)
 
 
 def test_size_mismatch_is_refused_or_resized(tmp_path, pixels):
     images.save_png(tmp_path / "a.png", pixels)
     with pytest.raises(UserError, match=r"different size: .*a\.png is 60x40.* world/val/7/3 are 30x20"):
-        images.record_image(record_of(tmp_path / "a.png", 20, 30))
+        record_pictures.record_image(record_of(tmp_path / "a.png", 20, 30))
     with pytest.raises(UserError, match="the image is 60x40"):
-        images.record_image(record_of(pixels, 20, 30))
-    halved = images.record_image(record_of(tmp_path / "a.png", 20, 30, ["size_mismatch"]))
+        record_pictures.record_image(record_of(pixels, 20, 30))
+    halved = record_pictures.record_image(record_of(tmp_path / "a.png", 20, 30, ["size_mismatch"]))
     blocks = pixels.reshape(20, 2, 30, 2, 3).mean(axis=(1, 3))
     assert np.abs(halved - blocks).max() <= 0.5
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from amodalseg import masks
 from amodalseg.data.draw.cover import Silhouette
-from amodalseg.data.images import record_image
+from amodalseg.data.record_pictures import record_image
 from amodalseg.types import AmodalRecord
 
 BORDER = 2  # pixels: an object this near to the photo's border counts as cut off by it

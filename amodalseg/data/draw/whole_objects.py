@@ -19,7 +19,8 @@ from amodalseg.config.schema import WholeObjectsData
 from amodalseg.data.draw.backdrops import PAINTED
 from amodalseg.data.draw.holes import half_hole, random_hole
 from amodalseg.data.draw.occlude import why_not_whole
-from amodalseg.data.images import photo_of, resize
+from amodalseg.data.images import resize
+from amodalseg.data.record_pictures import photo_of
 from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord, stable_seed
 

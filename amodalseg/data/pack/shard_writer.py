@@ -17,8 +17,9 @@ import numpy as np
 from tqdm import tqdm
 
 from amodalseg.atomic import replacing, write_whole
-from amodalseg.data.images import read_bytes, record_image
+from amodalseg.data.images import read_bytes
 from amodalseg.data.pack.shards import FORMAT, INDEX, INDEX_NAME, MASKS, SUMMARY_NAME
+from amodalseg.data.record_pictures import record_image
 from amodalseg.data.source import Source
 from amodalseg.errors import UserError
 from amodalseg.lock import NAME as LOCK

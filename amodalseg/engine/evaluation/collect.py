@@ -14,7 +14,7 @@ from amodalseg import masks
 from amodalseg.atomic import replacing
 from amodalseg.data.data_module import as_list, batches_of_rank
 from amodalseg.data.dataset import EvaluationSet
-from amodalseg.data.images import record_image, record_moved, record_whole
+from amodalseg.data.record_pictures import record_image, record_moved, record_whole
 from amodalseg.engine.distributed import gather
 from amodalseg.engine.evaluation.ask import ask
 from amodalseg.engine.evaluation.truth import Truth

@@ -10,7 +10,7 @@ from amodalseg import masks
 from amodalseg.config.load import load_config
 from amodalseg.config.schema import EvalConfig
 from amodalseg.data.dataset import EvaluationSet
-from amodalseg.data.images import record_image
+from amodalseg.data.record_pictures import record_image
 from amodalseg.engine.evaluation.collect import PREDICTIONS_FILE, read_predictions
 from amodalseg.engine.evaluation.sets import JoinedSources, open_sets
 from amodalseg.engine.run_folder import CONFIG_FILE

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from amodalseg import masks
-from amodalseg.data.images import record_moved, record_whole
+from amodalseg.data.record_pictures import record_moved, record_whole
 from amodalseg.errors import UserError
 from amodalseg.models.base import AmodalModel
 from amodalseg.predictions import Prediction

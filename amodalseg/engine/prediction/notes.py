@@ -46,7 +46,7 @@ class Notes:
         if lines:
             self._take(lines, command, inputs)
         if self.done:
-            print(f"{len(self.done)} annotations are done; going on")
+            print(f"{len(self.done)} annotations are done; resuming")
         kept = [self._line(key, prediction) for key, prediction in self.done.items()]
         # what a kill cut off goes: lines are added behind whole ones only
         write_whole(self.path, "".join(f"{line}\n" for line in [self._head, *kept]))

@@ -125,7 +125,7 @@ def _folder(
         print(f"{len(older)} masks are older than their photo or mask file: they are made anew")
         there -= older
     if there:
-        print(f"{len(there)} of {wanted} masks are there and kept; --overwrite makes them anew")
+        print(f"{len(there)} of {wanted} masks exist and are kept; --overwrite replaces them")
     items = [
         Item(
             f"{pair.mask}" + (f", label {pair.label}" if pair.label else ""),

@@ -12,12 +12,13 @@ from pycocotools.coco import COCO
 from amodalseg import masks, read_dataset
 from amodalseg.cli import main
 from amodalseg.config.schema import CocoaData, CocoAmodalData, CocoData, ShardsData, SyntheticData
-from amodalseg.data.images import load_image, record_image
+from amodalseg.data.images import load_image
 from amodalseg.data.open import open_source
 from amodalseg.data.pack.convert import MARK, write_coco_amodal
 from amodalseg.data.pack.shard_writer import write_shards
 from amodalseg.data.readers import read_coco_instances
 from amodalseg.data.readers.coco_amodal import read_coco_amodal
+from amodalseg.data.record_pictures import record_image
 from amodalseg.data.source import RecordList
 from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord, FilePart

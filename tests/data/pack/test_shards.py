@@ -25,9 +25,10 @@ from amodalseg.config.schema import (
 )
 from amodalseg.data.data_module import RunSampler, collate
 from amodalseg.data.dataset import EvaluationSet, TrainingSet
-from amodalseg.data.images import load_image, record_image
+from amodalseg.data.images import load_image
 from amodalseg.data.open import open_source
 from amodalseg.data.pack.shard_writer import write_shards
+from amodalseg.data.record_pictures import record_image
 from amodalseg.data.source import RecordList, prompted
 from amodalseg.engine.evaluation.evaluate import evaluate
 from amodalseg.models import load_model

@@ -8,9 +8,10 @@ import pytest
 from amodalseg import masks
 from amodalseg.config.schema import CocoData
 from amodalseg.data import images
-from amodalseg.data.images import load_image, record_image, save_png
+from amodalseg.data.images import load_image, save_png
 from amodalseg.data.open import open_source
 from amodalseg.data.readers import read_coco_files, read_coco_instances
+from amodalseg.data.record_pictures import record_image
 from amodalseg.errors import UserError
 from tests.worlds import coco_world, compressed, disc, edit_json
 from tests.worlds.compare import held

@@ -4,9 +4,9 @@ from pycocotools.coco import COCO
 
 from amodalseg import masks
 from amodalseg.config.schema import CocoAmodalData
-from amodalseg.data.images import record_image
 from amodalseg.data.open import open_source
 from amodalseg.data.readers.coco_amodal import file_ids, read_coco_amodal
+from amodalseg.data.record_pictures import record_image
 from amodalseg.errors import UserError
 from tests.worlds import coco_amodal_world, compressed, edit_json
 from tests.worlds.compare import held

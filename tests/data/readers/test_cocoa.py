@@ -9,8 +9,9 @@ from PIL import Image
 from amodalseg import masks
 from amodalseg.config.schema import CocoaData
 from amodalseg.data import readers
-from amodalseg.data.images import image_size, load_image, record_image, save_png
+from amodalseg.data.images import image_size, load_image, save_png
 from amodalseg.data.open import open_source
+from amodalseg.data.record_pictures import record_image
 from amodalseg.errors import UserError
 from tests.worlds import cocoa_world, compressed, edit_json
 from tests.worlds.compare import held

@@ -5,8 +5,9 @@ import pytest
 
 from amodalseg import masks
 from amodalseg.config.schema import D2SAData
-from amodalseg.data.images import load_image, record_image, resize
+from amodalseg.data.images import load_image, resize
 from amodalseg.data.readers import read_d2sa
+from amodalseg.data.record_pictures import record_image
 from amodalseg.errors import UserError
 from tests.worlds import compressed, d2sa_world, edit_json
 

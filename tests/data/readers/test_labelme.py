@@ -134,7 +134,7 @@ MISTAKES = [
     (shape(7, shape_type="mask", mask=bitmap(disc(9, 9, 4, 4, 4, 4))), "shape 8: its mask is 9x9, the box .* 1x16"),
     (shape(0, points=[[1, 2], [3, 4]]), "shape 1: a polygon has 3 or more points"),
     (shape(2, points=[[1, 2], [3, 4], [5, 6]]), "shape 3: a rectangle has 2 or 4 points"),
-    (shape(0, points=[[1, 2], [3], [5, 6]]), "shape 1: its points are no x, y pairs"),
+    (shape(0, points=[[1, 2], [3], [5, 6]]), "shape 1: its points are not x, y pairs"),
     (shape(0, points=[[1, 2], [3, float("nan")], [5, 6]]), "shape 1: its points hold nan"),
     (shape(7, points=[[1, 2], [3, float("inf")]]), "shape 8: its points hold nan or inf"),
     (shape(0, points=[[1, 2], [9e9, 4], [5, 6]]), "shape 1 .* far outside"),

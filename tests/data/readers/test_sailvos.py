@@ -7,9 +7,9 @@ from scipy.ndimage import minimum_filter
 from amodalseg.config.load import build
 from amodalseg.config.schema import DataOnly, SailVosData
 from amodalseg.data.dataset import EvaluationSet
-from amodalseg.data.images import record_image
 from amodalseg.data.open import open_source
 from amodalseg.data.readers import read_sailvos
+from amodalseg.data.record_pictures import record_image
 from amodalseg.errors import UserError
 from tests.worlds import edit_json, sailvos_world
 

@@ -11,8 +11,9 @@ from amodalseg import masks
 from amodalseg.cli import main
 from amodalseg.config.load import build
 from amodalseg.config.schema import DataOnly
-from amodalseg.data.images import image_size, load_image, record_image
+from amodalseg.data.images import image_size, load_image
 from amodalseg.data.open import open_source
+from amodalseg.data.record_pictures import record_image
 from amodalseg.errors import UserError
 from tests.worlds import disc, photo, ring
 

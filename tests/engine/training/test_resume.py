@@ -47,7 +47,7 @@ def test_a_branch_that_decays_is_the_run_that_was_planned_so_from_the_start(trun
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["continue_from={trunk}", "init={trunk}"], "give one of them"),
+        (["continue_from={trunk}", "init={trunk}"], "give only one of them"),
         (["continue_from={trunk}/nothing"], "holds no last.ckpt"),
         (["continue_from={trunk}"], "is of step 12, and this run ends at 12"),
         (["continue_from={trunk}", "trainer.max_steps=16", "model.dn.dim=24"], "last.ckpt"),

@@ -205,10 +205,10 @@ def test_a_loss_that_is_not_finite_stops_with_the_objects(tmp_path, monkeypatch,
 @pytest.mark.parametrize(
     ("overrides", "part"),
     [
-        (["checkpoint.monitor=iou.full"], "checkpoint.monitor=iou.full"),
+        (["checkpoint.monitor=iou.full"], "invalid value for checkpoint.monitor: iou.full"),
         (["optim.lrr=1"], "did you mean 'optim.lr'"),
         (["val.name=coco", "val.annotations=[a]", "val.images=[b]"], "modal masks only"),
-        (["init=nothing"], "there is no model 'nothing'"),
+        (["init=nobody"], "there is no model 'nobody'"),
     ],
 )
 def test_refusals(tmp_path, capsys, overrides, part):

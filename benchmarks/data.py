@@ -30,7 +30,7 @@ import numpy as np
 
 from amodalseg import masks
 from amodalseg.config.schema import AugmentConfig, Pix2gestaltData, ShardsData, SyntheticData, WindowConfig
-from amodalseg.data import augment, dataset, images
+from amodalseg.data import augment, dataset, images, record_pictures
 from amodalseg.data.dataset import TrainingSet
 from amodalseg.data.draw.scenes import Scenes
 from amodalseg.data.draw.synthetic import SyntheticWorld
@@ -242,7 +242,7 @@ def print_shares(ways: dict[str, Batches], count: int, batch_size: int) -> None:
 
     parts: list[tuple[str, Any, str]] = [
         ("read bytes", images, "read_bytes"), ("read bytes", shards, "read_bytes"),
-        ("decode pictures", images, "load_image"), ("decode pictures", pix2gestalt, "read_mask_file"),
+        ("decode pictures", record_pictures, "load_image"), ("decode pictures", pix2gestalt, "read_mask_file"),
         ("masks, json", masks, "decode"), ("masks, json", masks, "encode"), ("masks, json", shards, "read_entry"),
         ("masks, json", pix2gestalt, "make_record"), ("masks, json", shards.json, "loads"),
         ("crop", dataset, "object_window"), ("crop", dataset, "crop_image"), ("crop", dataset, "crop_mask"),

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from amodalseg import masks
-from amodalseg.data import images, mask_files
+from amodalseg.data import images, mask_files, record_pictures
 from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord, FilePart
 from tests.worlds import photo, write_photo

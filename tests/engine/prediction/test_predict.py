@@ -237,7 +237,7 @@ def test_predictions_of_changed_inputs_are_never_mixed(coco, weights, tmp_path, 
     capsys.readouterr()
     assert main(command(coco, out, "--batch-size=1", model=str(model))) == 0
     printed = capsys.readouterr().out
-    assert f"{changed} have changed: all annotations are asked again" in printed and "going on" not in printed
+    assert f"{changed} have changed: all annotations are asked again" in printed and "resuming" not in printed
     assert main(command(coco, anew, "--batch-size=1", model=str(model))) == 0
     assert out.read_bytes() == anew.read_bytes()
 
@@ -258,7 +258,7 @@ def test_notes_that_do_not_verify_are_made_again(coco, weights, tmp_path, monkey
     capsys.readouterr()
     assert main(command(coco, out, "--batch-size=1", model=weights)) == 0
     printed = capsys.readouterr().out
-    assert "1 lines of" in printed and "2 annotations are done; going on" in printed
+    assert "1 lines of" in printed and "2 annotations are done; resuming" in printed
     assert main(command(coco, anew, "--batch-size=1", model=weights)) == 0
     assert out.read_bytes() == anew.read_bytes()
 
@@ -271,7 +271,7 @@ def test_notes_with_a_damaged_head_are_begun_anew(coco, weights, tmp_path, monke
     capsys.readouterr()
     assert main(command(coco, out, model="box")) == 0
     printed = capsys.readouterr().out
-    assert "is damaged at its beginning" in printed and "going on" not in printed
+    assert "is damaged at its beginning" in printed and "resuming" not in printed
 
 
 def test_predictions_do_not_depend_on_the_order(coco, weights, tmp_path):
@@ -381,7 +381,7 @@ def test_labels_of_a_mask_file_are_objects_of_their_own(film, tmp_path, capsys):
     assert names == ["0_1.png", "0_2.png", "1_1.png", "1_3.png"] and len(list((tmp_path / "shown").iterdir())) == 2
     assert np.array_equal(read(tmp_path / "out/1_3.png") > 0, read(tmp_path / "masks/1.png") == 3)
     assert main(["predict", "modal", *film]) == 0
-    assert "4 of 4 masks are there and kept" in capsys.readouterr().out
+    assert "4 of 4 masks exist and are kept" in capsys.readouterr().out
 
 
 def test_one_label_of_every_file(film, tmp_path, capsys):
@@ -404,7 +404,7 @@ def test_outputs_in_a_folder_are_kept_for_the_same_command_only(film, tmp_path, 
     write_photo(tmp_path / "masks/0.png", 2 * disc(40, 50, 20, 20, 5, 5).astype(np.uint8))
     assert main(["predict", "modal", *film]) == 0
     printed = capsys.readouterr().out
-    assert "1 of 3 masks are written" in printed and "2 of 3 masks are there" in printed
+    assert "1 of 3 masks are written" in printed and "2 of 3 masks exist" in printed
     for name in ("1_1", "1_3"):
         os.utime(tmp_path / f"out/{name}.png", ns=(1, 1))
     assert main(["predict", "modal", *film]) == 0

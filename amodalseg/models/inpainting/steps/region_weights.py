@@ -1,0 +1,136 @@
+"""Regions of an edit: where they lie, whose words they have before and after, and how much each counts at a place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from amodalseg.errors import UserError
+
+BLENDS = ("layers", "average")
+
+
+class Region(NamedTuple):
+    """A part of a picture with a text of its own.
+
+    source: its words before the edit; None: the region is added. target: its words after; None: it is removed.
+    box: x0, y0, x1, y1 as shares of the picture's width and height; None: everything, the background. keywords: words
+    of it that name its object, for guidance; none: they are selected. feather: share of half the shorter side over
+    which its weight rises from its border.
+    """
+
+    source: str | None
+    target: str | None
+    box: tuple[float, float, float, float] | None = None
+    keywords: tuple[str, ...] = ()
+    feather: float = 0.2
+
+    @property
+    def kind(self) -> str:
+        """``added``, ``removed``, ``changed``; ``kept``, or ``background`` for what is kept and has no box."""
+        if self.source is None:
+            return "added"
+        if self.target is None:
+            return "removed"
+        if self.source != self.target:
+            return "changed"
+        return "background" if self.box is None else "kept"
+
+
+class GridBox(NamedTuple):
+    """A box on a backend's grid, with exclusive ends."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    def crop(self, maps: Tensor, factor: int = 1) -> Tensor:
+        """This part of maps (..., h, w), or of pictures with ``factor`` pixels on a side of each place."""
+        top, left, bottom, right = (factor * end for end in self)
+        return maps[..., top:bottom, left:right]
+
+
+def on_grid(region: Region, height: int, width: int, step: int = 1) -> GridBox:
+    """A region's box on a grid, its ends at the nearest multiples of ``step``.
+
+    Raises:
+        UserError: the box is empty, there or as it is given, or reaches beyond the picture.
+    """
+    if region.box is None:
+        return GridBox(0, 0, height, width)
+    x0, y0, x1, y1 = region.box
+    if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
+        raise UserError(
+            f"the box {list(region.box)} is empty or leaves the picture: x0 < x1 and y0 < y1 are shares of its width "
+            "and height, from 0 to 1"
+        )
+    rows, columns = height // step, width // step
+    box = GridBox(*(step * round(end * count) for end, count in ((y0, rows), (x0, columns), (y1, rows), (x1, columns))))
+    if box.top == box.bottom or box.left == box.right:
+        raise UserError(f"the box {list(region.box)} is empty on a grid of {columns} x {rows}: make it larger")
+    return box
+
+
+def alpha(region: Region, box: GridBox, height: int, width: int) -> Tensor:
+    """How much a region counts in its box: the square of a ramp from its border, 1 inside, nowhere 0.
+
+    A side on the picture's border has no ramp: nothing lies beyond that it would have to blend with.
+
+    Returns:
+        float32 (height, width), 0 outside the box.
+    """
+    if not 0 <= region.feather <= 1:
+        raise UserError(f"feather is a share from 0 to 1, not {region.feather}")
+    tall, wide = box.bottom - box.top, box.right - box.left
+    reach = int(region.feather * min(tall, wide) / 2)
+    along = _ramp(tall, reach, box.top > 0, box.bottom < height), _ramp(wide, reach, box.left > 0, box.right < width)
+    found = torch.zeros(height, width)
+    box.crop(found).copy_(torch.minimum(along[0][:, None], along[1][None]) ** 2)
+    return found
+
+
+def _ramp(length: int, reach: int, first: bool, last: bool) -> Tensor:
+    """From 1 / (reach + 1) to 1 over ``reach`` places from the first end, and from the last."""
+    places = torch.arange(length)
+    ramp = torch.ones(length)
+    if first:
+        ramp = torch.minimum(ramp, (places + 1) / (reach + 1))
+    if last:
+        ramp = torch.minimum(ramp, (length - places) / (reach + 1))
+    return ramp
+
+
+def weights(alphas: Tensor, behind: Sequence[bool], blend: str = "layers") -> Tensor:
+    """The share of each region at each place (equation 1, whose w_i the paper leaves open).
+
+    Args:
+        alphas: float (R, N, 1, h, w) of R regions in N rows, from 0; all 0 where a row does not have a region.
+        behind: which of the regions lie behind: the background, and the total region.
+        blend: ``layers``: those in front share the largest of their alphas in proportion, those behind the rest; where
+            nothing lies behind, the ones in front share everything. ``average``: alphas over their sum, as written.
+
+    Returns:
+        float (R, N, 1, h, w), sums to 1 over the regions.
+
+    Raises:
+        UserError: a place that no region of its row covers.
+    """
+    assert blend in BLENDS, blend
+    if not (alphas.sum(0) > 0).all():
+        raise UserError("the regions do not cover the picture: add one without a box, the background")
+    if blend == "average":
+        return alphas / alphas.sum(0)
+    back = torch.tensor(behind, device=alphas.device)[:, None, None, None, None]
+    front, rest = alphas * ~back, alphas * back
+    share = torch.where(rest.sum(0) > 0, front.amax(0).clamp(max=1), 1.0)
+    return share * _shares(front) + (1 - share) * _shares(rest)
+
+
+def _shares(values: Tensor) -> Tensor:
+    """Of the sum over the first axis; 0 where that is 0."""
+    total = values.sum(0)
+    return torch.where(total > 0, values / total.where(total > 0, 1.0), 0.0)

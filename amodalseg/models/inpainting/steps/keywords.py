@@ -1,0 +1,133 @@
+"""Which words name something in a picture, and more weight to where they do (MRGD, section 3.2)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from amodalseg.models.inpainting.backends.attention import Control, Site
+from amodalseg.models.inpainting.backends.backend import InpaintingBackend
+from amodalseg.models.inpainting.backends.word_prior import END
+from amodalseg.models.inpainting.steps.prompt_edit import pieces_of_words
+
+BINS = 256
+FLAT = 1e-4
+"""A map whose values span at most this share of its largest shows nothing."""
+READINGS = ("weights", "logits")
+
+
+def entropy(maps: Tensor) -> Tensor:
+    """Equation 6: H = - sum_j p(j) log p(j) over the histogram of a map whose values are brought to 0..255.
+
+    Args:
+        maps: float (..., P), from 0, of P places. Their least value becomes 0 and their largest 255; between, whole
+            numbers are made as by a picture of bytes, downwards.
+
+    Returns:
+        float64 (...), nats, from 0 to log 256; infinite for a map that is constant: by the equation it would be the
+        surest of all, though it shows nothing.
+    """
+    values = maps.double()
+    least, most = values.amin(-1, keepdim=True), values.amax(-1, keepdim=True)
+    span = most - least
+    constant = span <= FLAT * most.abs()
+    levels = ((values - least) / span.where(~constant, 1.0) * (BINS - 1)).floor().long()
+    counts = torch.zeros((*levels.shape[:-1], BINS), dtype=torch.float64, device=maps.device)
+    counts.scatter_add_(-1, levels, torch.ones_like(values))
+    found = torch.special.entr(counts / values.shape[-1]).sum(-1)
+    return torch.where(constant[..., 0], torch.inf, found)
+
+
+def words_of(backend: InpaintingBackend, prompt: str) -> list[tuple[str, list[int]]]:
+    """The words of a text as far as the network reads it, with their columns; punctuation is none.
+
+    Raises:
+        UserError: the backend reads no text.
+    """
+    tokens = backend.tokens(prompt)
+    words = [("".join(tokens[column] for column in columns), columns) for columns in pieces_of_words(tokens)]
+    named = [(word.removesuffix(END), columns) for word, columns in words]
+    return [(word, columns) for word, columns in named if any(letter.isalnum() for letter in word)]
+
+
+def select(maps: Tensor, words: Sequence[tuple[str, Sequence[int]]], count: int = 15) -> list[str]:
+    """The words whose maps have the lowest entropy: those that lie somewhere and not everywhere.
+
+    Args:
+        maps: float (P, tokens), one object's of ``WatchMaps.cross_maps``.
+        words: of ``words_of``.
+        count: N, how many; all of them where a text has no more.
+
+    Returns:
+        Different words, lowest entropy first; those of constant maps last, and as they stand where they tie. A word
+        that stands twice counts by its lower one.
+    """
+    if not words:
+        return []
+    found = entropy(torch.stack([maps[:, list(columns)].mean(1) for _, columns in words]))
+    order = torch.sort(found, stable=True).indices.tolist()
+    return list(dict.fromkeys(words[number][0] for number in order))[:count]
+
+
+class Emphasise(Control):
+    """KSSA: places that answer to keywords weigh more as keys of self-attention.
+
+    In each layer of attention to words, the half of the places that gather most from the keywords is noted, object by
+    object. The layers among places on the same grid that come after it, up to the next such note, emphasise them; those
+    before the first one of an evaluation go by the evaluation before.
+
+    Args:
+        columns: of the keywords in each object's text (``words_of``); none: nothing is emphasised there.
+        factor: above 0.
+        reading: ``weights``: a place weighs ``factor`` times as much against the others (the paper's text). ``logits``:
+            its logits are multiplied by ``factor``, so that it weighs less where they are below 0 (the released code).
+        places: of layers that are considered, at most.
+    """
+
+    def __init__(
+        self, columns: Sequence[Sequence[int]], factor: float = 1.5, reading: str = "weights", places: int = 32 * 32
+    ) -> None:
+        assert reading in READINGS and factor > 0, (reading, factor)
+        self.columns, self.factor, self.reading, self.places = columns, factor, reading, places
+        self.chosen: dict[tuple[int, int], Tensor] = {}
+
+    def wants_maps(self, site: Site) -> bool:
+        return site.cross and site.places <= self.places
+
+    def maps(self, site: Site, weights: Tensor) -> Tensor:
+        """Notes the places, bool (B, P); the weights stay as they are."""
+        mean = weights.detach().mean(1)
+        assert len(mean) == len(self.columns)
+        rows = [
+            best_half(one[:, list(columns)].sum(1)) if columns else torch.zeros_like(one[:, 0], dtype=torch.bool)
+            for one, columns in zip(mean, self.columns, strict=True)
+        ]
+        self.chosen[site.height, site.width] = torch.stack(rows)
+        return weights
+
+    def _chosen(self, site: Site) -> Tensor | None:
+        return None if site.cross else self.chosen.get((site.height, site.width))
+
+    def keys_values(self, site: Site, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        chosen = self._chosen(site)
+        if self.reading == "weights" or chosen is None:
+            return key, value
+        # a logit is linear in its key
+        return torch.where(chosen[:, None, :, None], self.factor * key, key), value
+
+    def bias(self, site: Site) -> Tensor | None:
+        chosen = self._chosen(site)
+        if self.reading == "logits" or chosen is None:
+            return None
+        return chosen[:, None, None, :].float() * math.log(self.factor)
+
+
+def best_half(values: Tensor) -> Tensor:
+    """Which of P values are the P // 2 largest, bool (P,); of equal ones the first."""
+    order = torch.sort(values, descending=True, stable=True).indices
+    chosen = torch.zeros_like(values, dtype=torch.bool)
+    chosen[order[: len(values) // 2]] = True
+    return chosen

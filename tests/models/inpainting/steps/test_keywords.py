@@ -118,7 +118,7 @@ def test_the_next_evaluation_begins_with_the_places_of_the_last(backend):
 
 
 def test_both_readings_by_hand():
-    """Logits -1 and 2 at chosen places: both weigh more by the factor, or they are multiplied, which lowers the first."""
+    """Logits -1 and 2 at chosen places: both weigh more, or both are multiplied, which lowers the first."""
     site = Site("layer", False, 2, 2)
     chosen = torch.tensor([[True, True, False, False]])
     logits, query = torch.tensor([-1.0, 2.0, 0.5, 0.0]), torch.ones(1, 1, 1, 1)

@@ -7,7 +7,6 @@ import torch
 
 from amodalseg.config.schema import BackendConfig
 from amodalseg.errors import UserError
-from amodalseg.models.inpainting.backends.backend import Abilities, Estimate
 from amodalseg.models.inpainting.backends.hub_models import open_hub_model
 from amodalseg.models.inpainting.steps.attention_controls import KeyMask
 from amodalseg.models.inpainting.steps.guidance import MaskGuidance
@@ -15,8 +14,8 @@ from amodalseg.models.inpainting.steps.inversion import invert
 from amodalseg.models.inpainting.steps.region_weights import GridBox, Region, alpha, on_grid, weights
 from amodalseg.models.inpainting.steps.regions import Regions, RegionSteps, row_texts
 from amodalseg.models.inpainting.steps.sample import advance, begin
-from tests.models.inpainting.fake_backends import GaussianBackend
 from tests.models.inpainting.tiny_hub import build_prior, pictures_and_holes, save_sdxl, save_stable_diffusion
+from tests.models.inpainting.worded import Worded
 
 BACKGROUND = Region("a", "a")
 LEFT, RIGHT = Region("cat", "cat", (0, 0, 0.625, 1)), Region("b cat", "c", (0.375, 0, 1, 1), feather=0.5)
@@ -31,22 +30,6 @@ def inner(request, tmp_path_factory):
     else:
         save_stable_diffusion(folder, in_channels={"four": 4, "nine": 9}[request.param])
     return open_hub_model(BackendConfig(name=str(folder)), "cpu")
-
-
-class Worded(GaussianBackend):
-    """A text is a number, the mean of the clean picture; it counts its evaluations and their rows."""
-
-    name = "worded"
-    abilities = Abilities(size=8, multiple=1, text=True)
-
-    def prepare(self, pictures, holes, prompts=None):
-        texts = [float(prompt or 0) for prompt in prompts or [""] * len(pictures)]
-        return replace(super().prepare(pictures, holes), inputs={"text": torch.tensor(texts)[:, None, None]})
-
-    def estimate(self, x, level, prepared, taps=()):
-        assert len(x) == len(prepared)
-        clean = super().estimate(x, level, prepared).clean + prepared.inputs["text"].mean((1, 2))[:, None, None, None]
-        return Estimate(clean, (x - level.alpha * clean) / level.sigma, {})
 
 
 def walked(backend, seeds=(1, 1), steps=3, hooks=(), size=None):

@@ -1,0 +1,88 @@
+"""A photo as regions: its noise, and the empty texts of each region (MRGD, section 3.3; null-text inversion)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from amodalseg.models.inpainting.steps.guidance import MaskGuidance
+from amodalseg.models.inpainting.steps.inversion import invert
+from amodalseg.models.inpainting.steps.null_text import null_text
+from amodalseg.models.inpainting.steps.regions import Part, Regions, RegionsPrepared
+
+
+class InvertedRegions(NamedTuple):
+    """start: the noisiest states. nulls: for each part, the null's text at each step, for ``RegionSteps``."""
+
+    start: Tensor
+    nulls: list[list[Tensor]]
+
+
+def invert_regions(
+    backend: Regions,
+    prepared: RegionsPrepared,
+    steps: int,
+    *,
+    rounds: int = 0,
+    total_from: float = 0.5,
+    updates: int = 10,
+    rate: float = 1e-2,
+    enough: float = 1e-5,
+) -> InvertedRegions:
+    """Find the noise of photos and, for each region, null texts with which its guided steps go back to its crop.
+
+    Each region is inverted alone, and its texts are fitted along its own states. Where regions overlap, sampling starts
+    from their fused noise, and a region's step from fused states. That comes back to the photo as far as the network is
+    linear; states inverted together would not do, because a text acts on the whole of a region, and what fusing changes
+    is not the same all over it. A total region that joins on the way brings states that were not fused before, which
+    moves the picture a little.
+
+    Args:
+        backend: with guidance; its rows are sources only, each with all of its regions.
+        prepared: of the photos.
+        steps: of the sampler.
+        rounds: of ``invert``.
+        total_from: as ``RegionSteps``; texts of the total region are fitted from that step on.
+        updates, rate, enough: of ``null_text``.
+    """
+    inner, nulls, start = backend.inner, [], torch.zeros_like(prepared.known)
+    joins = round(total_from * steps)
+    first = replace(prepared, total=prepared.total and joins == 0)
+    shares = iter(backend.shares(first))
+    for part in prepared.parts:
+        assert part.null is not None and len(part.rows) == len(prepared)
+        states = invert(inner, part.asked, steps, rounds)
+        if first.total or not part.total:
+            part.box.crop(start)[:] += part.box.crop(next(shares)) * states[0]
+        nulls.append(
+            null_text(
+                inner, part.asked, MaskGuidance(part.null, backend.weight), states,
+                first=joins if part.total else 0, updates=updates, rate=rate, enough=enough,
+            )
+        )  # fmt: skip
+    return InvertedRegions(start, nulls)
+
+
+def for_pairs(nulls: Sequence[Sequence[Tensor] | None], parts: Sequence[Part]) -> list[list[Tensor]]:
+    """Null texts of sources for rows of sources and targets.
+
+    Args:
+        nulls: for each part, of B sources at each step; None for a region that they do not have.
+        parts: of 2 B rows: in both, in sources only, or in targets only.
+
+    Returns:
+        For each part: the source's texts for both; the prepared null's where the source does not have the region.
+    """
+    steps = next(len(texts) for texts in nulls if texts is not None)
+    found = []
+    for texts, part in zip(nulls, parts, strict=True):
+        assert part.null is not None
+        if texts is None:
+            found.append([part.null.inputs["text"]] * steps)
+        else:
+            found.append([text if len(part.rows) == len(text) else torch.cat([text, text]) for text in texts])
+    return found

@@ -1,0 +1,81 @@
+"""Null-text inversion by regions, on a backend whose best texts exist."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from amodalseg.models.inpainting.steps.inversion import invert
+from amodalseg.models.inpainting.steps.region_inversion import for_pairs, invert_regions
+from amodalseg.models.inpainting.steps.region_weights import Region
+from amodalseg.models.inpainting.steps.regions import Regions, RegionSteps, row_texts
+from amodalseg.models.inpainting.steps.sample import advance, begin
+from tests.models.inpainting.worded import Worded
+
+STEPS = 5
+REGIONS = [
+    Region("0.1", "0.1"),
+    Region("0.5", "0.5", (0, 0, 0.625, 0.75), feather=0.8),
+    Region("-0.4", None, (0.375, 0, 1, 0.75), feather=0.8),
+]
+OPTIONS = {"updates": 300, "rate": 0.05, "enough": 1e-10, "rounds": 30}
+
+
+def photo(regions=REGIONS, total=("0.3",), weight=2.0):
+    backend = Regions(Worded(), regions, [[region.source] for region in regions], weight=weight, total=total)
+    pictures = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    return backend, backend.prepare(pictures, torch.ones(1, 1, 8, 8, dtype=torch.bool))
+
+
+def back(backend, prepared, start, hook):
+    sampling = begin(backend, prepared, range(1, len(prepared) + 1), STEPS)
+    sampling.x = start
+    return advance(sampling, [hook]).x
+
+
+def miss(found, prepared):
+    return float((found - prepared.known).abs().max())
+
+
+@pytest.mark.parametrize(("total", "joins", "most"), [((), 0.5, 1e-3), (("0.3",), 0.0, 1e-3), (("0.3",), 0.5, 0.2)])
+def test_a_photo_comes_back_with_the_texts_of_its_regions(total, joins, most):
+    """Regions overlap. A total region that joins on the way has states of its own, which costs something."""
+    backend, prepared = photo(total=total)
+    inverted = invert_regions(backend, prepared, STEPS, total_from=joins, **OPTIONS)
+    assert [len(texts) for texts in inverted.nulls] == [STEPS] * (3 + len(total))
+    assert miss(back(backend, prepared, inverted.start, RegionSteps(joins, inverted.nulls)), prepared) < most
+    assert miss(back(backend, prepared, inverted.start, RegionSteps(joins)), prepared) > 1
+
+
+def test_the_total_region_is_fitted_where_it_counts():
+    backend, prepared = photo()
+    nulls = invert_regions(backend, prepared, STEPS, total_from=0.6, **OPTIONS).nulls[-1]
+    empty = prepared.parts[-1].null.inputs["text"]
+    assert [torch.equal(text, empty) for text in nulls] == [True] * 3 + [False] * 2
+
+
+def test_the_start_is_the_fused_noise_of_regions_inverted_alone():
+    backend, prepared = photo()
+    found = invert_regions(backend, prepared, STEPS, rounds=30, updates=0)
+    background, left, right = (invert(backend.inner, part.asked, STEPS, 30)[0] for part in prepared.parts[:3])
+    shares = backend.shares(replace(prepared, total=False))
+    expected = shares[0] * background
+    expected[..., :6, :5] += shares[1, ..., :6, :5] * left
+    expected[..., :6, 3:] += shares[2, ..., :6, 3:] * right
+    torch.testing.assert_close(found.start, expected)
+
+
+def test_a_pair_starts_from_the_photo_and_its_texts():
+    """The source comes back; a target without a change too; an added region has the prepared null."""
+    backend, prepared = photo(total=())
+    inverted = invert_regions(backend, prepared, STEPS, **OPTIONS)
+    regions = [*REGIONS, Region(None, "2", (0.25, 0.5, 0.5, 1))]
+    pair = Regions(backend.inner, regions, row_texts(regions), weight=2.0)
+    both = pair.prepare(prepared.known.expand(2, -1, -1, -1), torch.ones(2, 1, 8, 8, dtype=torch.bool))
+    nulls = for_pairs([*inverted.nulls, None], both.parts)
+    assert [len(texts[0]) for texts in nulls] == [2, 2, 1, 1]
+    assert all(torch.equal(text, both.parts[3].null.inputs["text"]) for text in nulls[3])
+    found = back(pair, both, inverted.start.expand(2, -1, -1, -1), RegionSteps(0.5, nulls))
+    assert miss(found[:1], prepared) < 1e-3
+    assert miss(found[1:, :, :4, :3], replace(prepared, known=prepared.known[..., :4, :3])) < 1e-3
+    assert miss(found[1:], prepared) > 0.5

@@ -53,6 +53,16 @@ def words_of(backend: InpaintingBackend, prompt: str) -> list[tuple[str, list[in
     return [(word, columns) for word, columns in named if any(letter.isalnum() for letter in word)]
 
 
+def unread_words(backend: InpaintingBackend, prompt: str) -> list[str]:
+    """Words of a text that its encoder has no room for, or not for all of their pieces; in their order."""
+    room, unread = len(backend.tokens(prompt)) - 2, []
+    for word in prompt.split():
+        room -= len(backend.tokens(word)) - 2
+        if room < 0:
+            unread.append(word)
+    return unread
+
+
 def select(maps: Tensor, words: Sequence[tuple[str, Sequence[int]]], count: int = 15) -> list[str]:
     """The words whose maps have the lowest entropy: those that lie somewhere and not everywhere.
 

@@ -83,16 +83,25 @@ class RegionGuidance(Hook):
         prepared = sampling.prepared
         assert isinstance(prepared, RegionsPrepared)
         parts = [part for part in prepared.parts if not part.total]
+        # sources that nothing moves are decoded without a gradient, which keeps half of the decoder's memory
+        first = 0 if self.sources and counting[0] else len(estimate.clean) // 2
         with torch.enable_grad(), within_memory(len(sampling.x)):
-            clean = estimate.clean.detach().requires_grad_()
-            pictures = sampling.backend.decode(clean, clamp=False)
+            moving = estimate.clean[first:].detach().requires_grad_()
+            pictures = sampling.backend.decode(moving, clamp=False)
+            clean = torch.cat([estimate.clean[:first].detach(), moving])
+            if first:
+                with torch.no_grad():
+                    still = sampling.backend.decode(clean[:first], clamp=False)
+                pictures = torch.cat([still, pictures])
             losses = self._losses(clean, pictures, parts, counting, sampling.backend.abilities.factor)
             total = sum(weight * loss for weight, loss in zip(counting, losses, strict=True))
-            (slope,) = torch.autograd.grad(total + 0 * clean.sum(), clean)
+            (slope,) = torch.autograd.grad(total + 0 * moving.sum(), moving)
         self.losses = (float(losses[0].detach()), float(losses[1].detach()), float(losses[2].detach()))
         level = sampling.level
-        noise = estimate.noise + level.sigma * slope
-        return Estimate((sampling.x - level.sigma * noise) / level.alpha, noise, estimate.features)
+        slope = torch.cat([torch.zeros_like(estimate.clean[:first]), slope])
+        # the state that both make stays where it is: alpha clean + sigma noise; without a slope nothing changes at all
+        moved = estimate.clean - level.sigma**2 / level.alpha * slope
+        return Estimate(moved, estimate.noise + level.sigma * slope, estimate.features)
 
     def _losses(
         self, clean: Tensor, pictures: Tensor, parts: Sequence[Part], counting: Sequence[float], factor: int

@@ -10,7 +10,7 @@ import torch
 from amodalseg.config.schema import BackendConfig
 from amodalseg.models.inpainting.backends.attention import Control, Site
 from amodalseg.models.inpainting.backends.hub_models import open_hub_model
-from amodalseg.models.inpainting.steps.keywords import Emphasise, best_half, entropy, select, words_of
+from amodalseg.models.inpainting.steps.keywords import Emphasise, best_half, entropy, select, unread_words, words_of
 from tests.models.inpainting.tiny_hub import pictures_and_holes, save_stable_diffusion
 
 
@@ -59,6 +59,13 @@ def test_words_that_lie_somewhere_come_first_and_constant_ones_last():
 def test_words_of_a_text(backend):
     assert words_of(backend, "a cat bd") == [("a", [1]), ("cat", [2]), ("bd", [3, 4])]
     assert words_of(backend, "") == []
+
+
+def test_words_that_a_text_has_no_room_for(backend):
+    """Twelve tokens, two of which are the marks; "bd" has two pieces, of which only one is read."""
+    assert unread_words(backend, "a cat " + "b " * 8) == []
+    assert unread_words(backend, "a cat " + "b " * 7 + "bd cat e") == ["bd", "cat", "e"]
+    assert unread_words(backend, "") == []
 
 
 def test_the_best_half():

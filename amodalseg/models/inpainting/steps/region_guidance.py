@@ -47,7 +47,7 @@ class RegionGuidance(Hook):
     target: the similarity and preservation losses move targets only.
 
     Args:
-        segmenter: of words.
+        segmenter: of words; None: with the preservation loss only.
         keywords: for each region, without the total one, its words joined to a text, in each row; None: no loss of it.
         inherent: float or bool (B or 1, 1, h, w) on the grid, what is to stay.
         weights: of the losses, and when.
@@ -61,7 +61,7 @@ class RegionGuidance(Hook):
 
     def __init__(
         self,
-        segmenter: WordSegmenter,
+        segmenter: WordSegmenter | None,
         keywords: Sequence[Sequence[str | None]],
         inherent: Tensor,
         weights: LossWeights | None = None,
@@ -113,6 +113,7 @@ class RegionGuidance(Hook):
         # (region, row) pairs that have words, all in one call of the segmenter
         pairs = [(i, row, words) for i, rows in enumerate(self.keywords) for row, words in enumerate(rows) if words]
         if pairs and (counting[0] or counting[1]):
+            assert self.segmenter is not None, "the region and similarity losses need a segmenter"
             logits = self.segmenter.logits(pictures[[row for _, row, _ in pairs]], [words for *_, words in pairs])
             maps = read(logits, self.reading)
             found = {(i, row): one for (i, row, _), one in zip(pairs, maps, strict=True)}

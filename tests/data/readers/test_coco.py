@@ -7,7 +7,7 @@ import pytest
 
 from amodalseg import masks
 from amodalseg.config.schema import CocoData
-from amodalseg.data import images
+from amodalseg.data import record_pictures
 from amodalseg.data.images import load_image, save_png
 from amodalseg.data.open import open_source
 from amodalseg.data.readers import read_coco_files, read_coco_instances
@@ -196,7 +196,7 @@ def test_photos_of_another_size_are_found_before_anything_starts(world):
 
 def test_one_photo_is_decoded_once(world, monkeypatch):
     seen = []
-    monkeypatch.setattr(images, "load_image", lambda path, **how: seen.append(path) or load_image(path, **how))
+    monkeypatch.setattr(record_pictures, "load_image", lambda path, **how: seen.append(path) or load_image(path, **how))
     open_source(CocoData(annotations=[str(world[0])], images=[str(world[1])]))
     assert sorted(seen) == sorted(world[1].iterdir())
 

@@ -223,7 +223,8 @@ def test_runnable_commands_run(line, ready, monkeypatch):
     program, *arguments = shlex.split(line)
     assert program == "amodalseg", f"{line}: only amodalseg's own commands can be marked as runnable"
     assert main(arguments) == 0, line
-    out = next((Path(value) for key, value in pairwise(arguments) if key in ("--out", "--to")))
+    options = dict(pairwise(arguments))
+    out = Path(options.get("--out") or options["--to"])
     assert out.exists() and {path for path in ready.rglob("*") if path.is_file()} - before, line
 
 

@@ -192,7 +192,7 @@ def measure(models: list[CondDiffAMO], dataset: EvaluationSet, options: argparse
     if device == "cpu":
         keep_freed_memory()  # for every row alike: the process has one heap
     for model in models:
-        run(model, windows, device)  # warm-up, folding, compiling
+        run(model, windows, device)  # warm-up, compiling
     seconds: list[list[float]] = [[] for _ in models]
     peaks = {torch.float32: 0.0, torch.bfloat16: 0.0}
     for _ in range(repeats):  # interleaved, so that a busy moment of the machine meets every row

@@ -38,8 +38,6 @@ LIMIT, MEGAPIXELS = "AMODALSEG_MAX_MEGAPIXELS", 400
 """Environment variable with the most megapixels that a picture may have, and its default: masks end there too."""
 _bombs = threading.Lock()
 EXIF_TURN = 0x0112
-TURNS = {3: "by 180 degrees", 6: "by 90 degrees", 8: "by 90 degrees"}
-"""What EXIF's orientations say that do not mirror."""
 
 
 def read_bytes(path: str | Path | FilePart) -> bytes:

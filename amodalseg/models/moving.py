@@ -93,7 +93,7 @@ def _filled(picture: np.ndarray, hole: np.ndarray, how: str = "telea") -> np.nda
 
 
 def completed(query: Query, prediction: Prediction) -> Piece:
-    """The whole object as a model predictions it, with the part beyond the photo where the model looked there.
+    """The whole object as a model predicts it, with the part beyond the photo where the model looked there.
 
     A model that draws no picture has no colours for what is hidden: those of the visible part go on in it.
     """

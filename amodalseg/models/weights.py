@@ -189,7 +189,7 @@ def check_state(network: torch.nn.Module, state: dict[str, Tensor], path: Path) 
 
 
 def check_finite(state: dict[str, Tensor], path: Path) -> None:
-    """Refuse weights with NaN or infinity in them: they prediction nothing, and it would look like a prediction."""
+    """Refuse weights with NaN or infinity in them: they predict nothing, and it would look like a prediction."""
     bad = [name for name, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
     if bad:
         raise UserError(

@@ -82,7 +82,7 @@ def complete(model: AmodalModel, items: Sequence[Item], settings: Settings, done
     batch: list[tuple[Item, Query]] = []
     bar = tqdm(total=done + len(items), initial=done, desc=model.name, unit="object", disable=None)
 
-    def prediction() -> None:
+    def run_batch() -> None:
         queries = [query for _, query in batch]
         predictions = model.predict_batch(queries, num_samples=settings.num_samples, steps=settings.steps)
         for (item, _), prediction in zip(batch, predictions, strict=True):
@@ -106,9 +106,9 @@ def complete(model: AmodalModel, items: Sequence[Item], settings: Settings, done
             continue
         batch.append((item, query))
         if len(batch) == size:
-            prediction()
+            run_batch()
     if batch:
-        prediction()
+        run_batch()
     bar.close()
     say_turned(turned, len({item.photo for item in items}), settings.upright)
     return failures

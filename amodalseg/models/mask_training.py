@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from amodalseg.config.schema import TrainConfig
@@ -59,10 +58,6 @@ class MaskTrainingModule(TrainingModule):
             self.validation_rows.append(count_object(record, prediction, self.model.name))
             if len(self.validation_pictures) < self.config.log.pictures:
                 self.validation_pictures.append((record, prediction))
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        # validation batches are full photos as arrays: the model itself cuts and moves their windows
-        return super().transfer_batch_to_device(batch, device, dataloader_idx) if isinstance(batch, Batch) else batch
 
     def save(self, folder: Path, about: dict[str, Any]) -> Path:
         """Write the weights that are now in the network. Returns: where."""

@@ -66,6 +66,10 @@ class TrainingModule(L.LightningModule):
                 "lower optim.lr or use trainer.precision=32-true"
             )
 
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        # validation batches are lists of arrays
+        return super().transfer_batch_to_device(batch, device, dataloader_idx) if not isinstance(batch, list) else batch
+
     def configure_optimizers(self) -> Any:
         optim = self.config.optim
         decayed: list[torch.nn.Parameter] = []

@@ -44,7 +44,7 @@ class LitePyramid(nn.Module):
     def __init__(self, config: PCNConfig) -> None:
         super().__init__()
         self.pm1 = config.vm_range == "pm1"
-        self.backbone: Any = timm.create_model(NAME, **FEATURES, drop_path_rate=config.drop_path)
+        self.backbone = cast(Any, timm.create_model(NAME, **FEATURES, drop_path_rate=config.drop_path))
         if config.pretrained:
             self.backbone.load_state_dict(imagenet_weights(self.backbone))
         self.channels: tuple[int, ...] = tuple(self.backbone.feature_info.channels())

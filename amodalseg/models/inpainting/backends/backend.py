@@ -89,6 +89,10 @@ class Prepared:
     def __len__(self) -> int:
         return len(self.known)
 
+    def with_text(self, text: Tensor) -> Prepared:
+        """The same with other embeddings of a prompt, (B, tokens, width)."""
+        return replace(self, inputs={**self.inputs, "text": text})
+
 
 class InpaintingBackend(ABC):
     """An inpainting model. Stateless between calls: sampling holds its own state (``sample.py``)."""

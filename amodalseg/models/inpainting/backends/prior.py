@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +144,42 @@ def build_scheduler() -> DDIMScheduler:
     )
 
 
+def refuse_too_large(folder: Path, state: Mapping[str, Tensor]) -> None:
+    """Raises UserError: a weight is too large for float16."""
+    huge = [name for name, weight in state.items() if not torch.isfinite(weight.half()).all()]
+    if huge:
+        raise UserError(f"{folder} was not written: {huge[0]} does not fit into float16; train with a lower optim.lr")
+
+
+@contextmanager
+def whole_folder(folder: Path, parts: Sequence[str], about_file: str, about: dict[str, Any]) -> Iterator[Path]:
+    """A place to write the parts of a folder; behind it they are moved there, and the json is written last.
+
+    Args:
+        folder: made if it is missing; of older parts in it nothing is left. Without the json it is not whole.
+        parts: folders and files that are written, in the order in which they are moved.
+        about_file, about: name and content of the json.
+
+    Raises:
+        UserError: something cannot be written.
+    """
+    temporary = folder.with_name(f".{folder.name}.part")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        yield temporary
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / about_file).unlink(missing_ok=True)
+        for part in parts:
+            if (temporary / part).is_dir():
+                shutil.rmtree(folder / part, ignore_errors=True)
+            (temporary / part).replace(folder / part)
+        write_whole(folder / about_file, json.dumps(about, indent=1))
+    except OSError as error:
+        raise UserError(f"cannot write {folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def save_prior(folder: Path, unet: UNet2DModel, about: dict[str, Any]) -> None:
     """Write ``unet/`` (float16), ``scheduler/`` and ``prior.json``.
 
@@ -155,28 +193,14 @@ def save_prior(folder: Path, unet: UNet2DModel, about: dict[str, Any]) -> None:
     Raises:
         UserError: the files cannot be written, or a weight is too large for float16.
     """
-    huge = [name for name, weight in unet.state_dict().items() if not torch.isfinite(weight.half()).all()]
-    if huge:
-        raise UserError(f"{folder} was not written: {huge[0]} does not fit into float16; train with a lower optim.lr")
+    refuse_too_large(folder, unet.state_dict())
     # diffusers notes in the configuration where a network was read from: that place tells a reader nothing
     half = type(unet).from_config({key: value for key, value in unet.config.items() if key != "_name_or_path"}).half()
     half.load_state_dict(unet.state_dict())
-    temporary = folder.with_name(f".{folder.name}.part")
-    try:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with whole_folder(folder, ("unet", "scheduler"), ABOUT, about) as temporary:
         half.save_pretrained(temporary / "unet", safe_serialization=True)
         (temporary / WEIGHTS).chmod(0o644)  # safetensors makes files that only their owner can read
         build_scheduler().save_pretrained(temporary / "scheduler")
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ABOUT).unlink(missing_ok=True)
-        for part in ("unet", "scheduler"):
-            shutil.rmtree(folder / part, ignore_errors=True)
-            (temporary / part).rename(folder / part)
-        write_whole(folder / ABOUT, json.dumps(about, indent=1))
-    except OSError as error:
-        raise UserError(f"cannot write {folder}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def load_prior(folder: Path) -> tuple[UNet2DModel, DDIMScheduler, dict[str, Any]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from amodalseg.atomic import write_whole
 from amodalseg.config.load import build, to_dict
 from amodalseg.config.schema import ModelOnly
 from amodalseg.errors import UserError
 from amodalseg.models import CHECKPOINTS
 from amodalseg.models.inpainting.backends.hub_files import DAMAGE, first_line, import_transformers
-from amodalseg.models.inpainting.backends.prior import import_diffusers
+from amodalseg.models.inpainting.backends.prior import import_diffusers, refuse_too_large, whole_folder
 from amodalseg.models.inpainting.backends.word_prior import (
     build_network,
     build_tokenizer,
@@ -69,17 +67,13 @@ def save_word_prior(folder: Path, network: Any, length: int, about: dict[str, An
     Raises:
         UserError: the files cannot be written, or a weight is too large for float16.
     """
-    huge = [name for name, weight in network.state_dict().items() if not torch.isfinite(weight.half()).all()]
-    if huge:
-        raise UserError(f"{folder} was not written: {huge[0]} does not fit into float16; train with a lower optim.lr")
+    refuse_too_large(folder, network.state_dict())
     half: dict[str, Any] = {name: copy.deepcopy(part).cpu().half() for name, part in network.items()}
     # diffusers notes where a network was read from: that place tells a reader nothing
     half["unet"].register_to_config(_name_or_path="")
     half["text_encoder"].config._name_or_path = ""
-    temporary = folder.with_name(f".{folder.name}.part")
-    try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        tokenizer, scheduler = build_tokenizer(length), build_word_scheduler()
+    tokenizer, scheduler = build_tokenizer(length), build_word_scheduler()
+    with whole_folder(folder, (*PARTS, "model_index.json"), ABOUT, about) as temporary:
         pipeline_of(half, tokenizer, scheduler).save_config(temporary)  # which parts there are, and their classes
         half["unet"].save_pretrained(temporary / "unet")
         tokenizer.save_pretrained(temporary / "tokenizer")
@@ -90,17 +84,6 @@ def save_word_prior(folder: Path, network: Any, length: int, about: dict[str, An
         save_file(half["text_encoder"].state_dict(), temporary / WEIGHTS[1], {"format": "pt"})
         for name in WEIGHTS:
             (temporary / name).chmod(0o644)  # safetensors makes files that only their owner can read
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ABOUT).unlink(missing_ok=True)
-        for part in PARTS:
-            shutil.rmtree(folder / part, ignore_errors=True)
-            (temporary / part).rename(folder / part)
-        (temporary / "model_index.json").replace(folder / "model_index.json")
-        write_whole(folder / ABOUT, json.dumps(about, indent=1))
-    except OSError as error:
-        raise UserError(f"cannot write {folder}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def load_word_prior(folder: Path) -> tuple[nn.ModuleDict, Any, Any, dict[str, Any]]:

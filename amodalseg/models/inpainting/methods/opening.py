@@ -36,24 +36,16 @@ class Helpers(NamedTuple):
     words: str | None = None
 
 
-def _prior_of(config: BackendConfig) -> Path | None:
-    """The place of a small prior on pixels, as ``find_prior`` takes it; None for the other models."""
-    if config.name == EMBEDDED:
-        return find_prior()
-    try:
-        return find_prior(config.name)
-    except UserError:
-        return None  # a model as the hub has them: whether there is one, its own check says
-
-
-def _word_prior_of(config: BackendConfig) -> Path | None:
-    """The place of a prior that reads words, as ``find_word_prior`` takes it; None for the other models."""
-    if config.name == WORD_PRIOR:
-        return find_word_prior()
-    try:
-        return find_word_prior(config.name)
-    except UserError:
-        return None
+def _small_prior(name: str) -> tuple[type[EmbeddedPrior] | type[WordPrior], Path] | None:
+    """The class and the place of a small prior on pixels, by what a backend's options name; None for other models."""
+    for cls, shipped, find in ((WordPrior, WORD_PRIOR, find_word_prior), (EmbeddedPrior, EMBEDDED, find_prior)):
+        if name == shipped:
+            return cls, find()
+        try:
+            return cls, find(name)
+        except UserError:
+            continue  # a model as the hub has them: whether there is one, its own check says
+    return None
 
 
 def check_backend(config: BackendConfig) -> None:
@@ -63,9 +55,10 @@ def check_backend(config: BackendConfig) -> None:
         UserError: with what to install, or to put where.
     """
     import_diffusers()
-    if _word_prior_of(config) is not None:
+    prior = _small_prior(config.name)
+    if prior is not None and prior[0] is WordPrior:
         import_transformers()
-    elif _prior_of(config) is None:
+    elif prior is None:
         from amodalseg.models.inpainting.backends.hub_models import check_hub_model
 
         check_hub_model(config)
@@ -73,12 +66,10 @@ def check_backend(config: BackendConfig) -> None:
 
 def open_backend(config: BackendConfig, device: str | torch.device) -> InpaintingBackend:
     """Open an inpainting model. Raises UserError as ``check_backend``, and for files that cannot be used."""
-    word_prior = _word_prior_of(config)
-    if word_prior is not None:
-        return WordPrior(word_prior, device)
-    prior = _prior_of(config)
+    prior = _small_prior(config.name)
     if prior is not None:
-        return EmbeddedPrior(prior, device)
+        cls, place = prior
+        return cls(place, device)
     from amodalseg.models.inpainting.backends.hub_models import open_hub_model
 
     return open_hub_model(config, device)

@@ -13,16 +13,15 @@ from amodalseg.data.draw.whole_objects import PriorBatch, PriorSample, stack
 from amodalseg.models.inpainting.backends.backend import EmbeddedPrior
 from amodalseg.models.inpainting.backends.prior import (
     FOLDER,
-    NUM_LEVELS,
     build_scheduler,
     build_unet,
     evaluate,
     save_prior,
     seen_by,
 )
+from amodalseg.models.inpainting.prior_training.levels import fixed_noise, spread_times
 from amodalseg.models.inpainting.prior_training.validation import complete_halves
 from amodalseg.models.training import TrainingModule
-from amodalseg.types import stable_seed
 
 
 class PriorModule(TrainingModule):
@@ -46,9 +45,7 @@ class PriorModule(TrainingModule):
     def training_step(self, batch: PriorBatch, batch_idx: int) -> Tensor:
         self.seed_step(batch_idx)
         picture, hole = batch.picture.float() / 127.5 - 1, batch.hole.float()
-        count = len(picture)
-        # spread evenly over the levels: the loss of one batch then varies less
-        times = ((torch.arange(count) + torch.rand(())) * (NUM_LEVELS / count)).long().to(picture.device)
+        times = spread_times(len(picture)).to(picture.device)
         squares, _ = self.errors(picture, hole, times, torch.randn_like(picture))
         known, hidden = self.config.model.known, self.config.model.hidden
         weight = (known + hole * (1 - known + (hidden - 1) * batch.mask.float())).expand_as(squares)
@@ -78,12 +75,8 @@ class PriorModule(TrainingModule):
             return
         stacked = stack([first for first, _ in batch])
         picture, hole = stacked.picture.to(self.device).float() / 127.5 - 1, stacked.hole.to(self.device).float()
-        seeds = [stable_seed("validation", key) for key in stacked.keys]
-        noise = torch.stack(
-            [torch.randn(picture.shape[1:], generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-        )
-        times = torch.tensor([seed % NUM_LEVELS for seed in seeds], device=self.device)
-        squares, v = self.errors(picture, hole, times, noise.to(self.device))
+        noise, times = (values.to(self.device) for values in fixed_noise(stacked.keys, picture.shape[1:]))
+        squares, v = self.errors(picture, hole, times, noise)
         area = 3 * hole.sum(dim=(1, 2, 3)).clamp(min=1)
         errors, variances = ((values * hole).sum(dim=(1, 2, 3)) / area for values in (squares, v**2))
         backend = EmbeddedPrior.of_network(self.network, self.alphas_cumprod)
@@ -94,10 +87,6 @@ class PriorModule(TrainingModule):
             self.validation_rows.append({**row, "error": error, "variance": variance})
         room = max(0, self.config.log.pictures - len(self.validation_pictures))
         self.validation_pictures += pictures[:room]
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        # validation batches are lists of arrays
-        return super().transfer_batch_to_device(batch, device, dataloader_idx) if not isinstance(batch, list) else batch
 
     def save(self, folder: Path, about: dict[str, Any]) -> Path:
         """Write the weights that are now in the network. Returns: where."""

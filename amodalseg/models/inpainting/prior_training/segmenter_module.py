@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -70,10 +69,6 @@ class WordSegmenterModule(TrainingModule):
                 shown = [np.where(part[..., None], case.picture, np.uint8(255 * (case.picture.mean() < 128)))
                          for part in (truth, mask)]  # fmt: skip
                 self.validation_pictures.append([case.picture, *shown])
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        # validation batches are lists of arrays
-        return super().transfer_batch_to_device(batch, device, dataloader_idx) if not isinstance(batch, list) else batch
 
     def save(self, folder: Path, about: dict[str, Any]) -> Path:
         """Write the weights that are now in the network to a run folder. Returns: where."""

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from amodalseg.config.schema import TrainConfig
 from amodalseg.data.draw.captioned import CaptionBatch, Captioned, stack_captioned
-from amodalseg.models.inpainting.backends.prior import NUM_LEVELS
 from amodalseg.models.inpainting.backends.word_files import FOLDER, save_word_prior
 from amodalseg.models.inpainting.backends.word_prior import (
     Patches,
@@ -19,9 +18,9 @@ from amodalseg.models.inpainting.backends.word_prior import (
     build_tokenizer,
     build_word_scheduler,
 )
+from amodalseg.models.inpainting.prior_training.levels import fixed_noise, spread_times
 from amodalseg.models.inpainting.prior_training.word_validation import draw_captions
 from amodalseg.models.training import TrainingModule
-from amodalseg.types import stable_seed
 
 
 class WordPriorModule(TrainingModule):
@@ -51,8 +50,7 @@ class WordPriorModule(TrainingModule):
         self.seed_step(batch_idx)
         picture = batch.picture.float() / 127.5 - 1
         count = len(picture)
-        # spread evenly over the levels: the loss of one batch then varies less
-        times = ((torch.arange(count) + torch.rand(())) * (NUM_LEVELS / count)).long().to(picture.device)
+        times = spread_times(count).to(picture.device)
         left_out = torch.rand(count) < self.config.model.empty
         captions = ["" if empty else text for text, empty in zip(batch.captions, left_out.tolist(), strict=True)]
         squares, _ = self.errors(picture, captions, times, torch.randn_like(picture))
@@ -85,12 +83,8 @@ class WordPriorModule(TrainingModule):
             return
         stacked = stack_captioned(batch)
         picture = stacked.picture.to(self.device).float() / 127.5 - 1
-        seeds = [stable_seed("validation", key) for key in stacked.keys]
-        noise = torch.stack(
-            [torch.randn(picture.shape[1:], generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-        )
-        times = torch.tensor([seed % NUM_LEVELS for seed in seeds], device=self.device)
-        squares, v = self.errors(picture, stacked.captions, times, noise.to(self.device))
+        noise, times = (values.to(self.device) for values in fixed_noise(stacked.keys, picture.shape[1:]))
+        squares, v = self.errors(picture, stacked.captions, times, noise)
         errors, variances = (values.mean(dim=(1, 2, 3)).tolist() for values in (squares, v**2))
         backend = WordPrior.of_network(self.network, self.tokenizer)
         rows, pictures = draw_captions(backend, batch, self.config.model.steps)
@@ -99,10 +93,6 @@ class WordPriorModule(TrainingModule):
             self.validation_rows.append({**row, "error": error, "variance": variance})
         room = max(0, self.config.log.pictures - len(self.validation_pictures))
         self.validation_pictures += pictures[:room]
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        # validation batches are lists of arrays
-        return super().transfer_batch_to_device(batch, device, dataloader_idx) if not isinstance(batch, list) else batch
 
     def save(self, folder: Path, about: dict[str, Any]) -> Path:
         """Write the weights that are now in the network to a run folder. Returns: where."""

@@ -6,7 +6,6 @@ Mokady et al., Null-text Inversion for Editing Real Images using Guided Diffusio
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -25,7 +24,7 @@ class NullTexts(MaskGuidance):
         self.texts = texts
 
     def estimate(self, sampling: Sampling, estimate: Estimate) -> Estimate:
-        null = _with_text(self.null, self.texts[sampling.index])
+        null = self.null.with_text(self.texts[sampling.index])
         return self.guided(estimate, sampling.backend.estimate(sampling.x, sampling.level, null))
 
 
@@ -76,7 +75,7 @@ def null_text(
         optimizer = torch.optim.Adam([text], lr=rate * (1 - done / 2))
         for update in range(updates + 1):
             with torch.enable_grad():
-                free = backend.estimate(x, level, _with_text(guidance.null, text))
+                free = backend.estimate(x, level, guidance.null.with_text(text))
                 guided = guidance.guided(told, free)
                 reached = backend.add_noise(guided.clean, guided.noise, then)
                 errors = (reached - states[index + 1]).square().flatten(1)
@@ -93,7 +92,3 @@ def null_text(
         text, x = text.detach(), reached.detach()
         texts.append(text)
     return texts
-
-
-def _with_text(null: Prepared, text: Tensor) -> Prepared:
-    return replace(null, inputs={**null.inputs, "text": text})

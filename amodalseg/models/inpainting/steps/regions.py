@@ -184,17 +184,13 @@ class RegionSteps(Hook):
         parts = prepared.parts
         if self.nulls is not None:
             parts = tuple(
-                part if part.null is None else replace(part, null=_with_text(part.null, texts[sampling.index]))
+                part if part.null is None else replace(part, null=part.null.with_text(texts[sampling.index]))
                 for part, texts in zip(parts, self.nulls, strict=True)
             )
         # a share of 0.3 is 6 of 20 steps, also in floating point
         started = sampling.index >= round(self.total_from * sampling.steps)
         sampling.prepared = replace(prepared, parts=parts, total=started and any(part.total for part in parts))
         return x
-
-
-def _with_text(null: Prepared, text: Tensor) -> Prepared:
-    return replace(null, inputs={**null.inputs, "text": text})
 
 
 def row_texts(regions: Sequence[Region], count: int = 1) -> list[list[str | None]]:

@@ -466,6 +466,20 @@ class DiffOOMConfig:
 
 
 @dataclass
+class CocoFiles:
+    """What all data made of COCO-instances files share."""
+
+    name: str = REQUIRED
+    annotations: list[str] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
+    seed: int = number(0, 0, 2**32 - 1)
+    skip_broken: bool = False
+    upright: bool = False  # turn photos as their EXIF data say: masks were drawn on the upright picture
+    crowd: str = one_of("skip", "complete")  # objects marked iscrowd: leave them out, or take each as one object
+    outside: bool = False  # allow file names that lead out of the folder of photos: absolute ones, and ..
+
+
+@dataclass
 class OccludeConfig:
     """How whole objects are covered (``data/draw/occlude.py``)."""
 
@@ -482,21 +496,14 @@ class OccludeConfig:
 
 
 @dataclass
-class CocoOccludeData:
+class CocoOccludeData(CocoFiles):
     """Whole objects of COCO-instances files, occluded by other objects: exact amodal truth from modal masks."""
 
     name: str = "coco_occlude"
-    annotations: list[str] = field(default_factory=list)
-    images: list[str] = field(default_factory=list)
     photos: str = one_of("all", "most", "held_out")  # held_out: a tenth, at least four if there are; most: the others
     split: str = "train"
     num_objects: Optional[int] = number(None, 1)  # composites in the set; default: one for each whole object
-    seed: int = number(0, 0, 2**32 - 1)
     fresh: bool = False  # training: draw anew in every epoch
-    skip_broken: bool = False
-    upright: bool = False  # turn photos as their EXIF data say: masks were drawn on the upright picture
-    crowd: str = one_of("skip", "complete")  # objects marked iscrowd: leave them out, or take each as one object
-    outside: bool = False  # allow file names that lead out of the folder of photos: absolute ones, and ..
     max_side: Optional[int] = number(None, 32, 1_000_000)  # shrink photos whose longer side exceeds this
     occlude: OccludeConfig = field(default_factory=OccludeConfig)
 
@@ -515,7 +522,7 @@ class MixConfig:
 
 
 @dataclass
-class ScenesData:
+class ScenesData(CocoFiles):
     """Training scenes of many kinds from COCO-instances files: pasted and natural occlusion, things and surfaces.
 
     ``hosts``, ``targets`` and ``occluders`` are shares: how often each pack is sampled for that role. A pack's name is
@@ -523,8 +530,6 @@ class ScenesData:
     """
 
     name: str = "scenes"
-    annotations: list[str] = field(default_factory=list)
-    images: list[str] = field(default_factory=list)
     missing: str = one_of("error", "skip")  # an annotation file that is not there; skip: said, and done without
     hosts: dict[str, float] = field(
         default_factory=dict
@@ -535,12 +540,7 @@ class ScenesData:
     photos: str = one_of("all", "most", "held_out")  # held_out: a tenth, at least four if there are; most: the others
     split: str = "train"
     num_objects: int = number(20000, 1)
-    seed: int = number(0, 0, 2**32 - 1)
     fresh: bool = False  # training: draw anew in every epoch
-    skip_broken: bool = False
-    upright: bool = False  # turn photos as their EXIF data say: masks were drawn on the upright picture
-    crowd: str = one_of("skip", "complete")  # objects marked iscrowd: leave them out, or take each as one object
-    outside: bool = False  # allow file names that lead out of the folder of photos: absolute ones, and ..
     max_side: Optional[int] = number(256, 32, 1_000_000)  # shrink photos whose longer side exceeds this
     mix: MixConfig = field(default_factory=MixConfig)
     occlude: OccludeConfig = field(default_factory=OccludeConfig)
@@ -548,39 +548,25 @@ class ScenesData:
 
 
 @dataclass
-class WholeObjectsData:
+class WholeObjectsData(CocoFiles):
     """Objects of COCO-instances files that their photo shows whole; what the inpainting prior learns from."""
 
     name: str = "whole_objects"
-    annotations: list[str] = field(default_factory=list)
-    images: list[str] = field(default_factory=list)
     photos: str = one_of("all", "most", "held_out")  # held_out: a tenth, at least four if there are; most: the others
     split: str = "train"
     num_objects: Optional[int] = number(None, 1)  # of the whole objects found, sampled by the seed; default: all
-    seed: int = number(0, 0, 2**32 - 1)
-    skip_broken: bool = False
-    upright: bool = False  # turn photos as their EXIF data say: masks were drawn on the upright picture
-    crowd: str = one_of("skip", "complete")  # objects marked iscrowd: leave them out, or take each as one object
-    outside: bool = False  # allow file names that lead out of the folder of photos: absolute ones, and ..
     min_area: float = number(0.01, 0, 1)  # of the photo's area
     max_area: float = number(0.6, 0, 1)
     max_contact: float = number(0.15, 0, 1)  # share of an object's outline along which other annotated objects may lie
 
 
 @dataclass
-class CocoData:
+class CocoData(CocoFiles):
     """Any COCO-instances file: modal masks only, for prediction."""
 
     name: str = "coco"
-    annotations: list[str] = field(default_factory=list)
-    images: list[str] = field(default_factory=list)
     split: str = "val"
     num_objects: Optional[int] = number(None, 1)
-    seed: int = number(0, 0, 2**32 - 1)
-    skip_broken: bool = False
-    upright: bool = False  # turn photos as their EXIF data say: masks were drawn on the upright picture
-    crowd: str = one_of("skip", "complete")  # objects marked iscrowd: leave them out, or take each as one object
-    outside: bool = False  # allow file names that lead out of the folder of photos: absolute ones, and ..
 
 
 @dataclass
@@ -721,23 +707,16 @@ class SyntheticData:
 
 
 @dataclass
-class MovesData:
+class MovesData(CocoFiles):
     """Partly hidden objects with a move each, and its exact truth; for evaluation."""
 
     name: str = "moves"
     world: str = one_of("synthetic", "photos")  # the procedural world; or objects pasted behind those of other photos
-    annotations: list[str] = field(default_factory=list)  # world=photos: COCO-instances files
-    images: list[str] = field(default_factory=list)
     split: str = "test"
     num_objects: int = number(200, 1)
-    seed: int = number(0, 0, 2**32 - 1)
     size: int = number(128, 32, 100_000)  # world=synthetic: pixels on a side of the drawn picture
     # world=photos: shrink photos whose longer side exceeds this
     max_side: Optional[int] = number(256, 32, 1_000_000)
-    skip_broken: bool = False
-    upright: bool = False  # turn photos as their EXIF data say: masks were drawn on the upright picture
-    crowd: str = one_of("skip", "complete")  # objects marked iscrowd: leave them out, or take each as one object
-    outside: bool = False  # allow file names that lead out of the folder of photos: absolute ones, and ..
     rate_min: float = number(0.15, 0, 1)  # occlusion rate
     rate_max: float = number(0.5, 0, 0.99)
 

@@ -7,7 +7,7 @@ are kept where a published number hangs on them, and each is named where it stan
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -177,13 +177,22 @@ def boundary_iou(c: Columns) -> Figures:
     return {"full": _mean(iou, np.ones_like(iou)), "full_of_occluded": _mean(iou, c["occluded_area"] > 0)}
 
 
+def psnr(squared: Any, pixels: Any) -> Any:
+    """Peak signal-to-noise ratio in dB, of numbers or arrays.
+
+    Args:
+        squared: errors, summed over pixels and three channels.
+        pixels: from 1.
+    """
+    return 10 * np.log10(255**2 / np.maximum(squared / (3 * pixels), PSNR_FLOOR))
+
+
 def appearance(c: Columns) -> Figures:
     """Means over the objects whose hidden pixels have a true and a completed colour. See ``metrics.appearance``."""
     known = c["hidden_pixels"] > 0
     pixels = np.maximum(c["hidden_pixels"], 1)
-    squared = np.maximum(c["hidden_squared"] / (3 * pixels), PSNR_FLOOR)
     return {
-        "psnr": _mean(10 * np.log10(255**2 / squared), known),
+        "psnr": _mean(psnr(c["hidden_squared"], pixels), known),
         "mae": _mean(c["hidden_absolute"] / (3 * pixels), known),
         "ssim": _mean(1 - c["hidden_unlike"] / (UNLIKE * pixels), known),
     }
@@ -199,8 +208,7 @@ def moved(c: Columns) -> Figures:
     figures: Figures = {}
     for area in AREAS:
         known, pixels = c[f"moved_{area}_pixels"] > 0, np.maximum(c[f"moved_{area}_pixels"], 1)
-        squared = np.maximum(c[f"moved_{area}_squared"] / (3 * pixels), PSNR_FLOOR)
-        figures[f"{area}_psnr"] = _mean(10 * np.log10(255**2 / squared), known)
+        figures[f"{area}_psnr"] = _mean(psnr(c[f"moved_{area}_squared"], pixels), known)
         figures[f"{area}_ssim"] = _mean(1 - c[f"moved_{area}_unlike"] / (UNLIKE * pixels), known)
     changes = c["moved_changes"]
     figures["stays"] = _mean(c["moved_stays"] / np.maximum(changes, 1), changes > 0)

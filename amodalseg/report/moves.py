@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
 
 from amodalseg.metrics.counts import Row, row_key
+from amodalseg.metrics.rules import psnr
 from amodalseg.report.pictures import COMPLETED, TRUTH, VISIBLE, grid, wrapped
 
 SIDE = 224  # pixels of a photo's longer side
@@ -86,8 +86,8 @@ def _error(row: Row, area: str) -> float:
 
 
 def _psnr(row: Row, area: str) -> str:
-    known = row[f"moved_{area}_pixels"]
-    return f"{10 * math.log10(255**2 / max(_error(row, area), 1 / 12)):.1f}" if known else "–"
+    pixels = row[f"moved_{area}_pixels"]
+    return f"{psnr(row[f'moved_{area}_squared'], pixels):.1f}" if pixels else "–"
 
 
 def _stays(row: Row) -> str:

@@ -92,26 +92,33 @@ class AmodalDataModule(L.LightningDataModule):
 
     @property
     def train_set(self) -> Any:
-        """The training samples, a ``TrainingSet`` here."""
+        """The training samples, opened once."""
         if self._train is None:
-            data = self.config.data
-            source, num_unprompted = prompted(open_source(data))
-            if len(source) == 0:
-                raise UserError(f"the training data ({data.name}) contains no objects")
-            if num_unprompted:
-                logger.info(f"{num_unprompted} training objects have no visible pixels and are excluded")
-            fresh = getattr(data, "fresh", False)
-            self._train = TrainingSet(source, self.config.model.window, self.config.augment, self.config.seed, fresh)
+            self._train = self._open_train()
         return self._train
 
     @property
     def val_set(self) -> Any:
-        """What is validated on, an ``EvaluationSet`` here."""
+        """What is validated on, opened once."""
         if self._val is None:
-            self._val = EvaluationSet(open_source(self.config.val), self.config.seed)
-            if len(self._val) == 0:
-                raise UserError(f"the validation data ({self.config.val.name}) contains no objects")
+            self._val = self._open_val()
         return self._val
+
+    def _open_train(self) -> Any:
+        data = self.config.data
+        source, num_unprompted = prompted(open_source(data))
+        if len(source) == 0:
+            raise UserError(f"the training data ({data.name}) contains no objects")
+        if num_unprompted:
+            logger.info(f"{num_unprompted} training objects have no visible pixels and are excluded")
+        fresh = getattr(data, "fresh", False)
+        return TrainingSet(source, self.config.model.window, self.config.augment, self.config.seed, fresh)
+
+    def _open_val(self) -> Any:
+        found = EvaluationSet(open_source(self.config.val), self.config.seed)
+        if len(found) == 0:
+            raise UserError(f"the validation data ({self.config.val.name}) contains no objects")
+        return found
 
     def num_steps(self, world: int) -> int:
         """Optimiser steps of the whole run on ``world`` devices."""
@@ -174,17 +181,11 @@ class PriorDataModule(AmodalDataModule):
     def full_size(self) -> int:
         return self.config.model.size
 
-    @property
-    def train_set(self) -> WholeObjects:
-        if self._train is None:
-            self._train = self._objects(self.config.data)
-        return self._train
+    def _open_train(self) -> WholeObjects:
+        return self._objects(self.config.data)
 
-    @property
-    def val_set(self) -> HeldOut:
-        if self._val is None:
-            self._val = HeldOut(self._objects(self.config.val))
-        return self._val
+    def _open_val(self) -> HeldOut:
+        return HeldOut(self._objects(self.config.val))
 
     def _objects(self, data: Any) -> WholeObjects:
         if not isinstance(data, WholeObjectsData):
@@ -203,17 +204,11 @@ class CaptionDataModule(AmodalDataModule):
     def full_size(self) -> int:
         return self.config.model.size
 
-    @property
-    def train_set(self) -> CaptionedPictures:
-        if self._train is None:
-            self._train = CaptionedPictures(self._world(self.config.data))
-        return self._train
+    def _open_train(self) -> CaptionedPictures:
+        return CaptionedPictures(self._world(self.config.data))
 
-    @property
-    def val_set(self) -> HeldOutCaptions:
-        if self._val is None:
-            self._val = HeldOutCaptions(self._world(self.config.val), self.full_size)
-        return self._val
+    def _open_val(self) -> HeldOutCaptions:
+        return HeldOutCaptions(self._world(self.config.val), self.full_size)
 
     def _world(self, data: Any) -> CaptionedWorld:
         if not isinstance(data, CaptionsData):

@@ -15,15 +15,13 @@ from amodalseg.models.base import AmodalModel
 
 YAML = (".yaml", ".yml")
 """Endings of files that describe a model."""
-TRUTH = "truth"
-"""What an evaluation takes beside models: the end of its scale, without weights."""
 FILES = (".safetensors", ".ckpt")
 """Endings of files of weights that options may name."""
 
 
 def source_fingerprint(source: str) -> str:
     """Of a model by what ``load_model`` takes: a name, a file, a run folder, a ``.yaml`` file, or a name on the hub."""
-    if source in MODELS or source == TRUTH:
+    if source in MODELS:
         return source
     if source in METHODS:
         return _of_options(build(schema.ModelOnly, [(source, {"model": {"name": source}})]).model)
@@ -64,15 +62,17 @@ def _of_options(config: Any) -> str:
 
 def _place(text: str) -> Path | None:
     """The folder or file of weights that an option's value names, if it names one that is here."""
-    from amodalseg.models.inpainting.backends.prior import find_prior
+    from amodalseg.models.inpainting.methods.opening import small_prior
+    from amodalseg.models.inpainting.parts.small_segmenter import find_small
 
     given = Path(text)
     if given.is_dir() or (given.suffix in FILES and given.is_file()):
         return given
     try:
-        return find_prior() if text == "embedded" else find_prior(text)
+        prior = small_prior(text)
     except UserError:
-        return _cached_snapshot(text)
+        prior = None  # it ships, and is not here
+    return prior[1] if prior is not None else find_small(text) or _cached_snapshot(text)
 
 
 def _cached_snapshot(name: str) -> Path | None:
@@ -82,8 +82,9 @@ def _cached_snapshot(name: str) -> Path | None:
     from amodalseg.models.inpainting.backends.hub_models import HUB_IDS
     from amodalseg.models.inpainting.parts.depth import DEPTHS
     from amodalseg.models.inpainting.parts.segmenter import SEGMENTERS
+    from amodalseg.models.inpainting.parts.words import CLIPSEG_IDS
 
-    name = {**HUB_IDS, **DEPTHS, **SEGMENTERS}.get(name, name)
+    name = {**HUB_IDS, **DEPTHS, **SEGMENTERS, **CLIPSEG_IDS}.get(name, name)
     if "/" not in name:
         return None
     try:

@@ -16,6 +16,7 @@ from amodalseg.atomic import read_regular, write_whole
 from amodalseg.data.dataset import EvaluationSet
 from amodalseg.data.fingerprint import stamp
 from amodalseg.engine.evaluation.collect import CountedPrediction, CountedPredictions, Numbered
+from amodalseg.engine.evaluation.truth import Truth
 from amodalseg.metrics.counts import COLUMNS
 from amodalseg.models.fingerprint import source_fingerprint
 from amodalseg.report.thumbnail import Thumbnail
@@ -120,7 +121,9 @@ class PredictionStore:
     def _stamp(self, model: str, dataset: EvaluationSet) -> dict[str, Any]:
         """What predictions depend on beside the options: weights' content, objects, a row's columns, the program."""
         if model not in self._weights:
-            self._weights[model] = source_fingerprint(self._sources.get(model, model))
+            # the end of the scale has no weights
+            known = self._sources.get(model, model)
+            self._weights[model] = known if known == Truth.name else source_fingerprint(known)
         if id(dataset) not in self._data:
             self._data[id(dataset)] = dataset, stamp(dataset.source)
         return {

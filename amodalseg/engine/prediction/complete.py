@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from amodalseg.data.images import load_turned
 from amodalseg.data.images import turned as turned_by
+from amodalseg.data.mask_files import read_mask_file
 from amodalseg.errors import UserError
 from amodalseg.models.base import AmodalModel, check_query
 from amodalseg.predictions import Prediction
@@ -130,6 +131,22 @@ def say_turned(turned: Mapping[Path, int], count: int, upright: bool) -> None:
             "--upright",
             stacklevel=2,
         )
+
+
+def check_output(out: Path, given: Iterable[Path]) -> None:
+    """Raises UserError: it is no name for a picture, or that of a file which is read."""
+    if out.suffix.lower() != ".png" or out.is_dir():
+        raise UserError(f"--out '{out}' is not a picture file; give a name that ends in .png")
+    if out.resolve() in {path.resolve() for path in given}:
+        raise UserError(f"--out '{out}' would overwrite what is read; give another name")
+
+
+def mask_for_photo(
+    path: Path, image: np.ndarray, turn: int, *, upright: bool, label: str | None = None, invert: bool = False
+) -> np.ndarray:
+    """``read_mask_file``, turned along with its photo where that is read upright: arguments as ``fit_to_photo``."""
+    mask = read_mask_file(path, label, upright=upright, invert=invert)
+    return fit_to_photo(mask, image, turn, upright)
 
 
 def fit_to_photo(mask: np.ndarray, image: np.ndarray, turn: int, upright: bool) -> np.ndarray:

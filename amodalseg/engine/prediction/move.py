@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from amodalseg.data.images import load_turned, save_png
-from amodalseg.data.mask_files import read_mask_file
 from amodalseg.engine.evaluation.ask import ask
-from amodalseg.engine.prediction.complete import fit_to_photo, say_turned
+from amodalseg.engine.prediction.complete import check_output, mask_for_photo, say_turned
 from amodalseg.errors import UserError
 from amodalseg.models import DEFAULT, bars, load_model
 from amodalseg.models.base import AmodalModel, as_rgb, check_masks, whole_number
@@ -85,17 +84,13 @@ def move_file(model: AmodalModel, files: MoveFiles, to: tuple[int, int], categor
         UserError: a file that cannot be read or written, or that does not fit; or as ``move``.
     """
     given = [path for path in (files.image, files.mask, files.occluder) if path is not None]
-    if files.out.suffix.lower() != ".png" or files.out.is_dir():
-        raise UserError(f"--out '{files.out}' is no picture file; give a name that ends in .png")
-    if files.out.resolve() in {path.resolve() for path in given}:
-        raise UserError(f"--out '{files.out}' would overwrite what is read; give another name")
+    check_output(files.out, given)
     photo, turn = load_turned(files.image, upright=files.upright)
     say_turned({files.image: turn} if turn != 1 else {}, 1, files.upright)
-    modal, occluder = (
-        None if path is None else fit_to_photo(read_mask_file(path, upright=files.upright), photo, turn, files.upright)
-        for path in (files.mask, files.occluder)
-    )
-    assert modal is not None
+    modal = mask_for_photo(files.mask, photo, turn, upright=files.upright)
+    occluder = None
+    if files.occluder is not None:
+        occluder = mask_for_photo(files.occluder, photo, turn, upright=files.upright)
     with bars.shown():
         prediction = move(photo, modal, to, category=category, occluder=occluder, model=model, seed=seed)
     assert prediction.moved is not None and prediction.moved_mask is not None

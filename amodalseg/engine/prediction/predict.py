@@ -16,7 +16,7 @@ from tqdm import tqdm
 from amodalseg.atomic import write_whole
 from amodalseg.data.images import load_turned, save_png
 from amodalseg.data.mask_files import holds_label, mask_labels, read_mask_file
-from amodalseg.engine.prediction.complete import Item, Settings, complete, fit_to_photo, say_turned
+from amodalseg.engine.prediction.complete import Item, Settings, check_output, complete, mask_for_photo, say_turned
 from amodalseg.errors import UserError
 from amodalseg.lock import locked
 from amodalseg.models.base import AmodalModel
@@ -35,8 +35,7 @@ MASKS = PICTURES | {".gif", ".npy"}
 
 def _given(path: Path, label: str | None, settings: Settings, image: np.ndarray, turn: int) -> np.ndarray:
     """The mask of a file for a photo as it was read. Raises UserError."""
-    mask = read_mask_file(path, label, upright=settings.upright, invert=settings.invert)
-    return fit_to_photo(mask, image, turn, settings.upright)
+    return mask_for_photo(path, image, turn, upright=settings.upright, label=label, invert=settings.invert)
 
 
 def _keep(path: Path, prediction: Prediction) -> None:
@@ -50,10 +49,7 @@ def predict_file(model: AmodalModel, image: Path, mask: Path, out: Path, setting
     Raises:
         UserError: a file that cannot be read or written, or that does not fit.
     """
-    if out.suffix.lower() != ".png" or out.is_dir():
-        raise UserError(f"--out '{out}' is not a picture file; give a name that ends in .png")
-    if out.resolve() in (image.resolve(), mask.resolve()):
-        raise UserError(f"--out '{out}' would overwrite what is read; give another name")
+    check_output(out, (image, mask))
     photo, turn = load_turned(image, upright=settings.upright)
     modal = _given(mask, settings.label, settings, photo, turn)
     say_turned({image: turn} if turn != 1 else {}, 1, settings.upright)

@@ -36,7 +36,7 @@ class Helpers(NamedTuple):
     words: str | None = None
 
 
-def _small_prior(name: str) -> tuple[type[EmbeddedPrior] | type[WordPrior], Path] | None:
+def small_prior(name: str) -> tuple[type[EmbeddedPrior] | type[WordPrior], Path] | None:
     """The class and the place of a small prior on pixels, by what a backend's options name; None for other models."""
     for cls, shipped, find in ((WordPrior, WORD_PRIOR, find_word_prior), (EmbeddedPrior, EMBEDDED, find_prior)):
         if name == shipped:
@@ -55,7 +55,7 @@ def check_backend(config: BackendConfig) -> None:
         UserError: with what to install, or to put where.
     """
     import_diffusers()
-    prior = _small_prior(config.name)
+    prior = small_prior(config.name)
     if prior is not None and prior[0] is WordPrior:
         import_transformers()
     elif prior is None:
@@ -66,7 +66,7 @@ def check_backend(config: BackendConfig) -> None:
 
 def open_backend(config: BackendConfig, device: str | torch.device) -> InpaintingBackend:
     """Open an inpainting model. Raises UserError as ``check_backend``, and for files that cannot be used."""
-    prior = _small_prior(config.name)
+    prior = small_prior(config.name)
     if prior is not None:
         cls, place = prior
         return cls(place, device)

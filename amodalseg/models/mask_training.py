@@ -8,10 +8,13 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from amodalseg.config.schema import TrainConfig
+from amodalseg.errors import UserError
 from amodalseg.metrics.counts import count_object
+from amodalseg.models import load_model
 from amodalseg.models.loss import amodal_loss
 from amodalseg.models.network_model import NetworkModel
 from amodalseg.models.training import TrainingModule
+from amodalseg.models.weights import load_state
 from amodalseg.types import AmodalRecord, Batch, Query
 
 
@@ -58,6 +61,13 @@ class MaskTrainingModule(TrainingModule):
             self.validation_rows.append(count_object(record, prediction, self.model.name))
             if len(self.validation_pictures) < self.config.log.pictures:
                 self.validation_pictures.append((record, prediction))
+
+    def start_from(self, name: str) -> None:
+        """As ``TrainingModule``; any trained network."""
+        model = load_model(name, "cpu")
+        if not isinstance(model, NetworkModel):
+            raise UserError(f"init={name} has no weights to start from")
+        load_state(self.network, model.network.state_dict(), Path(name))
 
     def save(self, folder: Path, about: dict[str, Any]) -> Path:
         """Write the weights that are now in the network. Returns: where."""

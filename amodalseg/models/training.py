@@ -43,6 +43,10 @@ class TrainingModule(L.LightningModule):
         """Write the weights that are now in the network to a run folder. Returns: where."""
         raise NotImplementedError
 
+    def start_from(self, name: str) -> None:
+        """Load the weights of a model or of another run, by name or file. Raises UserError if they do not fit."""
+        raise NotImplementedError
+
     def seed_step(self, batch_idx: int) -> None:
         """Make every random number of a step (times, transition, noise, dropout) a function of the step's number.
 

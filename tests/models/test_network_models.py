@@ -14,7 +14,6 @@ from amodalseg import UserError, export_model, load_model
 from amodalseg.cli import main
 from amodalseg.config.load import load_config
 from amodalseg.config.schema import TrainConfig
-from amodalseg.engine.training.resume import start_from
 from amodalseg.engine.training.tasks import TASKS
 from amodalseg.models.conddiff_amo.direct import Direct
 from amodalseg.models.conddiff_amo.model import CondDiffAMO
@@ -111,10 +110,10 @@ def test_other_weights_are_no_start(kind, tmp_path):
     module = TASKS[kind].module(config, 10)
     with torch.no_grad():
         next(module.network.parameters()).add_(1)
-    start_from(module, str(tmp_path / "a.safetensors"))
+    module.start_from(str(tmp_path / "a.safetensors"))
     same_state(module.network.state_dict(), model.network.state_dict())
     with pytest.raises(UserError, match=r"b\.safetensors holds another architecture"):
-        start_from(module, str(tmp_path / "b.safetensors"))
+        module.start_from(str(tmp_path / "b.safetensors"))
 
 
 def test_a_run_from_training_to_predictions(kind, tmp_path, capsys):

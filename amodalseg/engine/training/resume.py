@@ -1,4 +1,4 @@
-"""What a training run begins with: nothing, its own last checkpoint, another run's, or the weights of a model."""
+"""Which checkpoint a training run begins with: none, its own last one, or another run's."""
 
 from __future__ import annotations
 
@@ -7,16 +7,8 @@ from pathlib import Path
 
 from amodalseg.config.schema import TrainConfig
 from amodalseg.errors import UserError
-from amodalseg.models import load_model
-from amodalseg.models.inpainting.backends.prior import find_prior, load_prior
-from amodalseg.models.inpainting.backends.word_files import find_word_prior, load_word_prior
-from amodalseg.models.inpainting.parts.small_segmenter import find_small, load_small
-from amodalseg.models.inpainting.prior_training.module import PriorModule
-from amodalseg.models.inpainting.prior_training.segmenter_module import WordSegmenterModule
-from amodalseg.models.inpainting.prior_training.word_module import WordPriorModule
-from amodalseg.models.network_model import NetworkModel
 from amodalseg.models.training import TrainingModule
-from amodalseg.models.weights import check_state, load_state, read_checkpoint, without_download
+from amodalseg.models.weights import check_state, read_checkpoint, without_download
 
 
 def is_new(config: TrainConfig) -> bool:
@@ -67,24 +59,3 @@ def without_fetching(config: TrainConfig) -> TrainConfig:
     if config.init is None and not checkpoint_of(config).exists():
         return config
     return dataclasses.replace(config, model=without_download(config.model))
-
-
-def start_from(module: TrainingModule, name: str) -> None:
-    """Load the weights of a model, by name or file, into the network of a new run."""
-    if isinstance(module, PriorModule):
-        unet, _, _ = load_prior(find_prior(name))
-        load_state(module.network, unet.state_dict(), Path(name))
-        return
-    if isinstance(module, WordPriorModule):
-        load_state(module.network, load_word_prior(find_word_prior(name))[0].state_dict(), Path(name))
-        return
-    if isinstance(module, WordSegmenterModule):
-        place = find_small(name)
-        if place is None:
-            raise UserError(f"there is no word segmenter '{name}': give the folder of one, or of a run")
-        load_state(module.network, load_small(place)[0].state_dict(), place)
-        return
-    model = load_model(name, "cpu")
-    if not isinstance(model, NetworkModel):
-        raise UserError(f"init={name} has no weights to start from")
-    load_state(module.network, model.network.state_dict(), Path(name))

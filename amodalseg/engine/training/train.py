@@ -27,7 +27,7 @@ from amodalseg.engine.training.callbacks import (
     WeightAverage,
 )
 from amodalseg.engine.training.ending import already_finished, keep_wandb_id, score_line, wandb_id
-from amodalseg.engine.training.resume import is_new, resume_from, start_from, without_fetching
+from amodalseg.engine.training.resume import is_new, resume_from, without_fetching
 from amodalseg.engine.training.tasks import Task, task_of
 from amodalseg.engine.training.time_limit import TimeLimit
 from amodalseg.errors import UserError
@@ -82,7 +82,7 @@ def _train(config: TrainConfig, folder: Path, task: Task) -> Path:
     module.goes_beyond = is_new(config)
     resume, step = resume_from(config, module, trainer.world_size)
     if config.init and resume is None:
-        start_from(module, config.init)
+        module.start_from(config.init)
     if trainer.strategy.root_device.type == "cpu":
         keep_freed_memory()
         if "OMP_NUM_THREADS" not in os.environ:

@@ -14,6 +14,7 @@ from amodalseg.engine.evaluation import prediction_store
 from amodalseg.metrics.counts import read_rows
 from amodalseg.models.fingerprint import source_fingerprint
 from amodalseg.models.geometric.model import ConvexHull, FilledBox, ModalCopy
+from amodalseg.models.inpainting.backends import word_files
 from amodalseg.types import stable_seed
 from tests.engine.journeys import ROOT, read_csv
 
@@ -212,6 +213,18 @@ def test_override_reaches_controls_and_the_steps_curve_leaves_them_out(tmp_path,
     more = ["models=[telea]", "override.sampler.steps=3", "report.html=false"]
     assert main(arguments(tmp_path / "none", *more)) == 0
     assert "override has no effect on 'telea'" in capsys.readouterr().err
+
+
+def test_weights_of_a_prior_that_ships_count_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(word_files, "CHECKPOINTS", [tmp_path])
+    (tmp_path / "model.yaml").write_text("model: {name: diffoom, backend: {name: word_prior}}")
+    found = [source_fingerprint(str(tmp_path / "model.yaml"))]
+    (tmp_path / "word_prior/unet").mkdir(parents=True)
+    (tmp_path / "word_prior/words.json").write_text("{}")
+    for content in (b"one", b"two"):
+        (tmp_path / "word_prior/unet/weights.safetensors").write_bytes(content)
+        found.append(source_fingerprint(str(tmp_path / "model.yaml")))
+    assert len(set(found)) == 3
 
 
 def test_weights_in_a_folder_that_a_file_names_count_too(tmp_path, monkeypatch):

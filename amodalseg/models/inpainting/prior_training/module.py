@@ -16,12 +16,15 @@ from amodalseg.models.inpainting.backends.prior import (
     build_scheduler,
     build_unet,
     evaluate,
+    find_prior,
+    load_prior,
     save_prior,
     seen_by,
 )
 from amodalseg.models.inpainting.prior_training.levels import fixed_noise, spread_times
 from amodalseg.models.inpainting.prior_training.validation import complete_halves
 from amodalseg.models.training import TrainingModule
+from amodalseg.models.weights import load_state
 
 
 class PriorModule(TrainingModule):
@@ -87,6 +90,10 @@ class PriorModule(TrainingModule):
             self.validation_rows.append({**row, "error": error, "variance": variance})
         room = max(0, self.config.log.pictures - len(self.validation_pictures))
         self.validation_pictures += pictures[:room]
+
+    def start_from(self, name: str) -> None:
+        """As ``TrainingModule``; another prior."""
+        load_state(self.network, load_prior(find_prior(name))[0].state_dict(), Path(name))
 
     def save(self, folder: Path, about: dict[str, Any]) -> Path:
         """Write the weights that are now in the network. Returns: where."""

@@ -13,8 +13,17 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from amodalseg.config.schema import TrainConfig
 from amodalseg.data.draw.captioned import CaptionBatch, Captioned, stack_captioned
 from amodalseg.data.draw.captions import COLOURS
-from amodalseg.models.inpainting.parts.small_segmenter import FOLDER, SmallNetwork, numbers_of, save_small
+from amodalseg.errors import UserError
+from amodalseg.models.inpainting.parts.small_segmenter import (
+    FOLDER,
+    SmallNetwork,
+    find_small,
+    load_small,
+    numbers_of,
+    save_small,
+)
 from amodalseg.models.training import TrainingModule
+from amodalseg.models.weights import load_state
 
 TITLES = ("picture", "asked for", "found")
 
@@ -69,6 +78,13 @@ class WordSegmenterModule(TrainingModule):
                 shown = [np.where(part[..., None], case.picture, np.uint8(255 * (case.picture.mean() < 128)))
                          for part in (truth, mask)]  # fmt: skip
                 self.validation_pictures.append([case.picture, *shown])
+
+    def start_from(self, name: str) -> None:
+        """As ``TrainingModule``; another segmenter."""
+        place = find_small(name)
+        if place is None:
+            raise UserError(f"there is no word segmenter '{name}': give the folder of one, or of a run")
+        load_state(self.network, load_small(place)[0].state_dict(), place)
 
     def save(self, folder: Path, about: dict[str, Any]) -> Path:
         """Write the weights that are now in the network to a run folder. Returns: where."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from amodalseg.config.schema import TrainConfig
 from amodalseg.data.draw.captioned import CaptionBatch, Captioned, stack_captioned
-from amodalseg.models.inpainting.backends.word_files import FOLDER, save_word_prior
+from amodalseg.models.inpainting.backends.word_files import FOLDER, find_word_prior, load_word_prior, save_word_prior
 from amodalseg.models.inpainting.backends.word_prior import (
     Patches,
     WordPrior,
@@ -21,6 +21,7 @@ from amodalseg.models.inpainting.backends.word_prior import (
 from amodalseg.models.inpainting.prior_training.levels import fixed_noise, spread_times
 from amodalseg.models.inpainting.prior_training.word_validation import draw_captions
 from amodalseg.models.training import TrainingModule
+from amodalseg.models.weights import load_state
 
 
 class WordPriorModule(TrainingModule):
@@ -93,6 +94,10 @@ class WordPriorModule(TrainingModule):
             self.validation_rows.append({**row, "error": error, "variance": variance})
         room = max(0, self.config.log.pictures - len(self.validation_pictures))
         self.validation_pictures += pictures[:room]
+
+    def start_from(self, name: str) -> None:
+        """As ``TrainingModule``; another prior that reads words."""
+        load_state(self.network, load_word_prior(find_word_prior(name))[0].state_dict(), Path(name))
 
     def save(self, folder: Path, about: dict[str, Any]) -> Path:
         """Write the weights that are now in the network to a run folder. Returns: where."""

@@ -42,6 +42,8 @@ class Prediction:
         canvas: the prediction with what lies outside the photo, of models that look there; else None.
         moved: uint8 (H, W, 3), the photo after the move that the query asks for (``Query.to``); None: for none.
         moved_mask: bool (H, W), the whole object at its new place, which lies over all else; None likewise.
+        edited: uint8 (H, W, 3), the photo after the edit that the query asks for (``Query.edit``); None: for none, or
+            from a model that does not edit.
     """
 
     modal: np.ndarray
@@ -55,6 +57,7 @@ class Prediction:
     canvas: Canvas | None = None
     moved: np.ndarray | None = None
     moved_mask: np.ndarray | None = None
+    edited: np.ndarray | None = None
 
     def in_photo(self, values: np.ndarray) -> np.ndarray:
         """A map (h, w) -> (H, W)."""

@@ -58,6 +58,56 @@ class Move(NamedTuple):
     mask_rle: Rle
 
 
+class Region(NamedTuple):
+    """A part of a picture with a text of its own.
+
+    source: its words before the edit; None: the region is added. target: its words after; None: it is removed.
+    box: x0, y0, x1, y1 as shares of the picture's width and height; None: everything, the background. keywords: words
+    of it that name its object, for guidance; none: they are selected. feather: share of half the shorter side over
+    which its weight rises from its border.
+    """
+
+    source: str | None
+    target: str | None
+    box: tuple[float, float, float, float] | None = None
+    keywords: tuple[str, ...] = ()
+    feather: float = 0.2
+
+    @property
+    def kind(self) -> str:
+        """``added``, ``removed``, ``changed``; ``kept``, or ``background`` for what is kept and has no box."""
+        if self.source is None:
+            return "added"
+        if self.target is None:
+            return "removed"
+        if self.source != self.target:
+            return "changed"
+        return "background" if self.box is None else "kept"
+
+
+class EditRequest(NamedTuple):
+    """What is to be changed in a picture.
+
+    regions: its parts, with their words before and after. source, target: words of the whole picture before and after.
+    """
+
+    regions: tuple[Region, ...]
+    source: str
+    target: str
+
+
+class Edit(NamedTuple):
+    """An edit that is asked for, and what the photo then shows.
+
+    request: what is asked. picture: the photo after the edit. kept_rle: the visible pixels, before and after, of the
+    record's object, which is to stay as it is.
+    """
+
+    request: EditRequest
+    picture: Picture
+    kept_rle: Rle
+
+
 @dataclass(eq=False)
 class AmodalRecord:
     """One annotated object. Masks stay run-length encoded, and the photo stays a path, until somebody asks.
@@ -77,6 +127,7 @@ class AmodalRecord:
         unknown_rle: where nobody knows whether the object goes on (training ignores these pixels); None: nowhere.
         whole_rgb: picture of the whole object alone, if known: pixels (zero outside the amodal mask), or a file.
         move: a move that is asked for, with its truth, or None.
+        edit: an edit that is asked for, with its truth, or None.
         flags: any of ``empty_modal``, ``empty_amodal``, ``fully_visible``, ``touches_border``,
             ``modal_outside_amodal``, ``crowd``, ``size_mismatch``, ``upright`` (the photo is to be turned as its EXIF
             data say).
@@ -104,6 +155,7 @@ class AmodalRecord:
     unknown_rle: Rle | None = None
     whole_rgb: Picture | None = None
     move: Move | None = None
+    edit: Edit | None = None
     flags: frozenset[str] = frozenset()
     group: dict[str, Any] | None = None
     extra: dict[str, Any] = field(default_factory=dict)
@@ -186,11 +238,12 @@ class Batch(NamedTuple):
 
 @dataclass(eq=False)
 class Query:
-    """What a model is asked: complete this object in this photo, and perhaps move it.
+    """What a model is asked: complete this object in this photo, and perhaps move it, or edit the photo.
 
     image: uint8 (H, W, 3) RGB. modal: bool (H, W), not empty. seed: of all random numbers used for this object, from 0.
     occluder: bool (H, W) of what covers it, for methods that use it. category: name, for methods that use it.
     to: (x, y), the pixel where the middle of the modal box is to lie after a move; None: nothing is moved.
+    edit: what is to be changed in the photo, for methods that edit; None: nothing.
     """
 
     image: np.ndarray
@@ -199,3 +252,4 @@ class Query:
     occluder: np.ndarray | None = None
     category: str | None = None
     to: tuple[int, int] | None = None
+    edit: EditRequest | None = None

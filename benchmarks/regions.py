@@ -30,10 +30,9 @@ from amodalseg.models.inpainting.steps.keywords import Emphasise, words_of
 from amodalseg.models.inpainting.steps.prompt_edit import EditMaps, EditSteps, align
 from amodalseg.models.inpainting.steps.region_guidance import LossWeights, RegionGuidance, inherent_mask
 from amodalseg.models.inpainting.steps.region_inversion import invert_regions
-from amodalseg.models.inpainting.steps.region_weights import Region
 from amodalseg.models.inpainting.steps.regions import Regions, RegionSteps
 from amodalseg.models.inpainting.steps.sample import Hook, advance, begin
-from amodalseg.types import stable_seed
+from amodalseg.types import Region, stable_seed
 
 WEIGHT = GUIDANCE - 1
 LEFT, RIGHT = (0.0, 0.0, 4 / 7, 1.0), (3 / 7, 0.0, 1.0, 1.0)  # of a canvas of 7 x 4, two squares that overlap

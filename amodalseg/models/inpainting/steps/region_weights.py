@@ -9,35 +9,9 @@ import torch
 from torch import Tensor
 
 from amodalseg.errors import UserError
+from amodalseg.types import Region
 
 BLENDS = ("layers", "average")
-
-
-class Region(NamedTuple):
-    """A part of a picture with a text of its own.
-
-    source: its words before the edit; None: the region is added. target: its words after; None: it is removed.
-    box: x0, y0, x1, y1 as shares of the picture's width and height; None: everything, the background. keywords: words
-    of it that name its object, for guidance; none: they are selected. feather: share of half the shorter side over
-    which its weight rises from its border.
-    """
-
-    source: str | None
-    target: str | None
-    box: tuple[float, float, float, float] | None = None
-    keywords: tuple[str, ...] = ()
-    feather: float = 0.2
-
-    @property
-    def kind(self) -> str:
-        """``added``, ``removed``, ``changed``; ``kept``, or ``background`` for what is kept and has no box."""
-        if self.source is None:
-            return "added"
-        if self.target is None:
-            return "removed"
-        if self.source != self.target:
-            return "changed"
-        return "background" if self.box is None else "kept"
 
 
 class GridBox(NamedTuple):

@@ -15,8 +15,9 @@ from torch import Tensor
 from amodalseg.errors import UserError
 from amodalseg.models.inpainting.backends.backend import Estimate, InpaintingBackend, Level, Prepared
 from amodalseg.models.inpainting.steps.guidance import MaskGuidance
-from amodalseg.models.inpainting.steps.region_weights import GridBox, Region, alpha, on_grid, weights
+from amodalseg.models.inpainting.steps.region_weights import GridBox, alpha, on_grid, weights
 from amodalseg.models.inpainting.steps.sample import Hook, Sampling
+from amodalseg.types import Region
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from amodalseg.models.inpainting.steps.region_guidance import (
     region_loss,
     similarity_loss,
 )
-from amodalseg.models.inpainting.steps.region_weights import Region
 from amodalseg.models.inpainting.steps.regions import Regions, row_texts
 from amodalseg.models.inpainting.steps.sample import advance, begin
+from amodalseg.types import Region
 from tests.models.inpainting.worded import Worded
 
 REGIONS = [

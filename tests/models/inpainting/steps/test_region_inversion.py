@@ -7,9 +7,9 @@ import torch
 
 from amodalseg.models.inpainting.steps.inversion import invert
 from amodalseg.models.inpainting.steps.region_inversion import for_pairs, invert_regions
-from amodalseg.models.inpainting.steps.region_weights import Region
 from amodalseg.models.inpainting.steps.regions import Regions, RegionSteps, row_texts
 from amodalseg.models.inpainting.steps.sample import advance, begin
+from amodalseg.types import Region
 from tests.models.inpainting.worded import Worded
 
 STEPS = 5

@@ -11,9 +11,10 @@ from amodalseg.models.inpainting.backends.hub_models import open_hub_model
 from amodalseg.models.inpainting.steps.attention_controls import KeyMask
 from amodalseg.models.inpainting.steps.guidance import MaskGuidance
 from amodalseg.models.inpainting.steps.inversion import invert
-from amodalseg.models.inpainting.steps.region_weights import GridBox, Region, alpha, on_grid, weights
+from amodalseg.models.inpainting.steps.region_weights import GridBox, alpha, on_grid, weights
 from amodalseg.models.inpainting.steps.regions import Regions, RegionSteps, row_texts
 from amodalseg.models.inpainting.steps.sample import advance, begin
+from amodalseg.types import Region
 from tests.models.inpainting.tiny_hub import build_prior, pictures_and_holes, save_sdxl, save_stable_diffusion
 from tests.models.inpainting.worded import Worded
 

@@ -10,9 +10,9 @@ from amodalseg.models.inpainting.backends.hub_models import open_hub_model
 from amodalseg.models.inpainting.steps.keywords import Emphasise, words_of
 from amodalseg.models.inpainting.steps.prompt_edit import EditMaps, EditSteps, align
 from amodalseg.models.inpainting.steps.region_guidance import LossWeights, RegionGuidance, inherent_mask
-from amodalseg.models.inpainting.steps.region_weights import Region
 from amodalseg.models.inpainting.steps.regions import Regions, RegionSteps, row_texts
 from amodalseg.models.inpainting.steps.sample import advance, begin
+from amodalseg.types import Region
 from tests.models.inpainting.tiny_hub import pictures_and_holes, save_sdxl, save_stable_diffusion
 
 LENGTH = 12

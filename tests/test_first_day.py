@@ -98,7 +98,7 @@ def test_draw_and_ceiling_take_a_set_and_its_folder(tmp_path, capsys):
 
 
 def test_a_reader_that_has_seen_enough_ends_the_program_quietly():
-    program = [sys.executable, "-m", "amodalseg.cli"]
+    program = [sys.executable, "-m", "amodalseg"]
     for unbuffered in ("", "1"):
         for arguments in (["--help"], ["models", "-v"]):
             with subprocess.Popen(

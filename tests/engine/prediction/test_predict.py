@@ -360,7 +360,7 @@ def test_a_model_that_does_not_sample_says_so_once(folders, capsys):
 def test_help_names_the_three_forms():
     import sys
 
-    shown = subprocess.run([sys.executable, "-m", "amodalseg.cli", "predict", "--help"], capture_output=True, text=True)
+    shown = subprocess.run([sys.executable, "-m", "amodalseg", "predict", "--help"], capture_output=True, text=True)
     assert all(option in shown.stdout for option in ("--mask", "--masks", "--coco", "--overlay", "--num-samples"))
 
 

@@ -1,4 +1,4 @@
-"""``python -m amodalseg.cli``."""
+"""``python -m amodalseg``."""
 
 import sys
 

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from copy import copy
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
-from typing import NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
+
+from amodalseg import masks
+from amodalseg.errors import UserError
 
 
 class Canvas(NamedTuple):
@@ -100,6 +103,22 @@ class Prediction:
         return self.in_photo(self.mean) if self.has_probability else None
 
     @cached_property
+    def uncertainty(self) -> np.ndarray | None:
+        """float32 (H, W) in [0, 1], the entropy of ``probability`` in bits: 0 certain, 1 as likely as not.
+
+        More samples (``num_samples``) make the probability, and so this, a better estimate. 0 on the modal mask if
+        ``union_visible``, and outside the window; None for models without probability.
+        """
+        if self.probability is None:
+            return None
+        p = self.probability.clip(1e-7, 1 - 1e-7)
+        found = -(p * np.log2(p) + (1 - p) * np.log2(1 - p))
+        found[(self.probability == 0) | (self.probability == 1)] = 0
+        if self.union_visible:
+            found[self.modal] = 0
+        return found
+
+    @cached_property
     def samples(self) -> np.ndarray | None:
         """bool (K, H, W), the final masks of the single samples of a model that was asked for several, else None."""
         return np.stack([self.final_mask(values) for values in self.maps]) if len(self.maps) > 1 else None
@@ -108,6 +127,24 @@ class Prediction:
     def image(self) -> np.ndarray | None:
         """uint8 (H, W, 3), the photo with the completion where ``occluded``; None for models that draw no picture."""
         return None
+
+    def to_coco(self) -> dict[str, Any]:
+        """The object as an annotation of COCO, without ids: ``segmentation`` (amodal) and ``modal_segmentation``.
+
+        Both are compressed run lengths as text; ``area`` (pixels) and ``bbox`` (x, y, width, height) are the amodal
+        mask's.
+        """
+        amodal = masks.encode(self.amodal)
+        return {
+            "segmentation": _as_text(amodal),
+            "area": masks.area(amodal),
+            "bbox": list(masks.box_xywh(amodal)),
+            "modal_segmentation": _as_text(masks.encode(self.modal)),
+        }
+
+    def to_supervision(self) -> Any:
+        """``supervision.Detections`` of one object, see ``PredictionStack.to_supervision``."""
+        return _detections(self.amodal[None], self.modal[None])
 
     def __repr__(self) -> str:
         height, width = self.modal.shape
@@ -121,10 +158,10 @@ class Prediction:
 class PredictionStack(Sequence[Prediction]):
     """The predictions for a stack of N objects of one photo.
 
-    ``modal``, ``amodal``, ``raw``, ``occluded`` and ``probability`` are (N, H, W), ``samples`` is (N, K, H, W),
-    ``seconds`` the time and ``evaluations`` those of all. ``stack[i]`` is the ``Prediction`` of one object, made anew
-    each time: going through a large photo object by object holds one object's full-size arrays at a time, where
-    ``stack.amodal`` holds all.
+    ``modal``, ``amodal``, ``raw``, ``occluded``, ``probability`` and ``uncertainty`` are (N, H, W), ``samples`` is
+    (N, K, H, W), ``seconds`` the time and ``evaluations`` those of all. ``stack[i]`` is the ``Prediction`` of one
+    object, made anew each time: going through a large photo object by object holds one object's full-size arrays at a
+    time, where ``stack.amodal`` holds all.
 
     Args:
         members: the predictions, in the order of ``modal``.
@@ -148,6 +185,18 @@ class PredictionStack(Sequence[Prediction]):
             return PredictionStack(self.members[index], self.modal[index], self.num_samples)
         return copy(self.members[index])  # what the copy makes goes when the copy goes
 
+    def to_coco(self) -> list[dict[str, Any]]:
+        """The objects as annotations of COCO, see ``Prediction.to_coco``."""
+        return [one.to_coco() for one in self]
+
+    def to_supervision(self) -> Any:
+        """``supervision.Detections``: amodal masks and their boxes, with ``data["modal"]``, bool (N, H, W).
+
+        Raises:
+            UserError: the package is missing.
+        """
+        return _detections(self.amodal, self.modal)
+
     def __repr__(self) -> str:
         count, height, width = self.modal.shape
         return f"PredictionStack(photo {width}x{height}, {count} objects, {self.seconds:.3f} s)"
@@ -163,6 +212,10 @@ class PredictionStack(Sequence[Prediction]):
     @cached_property
     def probability(self) -> np.ndarray | None:
         return None if self.num_samples is None else self._stacked("probability", np.float32)
+
+    @cached_property
+    def uncertainty(self) -> np.ndarray | None:
+        return None if self.num_samples is None else self._stacked("uncertainty", np.float32)
 
     @cached_property
     def samples(self) -> np.ndarray | None:
@@ -186,3 +239,17 @@ class PredictionStack(Sequence[Prediction]):
         for array, member in zip(arrays, self, strict=True):
             array[:] = getattr(member, name)
         return arrays
+
+
+def _as_text(rle: masks.Rle) -> dict[str, Any]:
+    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode()}
+
+
+def _detections(amodal: np.ndarray, modal: np.ndarray) -> Any:
+    """Args: bool (N, H, W) each."""
+    try:
+        import supervision
+    except ImportError as error:
+        raise UserError("to_supervision() needs the package: pip install supervision") from error
+    boxes = [masks.box_xyxy(mask) or (0, 0, 0, 0) for mask in amodal]
+    return supervision.Detections(xyxy=np.array(boxes, np.float32).reshape(-1, 4), mask=amodal, data={"modal": modal})

@@ -49,7 +49,12 @@ def test_imports_of_one_file(path):
     own = inside.parts[0].removesuffix(".py")
     for name in imports(path):
         parts = name.split(".")
-        if parts[0] == "amodalseg" and own not in ("__init__", "__main__") and len(parts) > 1 and parts[1] != "__init__":
+        if (
+            parts[0] == "amodalseg"
+            and own not in ("__init__", "__main__")
+            and len(parts) > 1
+            and parts[1] != "__init__"
+        ):
             assert parts[1] == own or layer(parts[1]) < layer(own), f"{inside} imports upwards: {name}"
             if own == "models" and parts[1] == "models" and len(inside.parts) > 2 and len(parts) > 2:
                 methods = {folder.name for folder in (ROOT / "amodalseg/models").iterdir() if folder.is_dir()}

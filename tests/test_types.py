@@ -1,13 +1,16 @@
 """Predictions: what they keep, what they make of it, and what they look like."""
 
 import dataclasses
+import json
+import sys
 import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import amodalseg
-from amodalseg import masks
+from amodalseg import UserError, masks
 from amodalseg.config.schema import WindowConfig
 from amodalseg.data.window import object_window, paste, paste_mask
 from amodalseg.models.windowed import WindowPrediction
@@ -85,6 +88,49 @@ def test_a_stack_is_a_sequence(modal):
         stack[3]
     assert stack[0] is not stack[0] and "amodal" not in vars(members[0]), "what a copy makes goes when the copy goes"
     assert not {"image", "canvas"} & set(dir(stack)), "these only members have"
+
+
+def test_uncertainty_is_the_entropy_of_the_mean_probability(modal):
+    maps = np.zeros((2, 40, 60), np.float32)
+    maps[:, 30:, :] = np.array([1, 0.5], np.float32)[:, None, None]
+    maps[:, 25:30, :] = 0.5
+    found = Prediction(modal, maps).uncertainty
+    sure = -(0.75 * np.log2(0.75) + 0.25 * np.log2(0.25))
+    assert found.dtype == np.float32 and found.shape == (40, 60)
+    assert np.allclose(found[30:], sure) and np.allclose(found[25:30], 1) and (found[:25] == 0).all()
+    everywhere = np.full((1, 40, 60), 0.5, np.float32)
+    assert (Prediction(modal, everywhere).uncertainty == np.where(modal, 0, 1)).all(), "what is visible is certain"
+    assert (Prediction(modal, everywhere, union_visible=False).uncertainty == 1).all()
+    assert Prediction(modal, modal[None], has_probability=False).uncertainty is None
+    stack = PredictionStack([Prediction(modal, maps)] * 3, np.stack([modal] * 3), 2)
+    assert np.array_equal(stack.uncertainty, np.stack([found] * 3))
+    assert PredictionStack([], np.zeros((0, 40, 60), bool)).uncertainty is None
+
+
+def test_predictions_as_annotations(modal):
+    amodal = modal | np.roll(modal, 7, axis=1)
+    one = Prediction(modal, amodal[None])
+    found = json.loads(json.dumps(one.to_coco()))
+    assert np.array_equal(masks.decode(masks.from_segmentation(found["segmentation"], *modal.shape)), amodal)
+    assert np.array_equal(masks.decode(masks.from_segmentation(found["modal_segmentation"], *modal.shape)), modal)
+    rows, columns = np.nonzero(amodal)
+    left, top = int(columns.min()), int(rows.min())
+    assert found["bbox"] == [left, top, int(columns.max()) - left + 1, int(rows.max()) - top + 1]
+    assert found["area"] == amodal.sum()
+    assert PredictionStack([one, one], np.stack([modal, modal])).to_coco() == [found, found]
+
+
+def test_predictions_as_detections_of_supervision(modal, monkeypatch):
+    """The package itself brings another OpenCV; its class keeps what it is given."""
+    stack = PredictionStack([Prediction(modal, ~modal[None])] * 2, np.stack([modal, modal]))
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(UserError, match="pip install supervision"):
+        stack.to_supervision()
+    monkeypatch.setitem(sys.modules, "supervision", SimpleNamespace(Detections=SimpleNamespace))
+    found = stack.to_supervision()
+    assert np.array_equal(found.mask, stack.amodal) and np.array_equal(found.data["modal"], stack.modal)
+    assert np.array_equal(found.xyxy, [[0, 0, 60, 40]] * 2) and found.xyxy.dtype == np.float32
+    assert stack[0].to_supervision().mask.shape == (1, 40, 60)
 
 
 def test_records_and_queries_are_compared_by_identity(modal):

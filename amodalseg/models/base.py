@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from amodalseg.data.given_masks import as_masks
 from amodalseg.errors import UserError
 from amodalseg.models.moving import move_by_paste
 from amodalseg.predictions import Prediction, PredictionStack
@@ -97,11 +98,7 @@ def _kind(value: object) -> str:
 def check_masks(image: np.ndarray, modal: np.ndarray) -> None:
     """Refuse modal masks, bool (H, W) or (N, H, W), that do not fit an image (H, W, 3). Raises UserError."""
     if not (isinstance(modal, np.ndarray) and modal.dtype == bool and modal.ndim in (2, 3)):
-        how = "; compare with a threshold first, for instance mask > 127"
-        if isinstance(modal, np.ndarray) and modal.dtype == bool:
-            how = ""
-        elif not isinstance(modal, np.ndarray):
-            how = _as_mask(modal)
+        how = "" if isinstance(modal, np.ndarray) and modal.dtype == bool else "; compare with a threshold: mask > 127"
         raise UserError(f"the modal mask must be a bool array (H, W), or a stack (N, H, W), not {_kind(modal)}{how}")
     if image.shape[:2] != modal.shape[-2:]:
         raise UserError(
@@ -113,22 +110,6 @@ def check_masks(image: np.ndarray, modal: np.ndarray) -> None:
         which = f"modal mask number {empty[0]} of the stack, counted from 0," if modal.ndim == 3 else "the modal mask"
         more = f" (and {len(empty) - 1} more)" if len(empty) > 1 else ""
         raise UserError(f"{which} is empty{more}: at least one pixel of the object must be visible")
-
-
-def _as_mask(modal: Any) -> str:
-    """How something that is no array becomes a mask, or a stack of them; beginning with a semicolon."""
-    first = modal[0] if isinstance(modal, (list, tuple)) and len(modal) else modal
-    decoded = "masks.decode(masks.from_segmentation(one, height, width))"
-    if isinstance(first, dict) and "segmentation" in first:
-        return "; of what an automatic mask generator gives, np.stack([one['segmentation'] for one in found]) makes one"
-    if isinstance(first, dict):
-        made = f"{decoded} makes one" if first is modal else f"np.stack([{decoded} for one in many]) makes a stack"
-        return f"; of run lengths, with amodalseg.masks, {made}"
-    if isinstance(first, (list, tuple, int, float)) and not isinstance(first, bool):
-        return (
-            f"; of polygons, with amodalseg.masks, {decoded} makes one; of rows of true and false, np.array(rows, bool)"
-        )
-    return "; of several masks, np.stack(masks) makes one"
 
 
 def whole_number(value: Any, name: str, least: int) -> int:
@@ -234,13 +215,14 @@ class AmodalModel(ABC):
         return predictions
 
     def predict(
-        self, image: np.ndarray, modal: np.ndarray, *, seed: int = 0, num_samples: int = 1, steps: int | None = None
+        self, image: np.ndarray, modal: Any, *, seed: int = 0, num_samples: int = 1, steps: int | None = None
     ) -> Prediction | PredictionStack:
         """Complete one object of a photo, or many.
 
         Args:
             image: uint8 (H, W, 3) RGB of any size; grey and RGBA are converted, see ``as_rgb``.
-            modal: bool (H, W), the visible pixels; or a stack (N, H, W) of any N, which runs in batches.
+            modal: bool (H, W), the visible pixels; or a stack (N, H, W) of any N, which runs in batches; or what
+                detectors and mask generators give, see ``as_masks``.
             seed: of all random numbers, from 0. Each object of a stack gets this very seed, so its prediction is that
                 which it gets alone.
             num_samples: samples of each object. The probability is their mean, and ``amodal`` is where that exceeds the
@@ -255,6 +237,7 @@ class AmodalModel(ABC):
             UserError: an image, a mask or a number that cannot be used.
         """
         image = as_rgb(image)
+        modal = as_masks(modal, *image.shape[:2])
         check_masks(image, modal)
         seed, num_samples = whole_number(seed, "seed", 0), whole_number(num_samples, "num_samples", 1)
         steps = None if steps is None else whole_number(steps, "steps", 1)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from amodalseg.data.given_masks import as_masks
 from amodalseg.data.images import load_turned, save_png
 from amodalseg.engine.evaluation.ask import ask
 from amodalseg.engine.prediction.complete import check_output, mask_for_photo, say_turned
@@ -21,7 +23,7 @@ from amodalseg.types import Query
 
 def move(
     image: np.ndarray,
-    modal: np.ndarray,
+    modal: Any,
     to: tuple[int, int],
     *,
     category: str | None = None,
@@ -34,7 +36,7 @@ def move(
 
     Args:
         image: uint8 (H, W, 3) RGB; grey and RGBA are converted, see ``as_rgb``.
-        modal: bool (H, W), the visible pixels of the object.
+        modal: bool (H, W), the visible pixels of the object, or another form of one mask, see ``as_masks``.
         to: (x, y), the pixel where the middle of the modal box is to lie.
         category: name, for models that read text.
         occluder: bool (H, W) of what hides the object and stays where it is, if known.
@@ -50,6 +52,7 @@ def move(
         UserError: an image, a mask or a target that cannot be used, a model that cannot be opened, or memory is short.
     """
     image = as_rgb(image)
+    modal = as_masks(modal, *image.shape[:2])
     check_masks(image, modal)
     if modal.ndim != 2:
         raise UserError(f"one object is moved at a time: the modal mask must be (H, W), not {modal.shape}")

@@ -118,7 +118,9 @@ def _say_left_out(given: CocoInput, crowds: set[str]) -> None:
 
 
 def _keep(notes: Notes, key: str, prediction: Prediction) -> None:
-    notes.add(key, _prediction(prediction))
+    found = prediction.to_coco()
+    del found["modal_segmentation"]  # it is what the file gives, in the file's own form
+    notes.add(key, found)
 
 
 def _check_paths(source: Path, images: Path | None, out: Path, overwrite: bool) -> None:
@@ -205,13 +207,3 @@ def _inputs(model: AmodalModel, sources: list[Path], paths: Iterable[Path]) -> d
 
 def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()
-
-
-def _prediction(prediction: Prediction) -> Entry:
-    amodal = prediction.amodal
-    rle, (x0, y0, x1, y1) = masks.encode(amodal), masks.box_xyxy(amodal) or (0, 0, 0, 0)
-    return {
-        "segmentation": {"size": list(rle["size"]), "counts": rle["counts"].decode()},
-        "area": masks.area(rle),
-        "bbox": [x0, y0, x1 - x0, y1 - y0],
-    }

@@ -1,0 +1,115 @@
+"""Masks as other libraries give them, made into arrays; known by what they have, so no library is imported."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+
+from amodalseg import masks
+from amodalseg.data.mask_files import read_mask_bytes
+from amodalseg.errors import UserError
+
+PROBABLE = 0.5
+"""Above it, a torchvision detector's mask of probabilities counts as the object."""
+
+
+def as_masks(given: Any, height: int, width: int) -> np.ndarray:
+    """Masks of one photo as a bool array; what is one object's alone gives (H, W), what may hold several (N, H, W).
+
+    Args:
+        given: one of
+
+            - an array, which is returned as it is, or a torch tensor: bool (H, W), (N, H, W) or (N, 1, H, W);
+            - a list of such masks;
+            - run lengths (a dict with ``counts`` and ``size``) or a list of them; one object's polygons as COCO writes
+              them, ``[[x, y, x, y, ...], ...]``;
+            - what an automatic mask generator of SAM gives: dicts with ``segmentation``; COCO annotations likewise;
+            - a detection of ultralytics (``Results``), detectron2 (``Instances``, or its dict), torchvision (a dict
+              with ``masks``: probabilities above 0.5) or supervision (``Detections``);
+            - a PIL picture, read as a mask file is.
+        height, width: of the photo, pixels.
+
+    Raises:
+        UserError: anything else, with what to give; a detection without masks.
+    """
+    found = _of_object(given, height, width)
+    if found is not None:
+        return found
+    if isinstance(given, dict) and "instances" in given:  # detectron2's DefaultPredictor
+        return as_masks(given["instances"], height, width)
+    if isinstance(given, dict) and "masks" in given:
+        return _of_torchvision(given["masks"])
+    if isinstance(given, dict) and "segmentation" in given:
+        return as_masks(given["segmentation"], height, width)
+    if isinstance(given, dict):
+        return _segmentation(given, height, width)
+    if isinstance(given, (list, tuple)):
+        return _of_list(list(given), height, width)
+    raise UserError(f"a mask must be a bool array (H, W), or a stack (N, H, W), not {type(given).__name__}")
+
+
+def _of_object(given: Any, height: int, width: int) -> np.ndarray | None:
+    """Of arrays and objects of libraries; None for what is none of them."""
+    if isinstance(given, np.ndarray):
+        return given
+    if hasattr(given, "detach"):  # a tensor
+        array: np.ndarray = given.detach().cpu().numpy()
+        return array[:, 0] if array.ndim == 4 and array.shape[1] == 1 else array
+    if hasattr(given, "getbands"):  # a picture of PIL
+        file = io.BytesIO()
+        given.save(file, "PNG")
+        return read_mask_bytes(file.getvalue(), "the picture")
+    if hasattr(given, "pred_masks"):  # detectron2's Instances
+        return as_masks(given.pred_masks, height, width)
+    if hasattr(given, "orig_shape") and hasattr(given, "masks"):  # ultralytics' Results
+        return _of_ultralytics(given.masks, height, width)
+    if hasattr(given, "xyxy") and hasattr(given, "mask"):  # supervision's Detections
+        if given.mask is None and len(given.xyxy):
+            raise UserError("the detections have boxes and no masks: take a model that segments")
+        return np.zeros((0, height, width), bool) if given.mask is None else np.asarray(given.mask)
+    return None
+
+
+def _of_ultralytics(found: Any, height: int, width: int) -> np.ndarray:
+    """Its masks are of the network's padded picture; its polygons are of the photo."""
+    if found is None:
+        return np.zeros((0, height, width), bool)
+    polygons = [np.asarray(ring, np.float64).reshape(-1).tolist() for ring in found.xy]
+    return _stacked([_segmentation([ring], height, width) for ring in polygons], height, width)
+
+
+def _of_torchvision(found: Any) -> np.ndarray:
+    array = found.detach().cpu().numpy() if hasattr(found, "detach") else np.asarray(found)
+    if array.ndim == 4 and array.shape[1] == 1:
+        array = array[:, 0]
+    return array if array.dtype == bool else np.asarray(array > PROBABLE)
+
+
+def _of_list(given: list[Any], height: int, width: int) -> np.ndarray:
+    if not given:
+        return np.zeros((0, height, width), bool)
+    first = given[0]
+    if isinstance(first, (int, float)) and not isinstance(first, bool):
+        return _segmentation(given, height, width)
+    if isinstance(first, (list, tuple)):
+        if len(first) and isinstance(first[0], bool):
+            raise UserError("of rows of true and false, np.array(rows, bool) makes a mask")
+        return _segmentation([list(ring) for ring in given], height, width)
+    return _stacked([as_masks(one, height, width) for one in given], height, width)
+
+
+def _stacked(found: list[np.ndarray], height: int, width: int) -> np.ndarray:
+    """Raises UserError: masks of another size, or stacks."""
+    for place, mask in enumerate(found):
+        if mask.shape != (height, width):
+            raise UserError(f"mask number {place}, counted from 0, is {mask.shape}, and the photo {(height, width)}")
+    return np.stack(found) if found else np.zeros((0, height, width), bool)
+
+
+def _segmentation(given: Any, height: int, width: int) -> np.ndarray:
+    try:
+        return masks.decode(masks.from_segmentation(given, height, width))
+    except (ValueError, TypeError, OverflowError, IndexError) as error:
+        raise UserError(f"a mask cannot be read: {error}") from error

@@ -15,6 +15,7 @@ _PUBLIC = {
     "Prediction": "amodalseg.predictions",
     "Query": "amodalseg.types",
     "UserError": "amodalseg.errors",
+    "cutout": "amodalseg.models.cutout",
     "evaluate": "amodalseg.engine.evaluation.evaluate",
     "export_model": "amodalseg.export.write",
     "judge": "amodalseg.models.inpainting.methods.curation",
@@ -33,6 +34,7 @@ __all__ = [
     "Query",
     "UserError",
     "__version__",
+    "cutout",
     "evaluate",
     "export_model",
     "judge",
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from amodalseg.metrics.protocols import list_protocols
     from amodalseg.models import list_models, load_model
     from amodalseg.models.conddiff_amo.model import CondDiffAMO
+    from amodalseg.models.cutout import cutout
     from amodalseg.models.inpainting.methods.curation import judge
     from amodalseg.predictions import Prediction
     from amodalseg.types import AmodalRecord, Query

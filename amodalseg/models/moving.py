@@ -92,15 +92,15 @@ def _filled(picture: np.ndarray, hole: np.ndarray, how: str = "telea") -> np.nda
     return resize(remove(resize(picture, rows, columns), part, how), height, width)
 
 
-def completed(query: Query, prediction: Prediction) -> Piece:
+def completed(photo: np.ndarray, prediction: Prediction) -> Piece:
     """The whole object as a model predicts it, with the part beyond the photo where the model looked there.
 
     A model that draws no picture has no colours for what is hidden: those of the visible part go on in it.
     """
-    modal, amodal = query.modal, prediction.amodal
+    modal, amodal = prediction.modal, prediction.amodal
     picture = prediction.image
     if picture is None:
-        picture = _coloured(query.image, modal, amodal)
+        picture = coloured(photo, modal, amodal)
     canvas = prediction.canvas
     if canvas is None or canvas.picture is None:
         x0, y0, x1, y1 = box_xyxy(amodal) or (0, 0, 1, 1)  # an empty prediction of a model that does not unite
@@ -114,8 +114,13 @@ def completed(query: Query, prediction: Prediction) -> Piece:
     return Piece(mask, drawn, canvas.top, canvas.left)
 
 
-def _coloured(photo: np.ndarray, modal: np.ndarray, amodal: np.ndarray) -> np.ndarray:
-    """uint8 (H, W, 3): the colours of the visible part go on in the hidden part, by Telea's method."""
+def coloured(photo: np.ndarray, modal: np.ndarray, amodal: np.ndarray) -> np.ndarray:
+    """uint8 (H, W, 3): the colours of the visible part go on in the hidden part, by Telea's method.
+
+    Args:
+        photo: uint8 (H, W, 3).
+        modal, amodal: bool (H, W), where the object's colours are known, and the whole of it.
+    """
     hidden = amodal & ~modal
     box = box_xyxy(hidden)
     if box is None:
@@ -163,7 +168,7 @@ def move_by_paste(query: Query, prediction: Prediction, fill: Fill = without) ->
     go = vacated(query.modal, query.occluder)
     # an occluder is nearer than the object, so its colours say nothing about what lies behind
     cleared = fill(query.image, go, go if query.occluder is None else go | query.occluder)
-    return lay(cleared, completed(query, prediction), shift_of(query.modal, query.to))
+    return lay(cleared, completed(query.image, prediction), shift_of(query.modal, query.to))
 
 
 def _around(rows: tuple[int, int], columns: tuple[int, int], room: int) -> tuple[slice, slice]:

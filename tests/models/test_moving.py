@@ -55,7 +55,7 @@ def test_a_perfect_prediction_moves_perfectly():
 
 def test_no_colour_of_the_occluder_runs_into_the_object():
     photo, modal, amodal, _ = scene()
-    piece = moving.completed(Query(photo, modal), Prediction(modal, amodal[None]))
+    piece = moving.completed(photo, Prediction(modal, amodal[None]))
     assert piece.mask.sum() == amodal.sum() and close(piece.picture[piece.mask], OBJECT)
 
 
@@ -63,7 +63,7 @@ def test_the_picture_of_a_model_that_draws_is_taken():
     photo, modal, amodal, _ = scene()
     prediction = Prediction(modal, amodal[None])
     prediction.image = np.where((amodal & ~modal)[..., None], np.uint8(7), photo)
-    piece = moving.completed(Query(photo, modal), prediction)
+    piece = moving.completed(photo, prediction)
     height, width = piece.mask.shape
     hidden = (amodal & ~modal)[piece.top : piece.top + height, piece.left : piece.left + width]
     assert hidden.sum() == (amodal & ~modal).sum() and (piece.picture[hidden] == 7).all()

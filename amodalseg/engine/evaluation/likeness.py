@@ -87,7 +87,7 @@ class Likeness:
 
 def on_white(query: Query, prediction: Prediction) -> np.ndarray:
     """The completed object alone on white, cut to its box: uint8 (h, w, 3)."""
-    piece = completed(query, prediction)
+    piece = completed(query.image, prediction)
     return _at_least(np.where(piece.mask[..., None], piece.picture, np.uint8(255)))
 
 

@@ -73,7 +73,7 @@ class DiffOOM(InpaintingMethod):
         top, left = window.top + shift[1], window.left + shift[0]
         target[max(0, top) : max(0, top + window.height), max(0, left) : max(0, left + window.width)] = True
         moved = np.where((go | target)[..., None], painted, query.image)
-        return moved, lay(query.image, completed(query, prediction), shift)[1]
+        return moved, lay(query.image, completed(query.image, prediction), shift)[1]
 
     def _scene(self, height: int, width: int) -> tuple[int, int]:
         """The size that the whole photo is drawn at: rows and columns the model can take, the longer side its own."""

@@ -1,0 +1,110 @@
+"""Objects alone, with transparency."""
+
+import numpy as np
+import pytest
+from test_moving import OBJECT, close, scene
+
+import amodalseg
+from amodalseg import UserError
+from amodalseg.models.cutout import cutout
+from amodalseg.predictions import Canvas, Prediction
+
+
+@pytest.fixture
+def given():
+    photo, modal, amodal, _ = scene()
+    return photo, Prediction(modal, amodal[None])
+
+
+def at(made, shape):
+    """Its alpha in a photo of (H, W)."""
+    found = np.zeros(shape, np.uint8)
+    height, width = made.picture.shape[:2]
+    found[made.top : made.top + height, made.left : made.left + width] = made.picture[..., 3]
+    return found
+
+
+def test_the_visible_part_is_as_it_is(given):
+    photo, prediction = given
+    made = cutout(photo, prediction, "modal")
+    alpha = at(made, photo.shape[:2])
+    assert np.array_equal(alpha == 255, prediction.modal) and set(np.unique(alpha)) == {0, 255}
+    whole = cutout(photo, prediction, "modal", crop=False)
+    assert (whole.top, whole.left) == (0, 0) and whole.picture.shape == (*photo.shape[:2], 4)
+    assert np.array_equal(whole.picture[prediction.modal][:, :3], photo[prediction.modal])
+    assert not whole.picture[~prediction.modal].any(), "no colour is left where nothing is to be seen"
+
+
+def test_the_whole_object_has_its_own_colours(given):
+    photo, prediction = given
+    made = cutout(photo, prediction)
+    assert np.array_equal(at(made, photo.shape[:2]) == 255, prediction.amodal)
+    assert close(made.picture[made.picture[..., 3] > 0][:, :3], OBJECT), "none of the occluder"
+    rows, columns = np.nonzero(prediction.amodal)
+    assert (made.top, made.left) == (rows.min(), columns.min()), "cropped to its box"
+    assert made.picture.shape[:2] == (np.ptp(rows) + 1, np.ptp(columns) + 1)
+
+
+def test_a_soft_outline_leaves_the_visible_part_opaque(given):
+    photo, prediction = given
+    hard, soft = (at(cutout(photo, prediction, soft=value), photo.shape[:2]) for value in (0, 3))
+    assert (soft[prediction.modal] == 255).all() and ((soft > 0) == (hard > 0)).all()
+    assert (soft <= hard).all() and 0 < (soft < hard).sum() < prediction.occluded.sum()
+
+
+def test_an_object_that_leaves_the_photo_does_not_fade_at_its_border():
+    amodal = np.zeros((20, 30), bool)
+    amodal[5:15, :12] = True
+    modal = amodal.copy()
+    modal[:, :8] = False
+    alpha = at(cutout(np.zeros((20, 30, 3), np.uint8), Prediction(modal, amodal[None]), soft=2), (20, 30))
+    assert (alpha[8:12, 0] == 255).all() and (alpha[5, :8] < 255).all()
+
+
+def test_what_lies_beyond_the_photo_enlarges_it():
+    photo = np.full((20, 30, 3), 90, np.uint8)
+    modal = np.zeros((20, 30), bool)
+    modal[5:9, :4] = True
+    canvas = Canvas(np.ones((4, 10), bool), np.full((4, 10, 3), OBJECT, np.uint8), 5, -6)
+    prediction = Prediction(modal, modal[None], canvas=canvas)
+    made = cutout(photo, prediction)
+    assert (made.top, made.left) == (5, -6) and made.picture.shape == (4, 10, 4) and (made.picture[..., 3] == 255).all()
+    assert (made.picture[:, :6, :3] == OBJECT).all()
+    whole = cutout(photo, prediction, crop=False)
+    assert (whole.top, whole.left) == (0, -6) and whole.picture.shape == (20, 36, 4)
+
+
+def test_another_model_paints_the_hidden_part(given):
+    photo, prediction = given
+    painter = amodalseg.load_model("convex_hull")
+    with pytest.raises(UserError, match="'convex_hull' draws no picture"):
+        cutout(photo, prediction, paint=painter)
+    asked = []
+
+    class Painter:
+        name = "painter"
+
+        def predict_batch(self, queries):
+            (query,) = queries
+            asked.append(query)
+            half = prediction.amodal.copy()
+            half[:, photo.shape[1] // 2 :] = False
+            drawn = Prediction(query.modal, (half | query.modal)[None])
+            drawn.image = np.where(drawn.occluded[..., None], np.array([9, 200, 9], np.uint8), query.image)
+            return [drawn]
+
+    made = cutout(photo, prediction, crop=False, paint=Painter(), seed=5)
+    hidden = made.picture[prediction.occluded]
+    assert asked[0].seed == 5 and (hidden[:, 3] == 255).all()
+    assert (hidden[:, :3] == (9, 200, 9)).all(axis=1).any(), "what it drew"
+    assert (np.abs(hidden[:, :3].astype(int) - photo[prediction.occluded]).max(axis=1) > 0).all(), (
+        "no occluder shines through"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [({"part": "all"}, "invalid part"), ({"soft": -1}, "soft is a number")]
+)
+def test_what_cannot_be_is_refused(given, options, message):
+    with pytest.raises(UserError, match=message):
+        cutout(*given, **options)

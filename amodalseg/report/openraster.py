@@ -1,0 +1,91 @@
+"""Layered pictures as OpenRaster files (``.ora``, for GIMP, Krita and MyPaint): a zip of PNGs and one XML file."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from amodalseg.atomic import write_whole
+from amodalseg.errors import UserError
+
+THUMBNAIL = 256
+"""Pixels on the longer side at most, as the format asks."""
+
+
+class Layer(NamedTuple):
+    """One layer. picture: uint8 (h, w, 3) or (h, w, 4), RGB or RGBA. top, left: of its first pixel in the picture."""
+
+    name: str
+    picture: np.ndarray
+    top: int = 0
+    left: int = 0
+    visible: bool = True
+
+
+def write_layers(path: Path, layers: Sequence[Layer], height: int, width: int) -> None:
+    """Write a layered picture.
+
+    Args:
+        path: ``NAME.ora``; it is written as a whole or not at all.
+        layers: from the farthest to the nearest.
+        height, width: of the picture, pixels; layers may reach beyond it.
+
+    Raises:
+        UserError: another ending, or the file cannot be written.
+    """
+    if path.suffix.lower() != ".ora" or path.is_dir():
+        raise UserError(f"'{path}' is no layered picture; give a name that ends in .ora")
+    root = ElementTree.Element("image", {"version": "0.0.3", "w": str(width), "h": str(height)})
+    stack = ElementTree.SubElement(root, "stack")
+    merged = flattened(layers, height, width)
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("mimetype", "image/openraster")  # the first, and not compressed: that is how it is known
+        for number, layer in reversed(list(enumerate(layers))):  # the format has the nearest first
+            source = f"data/layer{number:03d}.png"
+            archive.writestr(source, png(layer.picture))
+            ElementTree.SubElement(
+                stack,
+                "layer",
+                {
+                    "name": layer.name, "src": source, "x": str(layer.left), "y": str(layer.top), "opacity": "1.0",
+                    "visibility": "visible" if layer.visible else "hidden", "composite-op": "svg:src-over",
+                },
+            )  # fmt: skip
+        archive.writestr("stack.xml", ElementTree.tostring(root, "UTF-8", xml_declaration=True))
+        archive.writestr("mergedimage.png", png(merged))
+        archive.writestr("Thumbnails/thumbnail.png", png(_small(merged)))
+    write_whole(path, file.getvalue())
+
+
+def flattened(layers: Sequence[Layer], height: int, width: int) -> np.ndarray:
+    """What is seen of layers, the farthest first: uint8 (height, width, 4)."""
+    canvas = Image.new("RGBA", (width, height))
+    for layer in layers:
+        if layer.visible:
+            whole = Image.new("RGBA", (width, height))
+            whole.paste(Image.fromarray(layer.picture).convert("RGBA"), (layer.left, layer.top))
+            canvas = Image.alpha_composite(canvas, whole)
+    return np.asarray(canvas)
+
+
+def png(picture: np.ndarray) -> bytes:
+    """A picture, uint8 (h, w, 3) RGB or (h, w, 4) RGBA, as a PNG file."""
+    order = cv2.COLOR_RGBA2BGRA if picture.shape[2] == 4 else cv2.COLOR_RGB2BGR
+    done, data = cv2.imencode(".png", cv2.cvtColor(picture, order))
+    assert done
+    return bytes(data.tobytes())
+
+
+def _small(picture: np.ndarray) -> np.ndarray:
+    image = Image.fromarray(picture)
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    return np.asarray(image)

@@ -24,6 +24,7 @@ _PUBLIC = {
     "list_protocols": "amodalseg.metrics.protocols",
     "load_model": "amodalseg.models",
     "move": "amodalseg.engine.prediction.move",
+    "order": "amodalseg.engine.prediction.scene",
     "read_dataset": "amodalseg.data.catalog",
 }
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "list_protocols",
     "load_model",
     "move",
+    "order",
     "read_dataset",
 ]
 
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from amodalseg.engine.evaluation.evaluate import evaluate
     from amodalseg.engine.evaluation.likeness import Likeness
     from amodalseg.engine.prediction.move import move
+    from amodalseg.engine.prediction.scene import order
     from amodalseg.errors import UserError
     from amodalseg.export.write import export_model
     from amodalseg.metrics.protocols import list_protocols

@@ -17,6 +17,7 @@ from amodalseg.cli.arguments import Parser, configured, count, whole_number
 from amodalseg.cli.data import add_data_commands, data_config, named_set
 from amodalseg.cli.models import cost, list_models, open_predictor
 from amodalseg.cli.move import add_move_command
+from amodalseg.cli.scene import add_scene_command
 from amodalseg.errors import UserError
 
 _IN_WORKER = f"{UserError.__module__}.{UserError.__qualname__}: "
@@ -121,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _predict_options(commands.add_parser("predict", help="complete objects: pictures, folders of them, or COCO json"))
     add_move_command(commands)
+    add_scene_command(commands)
     release = commands.add_parser("release", help="turn a run's weights into a file to ship")
     release.add_argument("model", metavar="RUN", help="a run folder, a .safetensors file or a .ckpt")
     release.add_argument("--out", required=True, metavar="NAME.safetensors", help="of an inpainting prior, a folder")

@@ -115,7 +115,7 @@ def _folder(
     if twice is not None:
         raise UserError(f"two objects would both be written to {out / twice}.png; rename one of their mask files")
     there = {pair.name for pair in pairs if (out / f"{pair.name}.png").is_file() and not settings.overwrite}
-    _check_command(out, model, settings, bool(there))
+    check_command(out, model, settings, bool(there))
     older = {pair.name for pair in pairs if pair.name in there and _is_older(out / f"{pair.name}.png", pair)}
     if older:
         print(f"{len(older)} masks are older than their photo or mask file: they are made anew")
@@ -143,7 +143,7 @@ def _folder(
     return failures
 
 
-def _check_command(out: Path, model: AmodalModel, settings: Settings, kept: bool) -> None:
+def check_command(out: Path, model: AmodalModel, settings: Settings, kept: bool) -> None:
     """Note beside the outputs what makes them. Raises UserError if those that are kept were made by something else."""
     parts = [
         model_fingerprint(model), settings.seed, settings.num_samples, settings.steps, settings.upright, settings.label,

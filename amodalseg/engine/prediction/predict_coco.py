@@ -86,7 +86,7 @@ def _complete(model: AmodalModel, given: CocoInput, out: Path, settings: Setting
             f"annotation {key}",
             given.paths[given.image_of[key]],
             stable_seed("annotation", settings.seed, key),
-            partial(_modal, entry, given.photos[given.image_of[key]], settings.upright),
+            partial(modal_of, entry, given.photos[given.image_of[key]], settings.upright),
             partial(_keep, notes, key),
         )
         for key, entry in waiting
@@ -134,7 +134,7 @@ def _check_paths(source: Path, images: Path | None, out: Path, overwrite: bool) 
         raise UserError(f"{out} is there; give another --out, or --overwrite")
 
 
-def _modal(entry: Entry, photo: Entry, upright: bool, image: np.ndarray, turn: int) -> np.ndarray:
+def modal_of(entry: Entry, photo: Entry, upright: bool, image: np.ndarray, turn: int) -> np.ndarray:
     """The annotation's mask in its photo as that was read, bool (H, W). Raises UserError."""
     height, width = image.shape[:2]
     said = photo.get("height", height), photo.get("width", width)
@@ -175,8 +175,8 @@ def _write_overlays(kept: dict[str, Entry], given: CocoInput, settings: Settings
             image, turn = load_turned(given.paths[image_id], upright=settings.upright)
             pairs = (
                 (
-                    _modal({**entry, "segmentation": entry["modal_segmentation"]}, {}, settings.upright, image, turn),
-                    _modal(entry, {}, settings.upright, image, turn),
+                    modal_of({**entry, "segmentation": entry["modal_segmentation"]}, {}, settings.upright, image, turn),
+                    modal_of(entry, {}, settings.upright, image, turn),
                 )
                 for entry in objects[image_id]
             )

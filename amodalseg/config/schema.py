@@ -734,6 +734,22 @@ class CaptionsData:
 
 
 @dataclass
+class EditsData:
+    """Pictures of two named things, one of which is added, removed or changed, and the exact truth; for evaluation."""
+
+    name: str = "edits"
+    task: str = one_of("all", "add", "remove", "change")  # all: in turn
+    split: str = "test"
+    num_objects: int = number(64, 1)
+    seed: int = number(0, 0, 2**32 - 1)
+    size: int = number(32, 16, 100_000)  # pixels on a side of the drawn picture
+    # how far a region's box goes beyond what is seen of its thing, as a share of the box's sides. By 1/8 all of the thing
+    # lies where a region of the usual feather (0.2) counts fully
+    padding: float = number(0.125, 0, 1)
+    overlap: float = number(0.5, 0, 1)  # of the two boxes, as a share of the smaller one, at most
+
+
+@dataclass
 class AugmentConfig:
     """One random map for image, modal and amodal; then what changes one of them."""
 
@@ -912,4 +928,5 @@ DATA: dict[str, type] = {
     "synthetic": SyntheticData,
     "moves": MovesData,
     "captions": CaptionsData,
+    "edits": EditsData,
 }

@@ -76,5 +76,6 @@ class EvaluationSet:
 def record_query(record: AmodalRecord, seed: int) -> Query:
     """The question a record puts to a model; its seed depends on the object's key, never on its place in a batch."""
     to = None if record.move is None else record.move.to
+    edit = None if record.edit is None else record.edit.request
     own = stable_seed(seed, record.key)
-    return Query(record_image(record), record.modal, own, record.occluder, record.category, to)
+    return Query(record_image(record), record.modal, own, record.occluder, record.category, to, edit)

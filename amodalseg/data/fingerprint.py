@@ -103,7 +103,12 @@ def _all_of_record(record: AmodalRecord) -> Iterator[bytes | Path]:
         record.modal_score, sorted(record.flags), record.group,
     )  # fmt: skip
     yield repr((known, [rle and (list(rle["size"]), rle["counts"]) for rle in masks])).encode()
-    for picture in (record.image, record.whole_rgb):
+    move, edit = record.move, record.edit
+    if move is not None:
+        yield repr((move.to, list(move.mask_rle["size"]), move.mask_rle["counts"])).encode()
+    if edit is not None:
+        yield repr((edit.request, list(edit.kept_rle["size"]), edit.kept_rle["counts"])).encode()
+    for picture in (record.image, record.whole_rgb, move and move.picture, edit and edit.picture):
         if isinstance(picture, Path):
             yield picture
         elif isinstance(picture, FilePart):

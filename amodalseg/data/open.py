@@ -15,6 +15,7 @@ from amodalseg.config.schema import (
     CaptionsData,
     CocoData,
     CocoOccludeData,
+    EditsData,
     MovesData,
     PublishedData,
     SailVosData,
@@ -25,6 +26,7 @@ from amodalseg.config.schema import (
 )
 from amodalseg.data.check.known_sets import expected_parts, usual_split
 from amodalseg.data.draw.captions import CaptionedWorld
+from amodalseg.data.draw.edits import Edits
 from amodalseg.data.draw.moves import Moves
 from amodalseg.data.draw.occlude import Composites, Occluder
 from amodalseg.data.draw.scenes import Scenes
@@ -64,6 +66,8 @@ def open_source(config: Any, photos: bool = True) -> Source:
         return Moves(config)
     if isinstance(config, CaptionsData):
         return CaptionedWorld(config)
+    if isinstance(config, EditsData):
+        return Edits(config)
     if isinstance(config, PublishedData):
         return _published(config, photos)
     if isinstance(config, ShardsData):

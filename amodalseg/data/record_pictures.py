@@ -1,4 +1,4 @@
-"""The pictures of a record, checked against its masks: the photo, the whole object, the photo after a move."""
+"""The pictures of a record, checked against its masks: the photo, the whole object, the photo after a move or an edit."""
 
 from __future__ import annotations
 
@@ -73,6 +73,17 @@ def record_moved(record: AmodalRecord) -> np.ndarray | None:
     if record.move is None:
         return None
     return record.move.picture if isinstance(record.move.picture, np.ndarray) else load_image(record.move.picture)
+
+
+def record_edited(record: AmodalRecord) -> np.ndarray | None:
+    """The true photo after the record's edit, uint8 (H, W, 3) RGB, or None without one.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    if record.edit is None:
+        return None
+    return record.edit.picture if isinstance(record.edit.picture, np.ndarray) else load_image(record.edit.picture)
 
 
 def _other_size(record: AmodalRecord, height: int, width: int) -> UserError:

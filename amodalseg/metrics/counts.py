@@ -33,12 +33,16 @@ modal mask that the model was given. G is V unless modal masks are predicted; wh
 | moved_*_squared, moved_*_unlike | in each of them, as hidden_squared and hidden_unlike |
 | moved_changes, moved_stays | pixels of the origin that the true move changes; those that still show the object |
 | moved_inter, moved_union | of the object's true and predicted mask at its new place |
+| edited_kept_pixels, edited_region_pixels, edited_rest_pixels | of the three areas of an edit; 0 without one |
+| edited_*_squared, edited_*_unlike | in each of them, as hidden_squared and hidden_unlike |
+| edited_changes, edited_stays | pixels of the region that the true edit changes much; those that stayed as they were |
 | seconds | wall time to 4 decimals; differs from run to run |
 
 Uniting G changes no pixel outside G. So where G lies within V (always, where G is V) the three pairs without the pixels
 of V are equal; pixels of G outside V can make them differ.
 
 The origin of a move is V without the object's new place, the target that place, the rest all else (``metrics.moved``).
+The region of an edit is what the true one changes, kept what is seen of the object that stays (``metrics.edited``).
 
 ``peak_memory`` is the most that PyTorch had allocated on the GPU where the model ran on one, else the most that the
 whole process had resident, its libraries and data included (Linux).
@@ -64,6 +68,7 @@ from amodalseg import masks
 from amodalseg.atomic import write_whole
 from amodalseg.errors import UserError
 from amodalseg.metrics.appearance import compare_hidden
+from amodalseg.metrics.edited import EDITED_COLUMNS, compare_edited
 from amodalseg.metrics.moved import MOVED_COLUMNS, compare_moved
 from amodalseg.predictions import Prediction
 from amodalseg.types import AmodalRecord
@@ -79,6 +84,7 @@ COLUMNS = [
     *["occ_inter", "occ_union", "boundary_inter", "boundary_union", "evaluations", "peak_memory"],
     *["hidden_pixels", "hidden_squared", "hidden_absolute", "hidden_unlike"],
     *MOVED_COLUMNS,
+    *EDITED_COLUMNS,
     "seconds",
 ]
 BOUNDARY_SHARE = 0.02
@@ -94,7 +100,7 @@ def row_key(row: Row) -> str:
 
 def count_object(
     record: AmodalRecord, prediction: Prediction, model: str, whole: np.ndarray | None = None, peak_memory: int = 0,
-    source: np.ndarray | None = None, after: np.ndarray | None = None,
+    source: np.ndarray | None = None, after: np.ndarray | None = None, after_edit: np.ndarray | None = None,
 ) -> Row:  # fmt: skip
     """Compare one prediction with the truth.
 
@@ -107,6 +113,8 @@ def count_object(
         peak_memory: while it was predicted, MB.
         source, after: uint8 (H, W, 3) of a record with a move: the photo before and after it, to which the prediction's
             ``moved`` is compared; None: no move is compared.
+        after_edit: uint8 (H, W, 3) of a record with an edit: the photo after it, to which the prediction's ``edited``
+            is compared, beside ``source``; None: no edit is compared.
 
     Returns:
         The row, with the keys of ``COLUMNS`` in their order.
@@ -163,6 +171,10 @@ def count_object(
     else:
         there = masks.decode(record.move.mask_rle)
         row |= compare_moved(source, after, record.gt_modal, there, prediction.moved, prediction.moved_mask)
+    if record.edit is None or source is None or after_edit is None:
+        row |= dict.fromkeys(EDITED_COLUMNS, 0)
+    else:
+        row |= compare_edited(source, after_edit, masks.decode(record.edit.kept_rle), prediction.edited)
     row["seconds"] = round(float(prediction.seconds), 4)
     assert list(row) == COLUMNS
     return row

@@ -12,7 +12,7 @@ from amodalseg.metrics.appearance import compare_colours
 
 AREAS = ("origin", "target", "rest")
 CHANGE = 24
-"""Levels of 255, in the channel that differs most, by which a move changes a pixel of the origin."""
+"""Levels of 255, in the channel that differs most, from which on a move or an edit changes a pixel."""
 MOVED_COLUMNS = [
     *(f"moved_{area}_{count}" for area in AREAS for count in ("pixels", "squared", "unlike")),
     *["moved_changes", "moved_stays", "moved_inter", "moved_union"],
@@ -46,11 +46,25 @@ def compare_moved(
     for area, where in zip(AREAS, (origin, there, ~(origin | there)), strict=True):
         counts = compare_colours(moved, truth, where)
         found |= {f"moved_{area}_{name}": counts[name] for name in ("pixels", "squared", "unlike")}
-    before, after, now = (picture[origin].astype(np.int64) for picture in (source, truth, moved))
-    changes = np.abs(before - after).max(axis=1, initial=0) >= CHANGE
-    stays = ((now - before) ** 2).sum(axis=1) < ((now - after) ** 2).sum(axis=1)
-    found |= {"moved_changes": int(changes.sum()), "moved_stays": int((changes & stays).sum())}
+    found["moved_changes"], found["moved_stays"] = count_stays(source, truth, moved, origin)
     return found | {
         "moved_inter": int((moved_mask & there).sum()),
         "moved_union": int((moved_mask | there).sum()),
     }
+
+
+def count_stays(source: np.ndarray, truth: np.ndarray, made: np.ndarray, where: np.ndarray) -> tuple[int, int]:
+    """Whether something was done where something had to be.
+
+    Args:
+        source, truth, made: uint8 (H, W, 3): the photo before, as it should be after, and as a model made it.
+        where: bool (H, W).
+
+    Returns:
+        Pixels there that the truth changes by ``CHANGE`` or more, and those of them where the model's photo is nearer
+        to the source than to the truth.
+    """
+    before, after, now = (picture[where].astype(np.int64) for picture in (source, truth, made))
+    changes = np.abs(before - after).max(axis=1, initial=0) >= CHANGE
+    stays = ((now - before) ** 2).sum(axis=1) < ((now - after) ** 2).sum(axis=1)
+    return int(changes.sum()), int((changes & stays).sum())

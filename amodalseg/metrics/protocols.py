@@ -14,6 +14,7 @@ from amodalseg.metrics import rules
 from amodalseg.metrics.bootstrap import Interval, bootstrap_intervals, figure_values
 from amodalseg.metrics.counts import COLUMNS, FLOAT_COLUMNS, TEXT_COLUMNS, Row, row_key
 from amodalseg.metrics.detection import DETECTION
+from amodalseg.metrics.edited import EDIT_AREAS
 from amodalseg.metrics.moved import AREAS
 from amodalseg.metrics.rules import PERCENT, Columns, Figures, Unit
 
@@ -135,6 +136,21 @@ PROTOCOLS: dict[str, Protocol] = {
         {
             **{f"{area}_psnr": Unit("dB", 1, 1) for area in AREAS},
             **{f"{area}_ssim": Unit("", 1, 3) for area in AREAS},
+            "stays": Unit("%", 100, 1, lower=True),
+        },
+    ),
+    "edited": Protocol(
+        rules.edited,
+        "How well a photo after an edit shows what it should, where the true picture is known (data “edits”): means "
+        "over edited photos. “kept” is what is seen of the object that is to stay, “region” what the true edit "
+        "changes, “rest” everything around them; each has its “psnr” in dB (58.9 at most) and its “ssim”: that of "
+        "“kept” is SSIM-i of multi-region editing, that of “rest” SSIM-e. “stays” is the share of the region that "
+        "still shows what was there: 100 % if nothing was done, 0 % for the truth; lower is better.",
+        "this project; SSIM-i and SSIM-e: MRGD (AAAI 2024)",
+        rules.edited_counts,
+        {
+            **{f"{area}_psnr": Unit("dB", 1, 1) for area in EDIT_AREAS},
+            **{f"{area}_ssim": Unit("", 1, 3) for area in EDIT_AREAS},
             "stays": Unit("%", 100, 1, lower=True),
         },
     ),

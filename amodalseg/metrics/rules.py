@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from amodalseg.metrics.appearance import UNLIKE
+from amodalseg.metrics.edited import EDIT_AREAS
 from amodalseg.metrics.moved import AREAS
 
 Columns = dict[str, np.ndarray]
@@ -205,13 +206,7 @@ def appearance_counts(c: Columns) -> dict[str, int]:
 
 def moved(c: Columns) -> Figures:
     """Means over objects that were moved, of each area and of the mask at the target. See ``metrics.moved``."""
-    figures: Figures = {}
-    for area in AREAS:
-        known, pixels = c[f"moved_{area}_pixels"] > 0, np.maximum(c[f"moved_{area}_pixels"], 1)
-        figures[f"{area}_psnr"] = _mean(psnr(c[f"moved_{area}_squared"], pixels), known)
-        figures[f"{area}_ssim"] = _mean(1 - c[f"moved_{area}_unlike"] / (UNLIKE * pixels), known)
-    changes = c["moved_changes"]
-    figures["stays"] = _mean(c["moved_stays"] / np.maximum(changes, 1), changes > 0)
+    figures = _by_area(c, "moved", AREAS)
     figures["iou"] = _mean(_iou(c, "moved"), c["moved_target_pixels"] > 0)
     return figures
 
@@ -219,6 +214,28 @@ def moved(c: Columns) -> Figures:
 def moved_counts(c: Columns) -> dict[str, int]:
     """Objects behind the figures of ``moved``."""
     return {"num_objects": int((c["moved_target_pixels"] > 0).sum())}
+
+
+def edited(c: Columns) -> Figures:
+    """Means over objects beside which something was edited, of each area. See ``metrics.edited``."""
+    return _by_area(c, "edited", EDIT_AREAS)
+
+
+def edited_counts(c: Columns) -> dict[str, int]:
+    """Objects behind the figures of ``edited``."""
+    return {"num_objects": int((c["edited_region_pixels"] > 0).sum())}
+
+
+def _by_area(c: Columns, kind: str, areas: tuple[str, ...]) -> Figures:
+    """PSNR and SSIM of each area, and the share of what was to change that stayed."""
+    figures: Figures = {}
+    for area in areas:
+        known, pixels = c[f"{kind}_{area}_pixels"] > 0, np.maximum(c[f"{kind}_{area}_pixels"], 1)
+        figures[f"{area}_psnr"] = _mean(psnr(c[f"{kind}_{area}_squared"], pixels), known)
+        figures[f"{area}_ssim"] = _mean(1 - c[f"{kind}_{area}_unlike"] / (UNLIKE * pixels), known)
+    changes = c[f"{kind}_changes"]
+    figures["stays"] = _mean(c[f"{kind}_stays"] / np.maximum(changes, 1), changes > 0)
+    return figures
 
 
 def _sums(c: Columns, kind: str, where: np.ndarray | None = None) -> Figure:

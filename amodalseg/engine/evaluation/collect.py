@@ -14,7 +14,7 @@ from amodalseg import masks
 from amodalseg.atomic import replacing
 from amodalseg.data.data_module import as_list, batches_of_rank
 from amodalseg.data.dataset import EvaluationSet
-from amodalseg.data.record_pictures import record_image, record_moved, record_whole
+from amodalseg.data.record_pictures import record_edited, record_image, record_moved, record_whole
 from amodalseg.engine.distributed import gather
 from amodalseg.engine.evaluation.ask import ask
 from amodalseg.engine.evaluation.truth import Truth
@@ -33,7 +33,8 @@ class CountedPrediction(NamedTuple):
     """About one object.
 
     row: its counts. rle: the predicted amodal mask. score: mean probability inside it, or 1. thumbnail: of the
-    completed picture, for models that draw one. moved: of the whole photo after a move, where one was asked for.
+    completed picture, for models that draw one. moved, edited: of the whole photo after a move, and after an edit, where
+    one was asked for.
     """
 
     row: Row
@@ -41,6 +42,7 @@ class CountedPrediction(NamedTuple):
     score: float
     thumbnail: Thumbnail | None = None
     moved: Thumbnail | None = None
+    edited: Thumbnail | None = None
 
 
 CountedPredictions = list[CountedPrediction]
@@ -102,10 +104,11 @@ def _count(record: AmodalRecord, prediction: Prediction, peak_memory: int, model
     if prediction.image is not None:
         whole = record_whole(record)
         thumbnail = make_thumbnail(prediction.image, prediction.amodal | record.amodal | prediction.modal)
-    source, after = (None, None) if record.move is None else (record_image(record), record_moved(record))
-    row = count_object(record, prediction, model, whole, peak_memory, source, after)
-    moved = None if prediction.moved is None else make_thumbnail(prediction.moved)
-    return CountedPrediction(row, masks.encode(prediction.amodal), _score(prediction), thumbnail, moved)
+    after, after_edit = record_moved(record), record_edited(record)
+    source = None if after is None and after_edit is None else record_image(record)
+    row = count_object(record, prediction, model, whole, peak_memory, source, after, after_edit)
+    photos = (None if photo is None else make_thumbnail(photo) for photo in (prediction.moved, prediction.edited))
+    return CountedPrediction(row, masks.encode(prediction.amodal), _score(prediction), thumbnail, *photos)
 
 
 def _score(prediction: Prediction) -> float:

@@ -182,7 +182,7 @@ def _checksum(body: bytes) -> str:
 def _pack(counted: CountedPrediction) -> list[Any]:
     """As json can hold it."""
     pictures = []
-    for thumbnail in (counted.thumbnail, counted.moved):
+    for thumbnail in (counted.thumbnail, counted.moved, counted.edited):
         if thumbnail is not None:
             *box, jpeg = thumbnail
         pictures.append(None if thumbnail is None else [*box, base64.b64encode(jpeg).decode()])

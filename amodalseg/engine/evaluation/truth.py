@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from amodalseg import masks
-from amodalseg.data.record_pictures import record_moved, record_whole
+from amodalseg.data.record_pictures import record_edited, record_moved, record_whole
 from amodalseg.errors import UserError
 from amodalseg.models.base import AmodalModel
 from amodalseg.predictions import Prediction
@@ -25,7 +25,7 @@ class Truth(AmodalModel):
         raise UserError("'truth' is the end of a scale and needs records with annotations: amodalseg eval asks it")
 
     def recite(self, record: AmodalRecord, query: Query) -> Prediction:
-        """The prediction to a record's query. Its picture and its move are None where the record does not know them."""
+        """The prediction to a record's query. Picture, move and edit are None where the record does not know them."""
         amodal = record.amodal
         found = Prediction(query.modal, (amodal | query.modal)[None], has_probability=False)
         whole = record_whole(record)
@@ -33,4 +33,5 @@ class Truth(AmodalModel):
             found.image = np.where((amodal & ~query.modal)[..., None], whole, query.image)
         if record.move is not None:
             found.moved, found.moved_mask = record_moved(record), masks.decode(record.move.mask_rle)
+        found.edited = record_edited(record)
         return found

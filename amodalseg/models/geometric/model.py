@@ -50,9 +50,18 @@ class ModalCopy(_Geometric):
 
 
 class Nothing(ModalCopy):
-    """The modal mask itself, and no move: the object stays where it is. One end of the scale of moves."""
+    """The modal mask itself, no move and no edit: the photo stays as it is. One end of the scale of both."""
 
     name = "nothing"
+
+    def predict_batch(
+        self, queries: Sequence[Query], *, num_samples: int = 1, steps: int | None = None
+    ) -> list[Prediction]:
+        predictions = super().predict_batch(queries, num_samples=num_samples, steps=steps)
+        for query, prediction in zip(queries, predictions, strict=True):
+            if query.edit is not None:
+                prediction.edited = query.image.copy()
+        return predictions
 
     def move(self, query: Query, prediction: Prediction, steps: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         return query.image.copy(), query.modal.copy()

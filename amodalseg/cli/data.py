@@ -99,7 +99,9 @@ def _ceiling(options: argparse.Namespace) -> None:
 
     name, dataset = _objects(options)
     # the window needs masks only; the pixels of a whole data set would not fit into memory
-    records = [replace(dataset[i][0], image=Path("-"), whole_rgb=None, move=None, edit=None) for i in range(len(dataset))]
+    records = [
+        replace(dataset[i][0], image=Path("-"), whole_rgb=None, move=None, edit=None) for i in range(len(dataset))
+    ]
     print(f"{name}: {len(records)} objects, true mask through the window and back, per_object means")
     for kind in ("square", "c2f"):
         for size in (96, 128, 256, 512):

@@ -743,8 +743,8 @@ class EditsData:
     num_objects: int = number(64, 1)
     seed: int = number(0, 0, 2**32 - 1)
     size: int = number(32, 16, 100_000)  # pixels on a side of the drawn picture
-    # how far a region's box goes beyond what is seen of its thing, as a share of the box's sides. By 1/8 all of the thing
-    # lies where a region of the usual feather (0.2) counts fully
+    # how far a region's box goes beyond what is seen of its thing, as a share of the box's sides: by 1/8 all of the
+    # thing lies where a region of the usual feather (0.2) counts fully
     padding: float = number(0.125, 0, 1)
     overlap: float = number(0.5, 0, 1)  # of the two boxes, as a share of the smaller one, at most
 

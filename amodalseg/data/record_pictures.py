@@ -1,4 +1,4 @@
-"""The pictures of a record, checked against its masks: the photo, the whole object, the photo after a move or an edit."""
+"""A record's pictures, checked against its masks: the photo, the whole object, the photo after a move or an edit."""
 
 from __future__ import annotations
 

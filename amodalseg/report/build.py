@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from amodalseg import masks
 from amodalseg.config.load import to_yaml
 from amodalseg.config.schema import EvalConfig
-from amodalseg.data.record_pictures import record_image, record_moved, record_whole
+from amodalseg.data.record_pictures import record_edited, record_image, record_moved, record_whole
 from amodalseg.masks import Rle
 from amodalseg.metrics.counts import Row, row_key
+from amodalseg.report.edits import edit_caption, edit_strip
 from amodalseg.report.html import Strip, write_report
-from amodalseg.report.moves import move_caption, move_strip, ranked_moves
+from amodalseg.report.moves import move_caption, move_strip, ranked_by_error
 from amodalseg.report.pictures import encode_png, object_strip
 from amodalseg.report.select import best_median_worst, caption, ranked_by
 from amodalseg.report.table import by_data, result_key, rows_by_result
 from amodalseg.report.thumbnail import Thumbnail, show_thumbnail
+from amodalseg.types import AmodalRecord, Query
 
 if TYPE_CHECKING:
     from amodalseg.data.dataset import EvaluationSet
@@ -27,9 +31,10 @@ CountedPrediction = (
     | tuple[Row, Rle, float]
     | tuple[Row, Rle, float, Thumbnail | None]
     | tuple[Row, Rle, float, Thumbnail | None, Thumbnail | None]
+    | tuple[Row, Rle, float, Thumbnail | None, Thumbnail | None, Thumbnail | None]
 )
-"""Row and predicted amodal mask of one object; perhaps its score; the completed picture, and the photo after a move,
-where there is one."""
+"""Row and predicted amodal mask of one object; perhaps its score; the completed picture, the photos after a move and
+after an edit, where there are any."""
 TRUTH = "truth"
 """The model of this name leads no list: its pictures say nothing."""
 
@@ -60,7 +65,8 @@ def build_report(
     rows = [one[0] for found in predictions.values() for one in found]
     strips = {}
     if config.report.html:
-        strips = _move_strips(dataset, predictions, results, config.report.pictures)
+        strips = _photo_strips(MOVES, dataset, predictions, results, config.report.pictures)
+        strips |= _photo_strips(EDITS, dataset, predictions, results, config.report.pictures)
         strips |= _strips(dataset, predictions, results, config.report.pictures)
     run_info = {**run_info, "config": to_yaml(config)}
     markdown, page = write_report(folder, results, rows, strips, curves, run_info, with_html=config.report.html)
@@ -101,29 +107,65 @@ def _leader(group: Sequence[dict], protocol: str, figure: str) -> dict:
     return max(models, key=lambda result: result["scores"][protocol][figure] or 0.0)
 
 
-def _move_strips(
-    dataset: EvaluationSet, predictions: Mapping[str, Sequence[CountedPrediction]], results: Sequence[dict], count: int
+class _Photos(NamedTuple):
+    """Whole photos after something was asked for.
+
+    title: of the section. protocol, figure: by which its leader is chosen. area: whose error ranks its objects, and its
+    name in words. place: of the thumbnail in a ``CountedPrediction``. draw: record, query, model -> photo, the objects'
+    rows -> strip.
+    """
+
+    title: str
+    protocol: str
+    figure: str
+    area: str
+    where: str
+    place: int
+    draw: Callable[[AmodalRecord, Query, dict[str, np.ndarray], list[Row]], Strip]
+
+
+def _photo_strips(
+    kind: _Photos,
+    dataset: EvaluationSet,
+    predictions: Mapping[str, Sequence[CountedPrediction]],
+    results: Sequence[dict],
+    count: int,
 ) -> dict[str, list[Strip]]:
-    """Of each data set with moves, those of the model that shows the target best, next to what the others made."""
+    """Of each data set that asks for it, what its leader made, next to what the others made."""
     strips = {}
     groups = by_data(results)
     for data, group in groups.items():
-        leader = _leader(group, "moved", "target_psnr")
+        leader = _leader(group, kind.protocol, kind.figure)
         asked = [one[0] for one in predictions[leader["model"]]]
         places = {row_key(row): place for place, row in enumerate(asked)}
-        for title, keys in ranked_moves(rows_by_result(asked)[result_key(leader)], count).items():
+        for title, keys in ranked_by_error(rows_by_result(asked)[result_key(leader)], count, kind.area).items():
             pictures = []
             for key in keys:
                 record, query = dataset[places[key]]
+                assert record.key == key
                 found = {model: predictions[model][places[key]] for model in predictions}
-                after = record_moved(record)
-                assert record.key == key and record.move is not None and after is not None
-                photo, there = record_image(record), masks.decode(record.move.mask_rle)
-                kept = {model: one[4] for model, one in found.items() if len(one) > 4 and model != TRUTH}
-                moved = {model: show_thumbnail(photo, small) for model, small in kept.items() if small is not None}
-                picture = move_strip(photo, query.modal, there, moved, after)
-                pictures.append(Strip(encode_png(picture), move_caption([one[0] for one in found.values()])))
+                small = {model: one[kind.place] for model, one in found.items() if len(one) > kind.place}
+                photo = record_image(record)
+                made = {model: show_thumbnail(photo, one) for model, one in small.items() if one and model != TRUTH}
+                pictures.append(kind.draw(record, query, made, [one[0] for one in found.values()]))
             where = f"{data}: " if len(groups) > 1 else ""
             if pictures:
-                strips[f"{where}Moves, {title} of {leader['model']}, by the error at the target"] = pictures
+                strips[f"{where}{kind.title}, {title} of {leader['model']}, by the error {kind.where}"] = pictures
     return strips
+
+
+def _move_strip(record: AmodalRecord, query: Query, made: dict[str, np.ndarray], rows: list[Row]) -> Strip:
+    after = record_moved(record)
+    assert record.move is not None and after is not None
+    picture = move_strip(query.image, query.modal, masks.decode(record.move.mask_rle), made, after)
+    return Strip(encode_png(picture), move_caption(rows))
+
+
+def _edit_strip(record: AmodalRecord, query: Query, made: dict[str, np.ndarray], rows: list[Row]) -> Strip:
+    after = record_edited(record)
+    assert query.edit is not None and after is not None
+    return Strip(encode_png(edit_strip(query.image, query.edit, made, after)), edit_caption(rows, query.edit))
+
+
+MOVES = _Photos("Moves", "moved", "target_psnr", "moved_target", "at the target", 4, _move_strip)
+EDITS = _Photos("Edits", "edited", "region_psnr", "edited_region", "in the region", 5, _edit_strip)

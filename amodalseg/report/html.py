@@ -87,8 +87,8 @@ def write_report(
     parts += [_beside(section) for section in sections]
     parts += _diagrams(results, rows, curves)
     if any(strips.values()):
-        moves = any(result["scores"]["moved"]["num_objects"] for result in results)
-        parts.append(f"<h2>Objects</h2>\n{color_legend(moves)}")
+        moves, edits = (any(r["scores"][name]["num_objects"] for r in results) for name in ("moved", "edited"))
+        parts.append(f"<h2>Objects</h2>\n{color_legend(moves, edits)}")
     for title, pictures in strips.items():
         if pictures:
             parts.append(f"<h3>{html.escape(title)}</h3>")

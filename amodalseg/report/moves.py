@@ -15,18 +15,24 @@ SIDE = 224  # pixels of a photo's longer side
 LARGE = 640  # the same where two stand side by side
 
 
-def ranked_moves(rows: Sequence[Row], count: int) -> dict[str, list[str]]:
-    """Moves by the error at the target, of one model.
+def ranked_by_error(rows: Sequence[Row], count: int, area: str) -> dict[str, list[str]]:
+    """Moves or edits by the mean error in an area, of one model.
 
     Args:
         rows: of one model.
-        count: moves in each list, fewer where there are fewer.
+        count: objects in each list, fewer where there are fewer.
+        area: what its columns begin with, ``moved_target`` for instance.
 
     Returns:
-        ``{"best": keys, "median": keys, "worst": keys}``, the last from the worst on; empty lists without moves.
+        ``{"best": keys, "median": keys, "worst": keys}``, the last from the worst on; empty lists where nothing was
+        moved or edited.
     """
-    known = [row for row in rows if row["moved_target_pixels"]]
-    keys = [row_key(row) for row in sorted(known, key=lambda row: (_error(row, "target"), row_key(row)))]
+    known = [row for row in rows if row[f"{area}_pixels"]]
+
+    def error(row: Row) -> float:
+        return row[f"{area}_squared"] / row[f"{area}_pixels"]
+
+    keys = [row_key(row) for row in sorted(known, key=lambda row: (error(row), row_key(row)))]
     count = min(count, len(keys))
     start = (len(keys) - count) // 2
     return {"best": keys[:count], "median": keys[start : start + count], "worst": keys[::-1][:count]}
@@ -45,16 +51,16 @@ def move_strip(
     Returns:
         uint8 (H', W', 3).
     """
-    cells = [_outlined(source, modal, there, SIDE), *(_small(one, SIDE) for one in (*moved.values(), truth))]
+    cells = [_outlined(source, modal, there, SIDE), *(resized(one, SIDE) for one in (*moved.values(), truth))]
     return wrapped([cells], ["before", *moved, "truth"])
 
 
 def move_pair(source: np.ndarray, modal: np.ndarray, there: np.ndarray, moved: np.ndarray) -> np.ndarray:
     """A photo before, with the object and its target outlined, and after: arguments as ``move_strip``, one model's."""
-    return grid([[_outlined(source, modal, there, LARGE), _small(moved, LARGE)]], ["before", "after"])
+    return grid([[_outlined(source, modal, there, LARGE), resized(moved, LARGE)]], ["before", "after"])
 
 
-def _small(picture: np.ndarray, side: int) -> np.ndarray:
+def resized(picture: np.ndarray, side: int) -> np.ndarray:
     """uint8 (H, W, 3) or (H, W) -> its longer side ``side``."""
     scale = side / max(picture.shape[:2])
     size = max(1, round(scale * picture.shape[1])), max(1, round(scale * picture.shape[0]))
@@ -62,9 +68,9 @@ def _small(picture: np.ndarray, side: int) -> np.ndarray:
 
 
 def _outlined(source: np.ndarray, modal: np.ndarray, there: np.ndarray, side: int) -> np.ndarray:
-    picture = _small(source, side).copy()
+    picture = resized(source, side).copy()
     for mask, colour in ((there, COMPLETED), (modal, VISIBLE)):
-        part = _small(mask.astype(np.uint8) * 255, side) > 127
+        part = resized(mask.astype(np.uint8) * 255, side) > 127
         lines, _ = cv2.findContours(part.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
         cv2.drawContours(picture, lines, -1, TRUTH, 3, cv2.LINE_AA)
         cv2.drawContours(picture, lines, -1, colour, 1, cv2.LINE_AA)
@@ -76,19 +82,20 @@ def move_caption(rows: Sequence[Row]) -> str:
     row = rows[0]
     rate = f"occlusion rate {100 * row['occluded_area'] / max(1, row['amodal_area']):.0f} %"
     moved = [row for row in rows if row["moved_target_pixels"]]
-    scores = ", ".join(f"{r['model']} {_psnr(r, 'target')} / {_psnr(r, 'origin')} / {_stays(r)}" for r in moved)
+    scores = ", ".join(
+        f"{r['model']} {decibels(r, 'moved_target')} / {decibels(r, 'moved_origin')} / {stays_percent(r, 'moved')}"
+        for r in moved
+    )
     parts = row_key(row), row["category"], rate, f"target dB / origin dB / stays: {scores}"
     return " · ".join(part for part in parts if part)
 
 
-def _error(row: Row, area: str) -> float:
-    return row[f"moved_{area}_squared"] / (3 * max(1, row[f"moved_{area}_pixels"]))
+def decibels(row: Row, area: str) -> str:
+    """PSNR in an area, in dB. area: as for ``ranked_by_error``."""
+    pixels = row[f"{area}_pixels"]
+    return f"{psnr(row[f'{area}_squared'], pixels):.1f}" if pixels else "–"
 
 
-def _psnr(row: Row, area: str) -> str:
-    pixels = row[f"moved_{area}_pixels"]
-    return f"{psnr(row[f'moved_{area}_squared'], pixels):.1f}" if pixels else "–"
-
-
-def _stays(row: Row) -> str:
-    return f"{100 * row['moved_stays'] / row['moved_changes']:.0f} %" if row["moved_changes"] else "–"
+def stays_percent(row: Row, kind: str) -> str:
+    """The share that stayed as it was. kind: ``moved`` or ``edited``."""
+    return f"{100 * row[f'{kind}_stays'] / row[f'{kind}_changes']:.0f} %" if row[f"{kind}_changes"] else "–"

@@ -54,8 +54,8 @@ def html_page(title: str, body: str) -> str:
     )
 
 
-def color_legend(moves: bool = False) -> str:
-    """What the colours of object pictures mean. moves: some show moves."""
+def color_legend(moves: bool = False, edits: bool = False) -> str:
+    """What the colours of object pictures mean. moves, edits: some show moves, or edits."""
 
     def swatch(color: tuple[int, int, int]) -> str:
         return f'<span class=swatch style="background:rgb{color}"></span>'
@@ -65,6 +65,7 @@ def color_legend(moves: bool = False) -> str:
         "known (truth). The white line in the predictions is the outline of the true amodal mask. Below a prediction: "
         "the photo with the completion pasted in, of the models that draw one."
         + (" Moves: whole photos; “before” outlines the visible part in blue and the target in orange." * moves)
+        + (" Edits: “before” has the box of what is to stay in blue and that of what is edited in orange." * edits)
         + "</p>"
     )
 

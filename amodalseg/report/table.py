@@ -26,6 +26,8 @@ PICTURES = [("appearance", "psnr"), ("appearance", "ssim")]
 """Main figures where any model draws pictures whose truth is known."""
 MOVED = [("moved", name) for name in ("origin_psnr", "target_psnr", "rest_psnr", "stays", "iou")]
 """Main figures where any model moved objects."""
+EDITED = [("edited", name) for name in ("region_psnr", "kept_psnr", "kept_ssim", "rest_ssim", "stays")]
+"""Main figures where any model edited photos."""
 ACROSS = MAIN[:2]
 """What data sets are put side by side in: the two figures that unoccluded objects cannot raise."""
 UNDEFINED = "–"
@@ -67,9 +69,9 @@ def main_tables(results: Sequence[dict], rows: Sequence[Row] = ()) -> list[Table
     tables = []
     for title, group in by_data(results).items():
         columns = [[Cell(result["model"]) for result in group]]
-        pictured = any(result["scores"]["appearance"]["num_objects"] for result in group)
-        went = any(result["scores"]["moved"]["num_objects"] for result in group)
-        shown = [*MAIN, *(PICTURES if pictured else []), *(MOVED if went else [])]
+        shown = list(MAIN)
+        for protocol, further in (("appearance", PICTURES), ("moved", MOVED), ("edited", EDITED)):
+            shown += further if any(result["scores"][protocol]["num_objects"] for result in group) else []
         columns += [_figure_cells(group, protocol, name) for protocol, name in shown]
         header = ["model", *(label(protocol, name) for protocol, name in shown), "objects", "with a hidden part"]
         columns += [[Cell(str(result[name])) for result in group] for name in ("num_objects", "num_occluded")]

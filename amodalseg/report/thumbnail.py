@@ -12,16 +12,20 @@ from amodalseg.masks import box_xyxy
 from amodalseg.report.pictures import MARGIN
 
 SIDE, QUALITY = 256, 92
+TINY = 64
+"""Parts of at most so many pixels on a side are kept as they are: JPEG would change their colours, and save little."""
 
 
 class Thumbnail(NamedTuple):
-    """Part of a picture. x0, y0, x1, y1: its box in the photo. jpeg: the part, its longer side ``SIDE`` at most."""
+    """Part of a picture. x0, y0, x1, y1: its box in the photo. file: the part, its longer side ``SIDE`` at most, as
+    JPEG; a ``TINY`` one as PNG.
+    """
 
     x0: int
     y0: int
     x1: int
     y1: int
-    jpeg: bytes
+    file: bytes
 
 
 def make_thumbnail(picture: np.ndarray, masks: np.ndarray | None = None) -> Thumbnail:
@@ -38,15 +42,16 @@ def make_thumbnail(picture: np.ndarray, masks: np.ndarray | None = None) -> Thum
     x0, y0, x1, y1 = max(0, box[0] - edge), max(0, box[1] - edge), min(width, box[2] + edge), min(height, box[3] + edge)
     scale = min(1.0, SIDE / max(x1 - x0, y1 - y0))
     part = resize(picture[y0:y1, x0:x1], max(1, round(scale * (y1 - y0))), max(1, round(scale * (x1 - x0))))
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(part, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    ending, options = (".png", []) if max(part.shape) <= TINY else (".jpg", [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    done, data = cv2.imencode(ending, cv2.cvtColor(part, cv2.COLOR_RGB2BGR), options)
     assert done
     return Thumbnail(x0, y0, x1, y1, data.tobytes())
 
 
 def show_thumbnail(photo: np.ndarray, thumbnail: Thumbnail) -> np.ndarray:
     """Put a thumbnail back where it was cut. Args: photo, uint8 (H, W, 3). Returns: a new uint8 (H, W, 3) picture."""
-    x0, y0, x1, y1, jpeg = thumbnail
-    part = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    x0, y0, x1, y1, file = thumbnail
+    part = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR)
     assert part is not None
     picture = photo.copy()
     picture[y0:y1, x0:x1] = resize(cv2.cvtColor(part, cv2.COLOR_BGR2RGB), y1 - y0, x1 - x0)

@@ -7,7 +7,7 @@ from amodalseg import masks
 from amodalseg.metrics.counts import count_object
 from amodalseg.metrics.protocols import PROTOCOLS, bootstrap, score, summarize
 from amodalseg.predictions import Prediction
-from amodalseg.types import AmodalRecord, Move
+from amodalseg.types import AmodalRecord, Edit, EditRequest, Move
 
 SHAPE = (20, 30)  # 600 pixels: a single hidden one is a rate below 1 %
 
@@ -29,7 +29,12 @@ def make(number, amodal, modal, raw, union=True, model="m", image=None, given=No
         there = np.roll(amodal, 3, axis=1)
         record.move = Move((4, 4), whole, masks.encode(there))
         prediction.moved, prediction.moved_mask = picture, np.roll(final, 3, axis=1)
-    row = count_object(record, prediction, model, whole, 0, pixels, whole)
+    after = pixels.copy()
+    after[:, : SHAPE[1] // 2] = whole[:, : SHAPE[1] // 2]
+    if number % 4 != 3:  # nor edited
+        record.edit = Edit(EditRequest((), "", ""), after, masks.encode(modal))
+        prediction.edited = picture
+    row = count_object(record, prediction, model, whole, 0, pixels, whole, after)
     return Thing(amodal, modal, shown, raw, final, track), row
 
 
@@ -194,7 +199,7 @@ def slow_savos(things, rows):
 def test_protocols_equal_their_slow_transcription(seed, union, predicted):
     things, rows = world(seed, union=union, predicted=predicted)
     scores, expected = score(rows), slow_scores(things, rows)
-    assert set(scores) == set(PROTOCOLS) == {*expected, "boundary_iou", "appearance", "moved"}
+    assert set(scores) == set(PROTOCOLS) == {*expected, "boundary_iou", "appearance", "moved", "edited"}
     for name, figures in expected.items():
         assert scores[name].keys() == figures.keys()
         assert scores[name] == pytest.approx(figures, abs=1e-12), name
@@ -212,17 +217,19 @@ def test_protocols_equal_their_slow_transcription(seed, union, predicted):
         "ssim": mean(1 - row["hidden_unlike"] / row["hidden_pixels"] / 1000 for row in drawn),
         "num_objects": len(drawn),
     })  # fmt: skip
-    gone = [row for row in rows if row["moved_target_pixels"]]
-    assert 0 < len(gone) < len(rows)
-    moved = {"num_objects": len(gone)}
-    for area in ("origin", "target", "rest"):
-        of = [[row[f"moved_{area}_{count}"] for count in ("pixels", "squared", "unlike")] for row in rows]
-        of = [counts for counts in of if counts[0]]
-        moved[f"{area}_psnr"] = mean(10 * np.log10(255**2 * 3 * pixels / squared) for pixels, squared, _ in of)
-        moved[f"{area}_ssim"] = mean(1 - unlike / pixels / 1000 for pixels, _, unlike in of)
-    moved["stays"] = mean(row["moved_stays"] / row["moved_changes"] for row in rows if row["moved_changes"])
-    moved["iou"] = mean(row["moved_inter"] / row["moved_union"] for row in gone)
-    assert scores["moved"] == pytest.approx(moved)
+    for kind, areas in (("moved", ("origin", "target", "rest")), ("edited", ("kept", "region", "rest"))):
+        done = [row for row in rows if row[f"{kind}_{areas[1]}_pixels"]]
+        assert 0 < len(done) < len(rows)
+        figures = {"num_objects": len(done)}
+        for area in areas:
+            of = [[row[f"{kind}_{area}_{count}"] for count in ("pixels", "squared", "unlike")] for row in rows]
+            of = [counts for counts in of if counts[0]]
+            figures[f"{area}_psnr"] = mean(10 * np.log10(255**2 * 3 * pixels / squared) for pixels, squared, _ in of)
+            figures[f"{area}_ssim"] = mean(1 - unlike / pixels / 1000 for pixels, _, unlike in of)
+        figures["stays"] = mean(row[f"{kind}_stays"] / row[f"{kind}_changes"] for row in rows if row[f"{kind}_changes"])
+        if kind == "moved":
+            figures["iou"] = mean(row["moved_inter"] / row["moved_union"] for row in done)
+        assert scores[kind] == pytest.approx(figures)
     assert all(value is not None for name in scores for value in scores[name].values())  # the world leaves nothing out
 
 

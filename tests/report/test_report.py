@@ -263,7 +263,7 @@ def test_thumbnails_hold_what_a_strip_shows():
     picture = np.stack([x * 255 // 600, y * 255 // 400, np.full_like(x, 90)], axis=2).astype(np.uint8)
     mask = (x >= 100) & (x < 500) & (y >= 50) & (y < 250)
     thumbnail = make_thumbnail(picture, mask)
-    assert thumbnail[:4] == (40, 0, 560, 310) and len(thumbnail.jpeg) < 20_000
+    assert thumbnail[:4] == (40, 0, 560, 310) and len(thumbnail.file) < 20_000
     shown = show_thumbnail(photo, thumbnail)
     assert (shown[310:] == 0).all() and (shown[:, :40] == 0).all() and (shown[:, 560:] == 0).all()
     assert np.abs(shown[:310, 40:560].astype(int) - picture[:310, 40:560]).max() <= 8 and (photo == 0).all()

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from amodalseg.report.moves import SIDE, move_caption, move_strip, ranked_moves
+from amodalseg.report.moves import SIDE, move_caption, move_strip, ranked_by_error
 
 
 def row(name, squared, pixels=100, **more):
@@ -16,9 +16,10 @@ def row(name, squared, pixels=100, **more):
 
 def test_moves_are_ranked_by_the_mean_error_at_the_target():
     rows = [row("a", 900), row("b", 100), row("c", 900, pixels=1000), row("d", 5000), row("e", 0, pixels=0)]
-    assert ranked_moves(rows, 1) == {"best": ["d/s/c/0"], "median": ["d/s/b/0"], "worst": ["d/s/d/0"]}
-    assert ranked_moves(rows, 9)["worst"] == ["d/s/d/0", "d/s/a/0", "d/s/b/0", "d/s/c/0"], "e was not moved"
-    assert ranked_moves([], 3) == {"best": [], "median": [], "worst": []}
+    target = "moved_target"
+    assert ranked_by_error(rows, 1, target) == {"best": ["d/s/c/0"], "median": ["d/s/b/0"], "worst": ["d/s/d/0"]}
+    assert ranked_by_error(rows, 9, target)["worst"] == ["d/s/d/0", "d/s/a/0", "d/s/b/0", "d/s/c/0"], "e was not moved"
+    assert ranked_by_error([], 3, target) == {"best": [], "median": [], "worst": []}
 
 
 def test_a_caption_has_the_figures_of_every_model():

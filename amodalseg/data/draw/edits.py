@@ -1,4 +1,4 @@
-"""Edits with exact truth: a scene of two named things is laid twice, with and without one, or with it in two colours."""
+"""Edits with exact truth: a scene of two named things is laid with and without one, or with it in two colours."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class _EditedScene(NamedTuple):
         return self.before.modal[self.stays], self.both.modal[self.place]
 
     def request(self, boxes: list[Box]) -> EditRequest:
-        """Regions of the ground, of the thing that stays and of the edited one; each text is the caption of it alone."""
+        """Regions of the ground, the thing that stays and the edited one; each text is the caption of it alone."""
         other = 1 - self.place
         ground, stays = self.both.without(0).without(0).caption(), self.both.without(self.place).caption()
         words = [
@@ -119,7 +119,11 @@ def _draw(rng: np.random.Generator, task: str, both: Scene) -> _EditedScene:
         colour = str(rng.choice([colour for colour in COLOURS if colour not in own]))
         return _EditedScene(both, place, both, both.recoloured(place, colour), 1 - place)
     alone = both.without(place)
-    return _EditedScene(both, place, alone, both, 0) if task == "add" else _EditedScene(both, place, both, alone, 1 - place)
+    return (
+        _EditedScene(both, place, alone, both, 0)
+        if task == "add"
+        else _EditedScene(both, place, both, alone, 1 - place)
+    )
 
 
 def _padded(mask: np.ndarray, padding: float) -> Box:

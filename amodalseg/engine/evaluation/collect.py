@@ -33,7 +33,7 @@ class CountedPrediction(NamedTuple):
     """About one object.
 
     row: its counts. rle: the predicted amodal mask. score: mean probability inside it, or 1. thumbnail: of the
-    completed picture, for models that draw one. moved, edited: of the whole photo after a move, and after an edit, where
+    completed picture, for models that draw one. moved, edited: of the whole photo after a move and after an edit, where
     one was asked for.
     """
 

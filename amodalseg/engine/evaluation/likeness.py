@@ -1,6 +1,7 @@
-"""The figures that DiffOOM's paper prints (tables 1, 2 and 4), which need large models and no truth.
+"""The figures that the papers of DiffOOM (tables 1, 2 and 4) and MRGD (CLIP similarity) print: large models, no truth.
 
-Definitions of the section "Evaluation Metrics"; boxes are the modal box before the move and the same box at the target.
+Definitions of the sections "Evaluation Metrics". Boxes of a move are the modal box before it and the same box at the
+target, those of an edit its regions'.
 """
 
 from __future__ import annotations
@@ -83,6 +84,30 @@ class Likeness:
         if query.category:
             found["clip_t"] = float(said[2] @ self.clip.texts([PROMPT.format(query.category)])[0])
         return found
+
+
+def clip_similarity(query: Query, prediction: Prediction, clip: Embedder) -> float:
+    """How well an edit shows what is asked, as MRGD measures it (section "Evaluation Metrics"): cosine of CLIP.
+
+    Args:
+        query: with ``edit``; its regions that are added, removed or changed are looked at. prediction: with ``edited``.
+        clip: as ``parts.likeness.open_embedder`` opens it.
+
+    Returns:
+        Mean over these regions of the cosine of the photo in the region's box and its words after the edit: of a
+        removed one those of the background (of the whole picture, if no region is it), which the paper leaves open.
+    """
+    assert query.edit is not None and prediction.edited is not None
+    height, width = query.image.shape[:2]
+    ground = next((region.target for region in query.edit.regions if region.kind == "background"), query.edit.target)
+    crops, words = [], []
+    for region in query.edit.regions:
+        if region.source != region.target:
+            x0, y0, x1, y1 = region.box or (0, 0, 1, 1)
+            box = round(x0 * width), round(y0 * height), round(x1 * width), round(y1 * height)
+            crops.append(_crop(prediction.edited, box))
+            words.append(ground if region.target is None else region.target)
+    return float((clip.pictures(crops) * clip.texts(words)).sum(1).mean())
 
 
 def on_white(query: Query, prediction: Prediction) -> np.ndarray:

@@ -184,8 +184,8 @@ def _pack(counted: CountedPrediction) -> list[Any]:
     pictures = []
     for thumbnail in (counted.thumbnail, counted.moved, counted.edited):
         if thumbnail is not None:
-            *box, jpeg = thumbnail
-        pictures.append(None if thumbnail is None else [*box, base64.b64encode(jpeg).decode()])
+            *box, file = thumbnail
+        pictures.append(None if thumbnail is None else [*box, base64.b64encode(file).decode()])
     rle = [list(counted.rle["size"]), counted.rle["counts"].decode()]
     return [[counted.row[name] for name in COLUMNS], rle, counted.score, *pictures]
 
@@ -194,8 +194,8 @@ def _unpack(packed: list[Any]) -> CountedPrediction:
     row, (size, counts), score, *pictures = packed
     found = []
     for one in pictures:
-        x0, y0, x1, y1, jpeg = one or (0, 0, 0, 0, "")
-        found.append(None if one is None else Thumbnail(x0, y0, x1, y1, base64.b64decode(jpeg)))
+        x0, y0, x1, y1, file = one or (0, 0, 0, 0, "")
+        found.append(None if one is None else Thumbnail(x0, y0, x1, y1, base64.b64decode(file)))
     return CountedPrediction(
         dict(zip(COLUMNS, row, strict=True)), {"size": size, "counts": counts.encode()}, score, *found
     )

@@ -6,9 +6,10 @@ import torch
 
 import amodalseg
 from amodalseg import Query, UserError
-from amodalseg.engine.evaluation.likeness import kid, on_white
+from amodalseg.engine.evaluation.likeness import clip_similarity, kid, on_white
 from amodalseg.models import moving
 from amodalseg.predictions import Prediction
+from amodalseg.types import EditRequest, Region
 from tests.models.inpainting.tiny_hub import save_clip, save_dino
 from tests.worlds.drawing import disc
 
@@ -64,6 +65,28 @@ def test_nothing_done_is_wholly_alike_at_the_origin(likeness):
 def test_without_a_category_there_is_no_prompt_and_borders_cut_boxes(likeness):
     found = likeness.measure(*moved(to=(0, 0), category=None))
     assert found["clip_t"] is None and -1 <= found["dino_tp"] <= 1
+
+
+def test_an_edited_region_and_its_words(likeness):
+    """A removed one is asked for by the words of the background."""
+    query, prediction = case()
+    left, right = (0.0, 0.25, 0.25, 0.75), (0.5, 0.0, 1.0, 0.5)
+    ground, kept = Region("a wall", "a wall"), Region("a cat", "a cat", right)
+    prediction.edited = np.random.default_rng(1).integers(0, 256, query.image.shape, np.uint8)
+    crops = prediction.edited[16:48, 0:24], prediction.edited[0:32, 48:96]
+    added, changed = Region(None, "a dog", left), Region("a cup", "a red cup", left)
+    removed = Region("a cup", None, left)
+    for last, words in (
+        ([changed], ["a red cup"]),
+        ([removed], ["a wall"]),
+        ([added, removed._replace(box=right)], ["a dog", "a wall"]),
+    ):
+        query.edit = EditRequest((ground, kept, *last), "before", "after")
+        cosines = [
+            float((likeness.clip.pictures([crop]) * likeness.clip.texts([text])).sum())
+            for crop, text in zip(crops, words, strict=False)
+        ]
+        assert clip_similarity(query, prediction, likeness.clip) == pytest.approx(np.mean(cosines), abs=1e-5)
 
 
 def test_the_object_alone_on_white():

@@ -146,7 +146,11 @@ def _photo_strips(
                 found = {model: predictions[model][places[key]] for model in predictions}
                 small = {model: one[kind.place] for model, one in found.items() if len(one) > kind.place}
                 photo = record_image(record)
-                made = {model: show_thumbnail(photo, one) for model, one in small.items() if one and model != TRUTH}
+                made = {
+                    model: show_thumbnail(photo, one)
+                    for model, one in small.items()
+                    if isinstance(one, Thumbnail) and model != TRUTH
+                }
                 pictures.append(kind.draw(record, query, made, [one[0] for one in found.values()]))
             where = f"{data}: " if len(groups) > 1 else ""
             if pictures:

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
+from amodalseg.metrics.appearance import UNLIKE
 from amodalseg.metrics.counts import Row, row_key
-from amodalseg.metrics.rules import UNLIKE
 from amodalseg.report.moves import SIDE, decibels, resized, stays_percent
 from amodalseg.report.pictures import COMPLETED, TRUTH, VISIBLE, wrapped
 from amodalseg.types import EditRequest

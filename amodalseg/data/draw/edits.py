@@ -84,10 +84,10 @@ class _EditedScene(NamedTuple):
         """Regions of the ground, the thing that stays and the edited one; each text is the caption of it alone."""
         other = 1 - self.place
         ground, stays = self.both.without(0).without(0).caption(), self.both.without(self.place).caption()
-        words = [
+        source, target = (
             scene.without(other).caption() if len(scene.things) == 2 else None for scene in (self.before, self.after)
-        ]
-        regions = Region(ground, ground), Region(stays, stays, boxes[0]), Region(*words, boxes[1])
+        )
+        regions = Region(ground, ground), Region(stays, stays, boxes[0]), Region(source, target, boxes[1])
         return EditRequest(regions, self.before.caption(), self.after.caption())
 
     def record(self, dataset: str, split: str, name: str, boxes: list[Box]) -> AmodalRecord:

@@ -99,14 +99,16 @@ def clip_similarity(query: Query, prediction: Prediction, clip: Embedder) -> flo
     """
     assert query.edit is not None and prediction.edited is not None
     height, width = query.image.shape[:2]
-    ground = next((region.target for region in query.edit.regions if region.kind == "background"), query.edit.target)
-    crops, words = [], []
+    grounds = (region.target for region in query.edit.regions if region.kind == "background")
+    ground = next(grounds, None) or query.edit.target
+    crops: list[np.ndarray] = []
+    words: list[str] = []
     for region in query.edit.regions:
         if region.source != region.target:
             x0, y0, x1, y1 = region.box or (0, 0, 1, 1)
             box = round(x0 * width), round(y0 * height), round(x1 * width), round(y1 * height)
             crops.append(_crop(prediction.edited, box))
-            words.append(ground if region.target is None else region.target)
+            words.append(region.target or ground)
     return float((clip.pictures(crops) * clip.texts(words)).sum(1).mean())
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from amodalseg.metrics.appearance import UNLIKE
 from amodalseg.metrics.counts import Row, row_key
 from amodalseg.report.moves import SIDE, decibels, resized, stays_percent
-from amodalseg.report.pictures import COMPLETED, TRUTH, VISIBLE, wrapped
+from amodalseg.report.pictures import COMPLETED, VISIBLE, wrapped
 from amodalseg.types import EditRequest
 
 
@@ -50,8 +50,7 @@ def _boxed(source: np.ndarray, request: EditRequest) -> np.ndarray:
         if region.box is not None:
             x0, y0, x1, y1 = (round(end * side) for end, side in zip(region.box, (width, height) * 2, strict=True))
             colour = VISIBLE if region.kind == "kept" else COMPLETED
-            cv2.rectangle(picture, (x0, y0), (x1 - 1, y1 - 1), TRUTH, 3)
-            cv2.rectangle(picture, (x0, y0), (x1 - 1, y1 - 1), colour, 1)
+            cv2.rectangle(picture, (x0, y0), (x1 - 1, y1 - 1), colour, 2)
     return picture
 
 

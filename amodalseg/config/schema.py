@@ -462,6 +462,86 @@ class DiffOOMConfig:
     post: PostConfig = field(default_factory=PostConfig)
 
 
+@dataclass
+class SharesConfig:
+    """Shares of the steps in which targets gather by the maps of their sources: to words, and among places (own).
+
+    One pair for each kind of region; what is added or removed has nothing to gather by.
+    """
+
+    background_cross: float = number(1.0, 0, 1)
+    background_own: float = number(0.5, 0, 1)
+    kept_cross: float = number(1.0, 0, 1)
+    kept_own: float = number(0.7, 0, 1)
+    changed_cross: float = number(0.6, 0, 1)
+    changed_own: float = number(0.3, 0, 1)
+    total_cross: float = number(0.5, 0, 1)
+    total_own: float = number(0.2, 0, 1)
+
+
+@dataclass
+class LossesConfig:
+    """Guidance by the predicted clean picture (equations 2 to 4): weights (0: off), and the shares of steps before."""
+
+    region: float = number(1000.0, 0)  # RS
+    similarity: float = number(2000.0, 0)  # IS
+    preservation: float = number(300.0, 0)  # IP
+    preservation_photo: float = number(100.0, 0)  # IP of a photo
+    region_from: float = number(0.0, 0, 1)
+    similarity_from: float = number(0.3, 0, 1)
+    preservation_from: float = number(0.2, 0, 1)
+    reading: str = one_of("probability", "plain", "l1")  # of the segmenter's logits
+
+
+@dataclass
+class InversionConfig:
+    """A photo's noise, and the null texts that lead back to it."""
+
+    rounds: int = number(0, 0, 100)  # fixed-point rounds in each step
+    updates: int = number(10, 0, 10_000)  # of each null text, at most; 0: the empty text as it is
+    rate: float = number(0.01, 0, 10)  # of Adam
+    enough: float = number(1e-5, 0, 1000)  # mean squared error at which a null text is left as it is
+
+
+@dataclass
+class MRGDConfig:
+    """Multi-region guided editing by text; of an occluded object an adaptation: what hides it is edited away."""
+
+    name: str = "mrgd"
+    backend: BackendConfig = field(default_factory=lambda: BackendConfig(name="word_prior"))
+    words: str = "word_segmenter"  # finds words in pictures: word_segmenter, clipseg, or a folder that holds one
+    guidance: float = number(3.0, 1, 100)  # by text in every region; 1: none
+    regions: bool = True  # false: the text of the whole picture everywhere, without guidance by regions
+    blend: str = one_of("layers", "average")  # what is in front covers what is behind, or all are averaged
+    total: bool = True  # the whole picture with a text of its own joins as one more region
+    total_from: float = number(0.5, 0, 1)  # after this share of the steps
+    total_from_edited: float = number(0.6, 0, 1)  # the same where a region is added or removed
+    attention: bool = True  # targets gather by the maps of their sources, for these shares of the steps
+    shares: SharesConfig = field(default_factory=SharesConfig)
+    decay: bool = True  # the source's part falls to 0 over its share; false: it is whole until then
+    keywords: int = number(15, 1, 1000)  # N, words of lowest entropy
+    every: int = number(5, 1, 10_000)  # steps between two selections of them
+    emphasis: str = one_of("weights", "logits", "off")  # KSSA, of the total region
+    factor: float = number(1.5, 0.001, 1000)  # of that emphasis
+    losses: LossesConfig = field(default_factory=LossesConfig)
+    inversion: InversionConfig = field(default_factory=InversionConfig)
+    # the edit is put into the photo where it changed inside edited boxes; false: the photo as it was drawn
+    paste: bool = True
+    # the amodal adapter: words of the square, of the object (its category, or `thing`), and of what hides it
+    scene: str = "a photo"
+    prompt: str = "a photo of {}"
+    thing: str = "thing"
+    room: float = number(1.5, 1, 16)  # sides of the object's region, times those of its modal box
+    window: SquareConfig = field(default_factory=SquareConfig)  # size: also the longer side of a photo that is edited
+    depth: Optional[str] = None  # where occluders are not known: a depth model by its name on the hub, or a folder
+    contact: int = number(10, 1, 1000)  # as mixed_context
+    removal: str = one_of("telea", "lama")  # of what lies outside the photo, and for reading the mask off
+    origin: str = one_of("telea", "model", "lama")  # how the place is filled that a moved object leaves
+    sampler: StepsConfig = field(default_factory=StepsConfig)
+    read_off: ReadOffConfig = field(default_factory=ReadOffConfig)
+    post: PostConfig = field(default_factory=PostConfig)
+
+
 # --------------------------------------------------------------------------------------------------------------- data
 
 
@@ -905,6 +985,7 @@ MODELS: dict[str, type] = {
     "inpaint": InpaintConfig,
     "naive_outpaint": NaiveOutpaintConfig,
     "diffoom": DiffOOMConfig,
+    "mrgd": MRGDConfig,
 }
 PUBLISHED: dict[str, type] = {
     "cocoa": CocoaData,

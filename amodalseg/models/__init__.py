@@ -114,6 +114,7 @@ def create_method(config: Any, override: dict[str, Any] | None = None) -> Amodal
     from amodalseg.models.inpainting.methods.controls import NoiseFill, Telea
     from amodalseg.models.inpainting.methods.diffoom import DiffOOM
     from amodalseg.models.inpainting.methods.mixed_context import Inpaint, MixedContext
+    from amodalseg.models.inpainting.methods.mrgd import MRGD
     from amodalseg.models.inpainting.methods.occlusion_free_bias import OcclusionFreeBias
     from amodalseg.models.inpainting.methods.outpaint import NaiveOutpaint
 
@@ -125,6 +126,7 @@ def create_method(config: Any, override: dict[str, Any] | None = None) -> Amodal
         "inpaint": Inpaint,
         "naive_outpaint": NaiveOutpaint,
         "diffoom": DiffOOM,
+        "mrgd": MRGD,
     }
     if config.name not in methods:
         raise UserError(f"model.name={config.name} needs trained weights: give its file, not its options")

@@ -168,6 +168,10 @@ class InpaintingBackend(ABC):
         """
         raise UserError(f"{self.name} has no attention to words: take Stable Diffusion")
 
+    def unknown(self, prompt: str) -> list[str]:
+        """Words of a text that say nothing to the network, in their order; there are none where any word is read."""
+        return []
+
     @staticmethod
     def add_noise(clean: Tensor, noise: Tensor, level: Level) -> Tensor:
         """A clean state at a noise level. At ``CLEAN`` it is the state itself, to the last bit."""

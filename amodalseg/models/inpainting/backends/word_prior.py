@@ -21,6 +21,8 @@ from amodalseg.models.inpainting.backends.prior import NUM_LEVELS, import_diffus
 LETTERS = "abcdefghijklmnopqrstuvwxyz,"
 END = "</w>"
 """Marks the last piece of a word in a vocabulary of CLIP's."""
+KNOWN = {*(word + END for word in WORDS), "," + END}
+"""Pieces that say something; the embeddings of all others are zero."""
 POSITION = 0.005  # standard deviation of the initial embeddings of positions; that of words is four times as much
 
 
@@ -91,7 +93,7 @@ def build_text_encoder(config: WordPriorConfig, tokenizer: Any) -> Any:
             bos_token_id=size - 2, eos_token_id=size - 1, pad_token_id=size - 1,
         )
     )  # fmt: skip
-    known = {*(word + END for word in WORDS), "," + END, tokenizer.bos_token, tokenizer.eos_token}
+    known = {*KNOWN, tokenizer.bos_token, tokenizer.eos_token}
     embeddings = dict(encoder.named_parameters())
     with torch.no_grad():
         for name, weight in embeddings.items():
@@ -175,3 +177,6 @@ class WordPrior(StableDiffusion):
         pipeline = pipeline_of(network, tokenizer, scheduler)
         pipeline.vae = Patches(math.isqrt(network["unet"].config.in_channels // 3))
         super().__init__(pipeline, network["unet"].device, "word_prior", torch.float32)
+
+    def unknown(self, prompt: str) -> list[str]:
+        return [word for word in prompt.split() if not KNOWN.issuperset(self.tokens(word)[1:-1])]

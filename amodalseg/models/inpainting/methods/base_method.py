@@ -263,6 +263,13 @@ class InpaintingMethod(ReadsOff):
     def size(self) -> int:
         return self.config.window.size or self.backend.abilities.size
 
+    def scene_size(self, height: int, width: int) -> tuple[int, int]:
+        """The size that a whole photo is drawn at: rows and columns the model can take, the longer side its own."""
+        step = self.backend.abilities.multiple
+        scale = self.size / max(height, width)
+        rows, columns = (max(2, round(scale * side / step)) * step for side in (height, width))
+        return rows, columns
+
     def move(self, query: Query, prediction: Prediction, steps: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """As ``AmodalModel.move``; the option ``origin`` says how the place is filled."""
         how, steps = self.config.origin, steps or self.config.sampler.steps

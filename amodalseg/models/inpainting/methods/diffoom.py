@@ -51,7 +51,7 @@ class DiffOOM(InpaintingMethod):
         (height, width), window = query.modal.shape, self._square(query.modal)
         crop = cut(query, window, query.seed)
         shift, go = shift_of(query.modal, query.to), vacated(query.modal, query.occluder)
-        rows, columns = self._scene(height, width)
+        rows, columns = self.scene_size(height, width)
         scene = to_pictures([resize(query.image, rows, columns)])
         gone = torch.from_numpy(resize(go.astype(np.float32), rows, columns))[None, None] > 0
         down, right = (
@@ -74,13 +74,6 @@ class DiffOOM(InpaintingMethod):
         target[max(0, top) : max(0, top + window.height), max(0, left) : max(0, left + window.width)] = True
         moved = np.where((go | target)[..., None], painted, query.image)
         return moved, lay(query.image, completed(query.image, prediction), shift)[1]
-
-    def _scene(self, height: int, width: int) -> tuple[int, int]:
-        """The size that the whole photo is drawn at: rows and columns the model can take, the longer side its own."""
-        step = self.backend.abilities.multiple
-        scale = self.size / max(height, width)
-        rows, columns = (max(2, round(scale * side / step)) * step for side in (height, width))
-        return rows, columns
 
     def _read(self, crops: Sequence[Crop], branch: Deocclusion, calls: int) -> list[Completion]:
         pictures = to_images(self.backend.decode(branch.sampling.x).cpu())

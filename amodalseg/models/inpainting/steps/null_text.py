@@ -84,7 +84,8 @@ def null_text(
             if update == updates or not going.any():
                 break
             optimizer.zero_grad()
-            errors.sum().backward()  # a sum, because a mean's gradients vanish in half precision
+            with torch.enable_grad():  # the caller may draw without gradients
+                errors.sum().backward()  # a sum, because a mean's gradients vanish in half precision
             kept = text.detach().clone()
             optimizer.step()
             with torch.no_grad():

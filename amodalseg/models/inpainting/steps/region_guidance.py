@@ -160,10 +160,13 @@ def similarity_loss(source: Tensor, target: Tensor, temperature: float) -> Tenso
 
 
 def preservation_loss(values: Tensor, where: Tensor) -> Tensor:
-    """IP, equation 4, a mean over all places: what targets differ by from sources inside ``where``, of any grid."""
+    """IP, equation 4, a mean over all places: what targets differ by from sources inside ``where``, of any grid.
+
+    A sum over targets, as the other losses: what moves one does not depend on how many there are.
+    """
     source, target = values.chunk(2)
     inside = interpolate(where, values.shape[-2:])
-    return (inside * (target - source.detach())).square().mean()
+    return (inside * (target - source.detach())).square().flatten(1).mean(1).sum()
 
 
 def inherent_mask(parts: Sequence[Part], kinds: Sequence[str], height: int, width: int) -> Tensor:

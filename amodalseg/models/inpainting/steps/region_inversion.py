@@ -16,7 +16,11 @@ from amodalseg.models.inpainting.steps.regions import Part, Regions, RegionsPrep
 
 
 class InvertedRegions(NamedTuple):
-    """start: the noisiest states. nulls: for each part, the null's text at each step, for ``RegionSteps``."""
+    """What a photo comes from.
+
+    start: the noisiest states. nulls: for each part, the null's text at each step, for ``RegionSteps``; none without
+    guidance.
+    """
 
     start: Tensor
     nulls: list[list[Tensor]]
@@ -42,7 +46,7 @@ def invert_regions(
     moves the picture a little.
 
     Args:
-        backend: with guidance; its rows are sources only, each with all of its regions.
+        backend: its rows are sources only, each with all of its regions.
         prepared: of the photos.
         steps: of the sampler.
         rounds: of ``invert``.
@@ -54,10 +58,12 @@ def invert_regions(
     first = replace(prepared, total=prepared.total and joins == 0)
     shares = iter(backend.shares(first))
     for part in prepared.parts:
-        assert part.null is not None and len(part.rows) == len(prepared)
+        assert len(part.rows) == len(prepared)
         states = invert(inner, part.asked, steps, rounds)
         if first.total or not part.total:
             part.box.crop(start)[:] += part.box.crop(next(shares)) * states[0]
+        if part.null is None:
+            continue
         nulls.append(
             null_text(
                 inner, part.asked, MaskGuidance(part.null, backend.weight), states,

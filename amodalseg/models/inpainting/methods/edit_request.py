@@ -1,0 +1,108 @@
+"""What is asked of an edit: the words of the whole picture, and one line for each mistake before anything is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+from amodalseg.errors import UserError
+from amodalseg.models.inpainting.backends.backend import InpaintingBackend
+from amodalseg.models.inpainting.steps.keywords import unread_words
+from amodalseg.models.inpainting.steps.region_weights import alpha, on_grid
+from amodalseg.types import EditRequest, Region
+
+EDITED = ("added", "removed", "changed")
+"""Kinds of regions that an edit changes."""
+
+
+def request_of(regions: Sequence[Region], source: str | None = None, target: str | None = None) -> EditRequest:
+    """An edit; the words of the whole picture are those of its regions, joined, unless others are given."""
+    before, after = joined([region.source for region in regions]), joined([region.target for region in regions])
+    return EditRequest(tuple(regions), source or before, target or after)
+
+
+def joined(texts: Sequence[str | None]) -> str:
+    """``a red star and a blue fish``: different texts in their order; regions that have none are left out."""
+    return " and ".join(dict.fromkeys(text for text in texts if text))
+
+
+def check_request(request: EditRequest, backend: InpaintingBackend, height: int, width: int) -> None:
+    """Refuse an edit that a model cannot make of a picture.
+
+    Args:
+        request: the edit.
+        backend: the model.
+        height, width: that the picture is drawn at, pixels.
+
+    Raises:
+        UserError: with one line that says what to change.
+    """
+    if not backend.abilities.text:
+        raise UserError(
+            f"{backend.name} reads no text, so it cannot edit by words: take Stable Diffusion "
+            "(model.backend.name=sd15_text) or word_prior"
+        )
+    regions = request.regions
+    if not regions:
+        raise UserError("there is no region to edit: give regions, each with its words before and after")
+    if all(region.kind not in EDITED for region in regions) and request.source == request.target:
+        raise UserError("nothing is to be changed: every region has the same words before and after")
+    if not (request.source and request.target):
+        when = "before" if not request.source else "after"
+        raise UserError(f"no words say what the picture shows {when} the edit: add a region without a box that stays")
+    _check_boxes(regions, backend, height, width)
+    for region in regions:
+        _check_words(region, backend)
+    for when, text in (("before", request.source), ("after", request.target)):
+        _check_text(text, backend, f"the text of the whole picture {when} the edit", f"; give a shorter one ({when})")
+
+
+def _check_boxes(regions: Sequence[Region], backend: InpaintingBackend, height: int, width: int) -> None:
+    factor = backend.abilities.factor
+    rows, columns, step = height // factor, width // factor, max(1, backend.abilities.multiple // factor)
+    for region in regions:
+        if region.box is not None and len(region.box) != 4:
+            raise UserError(f"a box is four numbers, x0, y0, x1 and y1 as shares of the picture, not {region.box}")
+        alpha(region, on_grid(region, rows, columns, step), rows, columns)
+    edited = [region for region in regions if region.kind in EDITED and region.box is not None]
+    for one, other in combinations(edited, 2):
+        assert one.box and other.box
+        (x0, y0, x1, y1), (left, top, right, bottom) = one.box, other.box
+        if max(x0, left) < min(x1, right) and max(y0, top) < min(y1, bottom):
+            raise UserError(
+                f"the boxes {list(one.box)} and {list(other.box)} overlap and both are edited: let them end where they "
+                "meet, or make one edit after the other"
+            )
+
+
+def _check_words(region: Region, backend: InpaintingBackend) -> None:
+    if not (region.source or region.target):
+        raise UserError("a region has no words, neither before nor after the edit: give it some or leave it out")
+    if "" in (region.source, region.target):
+        raise UserError("the words of a region are empty: where it has none before or after, give null (None)")
+    for text in (region.source, region.target):
+        if text is not None:
+            _check_text(text, backend, "the text of a region", "; give a shorter one")
+    own = {word for text in (region.source, region.target) if text for word in text.lower().replace(",", " ").split()}
+    for keyword in region.keywords:
+        missing = [word for word in keyword.lower().split() if word not in own]
+        if missing:
+            raise UserError(f"the keyword '{missing[0]}' stands in none of its region's texts: take one of their words")
+
+
+def _check_text(text: str, backend: InpaintingBackend, what: str, hint: str) -> None:
+    unread, unknown = unread_words(backend, text), backend.unknown(text)
+    if unread:
+        room = len(backend.tokens(text)) - 2
+        raise UserError(f"{what} is too long for {backend.name}, which reads {room} tokens: '{' '.join(unread)}' falls "
+                        f"away{hint}")  # fmt: skip
+    if unknown:
+        raise UserError(
+            f"'{unknown[0]}' in '{text}' says nothing to {backend.name}: take words that it was trained on, or another "
+            "model (model.backend.name=sd15_text)"
+        )
+
+
+def layout(request: EditRequest) -> tuple[object, ...]:
+    """What has to be equal of edits that are drawn together: kinds, places and feathers of the regions."""
+    return tuple((region.kind, region.box, region.feather) for region in request.regions)

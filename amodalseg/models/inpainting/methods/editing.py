@@ -1,0 +1,214 @@
+"""Multi-region guided editing (MRGD, AAAI 2024, algorithm 1): rows of sources and targets on the blocks of ``steps``.
+
+docs/models.md maps the steps to equations, and says what differs from the paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from amodalseg.config.schema import MRGDConfig
+from amodalseg.models.inpainting.backends.attention import Control
+from amodalseg.models.inpainting.backends.backend import Estimate, InpaintingBackend, Level, Prepared
+from amodalseg.models.inpainting.parts.words import WordSegmenter
+from amodalseg.models.inpainting.steps.keyword_steps import SelectKeywords
+from amodalseg.models.inpainting.steps.keywords import Emphasise
+from amodalseg.models.inpainting.steps.maps import WatchMaps
+from amodalseg.models.inpainting.steps.prompt_edit import EditMaps, EditSteps, align, pieces_of_words
+from amodalseg.models.inpainting.steps.region_guidance import LossWeights, RegionGuidance, inherent_mask
+from amodalseg.models.inpainting.steps.region_inversion import for_pairs, invert_regions
+from amodalseg.models.inpainting.steps.regions import Part, Regions, RegionsPrepared, RegionSteps
+from amodalseg.models.inpainting.steps.sample import Hook, advance, begin
+from amodalseg.types import EditRequest, Region
+
+SIDE = 16
+"""Places on a side of the maps that keywords are selected by, at most."""
+
+
+class Drawn(NamedTuple):
+    """Edited pictures.
+
+    sources, targets: float32 (B, 3, h, w) in [-1, 1]; of a photo, ``sources`` is the photo as its noise leads back to
+    it. keywords: for each edit, for each of its regions, the words that it was guided by, after the edit where it is
+    there then. evaluations: of the network, each with source and target.
+    """
+
+    sources: Tensor
+    targets: Tensor
+    keywords: list[list[tuple[str, ...]]]
+    evaluations: int
+
+
+class Plan(NamedTuple):
+    """What is drawn: places and kinds of the parts, and their texts in rows of B sources and B targets.
+
+    total: whether the last of them is the total region. given: keywords of each region, without that one.
+    """
+
+    regions: list[Region]
+    kinds: list[str]
+    texts: list[list[str | None]]
+    total: bool
+    given: list[tuple[str, ...]]
+
+    def regions_of(self, inner: InpaintingBackend, config: MRGDConfig, rows: slice) -> Regions:
+        """The backend around a backend for some of the rows, with those regions that any of them has."""
+        there = [
+            (region, texts[rows]) for region, texts in zip(self.regions, self.texts, strict=True) if any(texts[rows])
+        ]
+        total = there.pop()[1] if self.total else []
+        return Regions(
+            inner, [region for region, _ in there], [texts for _, texts in there], config.guidance - 1,
+            total=[text or "" for text in total], blend=config.blend,
+        )  # fmt: skip
+
+
+def plan_of(config: MRGDConfig, requests: Sequence[EditRequest]) -> Plan:
+    """From edits whose regions lie in the same places to what is drawn."""
+    whole: list[str | None] = [*(one.source for one in requests), *(one.target for one in requests)]
+    everything = Region("", "")
+    if not config.regions:  # the text of the whole picture everywhere
+        return Plan([everything], ["total"], [whole], False, [()])
+    regions = list(requests[0].regions)
+    kinds, given = [region.kind for region in regions], [region.keywords for region in regions]
+    texts: list[list[str | None]] = [
+        [*(one.regions[number].source for one in requests), *(one.regions[number].target for one in requests)]
+        for number in range(len(regions))
+    ]
+    if config.total:
+        regions, kinds, texts = [*regions, everything], [*kinds, "total"], [*texts, whole]
+    return Plan(regions, kinds, texts, config.total, given)
+
+
+class Counted:
+    """A backend whose evaluations are counted."""
+
+    def __init__(self, backend: InpaintingBackend) -> None:
+        self.backend, self.calls = backend, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.backend, name)
+
+    def estimate(self, x: Tensor, level: Level, prepared: Prepared, taps: Sequence[str] = ()) -> Estimate:
+        self.calls += 1
+        return self.backend.estimate(x, level, prepared, taps)
+
+
+@torch.no_grad()
+def draw_edits(
+    config: MRGDConfig,
+    backend: InpaintingBackend,
+    segmenter: WordSegmenter | None,
+    requests: Sequence[EditRequest],
+    pictures: Tensor,
+    seeds: Sequence[int],
+    *,
+    photo: bool,
+    steps: int,
+) -> Drawn:
+    """Edit pictures.
+
+    Args:
+        config: the options.
+        backend: a model that reads text.
+        segmenter: of words, for the region and similarity losses; None where both weigh nothing.
+        requests: B edits that ``edit_request.check_request`` accepts; their regions lie in the same places.
+        pictures: float32 (B, 3, h, w) in [-1, 1]: the photos; only the size counts if they are none.
+        seeds: B numbers from 0. Of a photo nothing depends on them.
+        photo: whether sources are photos, inverted; else they are drawn from noise that a target shares.
+        steps: of the sampler.
+    """
+    counted, plan, count = Counted(backend), plan_of(config, requests), len(requests)
+    inner = cast(InpaintingBackend, counted)
+    total_from = config.total_from_edited if {"added", "removed"} & {*plan.kinds} else config.total_from
+    around, nulls = plan.regions_of(inner, config, slice(None)), None
+    holes = torch.ones_like(pictures[:, :1], dtype=torch.bool)
+    prepared = around.prepare(pictures.repeat(2, 1, 1, 1), holes.repeat(2, 1, 1, 1))
+    sampling = begin(around, prepared, [*seeds, *seeds], steps)
+    if photo:
+        options, sources = config.inversion, plan.regions_of(inner, config, slice(count))
+        inverted = invert_regions(
+            sources, sources.prepare(pictures, holes), steps, rounds=options.rounds, total_from=total_from,
+            updates=options.updates, rate=options.rate, enough=options.enough,
+        )  # fmt: skip
+        sampling.x = inverted.start.repeat(2, 1, 1, 1)
+        found = iter(inverted.nulls)
+        if inverted.nulls:
+            nulls = for_pairs([None if kind == "added" else next(found) for kind in plan.kinds], prepared.parts)
+    hooks: list[Hook] = [RegionSteps(total_from, nulls)]
+    selected = _step_in(config, inner, segmenter, plan, prepared, hooks, photo)
+    advance(sampling, hooks)
+    shown = around.decode(sampling.x)
+    words = selected.words if selected is not None else [[given for _ in rows] for rows, given in
+                                                         zip(plan.texts, plan.given, strict=False)]  # fmt: skip
+    keywords = [[rows[row + count] or rows[row] or () for rows in words] for row in range(count)]
+    return Drawn(shown[:count], shown[count:], keywords, counted.calls)
+
+
+def _step_in(
+    config: MRGDConfig,
+    inner: InpaintingBackend,
+    segmenter: WordSegmenter | None,
+    plan: Plan,
+    prepared: RegionsPrepared,
+    hooks: list[Hook],
+    photo: bool,
+) -> SelectKeywords | None:
+    """Add controls to the parts and hooks to the steps. Returns: what selects keywords, if anything needs them."""
+    parts, losses = list(prepared.parts), config.losses
+    controls: list[list[Control]] = [[] for _ in parts]
+    edits = {number: edit for number in range(len(parts)) if (edit := _edit_maps(config, inner, plan, number, parts))}
+    for number, edit in edits.items():
+        controls[number].append(edit)
+    emphasise = None
+    if config.emphasis != "off" and plan.total:
+        emphasise = Emphasise([()] * len(plan.texts[-1]), config.factor, config.emphasis)
+        controls[-1].append(emphasise)  # looks at maps that have been edited
+    guidance = None
+    weights = LossWeights(
+        losses.region, losses.similarity, losses.preservation_photo if photo else losses.preservation,
+        losses.region_from, losses.similarity_from, losses.preservation_from,
+    )  # fmt: skip
+    looks = config.regions and (weights.region > 0 or weights.similarity > 0)
+    if config.regions and (looks or weights.preservation > 0):
+        own = [part for part in parts if not part.total]
+        inherent = inherent_mask(own, plan.kinds[: len(own)], *prepared.known.shape[-2:]).to(prepared.known.device)
+        guidance = RegionGuidance(segmenter, [], inherent, weights, losses.reading, sources=not photo)
+    selected = None
+    if looks or emphasise is not None:
+        watched = [len(parts) - 1] if plan.total else range(len(parts))
+        watches = {number: WatchMaps(SIDE) for number in watched}
+        for number, watch in watches.items():
+            controls[number].append(watch)
+        selected = SelectKeywords(
+            inner, watches, plan.texts, plan.total, plan.given, config.keywords, config.every, emphasise, guidance
+        )
+    prepared.parts = tuple(
+        replace(part, asked=replace(part.asked, attention=tuple(some)))
+        for part, some in zip(parts, controls, strict=True)
+    )
+    hooks += [EditSteps([*edits.values()]), *([selected] if selected else []), *([guidance] if guidance else [])]
+    return selected
+
+
+def _edit_maps(
+    config: MRGDConfig, inner: InpaintingBackend, plan: Plan, number: int, parts: Sequence[Part]
+) -> EditMaps | None:
+    """Equation 5 for a part; None where nothing of its source is kept."""
+    kind, shares = plan.kinds[number], config.shares
+    if not config.attention or kind in ("added", "removed"):
+        return None
+    cross, own = getattr(shares, f"{kind}_cross"), getattr(shares, f"{kind}_own")
+    texts, length = plan.texts[number], parts[number].asked.inputs["text"].shape[1]
+    tokens = [inner.tokens(text or "") for text in texts]
+    count = len(texts) // 2
+    mappers = [
+        align(one, other, length, swap=len(pieces_of_words(one)) == len(pieces_of_words(other)))
+        for one, other in zip(tokens[:count], tokens[count:], strict=True)
+    ]
+    return EditMaps(mappers, cross, own, decay=config.decay) if max(cross, own) > 0 else None

@@ -1,0 +1,209 @@
+"""MRGD (AAAI 2024) as a model: it edits photos by words, and completes objects by editing away what hides them.
+
+The second is an adaptation: the paper only edits. docs/models.md maps the steps to equations.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from amodalseg.config.schema import MRGDConfig
+from amodalseg.data.images import resize
+from amodalseg.masks import box_xyxy
+from amodalseg.models.inpainting.backends.backend import InpaintingBackend
+from amodalseg.models.inpainting.methods.base_method import Completion, Crop
+from amodalseg.models.inpainting.methods.edit_paste import paste_edit
+from amodalseg.models.inpainting.methods.edit_request import check_request, layout, request_of
+from amodalseg.models.inpainting.methods.editing import Drawn, draw_edits
+from amodalseg.models.inpainting.methods.opening import Helpers
+from amodalseg.models.inpainting.methods.progressive import Progressive
+from amodalseg.models.inpainting.parts.backgrounds import background
+from amodalseg.models.inpainting.parts.small_segmenter import SmallSegmenter, numbers_of
+from amodalseg.models.inpainting.parts.words import WordSegmenter, open_word_segmenter
+from amodalseg.models.inpainting.prior_training.validation import to_images, to_pictures
+from amodalseg.predictions import Prediction
+from amodalseg.types import EditRequest, Query, Region, stable_seed
+
+
+class EditedPicture(NamedTuple):
+    """An edit. source, target: uint8 (H, W, 3). keywords: of each region. evaluations: of the network."""
+
+    source: np.ndarray
+    target: np.ndarray
+    keywords: list[tuple[str, ...]]
+    evaluations: int
+
+
+class MRGD(Progressive):
+    """The method with its options; see ``MRGDConfig``.
+
+    Args:
+        config, backend: as ``InpaintingMethod``.
+        words: default: the segmenter of words that the configuration names, opened when it is first needed.
+    """
+
+    config: MRGDConfig
+
+    def __init__(
+        self, config: Any, backend: InpaintingBackend | None = None, words: WordSegmenter | None = None
+    ) -> None:
+        self._words = words
+        super().__init__(config, backend)
+
+    def helpers(self, config: Any) -> Helpers:
+        found = super().helpers(config)
+        return found._replace(words=config.words) if _looks(config) and self._words is None else found
+
+    @property
+    def words(self) -> WordSegmenter | None:
+        """The segmenter of words; None where no loss needs it. Raises UserError if it cannot be opened."""
+        if self._words is None and _looks(self.config):
+            self._words = open_word_segmenter(self.config.words, self.device)
+        return self._words
+
+    def edit(
+        self,
+        request: EditRequest,
+        image: np.ndarray | None = None,
+        seed: int = 0,
+        size: tuple[int, int] | None = None,
+        steps: int | None = None,
+    ) -> EditedPicture:
+        """Edit a photo, or a picture that is drawn for it.
+
+        Args:
+            request: what is to be changed.
+            image: uint8 (H, W, 3), the photo; None: source and target are drawn from the same noise.
+            seed: of all random numbers, from 0; a photo has none.
+            size: height and width of a drawn picture, pixels; default: a square of the model's own.
+            steps: of the sampler; default: the model's own.
+
+        Returns:
+            Of a photo, ``source`` is the photo itself, and ``target`` as the option ``paste`` says.
+
+        Raises:
+            UserError: as ``check_request``; a size that the model cannot draw; no files, or no memory.
+        """
+        height, width = (self.size, self.size) if size is None else size
+        if image is not None:
+            height, width = self.scene_size(*image.shape[:2])
+        shown = np.zeros((height, width, 3), np.uint8) if image is None else resize(image, height, width)
+        drawn = self._draw([request], [shown], [stable_seed("edit", seed)], image is not None, steps)
+        source, target = (to_images(pictures)[0] for pictures in (drawn.sources, drawn.targets))
+        if image is not None:
+            if self.config.paste:
+                target = paste_edit(image, source, target, request)
+            source, target = image.copy(), resize(target, *image.shape[:2])
+        return EditedPicture(source, target, drawn.keywords[0], drawn.evaluations)
+
+    def _draw(
+        self,
+        requests: Sequence[EditRequest],
+        pictures: Sequence[np.ndarray],
+        seeds: Sequence[int],
+        photo: bool,
+        steps: int | None,
+    ) -> Drawn:
+        """Edits whose regions lie in the same places, of pictures of one size."""
+        height, width = pictures[0].shape[:2]
+        words = self.words if self.config.regions else None
+        for request in requests:
+            check_request(request, self.backend, height, width)
+            if isinstance(words, SmallSegmenter):
+                numbers_of([text for region in request.regions for text in region[:2] if text])
+        return draw_edits(
+            self.config, self.backend, words, requests, to_pictures(pictures), seeds, photo=photo,
+            steps=steps or self.config.sampler.steps,
+        )  # fmt: skip
+
+    def complete(self, crops: Sequence[Crop], steps: int | None) -> list[Completion]:
+        """The adapter. crops: ``occluder`` is all that may hide more of the object."""
+        requests = [self._request(crop) for crop in crops]
+        found: dict[int, Completion] = {}
+        for group in _alike(requests):
+            drawn = self._draw(
+                [requests[i] for i in group], [crops[i].picture for i in group], [crops[i].seed for i in group],
+                True, steps,
+            )  # fmt: skip
+            for index, picture in zip(group, to_images(drawn.targets), strict=True):
+                found[index] = self._read(crops[index], picture, drawn.evaluations)
+        return [found[index] for index in range(len(crops))]
+
+    def _request(self, crop: Crop) -> EditRequest:
+        """The square as regions: everything, the object with room around it, and what hides it, which goes."""
+        config = self.config
+        assert crop.occluder is not None
+        name = crop.category if crop.category and not self.backend.unknown(crop.category) else config.thing
+        text, places = config.prompt.replace("{}", name), self.size // self.backend.abilities.multiple
+        return request_of([
+            Region(config.scene, config.scene),
+            Region(text, text, _box(crop.modal, config.room, places)),
+            Region(config.prompt.replace("{}", config.thing), None, _box(crop.occluder, 1.0, places)),
+        ])  # fmt: skip
+
+    def _read(self, crop: Crop, drawn: np.ndarray, calls: int) -> Completion:
+        area = crop.occluder
+        assert area is not None
+        picture = np.where(area[..., None], drawn, crop.picture)
+        behind = background(
+            "removed", crop.picture, crop.modal, crop.generator(), occluder=area, how=self.config.removal
+        )
+        return Completion(self.read_off(picture, crop, area, behind, connected=True), picture, calls)
+
+    def predict_batch(
+        self, queries: Sequence[Query], *, num_samples: int = 1, steps: int | None = None
+    ) -> list[Prediction]:
+        predictions = super().predict_batch(queries, num_samples=num_samples, steps=steps)
+        for query, prediction in zip(queries, predictions, strict=True):
+            if query.edit is not None:
+                began = time.perf_counter()
+                done = self.edit(query.edit, query.image, query.seed, steps=steps)
+                prediction.edited = done.target
+                prediction.evaluations += done.evaluations
+                prediction.seconds += time.perf_counter() - began
+        return predictions
+
+    def override(self, options: dict[str, Any]) -> dict[str, Any]:
+        name = self.config.words
+        own = super().override(options)
+        if self.config.words != name:
+            self._words = None
+        return own
+
+    def to(self, device: torch.device | str) -> MRGD:
+        if str(device) != self.device:
+            self._words = None
+        return super().to(device)
+
+
+def _looks(config: MRGDConfig) -> bool:
+    """Whether a loss looks for words in pictures."""
+    return config.regions and (config.losses.region > 0 or config.losses.similarity > 0)
+
+
+def _alike(requests: Sequence[EditRequest]) -> list[list[int]]:
+    """Numbers of the edits whose regions lie in the same places, in groups."""
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for index, request in enumerate(requests):
+        groups.setdefault(layout(request), []).append(index)
+    return list(groups.values())
+
+
+def _box(mask: np.ndarray, room: float, places: int) -> tuple[float, float, float, float]:
+    """The box of a mask, bool (S, S) and not empty, about its middle so many times as wide and high, inside.
+
+    Its ends are those of whole places of a grid of ``places`` x ``places``, so that it is never empty there.
+    """
+    found = box_xyxy(mask)
+    assert found is not None
+    (x0, y0, x1, y1), more, scale = found, (room - 1) / 2, places / len(mask)
+    wide, high = more * (x1 - x0), more * (y1 - y0)
+    first = (max(0, math.floor(end * scale)) / places for end in (x0 - wide, y0 - high))
+    last = (min(places, math.ceil(end * scale)) / places for end in (x1 + wide, y1 + high))
+    return (*first, *last)

@@ -11,11 +11,14 @@ __version__ = "0.2.0"
 _PUBLIC = {
     "AmodalRecord": "amodalseg.types",
     "CondDiffAMO": "amodalseg.models.conddiff_amo.model",
+    "Edited": "amodalseg.engine.prediction.edit",
     "Likeness": "amodalseg.engine.evaluation.likeness",
     "Prediction": "amodalseg.predictions",
     "Query": "amodalseg.types",
+    "Region": "amodalseg.types",
     "UserError": "amodalseg.errors",
     "cutout": "amodalseg.models.cutout",
+    "edit": "amodalseg.engine.prediction.edit",
     "evaluate": "amodalseg.engine.evaluation.evaluate",
     "export_model": "amodalseg.export.write",
     "judge": "amodalseg.models.inpainting.methods.curation",
@@ -30,12 +33,15 @@ _PUBLIC = {
 __all__ = [
     "AmodalRecord",
     "CondDiffAMO",
+    "Edited",
     "Likeness",
     "Prediction",
     "Query",
+    "Region",
     "UserError",
     "__version__",
     "cutout",
+    "edit",
     "evaluate",
     "export_model",
     "judge",
@@ -52,6 +58,7 @@ if TYPE_CHECKING:
     from amodalseg.data.catalog import list_datasets, read_dataset
     from amodalseg.engine.evaluation.evaluate import evaluate
     from amodalseg.engine.evaluation.likeness import Likeness
+    from amodalseg.engine.prediction.edit import Edited, edit
     from amodalseg.engine.prediction.move import move
     from amodalseg.engine.prediction.scene import order
     from amodalseg.errors import UserError
@@ -62,7 +69,7 @@ if TYPE_CHECKING:
     from amodalseg.models.cutout import cutout
     from amodalseg.models.inpainting.methods.curation import judge
     from amodalseg.predictions import Prediction
-    from amodalseg.types import AmodalRecord, Query
+    from amodalseg.types import AmodalRecord, Query, Region
 
 
 def __getattr__(name: str) -> Any:

@@ -111,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     configured(commands, "train", "train a model, or go on with a run", _train)
     configured(commands, "eval", "score models on a data set and write a report", _eval)
+    configured(commands, "edit", "edit a photo by words in its regions, or draw a picture before and after", _edit)
     text = "parameters and operations of one evaluation of a network"
     price = commands.add_parser("cost", help=text, description=text)
     price.add_argument("model", metavar="MODEL", help="a name, a run folder or a file; or a training configuration")
@@ -228,6 +229,16 @@ def _eval(options: argparse.Namespace) -> None:
     from amodalseg.engine.evaluation.evaluate import run_evaluation
 
     run_evaluation(config)
+
+
+def _edit(options: argparse.Namespace) -> None:
+    from amodalseg.config.load import load_config
+    from amodalseg.config.schema import EditConfig
+
+    config = load_config(EditConfig, options.config, options.overrides)
+    from amodalseg.engine.prediction.edit import run_edit
+
+    run_edit(config)
 
 
 def _compare(options: argparse.Namespace) -> None:

@@ -8,14 +8,14 @@ from typing import Any
 from amodalseg.config import schema
 from amodalseg.errors import UserError
 
-_ELEMENTS: dict[str, type] = {"list[str]": str, "list[int]": int}
+_ELEMENTS: dict[str, type] = {"list[str]": str, "list[int]": int, "list[float]": float}
 
 
 def check_values(config: Any, prefix: str = "") -> None:
     """Check a complete configuration. Raises UserError with the option's full name, its value and what it may be."""
     for spec in dataclasses.fields(config):
         value, key = getattr(config, spec.name), f"{prefix}{spec.name}"
-        members = value.items() if isinstance(value, dict) else ()
+        members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
         for name, member in [("", value), *((f".{name}", member) for name, member in members)]:
             if dataclasses.is_dataclass(member):
                 check_values(member, f"{key}{name}.")
@@ -59,6 +59,15 @@ def _check_together(config: Any, prefix: str) -> None:
         raise UserError("no data set is left: keep one of sets")
     if isinstance(config, schema.LossConfig) and config.bce == config.iou == 0:
         raise UserError(f"{prefix}bce=0 and {prefix}iou=0 leave nothing to learn from; give one of them a weight")
+    if isinstance(config, schema.RegionConfig) and len(config.box) not in (0, 4):
+        raise UserError(f"{prefix}box={config.box} must be four numbers, x0, y0, x1 and y1, or [] for everything")
+    if isinstance(config, schema.EditConfig):
+        if len(config.size) not in (0, 2):
+            raise UserError(
+                f"{prefix}size={config.size} must be two numbers, width and height, or [] for the model's own"
+            )
+        if config.size and config.image is not None:
+            raise UserError(f"{prefix}size is that of pictures which are drawn: a photo keeps its own, leave it out")
     if isinstance(config, schema.SquareConfig) and config.size is not None:
         _check_multiple(f"{prefix}size", config.size, 8)
     if isinstance(config, schema.ReadOffConfig) and config.kind == "segmenter" and not config.segmenter:

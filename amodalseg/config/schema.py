@@ -961,6 +961,40 @@ class ModelOnly:
 
 
 @dataclass
+class RegionConfig:
+    """A part of an edited picture; see ``amodalseg.types.Region``."""
+
+    source: Optional[str] = None  # its words before; null: it is added
+    target: Optional[str] = None  # its words after; null: it is removed; as before: it stays
+    box: list[float] = number(list, 0, 1)  # x0, y0, x1, y1 as shares of width and height; []: everything
+    keywords: list[str] = field(default_factory=list)  # words that name its object; []: they are selected
+    feather: float = number(0.2, 0, 1)  # share of half its shorter side over which it fades in
+
+
+@dataclass
+class TotalConfig:
+    """Words of the whole picture; null: those of the regions, joined."""
+
+    source: Optional[str] = None
+    target: Optional[str] = None
+
+
+@dataclass
+class EditConfig:
+    """An edit of a photo, or of a picture that is drawn for it."""
+
+    out: str = REQUIRED  # folder for source.png, target.png, regions.png, edit.json
+    seed: int = number(0, 0, 2**32 - 1)  # of the noise; a photo's is found
+    image: Optional[str] = None  # a photo, turned as its EXIF data say; null: both pictures are drawn
+    # width and height of pictures that are drawn, pixels; []: a square of the model's own
+    size: list[int] = number(list, 8, 100_000)
+    device: str = "auto"
+    model: Any = REQUIRED
+    total: TotalConfig = field(default_factory=TotalConfig)
+    regions: list[RegionConfig] = field(default_factory=list)
+
+
+@dataclass
 class DataOnly:
     """One data set, outside an experiment."""
 

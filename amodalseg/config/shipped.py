@@ -9,7 +9,9 @@ from amodalseg.config import schema
 
 CONFIGS = (Path(__file__).resolve().parents[1] / "configs", Path(__file__).resolve().parents[2] / "configs")
 """Inside an installed package, beside the package in a checkout."""
-PARTS: dict[type, str] = {schema.TrainConfig: "experiment", schema.EvalConfig: "eval", schema.ModelOnly: "model"}
+PARTS: dict[type, str] = {
+    schema.TrainConfig: "experiment", schema.EvalConfig: "eval", schema.ModelOnly: "model", schema.EditConfig: "edit",
+}  # fmt: skip
 """Which of their folders holds the files of a kind of configuration."""
 
 

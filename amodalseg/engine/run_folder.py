@@ -15,10 +15,11 @@ from amodalseg.errors import UserError
 from amodalseg.lock import NAME as LOCK
 
 CONFIG_FILE = "config.yaml"
-RESULTS = ("last.ckpt", "model.safetensors", "answers", "objects.csv")
+RESULTS = ("last.ckpt", "model.safetensors", "answers", "objects.csv", "edit.json")
 """What makes a folder a run: one that broke off before the first of these may be started anew with other options."""
-FREE = ("out", "log", "models", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.progress",
-        "trainer.accelerator", "trainer.compile", "checkpoint.resume", "loader.num_workers")  # fmt: skip
+FREE = ("out", "device", "log", "models", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
+        "trainer.progress", "trainer.accelerator", "trainer.compile", "checkpoint.resume",
+        "loader.num_workers")  # fmt: skip
 """Options, or whole sections, that may change between a run and its continuation; models join an evaluation."""
 
 

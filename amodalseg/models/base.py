@@ -140,6 +140,8 @@ class AmodalModel(ABC):
     """Whether predictions have a probability."""
     reads_text: bool = False
     """Whether ``Query.category`` has an effect."""
+    adaptation: str = ""
+    """What a method does otherwise, whose masks come of an adaptation of the project; said wherever it is printed."""
     batch_size: int = 16
     """Objects, or samples of objects, in one run of the network; bounds memory, whatever the number of queries."""
 

@@ -125,7 +125,7 @@ def _run(
                 every[model.name] += kept[0]
                 curves |= {model.name: kept[1]} if kept[1] else {}
     if rank == 0:
-        _write(config, folder, sets, every, curves)
+        _write(config, folder, sets, models, every, curves)
         store.tidy()
     finish()
     return folder
@@ -203,6 +203,7 @@ def _write(
     config: EvalConfig,
     folder: Path,
     sets: list[OpenSet],
+    models: list[AmodalModel],
     every: dict[str, CountedPredictions],
     curves: dict[str, Curve],
 ) -> None:
@@ -217,8 +218,11 @@ def _write(
     write_metrics(folder / "metrics.json", results)
     write_rows(folder / "objects.csv", rows)
     print(plain_table(results))
+    adapted = {model.name: f"an adaptation of {model.adaptation}" for model in models if model.adaptation}
+    print("".join(f"{name}: {what}\n" for name, what in adapted.items()), end="")
     unprompted = {opened.name: opened.dataset.num_unprompted for opened in sets}
     about = {"command": shlex.join(sys.argv), "num_unprompted": unprompted, **provenance()}
+    about |= {"adaptations": adapted} if adapted else {}
     joined = EvaluationSet(JoinedSources([opened.dataset.source for opened in sets]), config.seed)
     report = build_report(config, folder, joined, every, results, curves, about)
     print(f"report: {report}")

@@ -200,7 +200,11 @@ def within_memory(count: int) -> Iterator[None]:
     except RuntimeError as error:
         if not isinstance(error, torch.cuda.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
-        how = "take a smaller batch" if count > 1 else "take a smaller model, or one in half precision or offloaded"
+        how = (
+            "take a smaller batch or smaller pictures"
+            if count > 1
+            else "take a smaller model, or one in half precision or offloaded"
+        )
         raise UserError(f"out of memory with {count} objects at once: {how}") from error
 
 

@@ -16,7 +16,7 @@ import torch
 from amodalseg.config.schema import MRGDConfig
 from amodalseg.data.images import resize
 from amodalseg.masks import box_xyxy
-from amodalseg.models.inpainting.backends.backend import InpaintingBackend
+from amodalseg.models.inpainting.backends.backend import InpaintingBackend, within_memory
 from amodalseg.models.inpainting.methods.base_method import Completion, Crop
 from amodalseg.models.inpainting.methods.edit_paste import paste_edit
 from amodalseg.models.inpainting.methods.edit_request import check_request, layout, request_of
@@ -43,12 +43,15 @@ class EditedPicture(NamedTuple):
 class MRGD(Progressive):
     """The method with its options; see ``MRGDConfig``.
 
+    Its amodal masks are an adaptation's, and so they are called wherever they are printed.
+
     Args:
         config, backend: as ``InpaintingMethod``.
         words: default: the segmenter of words that the configuration names, opened when it is first needed.
     """
 
     config: MRGDConfig
+    adaptation = "an editing method: what hides the object is edited away, and the mask read off"
 
     def __init__(
         self, config: Any, backend: InpaintingBackend | None = None, words: WordSegmenter | None = None
@@ -117,10 +120,11 @@ class MRGD(Progressive):
             check_request(request, self.backend, height, width)
             if isinstance(words, SmallSegmenter):
                 numbers_of([text for region in request.regions for text in region[:2] if text])
-        return draw_edits(
-            self.config, self.backend, words, requests, to_pictures(pictures), seeds, photo=photo,
-            steps=steps or self.config.sampler.steps,
-        )  # fmt: skip
+        with within_memory(2 * len(requests)):  # sources and targets
+            return draw_edits(
+                self.config, self.backend, words, requests, to_pictures(pictures), seeds, photo=photo,
+                steps=steps or self.config.sampler.steps,
+            )  # fmt: skip
 
     def complete(self, crops: Sequence[Crop], steps: int | None) -> list[Completion]:
         """The adapter. crops: ``occluder`` is all that may hide more of the object."""
@@ -206,4 +210,5 @@ def _box(mask: np.ndarray, room: float, places: int) -> tuple[float, float, floa
     wide, high = more * (x1 - x0), more * (y1 - y0)
     first = (max(0, math.floor(end * scale)) / places for end in (x0 - wide, y0 - high))
     last = (min(places, math.ceil(end * scale)) / places for end in (x1 + wide, y1 + high))
-    return (*first, *last)
+    (left, top), (right, bottom) = first, last
+    return left, top, right, bottom

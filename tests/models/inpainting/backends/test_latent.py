@@ -192,5 +192,7 @@ def test_what_cannot_be_used_is_refused_in_one_line(backends, tmp_path, monkeypa
 
     prepared = backend.prepare(pictures, holes)
     monkeypatch.setattr(backend.network, "forward", explode)
-    with pytest.raises(UserError, match=r"^out of memory with 2 objects at once: take a smaller batch$"):
+    with pytest.raises(
+        UserError, match=r"^out of memory with 2 objects at once: take a smaller batch or smaller pictures$"
+    ):
         backend.estimate(prepared.known, backend.levels(STEPS)[0], prepared)

@@ -1,0 +1,151 @@
+"""Editing by words in regions: in one Python call, or from a configuration to a run folder."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from amodalseg.atomic import write_whole
+from amodalseg.config.schema import MODELS, EditConfig
+from amodalseg.data.images import load_turned, save_png
+from amodalseg.engine.run_folder import check_folder, claim, provenance
+from amodalseg.errors import UserError
+from amodalseg.lock import locked
+from amodalseg.metrics.moved import CHANGE
+from amodalseg.models import bars, create_method, load_model, pick_device
+from amodalseg.models.base import AmodalModel, as_rgb, whole_number
+from amodalseg.report.regions_picture import regions_picture
+from amodalseg.types import Region
+
+DONE = "edit.json"
+"""Written last: a folder that holds it is finished."""
+
+
+class Edited(NamedTuple):
+    """A picture before and after an edit.
+
+    source, target: uint8 (H, W, 3); of a photo, ``source`` is the photo. changed: bool (H, W), where a channel differs
+    by at least 24 of 255. keywords: for each region, the words that it was guided by. evaluations: of the network, each
+    with source and target. seconds: wall time.
+    """
+
+    source: np.ndarray
+    target: np.ndarray
+    changed: np.ndarray
+    keywords: list[tuple[str, ...]]
+    evaluations: int
+    seconds: float
+
+
+def edit(
+    regions: Sequence[Region],
+    image: np.ndarray | None = None,
+    *,
+    source: str | None = None,
+    target: str | None = None,
+    size: tuple[int, int] | None = None,
+    model: str | Path | AmodalModel = "mrgd",
+    seed: int = 0,
+    device: str = "auto",
+) -> Edited:
+    """Edit a photo by words in its regions; without a photo, draw a picture before the edit and after it.
+
+    Args:
+        regions: parts of the picture with their words before and after; one without a box says what all else is.
+        image: uint8 (H, W, 3) RGB; grey and RGBA are converted, see ``as_rgb``. Outside the boxes of what is added,
+            removed or changed it stays as it is, to the last bit (unless the option ``paste`` is off).
+        source, target: words of the whole picture before and after; default: those of the regions, joined.
+        size: width and height of a picture that is drawn, pixels; default: a square of the model's own.
+        model: what ``load_model`` takes, or a model; one that edits.
+        seed: of the noise that pictures are drawn from.
+        device: where the model computes, if it is loaded here.
+
+    Raises:
+        UserError: regions, words, a photo or a size that cannot be used; a model that does not edit or cannot be
+            opened; or memory is short.
+    """
+    if not isinstance(model, AmodalModel):
+        model = load_model(model, device)
+    from amodalseg.models.inpainting.methods.edit_request import request_of
+    from amodalseg.models.inpainting.methods.mrgd import MRGD
+
+    if not isinstance(model, MRGD):
+        raise UserError(f"'{model.name}' does not edit: take mrgd, or a file of its options")
+    if image is not None:
+        image = as_rgb(image)
+        if size is not None:
+            raise UserError("size is that of pictures which are drawn: a photo keeps its own, leave it out")
+    began = time.perf_counter()
+    found = model.edit(
+        request_of(regions, source, target), image, whole_number(seed, "seed", 0), None if size is None else size[::-1]
+    )
+    changed = np.abs(found.target.astype(np.int16) - found.source).max(axis=-1) >= CHANGE
+    seconds = time.perf_counter() - began
+    return Edited(found.source, found.target, changed, found.keywords, found.evaluations, seconds)
+
+
+def run_edit(config: EditConfig) -> Path:
+    """Make one edit and write ``source.png``, ``target.png``, ``regions.png`` and ``edit.json`` to ``config.out``.
+
+    A folder that holds the same edit, finished, is left as it is.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: whatever is wrong with the configuration, the model, the photo or the folder.
+    """
+    folder = Path(config.out)
+    check_folder(folder, config)
+    if (folder / DONE).is_file():
+        print(f"already finished: {folder}")
+        return folder
+    regions = [
+        Region(one.source, one.target, _box(one.box), tuple(one.keywords), one.feather) for one in config.regions
+    ]
+    if config.model.name not in MODELS or config.model.name != "mrgd":
+        raise UserError(f"model.name={config.model.name} does not edit: take mrgd")
+    image = None if config.image is None else load_turned(config.image, upright=True)[0]
+    model = create_method(config.model).to(pick_device(config.device))
+    size = (config.size[0], config.size[1]) if config.size else None
+    with locked(folder, "out="), bars.shown():
+        edited = edit(
+            regions, image, source=config.total.source, target=config.total.target, size=size, model=model,
+            seed=config.seed,
+        )  # fmt: skip
+        claim(folder, config)
+        save_png(folder / "source.png", edited.source)
+        save_png(folder / "target.png", edited.target)
+        save_png(folder / "regions.png", regions_picture(edited.source, edited.target, regions))
+        write_whole(folder / DONE, json.dumps(_told(config, regions, edited), indent=1))
+    print(f"{100 * edited.changed.mean():.1f} % of the picture changed, {edited.evaluations} evaluations: {folder}")
+    return folder
+
+
+def _box(ends: Sequence[float]) -> tuple[float, float, float, float] | None:
+    if not ends:
+        return None
+    x0, y0, x1, y1 = ends
+    return x0, y0, x1, y1
+
+
+def _told(config: EditConfig, regions: Sequence[Region], edited: Edited) -> dict[str, object]:
+    height, width = edited.changed.shape
+    return {
+        "image": config.image,
+        "width": width,
+        "height": height,
+        "regions": [
+            {"kind": region.kind, **region._asdict(), "guided_by": words}
+            for region, words in zip(regions, edited.keywords, strict=False)
+        ],
+        "changed": float(edited.changed.mean()),
+        "evaluations": edited.evaluations,
+        "seconds": edited.seconds,
+        **provenance(),
+    }

@@ -1,0 +1,115 @@
+"""MRGD as a model: what hides an object is edited away, and edits that a query asks for are made."""
+
+import numpy as np
+import pytest
+
+from amodalseg import Query, UserError
+from amodalseg.config.schema import ReadOffConfig
+from amodalseg.models.inpainting.methods.edit_request import request_of
+from amodalseg.models.inpainting.methods.mrgd import MRGD
+from amodalseg.types import Region
+from tests.models.contract import ModelContract, query
+from tests.models.inpainting.tiny_hub import build_prior
+from tests.models.inpainting.tiny_words import Brightness, quick, small_words
+
+NOBODY_HIDES = "ignore:mrgd. nothing is known to hide"
+
+
+@pytest.fixture(scope="module")
+def words():
+    return small_words()
+
+
+def model(words, **options):
+    return MRGD(quick(guidance=1.0, read_off=ReadOffConfig(kind="difference"), **options), words, Brightness())
+
+
+def hidden(height=40, width=60, box=(10, 10, 30, 30), seed=1, category=None):
+    """An object whose right side a post covers."""
+    asked = query(height, width, box, seed)
+    post = np.zeros((height, width), bool)
+    post[:, box[2] : box[2] + 8] = True
+    asked.occluder, asked.category = post & ~asked.modal, category
+    return asked
+
+
+class TestContract(ModelContract):
+    """With something nearer all around each object, so that all of it is drawn."""
+
+    @classmethod
+    def make(cls):
+        found = model(small_words())
+        found.config.depth = "all around"
+        found._depth = cls
+        return found
+
+    @staticmethod
+    def nearer(picture):
+        return np.linspace(0, 1, picture[..., 0].size, dtype=np.float32).reshape(picture.shape[:2])
+
+
+def test_without_an_occluder_the_mask_that_was_given_stays_and_one_line_says_so(words):
+    asked = query(40, 60, (10, 10, 30, 30))
+    with pytest.warns(UserWarning, match="^mrgd: nothing is known to hide 1 of 1 objects") as said:
+        (found,) = model(words).predict_batch([asked])
+    assert len(said) == 1 and (found.amodal == asked.modal).all() and found.evaluations == 0
+
+
+def test_what_hides_the_object_is_edited_away(words, monkeypatch):
+    found = model(words)
+    asked = []
+
+    def look(requests, *given):
+        asked.extend(requests)
+        return drawn(requests, *given)
+
+    drawn = found._draw
+    monkeypatch.setattr(found, "_draw", look)
+    first, _, third = found.predict_batch([hidden(), hidden(category="star"), hidden(category="zebra")])
+    assert len(asked) == 3 and len({request.regions[1].box for request in asked}) == 1
+    everything, kept, gone = asked[0].regions
+    assert everything == Region("a photo", "a photo")
+    assert kept == Region("a photo of thing", "a photo of thing", (0.125, 0.125, 0.875, 0.875))
+    assert gone.kind == "removed" and gone.source == "a photo of thing"
+    assert [request.regions[1].source for request in asked] == [
+        "a photo of thing",
+        "a photo of star",
+        "a photo of thing",
+    ]
+    assert (asked[1].source, asked[1].target) == (
+        "a photo and a photo of star and a photo of thing", "a photo and a photo of star",
+    )  # fmt: skip
+    x0, y0, x1, y1 = gone.box
+    assert 0.6 < x0 <= 0.75 and 0.9 < x1 <= 1 and (y0, y1) == (0, 1)
+    assert (first.amodal == third.amodal).all() and first.evaluations == 12
+    post = hidden().occluder
+    assert (
+        not (first.occluded & ~post).any() and (first.image[~first.occluded] == hidden().image[~first.occluded]).all()
+    )
+
+
+def test_samples_are_drawn_together(words):
+    together = model(words).predict_batch([hidden()], num_samples=2)[0]
+    assert len(together.samples) == 2 and together.evaluations == 24
+
+
+def test_a_query_that_asks_for_an_edit_gets_it(words):
+    asked = hidden()
+    asked.edit = request_of([Region("a grey ground", "a grey ground"), Region("a star", "a fish", (0.5, 0, 1, 1))])
+    edited, plain = model(words).predict_batch([asked, hidden()])
+    assert plain.edited is None and edited.edited.shape == asked.image.shape and edited.edited.dtype == np.uint8
+    assert (edited.edited[:, :30] == asked.image[:, :30]).all() and (edited.edited != asked.image).any()
+    assert (edited.edited == model(words).edit(asked.edit, asked.image, asked.seed).target).all()
+    assert edited.evaluations > plain.evaluations and (edited.amodal == plain.amodal).all()
+
+
+@pytest.mark.filterwarnings(NOBODY_HIDES)
+def test_a_model_without_text_is_one_line():
+    asked = Query(np.zeros((16, 16, 3), np.uint8), np.eye(16, dtype=bool))
+    asked.edit = request_of([Region("a", "b")])
+    with pytest.raises(UserError, match="embedded reads no text"):
+        MRGD(quick(), build_prior(), Brightness()).predict_batch([asked])
+
+
+def test_its_masks_are_said_to_be_an_adaptations(words):
+    assert model(words).adaptation.startswith("an editing method")

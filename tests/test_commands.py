@@ -42,7 +42,7 @@ WORK = [
     "models.load_model", "data.open.open_source", "engine.training.train.train", "engine.release.release",
     "engine.evaluation.evaluate.run_evaluation", "engine.evaluation.compare_runs.compare",
     "engine.evaluation.average_precision.score_results", "engine.evaluation.trivial.score_trivially",
-    "data.check.examine.examine", "data.readers.mp3d.convert_pickle", "data.readers.labelme.read_labelme",
+    "engine.prediction.edit.run_edit", "data.check.examine.examine", "data.readers.mp3d.convert_pickle", "data.readers.labelme.read_labelme",
 ]  # fmt: skip
 """Where a command stops: its arguments and its configuration are read and checked, and its work begins."""
 
@@ -80,7 +80,7 @@ def stops(monkeypatch):
     """Every command stops where its work begins, and every parser of a benchmark once it has parsed."""
 
     # imported under the patches, they would keep them for good
-    for name in ("move", "predict", "predict_coco"):
+    for name in ("edit", "move", "predict", "predict_coco"):
         importlib.import_module(f"amodalseg.engine.prediction.{name}")
 
     def stop(*arguments, **_):

@@ -13,7 +13,7 @@ from amodalseg.models.inpainting.backends.hub_models import HUB_IDS
 from amodalseg.models.inpainting.backends.prior import build_scheduler, build_unet
 from amodalseg.models.inpainting.methods import base_method
 from amodalseg.models.inpainting.methods.mixed_context import MixedContext
-from amodalseg.models.inpainting.methods.opening import EMBEDDED
+from amodalseg.models.inpainting.methods.opening import EMBEDDED, WORD_PRIOR
 from amodalseg.models.inpainting.parts.segmenter import SEGMENTERS
 from tests.models.contract import query
 
@@ -23,8 +23,11 @@ SIDES = {"sd15": 512, "sd15_text": 512, "sd2": 512, "sdxl": 1024, "flux_schnell"
 NOISE = {  # area and background of a method's control
     "occlusion_free_bias": ("hull", "histogram"), "mixed_context": ("occluders", "grey"),
     "inpaint": ("occluders", "original"), "naive_outpaint": ("outside", "original"),
-    "diffoom": ("outside", "flat"),
+    "diffoom": ("outside", "flat"), "mrgd": ("occluders", "original"),
 }  # fmt: skip
+
+
+SHIPPED = (EMBEDDED, WORD_PRIOR)
 
 
 def name_of(path):
@@ -43,11 +46,11 @@ def test_every_file_builds_what_its_folder_says_of_models_that_are_known(path, m
     config = read(path)
     model = create_method(config)
     assert model.name == path.parent.name
-    assert set(backends) <= {EMBEDDED, *HUB_IDS} and len(backends) == hasattr(config, "backend")
+    assert set(backends) <= {*SHIPPED, *HUB_IDS} and len(backends) == hasattr(config, "backend")
     assert [found.depth for found in helpers] == [None]
     assert helpers[0].segmenter in (None, *SEGMENTERS.values())
     if backends and config.read_off.kind != "difference":  # SAM where the model has to be fetched as well
-        assert (helpers[0].segmenter is None) == (backends == [EMBEDDED])
+        assert (helpers[0].segmenter is None) == (backends[0] in SHIPPED)
 
 
 def test_published_pairs_of_method_and_model_are_files():
@@ -63,7 +66,7 @@ def test_every_file_of_a_published_model_has_its_control():
     controls = [read(path) for path in FILES if path.parent.name == "noise_fill"]
     for path in FILES:
         config = read(path)
-        if getattr(config, "backend", None) is None or config.backend.name == EMBEDDED:
+        if getattr(config, "backend", None) is None or config.backend.name in SHIPPED:
             continue
         area, behind = NOISE[config.name]
         found = [

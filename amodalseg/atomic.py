@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import socket
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,23 +17,30 @@ from amodalseg.errors import UserError
 PART = ".part"
 """Ending of unfinished files; one that is left was cut off by a kill, and is never taken for the real one."""
 
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of writing that end when there is space again."""
 FULL = ("unexpected pos", "PytorchStreamWriter failed", "I/O error: ", "iostream error", "file write failed")
 """How libraries say that a file could not be written, in errors that are no OSError."""
+_cleared: set[Path] = set()
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """A temporary file that takes the place of ``path`` when the block ends well, and vanishes when it does not.
 
-    A reader, or a run that is killed, sees the old file or the new one. The folder is made if it is missing.
+    A reader, or a run that is killed, sees the old file or the new one. The folder is made if it is missing. What
+    processes that were killed have left in it goes.
 
     Raises:
         UserError: the file cannot be written there: no permission, no space, no such place.
     """
     final = Path(path)
-    temporary = final.with_name(f".{final.name}.{os.getpid()}{PART}")
+    temporary = final.with_name(f".{final.name}.{_host()}-{os.getpid()}{PART}")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
+        if final.parent not in _cleared:  # once: a folder may hold a hundred thousand files
+            _cleared.add(final.parent)
+            clear_dead(final.parent)
         try:
             yield temporary
             with temporary.open("r+b") as file:  # Windows syncs only what may be written
@@ -54,6 +63,34 @@ def write_whole(path: str | Path, content: str | bytes) -> None:
     """Write a file in one go through ``replacing``."""
     with replacing(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def clear_dead(folder: Path) -> None:
+    """Remove the temporary files of a folder whose processes ran on this machine and are no more."""
+    for path in folder.glob(f".*.{_host()}-*{PART}"):
+        pid = path.name.removesuffix(PART).rpartition("-")[2]
+        if pid.isdecimal() and is_dead(int(pid)):
+            path.unlink(missing_ok=True)
+
+
+def is_dead(pid: int) -> bool:
+    """Whether there is no such process on this machine."""
+    if os.name == "nt":  # there a signal 0 would end it
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    try:  # a process that its parent has not buried yet is dead all the same
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (OSError, IndexError):
+        return False
+
+
+def _host() -> str:
+    return hashlib.blake2b(socket.gethostname().encode(), digest_size=3).hexdigest()
 
 
 def _umask() -> int:

@@ -16,7 +16,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from amodalseg.atomic import write_whole
+from amodalseg.atomic import is_dead, write_whole
 from amodalseg.errors import UserError
 
 NAME = ".lock"
@@ -115,15 +115,4 @@ def _named(holder: dict[str, Any]) -> str:
 def _is_dead(holder: dict[str, Any]) -> bool:
     """Whether the process that is noted ran on this machine and is no more."""
     pid = holder.get("pid")
-    if holder.get("host") != socket.gethostname() or not isinstance(pid, int) or os.name == "nt":
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    try:  # a process that its parent has not buried yet is dead all the same
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (OSError, IndexError):
-        return False
+    return holder.get("host") == socket.gethostname() and isinstance(pid, int) and is_dead(pid)

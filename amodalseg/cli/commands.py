@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import amodalseg
+from amodalseg.atomic import NO_SPACE
 from amodalseg.cli.arguments import Parser, configured, count, whole_number
 from amodalseg.cli.data import add_data_commands, data_config, named_set
 from amodalseg.cli.models import cost, list_models, open_predictor
@@ -40,11 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return _run(arguments)
             finally:
                 sys.stdout.flush()
-    except BrokenPipeError:
-        if not _reader_is_gone():
-            raise  # another pipe than the one to the reader
+    except OSError as error:
+        gone = isinstance(error, BrokenPipeError)
+        if (gone and not _reader_is_gone()) or (not gone and error.errno not in NO_SPACE):
+            raise  # another pipe than the one to the reader, another fault than a full disk
+        if not gone:
+            print(f"error: cannot write what there is to print: {error.strerror}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor may the interpreter's end complain
-        return 141
+        return 141 if gone else 2
 
 
 def _reader_is_gone() -> bool:
@@ -82,14 +86,18 @@ def _run(arguments: Sequence[str] | None) -> int:
         print(f"error: {' '.join(message.split())}", file=sys.stderr)
         return 2
     except OSError as error:
+        if error.errno in NO_SPACE:
+            where = "" if error.filename is None else f" {error.filename}"
+            print(f"error: cannot write{where}: {error.strerror}", file=sys.stderr)
+            return 2
         if error.filename is None:  # no file's fault
             raise
         # a folder that may not be entered, a name that is too long: met wherever a file is looked for
         name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else str(error.filename)
         print(f"error: cannot open {name:.300}: {error.strerror}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print("; ".join(["interrupted", *map(str, stop.args)]), file=sys.stderr)  # with what to do, where that is known
         return 130
 
 

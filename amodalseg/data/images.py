@@ -186,10 +186,12 @@ def image_size(path: str | Path | FilePart, *, upright: bool = False) -> tuple[i
     try:
         with _opened(path) as image:
             swapped = upright and turning(image) >= 5
-            return (image.width, image.height) if swapped else (image.height, image.width)
+            height, width = (image.width, image.height) if swapped else (image.height, image.width)
     except PICTURE_ERRORS as error:
         reason = getattr(error, "strerror", None) or "it is broken, or no picture"
         raise UserError(f"cannot read the image {path}: {reason}") from error
+    check_pixels(height, width, path)
+    return height, width
 
 
 @contextmanager

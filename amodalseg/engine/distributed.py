@@ -1,10 +1,24 @@
-"""Collect results from all processes of a run."""
+"""The processes of a run: how many there may be, what they have found together, and which of them has died."""
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 import torch.distributed as dist
+
+from amodalseg.config.schema import ProcessConfig
+from amodalseg.errors import UserError
+
+LOST = ("closed by peer", "reset by peer", "broken pipe", "timed out", "timeout", "nccl", "gloo", "processgroup")
+"""How the libraries of process groups say that another process is gone."""
+POLL_SECONDS = 0.2
 
 
 def gather(items: list[Any]) -> list[Any]:
@@ -14,3 +28,68 @@ def gather(items: list[Any]) -> list[Any]:
     parts: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(parts, items)
     return [item for part in parts for item in part]
+
+
+def check_processes(options: ProcessConfig) -> None:
+    """Refuse more processes on a CPU than it has cores (two always may: to try things out). Raises UserError.
+
+    Of GPUs Lightning knows how many there are.
+    """
+    wanted = options.devices
+    on_cpu = options.accelerator == "cpu" or (options.accelerator == "auto" and not torch.cuda.is_available())
+    count = int(wanted) if isinstance(wanted, (int, str)) and str(wanted).isdecimal() else 1
+    cores = os.cpu_count() or 1
+    if on_cpu and count > max(2, cores):
+        raise UserError(
+            f"trainer.devices={count} would start {count} processes on a machine of {cores} CPU cores; give at most "
+            f"{max(2, cores)}"
+        )
+
+
+@contextmanager
+def peers_watched(
+    launcher: Any, advice: Callable[[], str], is_ending: Callable[[], bool] = lambda: False
+) -> Iterator[None]:
+    """While the block runs, the death of another process of the run is one sentence: which it was, and what to do.
+
+    Without it the others wait for the dead one, or fail with all that a process group has to say. Processes that this
+    one has started are watched, and their death ends the run at once, with exit code 2.
+
+    Args:
+        launcher: Lightning's, which holds the processes it has started as ``procs``; None if it starts none.
+        advice: makes the end of the sentence.
+        is_ending: whether this process has been interrupted or has failed itself, and ends the others.
+
+    Raises:
+        UserError: the connection to a process is lost that this one has not started.
+    """
+    done = threading.Event()
+    watch = threading.Thread(target=_watch, args=(launcher, advice, is_ending, done), daemon=True, name="peers")
+    watch.start()
+    try:
+        yield
+    except RuntimeError as error:
+        known = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+        if not known or not any(word in str(error).lower() for word in LOST):
+            raise
+        watch.join(10 * POLL_SECONDS)  # if it was one of ours, this process ends here
+        raise UserError(f"rank {dist.get_rank()} has lost another process of the run: {advice()}") from error
+    finally:
+        done.set()
+
+
+def _watch(launcher: Any, advice: Callable[[], str], is_ending: Callable[[], bool], done: threading.Event) -> None:
+    while not done.wait(POLL_SECONDS):
+        processes = list(getattr(launcher, "procs", ()))
+        for rank, process in enumerate(processes, 1):
+            code = process.poll()
+            if not code:
+                continue
+            if done.wait(POLL_SECONDS) or is_ending():  # Ctrl-C reaches all processes at about the same time
+                return
+            how = f"was killed ({signal.Signals(-code).name})" if code < 0 else f"has ended with exit code {code}"
+            print(f"error: rank {rank} (process {process.pid}) {how}: {advice()}", file=sys.stderr, flush=True)
+            for other in processes:
+                other.kill()
+            sys.stdout.flush()
+            os._exit(2)  # the main thread may wait for the dead one for ever

@@ -78,7 +78,8 @@ def _write(
 ) -> tuple[int, int]:
     photos, categories = _Photos(out, split), _Categories()
     with ExitStack() as stack:
-        parts = {kind: stack.enter_context(replacing(path)) for kind, path in files.items()}
+        # a stack unwinds from its end, so the first of the two gets its name last
+        parts = {kind: stack.enter_context(replacing(files[kind])) for kind in ("modal", "amodal")}
         with ExitStack() as open_files:
             written = {kind: open_files.enter_context(part.open("w")) for kind, part in parts.items()}
             for file in written.values():
@@ -102,14 +103,18 @@ def _write(
 
 def _claim(out: Path, files: dict[str, Path], split: str) -> None:
     """Make the folder ours and clear what a kill has cut off in it, or raise UserError."""
-    for unfinished in (out / "annotations").glob(f".{split}_*{PART}"):
-        unfinished.unlink()
-    others = [path for path in out.iterdir() if not (path.name.startswith(".") and LOCK in path.name)]
+    places = ((out / "annotations", f"{split}_"), (out / "images" / split, ""), (out / "whole" / split, ""))
+    for folder, begin in places:
+        for unfinished in folder.rglob(f".{begin}*{PART}"):
+            unfinished.unlink()
+    others = [
+        path for path in out.iterdir() if not (path.name.startswith(".") and (LOCK in path.name or PART in path.name))
+    ]
     if others and not (out / MARK).is_file():
         raise UserError(f"{out} holds something else (it has no {MARK}); give a new or an empty folder")
-    for path in files.values():
-        if path.exists():
-            raise UserError(f"{path} exists; remove it to convert again, or give another folder")
+    # the modal file is the last to get its name: an amodal one alone is left of a run that was killed right then
+    if files["modal"].exists():
+        raise UserError(f"{files['modal']} exists; remove it to convert again, or give another folder")
     if not (out / MARK).is_file():
         write_whole(out / MARK, ABOUT)
 

@@ -16,8 +16,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from amodalseg.atomic import replacing, write_whole
+from amodalseg.atomic import PART, replacing, write_whole
 from amodalseg.data.images import read_bytes
+from amodalseg.data.pack.progress import Progress
 from amodalseg.data.pack.shards import FORMAT, INDEX, INDEX_NAME, MASKS, SUMMARY_NAME
 from amodalseg.data.record_pictures import record_image
 from amodalseg.data.source import Source
@@ -52,9 +53,11 @@ def write_shards(
 ) -> dict[str, Any]:  # fmt: skip
     """Pack all objects of a source, in its order, as they are at epoch 0.
 
+    A run that broke off goes on behind its last whole shard, and ends in the same files.
+
     Args:
         source: any.
-        folder: new or empty.
+        folder: new, empty, or with what a run that broke off has left.
         about: the configuration of the source, kept in the summary.
         size: bytes after which a new shard begins.
         whole: pack the pictures of whole objects too.
@@ -64,55 +67,93 @@ def write_shards(
         The summary, as in ``shards.json``.
 
     Raises:
-        UserError: the folder holds something, an object cannot be read or kept as json, nothing can be written there,
-            or there is no object.
+        UserError: the folder holds something else, an object cannot be read or kept as json, nothing can be written
+            there, or there is no object.
     """
-    if (folder / SUMMARY_NAME).is_file():
-        raise UserError(f"{folder} holds a packed data set already; give another folder, or delete this one")
     with locked(folder, "--out"):
-        if any(not path.name.startswith(LOCK) for path in folder.iterdir()):
+        progress = Progress(folder, {"about": about, "size": size, "whole": whole, "skip_broken": skip_broken}, source)
+        if (folder / SUMMARY_NAME).is_file():
+            summary = progress.finished()
+            if summary is None:
+                raise UserError(f"{folder} holds a packed data set already; give another folder, or delete this one")
+            return summary
+        unfinished = {path for path in folder.iterdir() if path.name.startswith(".") and path.suffix == PART}
+        if any(not path.name.startswith(LOCK) for path in set(folder.iterdir()) - unfinished - progress.files()):
             raise UserError(
-                f"{folder} is not empty (an unfinished set cannot be continued); give another folder, or empty it"
+                f"{folder} is not empty, and holds no unfinished set that can be continued; give another folder, or "
+                "empty it"
             )
-        return _write_shards(source, folder, about, size, whole, skip_broken)
+        for path in unfinished:
+            path.unlink()
+        try:
+            return _write_shards(source, folder, about, size, whole, skip_broken, progress)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("the same command goes on behind the shards that are whole") from None
 
 
 def _write_shards(
-    source: Source, folder: Path, about: dict[str, Any], size: int, whole: bool, skip_broken: bool
+    source: Source, folder: Path, about: dict[str, Any], size: int, whole: bool, skip_broken: bool, progress: Progress
 ) -> dict[str, Any]:
-    samples = _samples(source, skip_broken)
-    rows: list[tuple[int | bool, ...]] = []
-    shards: list[dict[str, Any]] = []
-    splits: set[str] = set()
-    number, sample = 0, next(samples, None)
+    done = progress.load()
+    rows = [row for shard in done for row in shard["rows"]]
+    shards: list[dict[str, Any]] = [{key: shard[key] for key in ("name", "bytes", "sha256")} for shard in done]
+    splits = {split for shard in done for split in shard["splits"]}
+    broken = list(done[-1]["broken"]) if done else []
+    number, begin = (done[-1]["samples"], done[-1]["next"]) if done else (0, 0)
+    samples = _samples(source, skip_broken, begin, broken)
+    sample, begin = next(samples, (None, begin))
     while sample is not None:
         name = f"shard-{len(shards):06d}.tar"
+        first, own = len(rows), set()
         with replacing(folder / name) as temporary, temporary.open("wb") as file:
             hashed = _Hashed(file)
             with tarfile.open(fileobj=hashed, mode="w", format=tarfile.USTAR_FORMAT) as tar:  # type: ignore[call-overload]
                 while sample is not None and hashed.size < size:
                     rows += _write_sample(tar, sample, len(shards), number, len(rows), whole)
-                    splits.update(record.split for record in sample)
-                    number, sample = number + 1, next(samples, None)
-        shards.append({"name": name, "bytes": hashed.size, "sha256": hashed.sum.hexdigest()})
+                    own.update(record.split for record in sample)
+                    behind, left_out = begin, len(broken)
+                    number, (sample, begin) = number + 1, next(samples, (None, begin))
+            shards.append({"name": name, "bytes": hashed.size, "sha256": hashed.sum.hexdigest()})
+            progress.save({
+                **shards[-1], "samples": number, "next": behind, "splits": sorted(own), "broken": broken[:left_out],
+                "rows": rows[first:],
+            })  # fmt: skip
+        splits |= own
     if not rows:
         raise UserError("the data set contains no objects: there is nothing to pack")
+    if broken:
+        warnings.warn(f"{broken[0]}; {len(broken)} of {len(source)} objects are left out", stacklevel=2)
     content = io.BytesIO()
-    np.save(content, np.array(rows, INDEX))
+    np.save(content, np.array([tuple(row) for row in rows], INDEX))
     write_whole(folder / INDEX_NAME, content.getvalue())
     summary = {
         "format": FORMAT, "objects": len(rows), "samples": number, "splits": sorted(splits), "source": about,
         "index": hashlib.sha256(content.getvalue()).hexdigest(), "shards": shards,
     }  # fmt: skip
     write_whole(folder / SUMMARY_NAME, json.dumps(summary, indent=1) + "\n")
+    progress.clear()
     return summary
 
 
-def _samples(source: Source, skip_broken: bool) -> Iterator[list[AmodalRecord]]:
-    """Objects that follow each other and lie in one photo, each photo decoded once, so that none broken is packed."""
+def _samples(
+    source: Source, skip_broken: bool, begin: int, broken: list[str]
+) -> Iterator[tuple[list[AmodalRecord], int]]:
+    """Objects that follow each other and lie in one photo, each photo decoded once, so that none broken is packed.
+
+    Args:
+        source, skip_broken: as in ``write_shards``.
+        begin: the first object.
+        broken: gets a line for each that is left out.
+
+    Yields:
+        The objects, and the place in the source of the first one behind them.
+    """
     group: list[AmodalRecord] = []
-    broken: list[str] = []
-    for index in tqdm(range(len(source)), desc="packing", unit="object", disable=len(source) < 2000):
+    progress = tqdm(
+        range(begin, len(source)), desc="packing", unit="object", initial=begin, total=len(source),
+        disable=len(source) < 2000,
+    )  # fmt: skip
+    for index in progress:
         try:
             record = source.get(index)
             last = None if not group or isinstance(group[0].image, np.ndarray) else group[0].image
@@ -125,13 +166,11 @@ def _samples(source: Source, skip_broken: bool) -> Iterator[list[AmodalRecord]]:
             broken.append(str(error))
             continue
         if group and not joins:
-            yield group
+            yield group, index
             group = []
         group.append(record)
     if group:
-        yield group
-    if broken:
-        warnings.warn(f"{broken[0]}; {len(broken)} of {len(source)} objects are left out", stacklevel=2)
+        yield group, len(source)
 
 
 def _write_sample(

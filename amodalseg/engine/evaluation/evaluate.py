@@ -13,7 +13,7 @@ from typing import Any
 from amodalseg.config.schema import EvalConfig
 from amodalseg.data.dataset import EvaluationSet
 from amodalseg.data.source import RecordList
-from amodalseg.engine.distributed import gather
+from amodalseg.engine.distributed import check_processes, gather, peers_watched
 from amodalseg.engine.evaluation.average_precision import add_detection
 from amodalseg.engine.evaluation.collect import (
     PREDICTIONS_FILE,
@@ -33,6 +33,8 @@ from amodalseg.models import load_model
 from amodalseg.models.base import AmodalModel
 from amodalseg.models.fingerprint import YAML
 from amodalseg.types import AmodalRecord
+
+GOES_ON = "the same command goes on behind what is predicted"
 
 
 def evaluate(
@@ -79,8 +81,13 @@ def run_evaluation(config: EvalConfig) -> Path:
     sets = open_sets(config)
     folder = Path(config.out)
     check_folder(folder, config)
+    check_processes(config.trainer)
     with locked(folder, "out=", hold=is_first_process()):
-        return _run(config, folder, sources, models, sets, device)
+        rank, world, device, finish, launcher = _processes(config, device)
+        with peers_watched(launcher, lambda: GOES_ON):
+            _run(config, folder, sources, models, sets, rank, world, device)
+            finish()
+    return folder
 
 
 def _run(
@@ -89,9 +96,10 @@ def _run(
     sources: dict[str, str],
     models: list[AmodalModel],
     sets: list[OpenSet],
+    rank: int,
+    world: int,
     device: str,
-) -> Path:
-    rank, world, device, finish = _processes(config, device)
+) -> None:
     claim(folder, config)
 
     store = PredictionStore(folder, sources)
@@ -114,8 +122,10 @@ def _run(
                         model, opened.dataset, config.loader.batch_size, title=title, done=done, keep=parts.add,
                         **options,
                     )  # fmt: skip
-                except BaseException:
+                except BaseException as error:
                     parts.write()
+                    if isinstance(error, KeyboardInterrupt):
+                        raise KeyboardInterrupt(GOES_ON) from None
                     raise
                 kept = found, _steps_curve(model, opened, config, options, found) if opened is sets[0] else []
                 model.to("cpu")  # room for the next one
@@ -127,8 +137,6 @@ def _run(
     if rank == 0:
         _write(config, folder, sets, models, every, curves)
         store.tidy()
-    finish()
-    return folder
 
 
 def _names(entries: Sequence[str]) -> dict[str, str]:
@@ -156,14 +164,14 @@ def _open_model(source: str, name: str, config: EvalConfig) -> AmodalModel:
     return model
 
 
-def _processes(config: EvalConfig, device: str) -> tuple[int, int, str, Callable[[], object]]:
-    """(rank, number of processes, this process's device, what to call at the end)."""
+def _processes(config: EvalConfig, device: str) -> tuple[int, int, str, Callable[[], object], Any]:
+    """(rank, number of processes, this process's device, what to call at the end, Lightning's launcher)."""
     options = config.trainer
     launched = "LOCAL_RANK" in os.environ or "SLURM_NTASKS" in os.environ  # by torchrun or srun
     if options.devices in ("auto", 1, "1") and options.num_nodes == 1 and not launched:
         from amodalseg.models import pick_device
 
-        return 0, 1, pick_device(device), lambda: None
+        return 0, 1, pick_device(device), lambda: None, None
     from lightning.fabric import Fabric
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
@@ -175,7 +183,7 @@ def _processes(config: EvalConfig, device: str) -> tuple[int, int, str, Callable
     except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
         raise UserError(f"Lightning refuses the trainer.* options: {str(error)[:300]}") from error
     fabric.launch()
-    return fabric.global_rank, fabric.world_size, str(fabric.device), fabric.barrier
+    return fabric.global_rank, fabric.world_size, str(fabric.device), fabric.barrier, fabric.strategy.launcher
 
 
 def _steps_curve(

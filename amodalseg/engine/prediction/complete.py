@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,6 +114,15 @@ def complete(model: AmodalModel, items: Sequence[Item], settings: Settings, done
     bar.close()
     say_turned(turned, len({item.photo for item in items}), settings.upright)
     return failures
+
+
+@contextmanager
+def saying(advice: str) -> Iterator[None]:
+    """Add to Ctrl-C what to do then."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(advice) from None
 
 
 def say_turned(turned: Mapping[Path, int], count: int, upright: bool) -> None:

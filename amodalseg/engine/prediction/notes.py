@@ -24,6 +24,7 @@ class Notes:
     Attributes:
         path: of the file.
         done: predictions by key.
+        advice: what to do if the run breaks off.
     """
 
     def __init__(self, out: Path, command: str, inputs: Mapping[str, str], overwrite: bool) -> None:
@@ -40,6 +41,7 @@ class Notes:
         """
         self.path = out.with_name(f"{out.name}.partial.jsonl")
         self.done: dict[str, dict[str, Any]] = {}
+        self.advice = "the same command " + ("begins anew" if overwrite else "goes on from there")
         self._file: IO[str] | None = None
         self._head = json.dumps({"command": command, "inputs": dict(inputs)}, sort_keys=True)
         lines = [] if overwrite else self._lines()
@@ -116,7 +118,7 @@ class Notes:
             raise self._unwritable(error) from error
 
     def _unwritable(self, error: OSError) -> UserError:
-        return UserError(f"cannot write {self.path}: {error.strerror or error}; the same command goes on from there")
+        return UserError(f"cannot write {self.path}: {error.strerror or error}; {self.advice}")
 
 
 def _parsed(line: str) -> Any:

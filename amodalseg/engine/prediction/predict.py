@@ -16,7 +16,15 @@ from tqdm import tqdm
 from amodalseg.atomic import write_whole
 from amodalseg.data.images import load_turned, save_png
 from amodalseg.data.mask_files import holds_label, mask_labels, read_mask_file
-from amodalseg.engine.prediction.complete import Item, Settings, check_output, complete, mask_for_photo, say_turned
+from amodalseg.engine.prediction.complete import (
+    Item,
+    Settings,
+    check_output,
+    complete,
+    mask_for_photo,
+    say_turned,
+    saying,
+)
 from amodalseg.errors import UserError
 from amodalseg.lock import locked
 from amodalseg.models.base import AmodalModel
@@ -115,7 +123,8 @@ def _folder(
     if twice is not None:
         raise UserError(f"two objects would both be written to {out / twice}.png; rename one of their mask files")
     there = {pair.name for pair in pairs if (out / f"{pair.name}.png").is_file() and not settings.overwrite}
-    check_command(out, model, settings, bool(there))
+    since = check_command(out, model, settings, bool(there))
+    there -= {name for name in there if (out / f"{name}.png").stat().st_mtime_ns < since}
     older = {pair.name for pair in pairs if pair.name in there and _is_older(out / f"{pair.name}.png", pair)}
     if older:
         print(f"{len(older)} masks are older than their photo or mask file: they are made anew")
@@ -134,7 +143,9 @@ def _folder(
         if pair.name not in there
     ]
     model.warn_if_unused(settings.num_samples, settings.steps)
-    failures += complete(model, items, settings, len(there))
+    again = "the same command without --overwrite" if settings.overwrite else "the same command"
+    with saying(f"{again} goes on behind what is written"):
+        failures += complete(model, items, settings, len(there))
     if settings.overlay:
         failures += _overlays([pair for pair in pairs if (out / f"{pair.name}.png").is_file()], out, settings)
     made = sum((out / f"{pair.name}.png").is_file() for pair in pairs if pair.name not in there)
@@ -143,18 +154,31 @@ def _folder(
     return failures
 
 
-def check_command(out: Path, model: AmodalModel, settings: Settings, kept: bool) -> None:
-    """Note beside the outputs what makes them. Raises UserError if those that are kept were made by something else."""
+def check_command(out: Path, model: AmodalModel, settings: Settings, kept: bool) -> int:
+    """Note beside the outputs what makes them, and whether all are made anew: a kill may leave older ones among them.
+
+    Returns:
+        The time, as files have it, before which outputs do not count.
+
+    Raises:
+        UserError: those that are kept were made by something else.
+    """
     parts = [
         model_fingerprint(model), settings.seed, settings.num_samples, settings.steps, settings.upright, settings.label,
         settings.invert,
     ]  # fmt: skip
-    text, note = json.dumps(parts), out / COMMAND
-    if kept and note.is_file() and note.read_text("utf-8", errors="replace") != text:
+    note, found = out / COMMAND, ""
+    if note.is_file():
+        found = note.read_text("utf-8", errors="replace")
+    texts = {anew: json.dumps({"made by": parts, "anew": anew}) for anew in (False, True)}
+    if found in texts.values() and not settings.overwrite:
+        return note.stat().st_mtime_ns if found == texts[True] else 0
+    if kept and found:
         raise UserError(
             f"{out} holds masks of other weights or options; give another --out, or --overwrite to make all anew"
         )
-    write_whole(note, text)
+    write_whole(note, texts[settings.overwrite])
+    return 0
 
 
 def _is_older(output: Path, pair: Pair) -> bool:

@@ -20,7 +20,7 @@ from amodalseg.data.fingerprint import file_stamp
 from amodalseg.data.images import load_turned, save_png
 from amodalseg.data.readers.files import is_crowd
 from amodalseg.engine.prediction.coco_input import CocoInput, read_coco_input
-from amodalseg.engine.prediction.complete import Item, Settings, complete, fit_to_photo
+from amodalseg.engine.prediction.complete import Item, Settings, complete, fit_to_photo, saying
 from amodalseg.engine.prediction.notes import Notes
 from amodalseg.errors import UserError
 from amodalseg.lock import locked
@@ -92,7 +92,7 @@ def _complete(model: AmodalModel, given: CocoInput, out: Path, settings: Setting
         for key, entry in waiting
     ]
     model.warn_if_unused(settings.num_samples, settings.steps)
-    with notes:
+    with notes, saying(notes.advice):
         failures += complete(model, items, settings, len(given.entries) - len(items))
     finished = {key: _completed(entry, notes.done.get(key), key in crowds) for key, entry in given.entries.items()}
     kept = {key: entry for key, entry in finished.items() if entry is not None}

@@ -10,7 +10,7 @@ import lightning as L
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint, TQDMProgressBar, WeightAveraging
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import CSVLogger, WandbLogger
 
 from amodalseg.atomic import replacing
 from amodalseg.config.load import to_dict
@@ -18,6 +18,7 @@ from amodalseg.config.schema import TrainConfig
 from amodalseg.data.images import save_png
 from amodalseg.engine.distributed import gather
 from amodalseg.engine.training.tasks import task_of
+from amodalseg.errors import UserError
 from amodalseg.models.training import TrainingModule
 
 
@@ -27,6 +28,23 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         with replacing(path) as temporary:
             torch.save(checkpoint, temporary)
+
+
+class Metrics(CSVLogger):
+    """Lightning's CSV files; where they cannot be written, one line says so."""
+
+    def save(self) -> None:
+        try:
+            super().save()
+        except OSError as error:
+            raise UserError(f"cannot write to {self.log_dir}: {error.strerror or error}") from error
+
+    def finalize(self, status: str) -> None:
+        try:
+            super().finalize(status)
+        except UserError:
+            if status != "failed":  # of a run that fails, the first reason counts
+                raise
 
 
 class LastCheckpoint(Checkpoint):

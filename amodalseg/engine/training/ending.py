@@ -52,6 +52,13 @@ def already_finished(config: TrainConfig, folder: Path) -> str | None:
     return f"already finished; {score_line(config, step, found['best'], found['best_step'])}"
 
 
+def goes_on(folder: Path) -> str:
+    """What to do with a run that was broken off."""
+    if (folder / "last.ckpt").is_file():
+        return "the same command goes on from the last checkpoint"
+    return "there is no checkpoint yet: the same command begins anew"
+
+
 def wandb_id(folder: Path) -> str:
     """The run's id at Weights & Biases: the one in its folder, or a new one."""
     path = folder / WANDB_FILE

@@ -10,7 +10,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from amodalseg.config.load import to_dict
@@ -18,15 +18,17 @@ from amodalseg.config.schema import TrainConfig
 from amodalseg.data.data_module import AmodalDataModule
 from amodalseg.data.draw.scenes import Scenes
 from amodalseg.data.fingerprint import fingerprint
+from amodalseg.engine.distributed import check_processes, peers_watched
 from amodalseg.engine.run_folder import check_folder, claim, is_first_process
 from amodalseg.engine.training.callbacks import (
     AtomicCheckpointIO,
     LastCheckpoint,
+    Metrics,
     ProgressBar,
     Validation,
     WeightAverage,
 )
-from amodalseg.engine.training.ending import already_finished, keep_wandb_id, score_line, wandb_id
+from amodalseg.engine.training.ending import already_finished, goes_on, keep_wandb_id, score_line, wandb_id
 from amodalseg.engine.training.resume import is_new, resume_from, without_fetching
 from amodalseg.engine.training.tasks import Task, task_of
 from amodalseg.engine.training.time_limit import TimeLimit
@@ -96,10 +98,11 @@ def _train(config: TrainConfig, folder: Path, task: Task) -> Path:
                 keep_wandb_id(folder, str(logger.version))
 
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        with peers_watched(trainer.strategy.launcher, lambda: goes_on(folder), lambda: trainer.interrupted):
+            trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
     except SystemExit:
         if trainer.interrupted:  # Lightning turns Ctrl-C into an exit
-            raise KeyboardInterrupt from None
+            raise KeyboardInterrupt(goes_on(folder)) from None
         raise
     if trainer.is_global_zero and module.elapsed_share >= 1:
         print(f"{config.out}: the time was up after {trainer.global_step} of {num_steps} steps", flush=True)
@@ -149,6 +152,7 @@ def _check(config: TrainConfig) -> None:
         raise UserError(
             f"invalid value for checkpoint.monitor: {config.checkpoint.monitor} (choose from {', '.join(figures)})"
         )
+    check_processes(config.trainer)
     if config.trainer.precision == "16-mixed" and not torch.cuda.is_available():
         raise UserError("trainer.precision=16-mixed needs a GPU; auto takes bf16 where the hardware has it")
     if config.data.name == "coco" or config.val.name == "coco":
@@ -213,7 +217,7 @@ def _precision(name: str, accelerator: str) -> str:
 
 
 def _loggers(config: TrainConfig, folder: Path) -> list[Any]:
-    loggers: list[Any] = [CSVLogger(folder, name="metrics", flush_logs_every_n_steps=config.log.every_steps)]
+    loggers: list[Any] = [Metrics(folder, name="metrics", flush_logs_every_n_steps=config.log.every_steps)]
     if config.log.tensorboard:
         try:
             loggers.append(TensorBoardLogger(folder, name="tensorboard"))

@@ -39,16 +39,69 @@ def test_a_broken_run_is_not_taken_for_a_whole_set(tmp_path):
     photo.write_bytes(photo.read_bytes()[:-200])
     with pytest.raises(UserError, match="ends too early"):
         write_shards(source, tmp_path / "shards", about={}, size=1000)
-    assert [path.name for path in (tmp_path / "shards").iterdir()] == ["shard-000000.tar"]  # whole shards only
+    whole = ["shard-000000.json", "shard-000000.tar"]  # whole shards only
+    assert sorted(path.name for path in (tmp_path / "shards").iterdir()) == whole
     with pytest.raises(UserError, match="packing it was interrupted"):
         opened(tmp_path / "shards")
-    with pytest.raises(UserError, match="is not empty"):
-        write_shards(source, tmp_path / "shards", about={})
     with pytest.warns(UserWarning, match=r"6 of 24 objects are left out"):
         write_shards(source, tmp_path / "rest", about={}, skip_broken=True)
     kept = opened(tmp_path / "rest")
     assert len(kept) == 18
     assert source.get(23).image_id not in {kept.get(i).image_id for i in range(len(kept))}
+
+
+def files_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_run_that_broke_off_goes_on_behind_its_whole_shards(tmp_path, monkeypatch, capsys):
+    source = open_source(CocoaData(root=str(cocoa_world(tmp_path / "data", 5))))
+    write_shards(source, tmp_path / "undisturbed", about={}, size=1000)
+    get, asked = source.get, []
+
+    def broken_off(index, epoch=0):
+        asked.append(index)
+        if index == 20 and len(asked) < 30:
+            raise KeyboardInterrupt
+        return get(index, epoch)
+
+    monkeypatch.setattr(source, "get", broken_off)
+    with pytest.raises(KeyboardInterrupt, match="goes on behind the shards that are whole"):
+        write_shards(source, tmp_path / "shards", about={}, size=1000)
+    before = len(asked)
+    (tmp_path / "shards/.shard-000003.tar.1.part").write_text("half")
+    write_shards(source, tmp_path / "shards", about={}, size=1000)
+    assert "2 shards are whole; going on behind them" in capsys.readouterr().out
+    packed = [index for index in asked[before:] if index >= 12]
+    assert len(packed) >= 18 and min(asked[before:][-18:]) == 12, (
+        "nothing of the whole shards is read for packing again"
+    )
+    assert files_of(tmp_path / "shards") == files_of(tmp_path / "undisturbed")
+
+
+def test_shards_of_other_data_are_never_mixed_with_new_ones(tmp_path, capsys):
+    root = cocoa_world(tmp_path / "data", 4)
+    source = open_source(CocoaData(root=str(root)))
+    photo = source.get(len(source) - 1).image
+    whole = photo.read_bytes()
+    photo.write_bytes(whole[:-200])
+    with pytest.raises(UserError, match="ends too early"):
+        write_shards(source, tmp_path / "shards", about={}, size=1000)
+    photo.write_bytes(whole)
+    write_shards(source, tmp_path / "shards", about={}, size=10**6)
+    assert "have changed since packing broke off; packing anew" in capsys.readouterr().out
+    assert len(list((tmp_path / "shards").glob("*.tar"))) == 1
+    assert len(opened(tmp_path / "shards")) == len(source)
+
+
+@pytest.mark.parametrize("note", [None, "{}", "damaged"])
+def test_shards_of_somebody_else_are_not_touched(tmp_path, note):
+    (tmp_path / "shard-000000.tar").write_text("theirs")
+    if note:
+        (tmp_path / "shard-000000.json").write_text(note)
+    with pytest.raises(UserError, match="is not empty"):
+        write_shards(synthetic(), tmp_path, about={})
+    assert (tmp_path / "shard-000000.tar").read_text() == "theirs"
 
 
 def test_a_whole_set_is_not_overwritten(packed, tmp_path):

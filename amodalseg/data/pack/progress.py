@@ -1,0 +1,96 @@
+"""How far packing has come: each whole shard has a json file beside it, until the set is whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import amodalseg
+from amodalseg.atomic import read_regular, write_whole
+from amodalseg.data.fingerprint import stamp
+from amodalseg.data.pack.shards import FORMAT, INDEX_NAME, SUMMARY_NAME
+from amodalseg.data.source import Source
+
+
+class Progress:
+    """What is known of the shards of a folder that are whole: ``shard-000000.json`` beside ``shard-000000.tar``.
+
+    A file is written before its shard gets its name, so there is no shard without one. It counts only for the very
+    options, data and program that the shard was made of.
+    """
+
+    def __init__(self, folder: Path, options: dict[str, Any], source: Source) -> None:
+        self.folder = folder
+        made = json.dumps([options, stamp(source), FORMAT, amodalseg.__version__], sort_keys=True, default=str)
+        self._stamp = _digest(made.encode())
+        self._count = 0
+
+    def files(self) -> set[Path]:
+        """What may lie in the folder of an unfinished set; nothing where its first file does not say that it is one."""
+        if self._read(0) is None:
+            return set()
+        tars, notes = self.folder.glob("shard-*.tar"), self.folder.glob("shard-*.json")
+        return {*tars, *notes, self.folder / INDEX_NAME}
+
+    def load(self) -> list[dict[str, Any]]:
+        """What ``save`` has kept of the shards from the first one on, up to one that is missing or does not verify."""
+        found: list[dict[str, Any]] = []
+        while (content := self._read(len(found))) is not None:
+            if content["stamp"] != self._stamp:
+                print(f"{self.folder}: options, data or program have changed since packing broke off; packing anew")
+                found = []
+                break
+            shard = self.folder / content["shard"]["name"]
+            if not shard.is_file() or shard.stat().st_size != content["shard"]["bytes"]:
+                break
+            found.append(content["shard"])
+        self._count = len(found)
+        for shard in self.folder.glob("shard-*.tar"):
+            if shard.name not in {known["name"] for known in found}:
+                shard.unlink()
+        self.clear(behind=self._count)
+        if found:
+            print(f"{self.folder}: {len(found)} shards are whole; going on behind them")
+        return found
+
+    def save(self, shard: dict[str, Any]) -> None:
+        """Keep what is known of the next shard."""
+        body = json.dumps({"stamp": self._stamp, "shard": shard})
+        write_whole(self._path(self._count), f"{_digest(body.encode())}\n{body}")
+        self._count += 1
+
+    def finished(self) -> dict[str, Any] | None:
+        """The summary of a set that was cut off when all was written but this; None for any other."""
+        content = self._read(0)
+        if content is None or content["stamp"] != self._stamp:
+            return None
+        self.clear()
+        summary: dict[str, Any] = json.loads(read_regular(self.folder / SUMMARY_NAME))
+        return summary
+
+    def clear(self, behind: int = 0) -> None:
+        """Remove the files, from a number of shards on."""
+        for path in sorted(
+            self.folder.glob("shard-*.json"), reverse=True
+        ):  # the first one last: it says whose they are
+            if path.stem[6:].isdecimal() and int(path.stem[6:]) >= behind:
+                path.unlink()
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"shard-{number:06d}.json"
+
+    def _read(self, number: int) -> dict[str, Any] | None:
+        try:
+            check, _, body = read_regular(self._path(number)).partition(b"\n")
+        except OSError:
+            return None
+        if check.decode(errors="replace") != _digest(body):
+            return None
+        found: dict[str, Any] = json.loads(body)
+        return found
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()

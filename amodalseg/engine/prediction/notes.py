@@ -39,9 +39,9 @@ class Notes:
         Raises:
             UserError: the file is of a command with other options, or cannot be read or written.
         """
-        self.path = out.with_name(f"{out.name}.partial.jsonl")
+        self.path = notes_path(out)
         self.done: dict[str, dict[str, Any]] = {}
-        self.advice = "the same command " + ("begins anew" if overwrite else "goes on from there")
+        self.advice = f"the same command{' without --overwrite' if overwrite else ''} goes on from there"
         self._file: IO[str] | None = None
         self._head = json.dumps({"command": command, "inputs": dict(inputs)}, sort_keys=True)
         lines = [] if overwrite else self._lines()
@@ -119,6 +119,11 @@ class Notes:
 
     def _unwritable(self, error: OSError) -> UserError:
         return UserError(f"cannot write {self.path}: {error.strerror or error}; {self.advice}")
+
+
+def notes_path(out: Path) -> Path:
+    """Where the notes for an output lie, as long as it is not finished."""
+    return out.with_name(f"{out.name}.partial.jsonl")
 
 
 def _parsed(line: str) -> Any:

@@ -210,9 +210,11 @@ def _overlays(pairs: Sequence[Pair], out: Path, settings: Settings) -> list[str]
             made = [read_mask_file(out / f"{pair.name}.png", quiet=True) for pair in objects[path]]
             if any(mask.shape != image.shape[:2] for mask in (*given, *made)):
                 raise UserError("a mask in the output folder is of another photo; --overwrite makes all anew")
-            save_png(settings.overlay / f"{path.stem}.png", completion_picture(image, zip(given, made, strict=True)))
+            picture = completion_picture(image, zip(given, made, strict=True))
         except UserError as error:
             failures.append(f"overlay of {path}: {error}")
+            continue
+        save_png(settings.overlay / f"{path.stem}.png", picture)
     return failures
 
 

@@ -21,7 +21,7 @@ from amodalseg.data.images import load_turned, save_png
 from amodalseg.data.readers.files import is_crowd
 from amodalseg.engine.prediction.coco_input import CocoInput, read_coco_input
 from amodalseg.engine.prediction.complete import Item, Settings, complete, fit_to_photo, saying
-from amodalseg.engine.prediction.notes import Notes
+from amodalseg.engine.prediction.notes import Notes, notes_path
 from amodalseg.errors import UserError
 from amodalseg.lock import locked
 from amodalseg.models.base import AmodalModel
@@ -43,8 +43,8 @@ def predict_coco(
     it, and ``modal_segmentation`` is what ``segmentation`` was; ids, order and every other key stay. A crowd is no
     single object: its mask stays, unless ``settings.crowd`` is ``complete``. Annotations that failed are left out.
 
-    Finished objects are noted in ``<out>.partial.jsonl``, from which the same command goes on if it is killed; the
-    output itself is written at the end, as a whole.
+    Finished objects are noted in ``<out>.partial.jsonl``, from which the same command (without ``--overwrite``) goes on
+    if it is killed; the output itself is written at the end, as a whole.
 
     Args:
         model: any model.
@@ -96,10 +96,10 @@ def _complete(model: AmodalModel, given: CocoInput, out: Path, settings: Setting
         failures += complete(model, items, settings, len(given.entries) - len(items))
     finished = {key: _completed(entry, notes.done.get(key), key in crowds) for key, entry in given.entries.items()}
     kept = {key: entry for key, entry in finished.items() if entry is not None}
+    if settings.overlay:  # first: an output that is there says that all is done
+        failures += _write_overlays({key: entry for key, entry in kept.items() if key not in crowds}, given, settings)
     write_whole(out, json.dumps(given.with_annotations(list(kept.values()), settings.upright)) + "\n")
     notes.path.unlink(missing_ok=True)
-    if settings.overlay:
-        failures += _write_overlays({key: entry for key, entry in kept.items() if key not in crowds}, given, settings)
     print(f"{len(kept)} of {len(given.entries)} annotations: {out}")
     _say_left_out(given, crowds)
     return failures
@@ -130,7 +130,7 @@ def _check_paths(source: Path, images: Path | None, out: Path, overwrite: bool) 
         raise UserError(f"--out '{out}' is not a json file; give a name that ends in .json")
     if out.resolve() == source.resolve():
         raise UserError(f"--out '{out}' would overwrite what is read; give another name")
-    if out.exists() and not overwrite:
+    if out.exists() and not overwrite and not notes_path(out).exists():
         raise UserError(f"{out} is there; give another --out, or --overwrite")
 
 
@@ -180,9 +180,11 @@ def _write_overlays(kept: dict[str, Entry], given: CocoInput, settings: Settings
                 )
                 for entry in objects[image_id]
             )
-            save_png(settings.overlay.joinpath(*parts), completion_picture(image, pairs))
+            picture = completion_picture(image, pairs)
         except UserError as error:
             failures.append(f"overlay of {name}: {error}")
+            continue
+        save_png(settings.overlay.joinpath(*parts), picture)
     return failures
 
 

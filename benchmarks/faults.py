@@ -1,0 +1,280 @@
+"""The six commands that write, small, as processes that can be killed, stopped and starved; and what they leave behind.
+
+``kills.py`` makes a campaign of it, ``tests/faults`` fixed cases.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import tarfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # the project need not be installed
+
+from amodalseg.cli import main  # noqa: E402
+
+PRELOAD = [
+    "benchmarks.faults", "amodalseg.engine.training.train", "amodalseg.engine.evaluation.evaluate",
+    "amodalseg.engine.prediction.predict_coco", "amodalseg.data.pack.convert", "amodalseg.data.pack.shard_writer",
+    "amodalseg.models.network_model", "amodalseg.models.conddiff_amo.model", "amodalseg.models.conddiff_amo.module",
+    "amodalseg.report.build", "amodalseg.export.write", "onnxruntime", "onnxscript",
+]  # fmt: skip
+"""What all commands together import: once, in a server from which each command's process is forked."""
+WRITING = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
+NETWORK = ["model.window.size=32", "model.dn.dim=16", "model.sampler.steps=1"]
+TRAIN = [
+    *NETWORK, "data.num_objects=8", "data.size=64", "val.num_objects=2", "val.size=64", "loader.batch_size=2",
+    "loader.num_workers=0", "trainer.max_steps=6", "optim.warmup_steps=2", "optim.ema=0.9", "checkpoint.every_steps=2",
+    "checkpoint.val_every_steps=3", "log.every_steps=2", "log.pictures=1", "trainer.progress=false",
+    "trainer.accelerator=cpu", "trainer.devices=1",
+]  # fmt: skip
+EVAL = [
+    "models=[modal,convex_hull]", "data.num_objects=6", "data.size=64", "loader.batch_size=2", "trainer.progress=false",
+    "trainer.accelerator=cpu", "report.html=false",
+]  # fmt: skip
+OF_THE_RUN = ("seconds", "peak_memory")
+"""Columns of ``objects.csv`` that no two runs have in common."""
+MADE_ANEW = ("metrics", "answers")
+"""Folders whose files are of one start of a run: logs, and predictions with the memory that they took."""
+
+
+def commands(inputs: Path) -> dict[str, Callable[[Path], list[str]]]:
+    """The arguments of each command for a folder that it may write to; ``inputs`` is what ``make_inputs`` made."""
+    configs, coco, world = ROOT / "configs", inputs / "coco.json", ["synthetic", "num_objects=8", "size=64"]
+    return {
+        "train": lambda to: ["train", str(configs / "experiment/synthetic_tiny.yaml"), f"out={to}/run", *TRAIN],
+        "eval": lambda to: ["eval", str(configs / "eval/synthetic.yaml"), f"out={to}/eval", *EVAL],
+        "predict": lambda to: [
+            "predict", "convex_hull", "--coco", str(coco), "--images", str(inputs / "photos"), "--out", f"{to}/o.json",
+            "--overlay", f"{to}/drawn", "--batch-size", "1",
+        ],
+        "masks": lambda to: [
+            "predict", "convex_hull", "--images", str(inputs / "photos"), "--masks", str(inputs / "masks"),
+            "--out", f"{to}/masks", "--batch-size", "1",
+        ],
+        "convert": lambda to: ["data", "convert", *world, "--out", f"{to}/data"],
+        "shard": lambda to: ["data", "shard", *world, "--out", f"{to}/shards", "--size", "20"],
+        "export": lambda to: ["export", str(inputs / "model.safetensors"), "--out", f"{to}/model.onnx"],
+    }  # fmt: skip
+
+
+def make_inputs(folder: Path) -> Path:
+    """Photos, masks, a COCO file and a model of random weights."""
+    rng = np.random.default_rng(0)
+    images, annotations = [], []
+    for name in ("photos", "masks"):
+        (folder / name).mkdir(parents=True)
+    for number in range(4):
+        cv2.imwrite(f"{folder}/photos/{number}.png", rng.integers(0, 255, (40, 48, 3), np.uint8))
+        mask = np.zeros((40, 48), np.uint8)
+        mask[8:30, 6 + number : 30] = mask[20:36, 20:40] = 255
+        cv2.imwrite(f"{folder}/masks/{number}.png", mask)
+        images.append({"id": number, "file_name": f"{number}.png", "height": 40, "width": 48})
+        ring = [6 + number, 8, 30, 8, 30, 20, 12, 30]
+        annotations.append({"id": number, "image_id": number, "category_id": 1, "segmentation": [ring]})
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "thing"}]}
+    (folder / "coco.json").write_text(json.dumps(content))
+    write_model(folder / "model.safetensors")
+    return folder
+
+
+def write_model(path: Path) -> None:
+    """A small CondDiff-AMO whose weights are random."""
+    import torch
+
+    from amodalseg.config.schema import AFGConfig, CondDiffAMOConfig, DNConfig, PCNConfig, SamplerConfig, WindowConfig
+    from amodalseg.models.conddiff_amo.model import CondDiffAMO
+
+    torch.manual_seed(0)
+    pyramid = PCNConfig(backbone="pvt_v2_b0", adapter_init="random")
+    config = CondDiffAMOConfig(
+        window=WindowConfig(size=32), pcn=pyramid, dn=DNConfig(dim=16), afg=AFGConfig(kernel=1),
+        sampler=SamplerConfig(steps=1),
+    )  # fmt: skip
+    CondDiffAMO(config).save(path, {})
+
+
+@dataclass
+class Disturbance:
+    """What befalls a command.
+
+    Attributes:
+        kill_at: number of the file operation below its folder before which it is killed.
+        pause_at: number of the one before which it waits until a file ``.go`` lies beside its folder.
+        limit: bytes that a file may have: a disk that is full at that moment.
+    """
+
+    kill_at: int | None = None
+    pause_at: int | None = None
+    limit: int | None = None
+
+
+def start(arguments: list[str], folder: Path, disturbance: Disturbance | None = None) -> Any:
+    """Begin a command in a process of its own. Beside its folder lie ``.log`` and, in the end, ``.operations``."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    folder.mkdir(parents=True, exist_ok=True)
+    process = context.Process(target=_child, args=(arguments, folder, disturbance or Disturbance()))
+    process.start()
+    return process
+
+
+def run(arguments: list[str], folder: Path, disturbance: Disturbance | None = None) -> int:
+    """A command to its end. Returns: the exit code, -9 where it was killed."""
+    process = start(arguments, folder, disturbance)
+    process.join()
+    return int(process.exitcode)
+
+
+def log_of(folder: Path) -> str:
+    """What the last command has printed."""
+    return Path(f"{folder}.log").read_text(errors="replace")
+
+
+def _child(arguments: list[str], folder: Path, disturbance: Disturbance) -> None:
+    log = os.open(f"{folder}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    sys.argv = ["amodalseg", *arguments]
+    if disturbance.limit is not None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (disturbance.limit, disturbance.limit))
+    _write_often()
+    operations = [0]
+
+    def count(event: str, details: tuple[Any, ...]) -> None:
+        if event not in WRITING or not isinstance(details[0], (str, os.PathLike)):
+            return
+        if event == "open" and not (isinstance(details[2], int) and details[2] & (os.O_WRONLY | os.O_RDWR)):
+            return
+        if not os.fspath(details[0]).startswith(f"{folder}/"):
+            return
+        if operations[0] == disturbance.kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        while operations[0] == disturbance.pause_at and not Path(f"{folder}.go").exists():
+            time.sleep(0.01)
+        operations[0] += 1
+
+    sys.addaudithook(count)
+    code = main(arguments)
+    sys.stdout.flush()
+    if disturbance.limit is None:
+        seen = operations[0]
+        Path(f"{folder}.operations").write_text(str(seen))
+    os._exit(code)
+
+
+def _write_often() -> None:
+    """Small outputs in as many files as large ones would be in."""
+    from amodalseg.data.pack import shard_writer
+    from amodalseg.engine.evaluation import prediction_store
+
+    prediction_store.PART_SECONDS = 0
+    shard_writer.MB = 1024
+
+
+def files_of(folder: Path) -> dict[str, Path]:
+    """What a command has written, by its path below its folder, without what every start makes anew."""
+    found = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
+    return {name.as_posix(): path for name, path in found.items() if not set(MADE_ANEW) & set(name.parts)}
+
+
+def differences(folder: Path, undisturbed: Path) -> list[str]:
+    """What a command has left that it does not leave undisturbed, what it lacks, and what has another content."""
+    found, expected = files_of(folder), files_of(undisturbed)
+    texts = [f"left over: {name}" for name in sorted(found.keys() - expected.keys())]
+    texts += [f"missing: {name}" for name in sorted(expected.keys() - found.keys())]
+    leftovers = [path for path in folder.rglob(".*") if path.name.endswith(".part")]
+    texts += [f"left over: {path.relative_to(folder)}" for path in leftovers if set(MADE_ANEW) & set(path.parts)]
+    for name in sorted(found.keys() & expected.keys()):
+        if _content(found[name], folder) != _content(expected[name], undisturbed):
+            texts.append(f"differs: {name}")
+    return texts
+
+
+def _content(path: Path, folder: Path) -> Any:
+    """A file's content without the place of its folder, times and memory, which no two runs have in common."""
+    if path.suffix == ".ckpt":
+        return _plain(_checkpoint(path))
+    if path.suffix == ".csv":
+        with path.open() as file:
+            return [{key: row[key] for key in row if key not in OF_THE_RUN} for row in csv.DictReader(file)]
+    content = path.read_bytes().replace(str(folder).encode(), b"FOLDER")
+    if path.name in ("metrics.json", "report.md"):  # memory stands in them, too
+        return len(content) > 0
+    if path.suffix == ".safetensors":  # the header, which is as long as its first eight bytes say, holds the place
+        whole = path.read_bytes()
+        return whole[8 + int.from_bytes(whole[:8], "little") :]
+    return content
+
+
+def _checkpoint(path: Path) -> Any:
+    import torch
+
+    return torch.load(path, weights_only=True)
+
+
+def _plain(node: Any, key: str = "") -> Any:
+    """Tensors as bytes, in a form that ``==`` compares; without times."""
+    import torch
+
+    if isinstance(node, torch.Tensor):
+        return node.numpy().tobytes()
+    if isinstance(node, dict):
+        return {name: _plain(value, str(name)) for name, value in node.items()}
+    if isinstance(node, (list, tuple)):
+        return [_plain(value) for value in node]
+    return None if isinstance(node, str) else node
+
+
+def half_files(folder: Path) -> list[str]:
+    """Files under their real names that cannot be read to their end."""
+    bad = []
+    for name, path in files_of(folder).items():
+        if path.name.startswith(".") or name.endswith(".jsonl"):
+            continue
+        try:
+            _read_whole(path)
+        except Exception as error:
+            bad.append(f"{name}: {type(error).__name__} {error}"[:200])
+    return bad
+
+
+def _read_whole(path: Path) -> None:
+    data = path.read_bytes()
+    if path.suffix == ".json":
+        head, _, body = data.partition(b"\n")  # of unfinished shards: behind a checksum
+        json.loads(body if len(head) == 32 else data)
+    elif path.suffix == ".png":
+        assert data.endswith(b"IEND\xaeB`\x82") and cv2.imdecode(np.frombuffer(data, np.uint8), 1) is not None
+    elif path.suffix == ".ckpt":
+        _checkpoint(path)
+    elif path.suffix == ".safetensors":
+        from safetensors.numpy import load
+
+        load(data)
+    elif path.suffix == ".onnx":
+        import onnx
+
+        onnx.checker.check_model(onnx.load_from_string(data))
+    elif path.suffix == ".tar":
+        with tarfile.open(path) as tar:
+            assert all(len(tar.extractfile(member).read()) == member.size for member in tar)  # type: ignore[union-attr]
+    elif path.suffix == ".npy":
+        np.load(path)
+    else:
+        assert data, "empty"

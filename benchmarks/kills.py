@@ -89,9 +89,13 @@ class Campaign:
 
     def _kill(self, name: str) -> None:
         folder, counts = self._folder(name), self.counts[name]
-        process = start(self.commands[name](folder), folder)
-        time.sleep(self.random.uniform(0, self.seconds[name]))
-        process.kill()
+        by_time = counts["kills"] % 2 == 0  # by turns at any moment, and right before a file is touched
+        operations = int(Path(f"{self.place / name}_ok.operations").read_text())
+        at = None if by_time else Disturbance(kill_at=self.random.randrange(operations))
+        process = start(self.commands[name](folder), folder, at)
+        if by_time:
+            time.sleep(self.random.uniform(0, self.seconds[name]))
+            process.kill()
         process.join()
         counts["kills"] += 1
         counts["met it"] += process.exitcode == -9

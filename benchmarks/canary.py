@@ -1,0 +1,54 @@
+"""Notices what no file may bring about: that something is executed, connected to, or opened outside its folder."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+RUNS = ("os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "subprocess.Popen", "pty.spawn",
+        "socket.connect", "socket.bind", "urllib.Request", "ctypes.dlopen", "os.remove", "os.rename")  # fmt: skip
+"""Events of Python's audit that reading has no part in; files inside the folder may be removed and renamed."""
+SYSTEM = ("/usr/", "/lib", "/proc/", "/sys/", "/dev/null", "/dev/urandom", "/etc/localtime", "/etc/ld.so")
+"""Where libraries look when they are first used."""
+
+
+class Canary:
+    """While its block runs, watches what Python does. An audit hook stays for the life of a process.
+
+    Attributes:
+        strays: what was opened outside the folder, or done that reading has no part in.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.strays = folder, []  # type: Path, list[str]
+        self._active = False
+        own = Path(__file__).resolve().parents[1]
+        places = {sys.prefix, sys.base_prefix, sys.exec_prefix, str(own), str(folder)}
+        self._allowed = (*(f"{place}/" for place in places), *SYSTEM)
+        (folder / "outside").mkdir(parents=True, exist_ok=True)
+        sys.addaudithook(self._heard)
+
+    def __enter__(self) -> None:
+        self._active = True
+
+    def __exit__(self, *_: object) -> None:
+        self._active = False
+
+    def executed(self) -> list[str]:
+        """Files that damaged files would have made, had anything in them been executed: all are called so."""
+        places = (self.folder, Path.cwd(), Path.home(), Path("/tmp"))
+        return [str(place / "executed") for place in places if (place / "executed").exists()]
+
+    def _heard(self, event: str, details: tuple[Any, ...]) -> None:
+        if not self._active:
+            return
+        if event == "open" and isinstance(details[0], (str, bytes, os.PathLike)):
+            path = os.path.realpath(os.fsdecode(details[0]))
+            if not path.startswith(self._allowed) and path not in self._allowed and path != str(self.folder):
+                self.strays.append(f"open {path}")
+        elif event in RUNS:
+            inside = event in ("os.remove", "os.rename") and os.path.realpath(details[0]).startswith(str(self.folder))
+            if not inside:
+                self.strays.append(f"{event} {details!r:.200}")

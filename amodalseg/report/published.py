@@ -7,13 +7,37 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-SETTINGS = ("supervised", "zero_shot", "tuning_free", "ablation")
+SETTINGS = ("supervised", "zero_shot", "tuning_free", "ablation", "reference")
 FLAGS = {
     "": "nothing speaks against it",
     "suspect": "contradicts another printed number, repeats one of another table, or cannot be reproduced",
     "not_comparable": "made by a rule of its own, so it must not be ranked with the rows around it",
     "unknown_protocol": "nothing says how it was computed",
 }
+LOOSE = {
+    "memory_gb": "GB",
+    "seconds": "for each object",
+    "clip": "cosine of picture and category (001), or 100 times that of picture and text (003)",
+    "clip_t": "100 times the cosine of picture and text",
+    "dreamsim": "distance to the true picture, on black",
+    "lpips": "distance to the true picture, on black",
+    "kid": "distance to the complete objects, on white",
+    "dino_op": "cosine of the box at the origin before and after a move",
+    "dino_tp": "cosine of the object before and after a move",
+    "clip_tp": "cosine of the object before and after a move",
+    "ssim_e": "around the edited region",
+    "ssim_i": "in the other regions",
+    "success": "percent of the pictures that persons find complete",
+    "preference": "percent of the votes",
+    "preference_op": "percent of the votes, for the origin",
+    "preference_tp": "percent of the votes, for the target",
+    "preference_realism": "percent of the votes, for the whole",
+    "accuracy": "share of the objects",
+    "precision": "share of the objects",
+    "recall": "share of the objects",
+}
+"""Figures that belong to no protocol here, and their units; ``full`` and ``occluded`` too where that is unknown."""
+OTHER_SETS = ("movid", "coco_pseudo", "open_images_pseudo", "cocoa_moves")
 MODAL_SOURCES = {
     "gt": "annotated modal masks",
     "pred": "predicted modal masks",
@@ -28,13 +52,13 @@ class Published:
     Attributes:
         method: its name, spelt the same in all tables. venue: where the method appeared, empty where unknown.
         paper, table: where the number is printed, which need not be the method's own paper.
-        dataset: a name of ``data.name``; ``movid`` is no data set here, ``average`` is a paper's mean over its sets,
-            and empty is a figure of no data set.
+        dataset: a name of ``data.name``, or of ``OTHER_SETS``, which nothing here reads; ``average`` is a paper's mean
+            over its sets, and empty is a figure of no data set, or of one that only the paper's authors have.
         setting: one of ``SETTINGS``. variant: what else sets the row apart, may be empty.
         protocol: a name in ``metrics.protocols.PROTOCOLS``, empty where unknown or none applies.
-        figure: of the protocol, or ``full`` and ``occluded`` where that is unknown, or ``memory_gb`` and ``seconds``.
+        figure: of the protocol, or ``full`` and ``occluded`` where that is unknown, or a key of ``LOOSE``.
         modal_source: a key of ``MODAL_SOURCES``.
-        printed: the number as printed, in percent (``memory_gb``: GB; ``seconds``: per object).
+        printed: the number as printed, in percent (or as ``LOOSE`` says).
         flag: a key of ``FLAGS``. reason: of the flag, or a remark; every flag has one.
     """
 

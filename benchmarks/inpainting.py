@@ -52,7 +52,7 @@ class Variant(NamedTuple):
     """One row of a table.
 
     name: in the table. source: a file of ``configs/model`` without its ending, or a model's name. paper: where the
-    paper has this row, and its difference to the paper's reference. direction: its sign, 0 where there is no such row.
+    paper has this row, and its difference to the paper's reference. direction: its sign, 0 where there is no number.
     """
 
     name: str
@@ -85,14 +85,14 @@ GROUPS: dict[str, list[Variant]] = {
         Variant("all parts", MC),
         Variant("no swap", f"{MC}/no_swap", "table 2: -18 hard, +2 easy", -1),
         Variant("no composite", f"{MC}/no_composite"),
-        Variant("swap at 0.2 N", f"{MC}/timestep_02", "figure 8: lower", -1),
-        Variant("swap at 0.6 N", f"{MC}/timestep_06", "figure 8: lower", -1),
-        Variant("swap at 0.8 N", f"{MC}/timestep_08", "figure 8: lower", -1),
-        Variant("decoder block 1", f"{MC}/feature_up_0", "figure 9: lower", -1),
-        Variant("decoder block 2", f"{MC}/feature_up_1", "figure 9: lower", -1),
-        Variant("decoder block 4", f"{MC}/feature_up_3", "figure 9: lower", -1),
-        Variant("1 round", f"{MC}/iterations_1", "section 3.4: lower", -1),
-        Variant("2 rounds", f"{MC}/iterations_2", "section 3.4: lower", -1),
+        Variant("swap at 0.2 N", f"{MC}/timestep_02", "figure 8: most at 0.4 N"),
+        Variant("swap at 0.6 N", f"{MC}/timestep_06", "figure 8: most at 0.4 N"),
+        Variant("swap at 0.8 N", f"{MC}/timestep_08", "figure 8: most at 0.4 N"),
+        Variant("decoder block 1", f"{MC}/feature_up_0", "figure 9: block 3, pictures"),
+        Variant("decoder block 2", f"{MC}/feature_up_1", "figure 9: block 3, pictures"),
+        Variant("decoder block 4", f"{MC}/feature_up_3", "figure 9: block 3, pictures"),
+        Variant("1 round", f"{MC}/iterations_1", "section 3.4: no figure"),
+        Variant("2 rounds", f"{MC}/iterations_2", "section 3.4: no figure"),
         Variant("naive outpainting", "naive_outpaint", "table 2: -50 hard, -22 easy", -1),
     ],
     "controls": [
@@ -196,7 +196,7 @@ def compared(rows: Sequence[Row], other: Sequence[Row]) -> dict[str, list[float 
 
 
 def verdict(difference: Sequence[float | None], direction: int) -> str:
-    """Does a difference go where the paper's goes? Nothing is said where the paper has no such row."""
+    """Does a difference go where the paper's goes? Nothing is said where the paper has no number."""
     _, low, high = difference
     if not direction:
         return ""

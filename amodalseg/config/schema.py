@@ -378,7 +378,9 @@ class MixedContextConfig:
     timestep: float = number(0.4, 0, 1)  # share of the steps that are gone on the clean background
     feature: str = "auto"  # what is clustered: up_blocks.2, another tap of the model, or clean (its estimate)
     clusters: int = number(4, 1, 100)
-    share: float = number(0.2, 0, 1)  # of the visible part that a cluster covers if it is the object's
+    # the object's clusters: all that cover more than ``share`` of the visible part, or the one that covers most of it
+    choice: str = one_of("all", "best_overlap")
+    share: float = number(0.2, 0, 1)  # choice=all
     answer: str = one_of("read_off", "clusters")  # the mask: read off the picture, or as the object was cut out
     removal: str = one_of("telea", "lama")  # how object and occluders are taken out of the background
     guidance: float = number(7.5, 0, 100)  # by the category as prompt, of models that read text; 1: none

@@ -81,9 +81,10 @@ PROTOCOLS: dict[str, Protocol] = {
     ),
     "conddiff": Protocol(
         rules.conddiff,
-        "Ratios of sums, as CondDiff-AMO’s code computes them. “full” is that of “pooled”. Its quirk: “occluded” "
-        "leaves out objects whose amodal and modal areas are equal, which is not quite those without a hidden part.",
-        "CondDiff-AMO’s own rows",
+        "Ratios of sums, as CondDiff-AMO’s released code computes them; that it made the printed numbers is not "
+        "confirmed. “full” is that of “pooled”. Its quirk: “occluded” leaves out objects whose amodal and modal areas "
+        "are equal, which is not quite those without a hidden part.",
+        "most likely CondDiff-AMO’s own rows",
     ),
     "savos": Protocol(
         rules.savos,

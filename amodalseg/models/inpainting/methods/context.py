@@ -111,6 +111,7 @@ def mix_contexts(
     feature: str = "auto",
     clusters: int = 4,
     share: float = 0.2,
+    choice: str = "all",
     guidance: float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Complete objects on a clean background for a part of the way, and on their own from there.
@@ -123,7 +124,7 @@ def mix_contexts(
         steps: of the whole way.
         timestep: share of them that is gone on the clean background (k / N).
         feature: as ``pick_tap``.
-        clusters, share: as ``cut_out``.
+        clusters, share, choice: as ``cut_out``.
         guidance: by the prompts.
 
     Returns:
@@ -139,7 +140,7 @@ def mix_contexts(
     masks = []
     for map_, seen, hole, seed in zip(maps, modal, windows.holes, windows.seeds, strict=True):
         rng = np.random.default_rng(stable_seed("clusters", seed))
-        masks.append(cut_out(map_, seen, hole, clusters, share, rng))
+        masks.append(cut_out(map_, seen, hole, clusters, share, rng, choice))
     home = Windows(cleared, windows.holes, windows.seeds, windows.prompts)
     inside = Windows(cleared, masks, windows.seeds, windows.prompts).prepare(backend).hole
     sampling.prepared = home.prepare(backend)

@@ -81,7 +81,7 @@ class MixedContext(Inpaint):
             modal = [crop.modal for crop in crops]
             pictures, masks = mix_contexts(
                 backend, windows, home, modal, steps=steps, timestep=config.timestep, feature=config.feature,
-                clusters=config.clusters, share=config.share, guidance=config.guidance,
+                clusters=config.clusters, share=config.share, choice=config.choice, guidance=config.guidance,
             )  # fmt: skip
             if config.answer == "clusters":
                 cases = zip(crops, pictures, masks, windows.holes, strict=True)

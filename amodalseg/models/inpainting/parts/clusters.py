@@ -44,7 +44,13 @@ def _squares(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
 
 
 def cut_out(
-    features: np.ndarray, modal: np.ndarray, hole: np.ndarray, count: int, share: float, rng: np.random.Generator
+    features: np.ndarray,
+    modal: np.ndarray,
+    hole: np.ndarray,
+    count: int,
+    share: float,
+    rng: np.random.Generator,
+    choice: str = "all",
 ) -> np.ndarray:
     """Find an object by the clusters that its visible part falls into.
 
@@ -53,8 +59,10 @@ def cut_out(
         modal: bool (S, S), not empty.
         hole: bool (S, S), where more of the object may lie.
         count: of clusters.
-        share: of ``modal`` that a cluster must cover more than to count as the object's.
+        share: of ``modal`` that a cluster must cover more than to count as the object's; for ``all``.
         rng: source of the clusters' start.
+        choice: ``all`` (the clusters above ``share`` together, as the paper's released code), or ``best_overlap`` (the
+            one that covers most of ``modal``, as its text has it).
 
     Returns:
         bool (S, S): the visible part, and those places of the hole that lie in one of its clusters.
@@ -65,4 +73,5 @@ def cut_out(
     columns = np.arange(modal.shape[1]) * width // modal.shape[1]
     labels = labels[rows][:, columns]  # nearest place, so that each pixel has one
     shares = np.bincount(labels[modal], minlength=count) / modal.sum()
-    return modal | (np.isin(labels, np.flatnonzero(shares > share)) & hole)
+    chosen = [int(shares.argmax())] if choice == "best_overlap" else np.flatnonzero(shares > share)
+    return modal | (np.isin(labels, chosen) & hole)

@@ -94,6 +94,23 @@ class TestClusters:
         for share, inside in ((0.2, both), (0.25, quarter), (0.8, np.zeros_like(modal))):
             found = cut_out(features, modal, hole, 4, share, np.random.default_rng(0))
             assert (found == (modal | (inside & hole))).all(), share
+        one = cut_out(features, modal, hole, 4, 0.2, np.random.default_rng(0), "best_overlap")
+        assert (one == (modal | (quarter & hole))).all()
+
+
+@pytest.mark.parametrize("choice", ["all", "best_overlap"])
+def test_the_choice_of_clusters_reaches_the_cut(choice, monkeypatch):
+    asked = []
+
+    def listen(features, modal, hole, clusters, share, rng, how):
+        asked.append(how)
+        return modal | hole
+
+    monkeypatch.setattr("amodalseg.models.inpainting.methods.context.cut_out", listen)
+    query, _ = TestMethods().scene()
+    config = replace(MixedContextConfig(iterations=1, choice=choice), window=SquareConfig(size=46))
+    MixedContext(config, KnownPicture(np.zeros((46, 46, 3), np.uint8))).predict_batch([query])
+    assert asked == [choice]
 
 
 class TestMixing:

@@ -35,6 +35,7 @@ NO_VGPE = ["override.vgpe.clamp=false", "override.vgpe.ensemble=false"]
 DDPM = ["override.sampler.kind=ddpm", "override.sampler.steps=10"]
 PCNET_M, NOT_TOLD = "configs/experiment/photos_pcnet_m.yaml", ["override.eraser.source=unknown"]
 VM, OCR, AFG, UST = (f"model.{key}=false" for key in ("pcn.modal", "ocr.enabled", "afg.enabled", "ust.enabled"))
+LE = "model.afg.instead=le"
 
 # what the recipe of 0.1.0 did, on all packs of photos and each object as likely as any other
 BEFORE = [
@@ -53,7 +54,9 @@ BY_ROLE = [
 # group -> row -> options of the training, behind another recipe where there is one; the first row is the reference
 TRAINED: dict[str, dict[str, list[str]]] = {
     "table4": {
-        "full": [], "A: no VM, OCR, AFG": [VM, OCR, AFG], "B: no VM": [VM], "C: no OCR": [OCR], "D: no AFG": [AFG],
+        "full": [], "A: no VM, OCR, AFG": [VM, OCR, AFG], "A: LE for AFG": [VM, OCR, AFG, LE],
+        "B: no VM": [VM], "C: no OCR": [OCR], "D: no AFG": [AFG],
+        "D: LE for AFG": [AFG, LE], "F: LE for AFG": [OCR, AFG, LE], "G: LE for AFG": [VM, AFG, LE],
         "E: no VM, OCR": [VM, OCR], "F: no OCR, AFG": [OCR, AFG], "G: no VM, AFG": [VM, AFG], "I: no UST": [UST],
         "full, seed 1": ["seed=1"], "I: no UST, seed 1": [UST, "seed=1"],
     },

@@ -70,9 +70,11 @@ class OCRConfig:
 
 @dataclass
 class AFGConfig:
-    """Adaptive feature gate (equations 8 and 9). Off: A_1 is the linear fusion of A_2 and F_up,1."""
+    """Adaptive feature gate (equations 8 and 9)."""
 
     enabled: bool = True
+    # enabled=false: A_1 is the linear fusion of A_2 and F_up,1, or the local emphasis of both joined ("AFG by LE")
+    instead: str = one_of("linear", "le")
     kernel: int = number(3, 1, 31, odd=True)
     gate: str = one_of("channel", "spatial")  # one gate per channel and pixel, or one per pixel
 
@@ -900,6 +902,8 @@ class CheckpointConfig:
     every_steps: int = number(500, 1)  # last.ckpt: a killed run loses at most these
     val_every_steps: int = number(1000, 1)
     monitor: str = "per_object_occluded.occluded"  # protocol and region that choose the best weights
+    # the weights of the run folder: the best ones, or those of the last validation, which no score chooses
+    keep: str = one_of("best", "last")
     resume: bool = True  # go on from last.ckpt if the run folder holds one of the same configuration
 
 

@@ -40,7 +40,7 @@ def small(tmp_path):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("path", [p for p in EXPERIMENTS if p.name != "paper_recipe.yaml"], ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", [p for p in EXPERIMENTS if "_recipe" not in p.name], ids=lambda p: p.stem)
 def test_every_experiment_file_is_complete(path):
     config = load_config(TrainConfig, path)
     assert config.out.startswith("outputs/")
@@ -89,7 +89,8 @@ def test_the_supervised_and_the_zero_shot_runs_of_the_paper():
 
 def test_table_4_has_eleven_rows_that_differ_in_switches_only():
     rows = {path.stem: load_config(TrainConfig, path) for path in EXPERIMENTS if path.parent.name == "table4"}
-    assert sorted(rows) == ["a", "b", "c", "d", "e", "f", "full", "g", "h", "i", "j"]
+    second = {f"{name}_le" for name in "adfg"}  # the other reading of what takes the gate's place
+    assert sorted(rows) == sorted({"a", "b", "c", "d", "e", "f", "full", "g", "h", "i", "j", *second})
     full = to_dict(rows["full"])
     switches = {"VM": ("pcn", "modal"), "OCR": ("ocr", "enabled"), "AFG": ("afg", "enabled"), "UST": ("ust", "enabled")}
     published = {"a": "VM OCR AFG", "b": "VM", "c": "OCR", "d": "AFG", "e": "VM OCR", "f": "OCR AFG", "g": "VM AFG",
@@ -104,8 +105,37 @@ def test_table_4_has_eleven_rows_that_differ_in_switches_only():
                 section, key = switches[switch]
                 expected["model"][section][key] = False
         assert to_dict(rows[name]) == expected
+        if f"{name}_le" in second:
+            expected["out"], expected["model"]["afg"]["instead"] = f"outputs/table4/{name}_le", "le"
+            assert to_dict(rows[f"{name}_le"]) == expected
     assert (full["model"]["window"]["size"], full["model"]["window"]["kind"]) == (256, "c2f")  # as in the released code
     assert full["model"]["pcn"]["backbone"] == "pvt_v2_b4"
+
+
+def test_a_bare_recipe_has_nothing_that_the_paper_does_not_state():
+    full, bare = (
+        load_config(TrainConfig, ROOT / f"configs/experiment/conddiff_amo_cocoa{end}.yaml") for end in ("", "_bare")
+    )
+    states = {"lr": 1e-4, "max_epochs": 40, "batch_size": 16, "size": 256, "backbone": "pvt_v2_b4", "steps": 10}
+    for config in (full, bare):
+        model, found = config.model, {**vars(config.optim), **vars(config.trainer), **vars(config.loader)}
+        found |= vars(model.window) | vars(model.pcn) | vars(model.sampler)
+        assert {name: found[name] for name in states} == states and config.checkpoint.keep == "last"
+    off = vars(bare.augment) | {"clip": bare.optim.clip, "min_lr": bare.optim.min_lr, "ema": bare.optim.ema}
+    off |= {"drop_path": bare.model.pcn.drop_path, "dropout": bare.model.dn.dropout, "hidden": bare.model.loss.hidden}
+    del off["modal_jitter_px"]  # of a jitter that is off
+    assert not any(off.values()) and bare.trainer.precision == "32-true" and not bare.optim.warmup_steps
+    marked = (ROOT / "configs/experiment/paper_recipe.yaml").read_text().splitlines()
+    for name in ("kind", "drop_path", "dropout", "min_lr", "weight_decay", "clip", "precision"):
+        (line,) = (line for line in marked if f"{name}: " in line)
+        assert "# not stated" in line, line
+    assert marked[[line.startswith("augment: ") for line in marked].index(True) - 1].startswith("# not stated")
+
+
+def test_no_published_set_chooses_weights_on_the_split_that_is_evaluated():
+    for path in EXPERIMENTS:
+        if "_recipe" not in path.name and (config := load_config(TrainConfig, path)).data.name in PUBLISHED:
+            assert config.checkpoint.keep == "last" or config.data.name == "coco_amodal", path.stem
 
 
 def test_precedence_schema_bases_file_arguments(tmp_path, small):

@@ -45,7 +45,7 @@ MODEL = {
     "pcn.backbone": "pvt_v2_b1", "pcn.pretrained": True, "pcn.modal": False, "pcn.adapter": 3, "pcn.drop_path": 0.9,
     "pcn.zoe": False, "pcn.ttc": False,
     "ocr.enabled": False, "ocr.residual": False, "ocr.upsample": 2,
-    "afg.enabled": False, "afg.kernel": 1,
+    "afg.enabled": False, "afg.kernel": 1, "afg.instead": With("le", afg__enabled=False),
     "dn.dim": 24, "dn.dropout": 0.9,
     "ust.enabled": False, "ust.block": 4,
     "gauss.shift": 0.0,

@@ -106,7 +106,7 @@ class WeightAverage(WeightAveraging):
 
 
 class Validation(L.Callback):
-    """Scores the fixed validation set by named protocols, draws the picture grid, keeps the best weights.
+    """Scores the fixed validation set by named protocols, draws the picture grid, keeps the best weights (or the last).
 
     It must stand before the weight average in the list of callbacks: then the average is still in place here.
 
@@ -144,7 +144,8 @@ class Validation(L.Callback):
         protocol, region = self.config.checkpoint.monitor.split(".")
         value = scores[protocol][region]
         # a validation set without hidden parts has no such figure: then the newest weights are kept
-        if value is not None and self.best is not None and value <= self.best:
+        chosen = self.config.checkpoint.keep == "best"
+        if chosen and value is not None and self.best is not None and value <= self.best:
             return
         self.best, self.best_step = value, trainer.global_step
         if trainer.is_global_zero:

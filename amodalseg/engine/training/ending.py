@@ -22,14 +22,15 @@ def score_line(config: TrainConfig, step: int, best: float | None, best_step: in
     Args:
         config: of the run.
         step: number of optimiser steps that are done.
-        best: the figure of ``checkpoint.monitor`` that chose the weights, None if no validation had it.
+        best: the figure of ``checkpoint.monitor`` that the kept weights have, None if no validation had it.
         best_step: the step of that validation, -1 if there was none.
     """
     monitor = config.checkpoint.monitor
     if best_step < 0:
         return f"{config.out}: {step} steps done, no validation"
+    kept = config.checkpoint.keep
     figure = (
-        f"best {monitor} {best:.4f}" if best is not None else f"no validation has {monitor}; the newest weights are"
+        f"{kept} {monitor} {best:.4f}" if best is not None else f"no validation has {monitor}; the newest weights are"
     )
     return f"{config.out}: {step} steps done, {figure} at step {best_step}"
 

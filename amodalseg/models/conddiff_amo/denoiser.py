@@ -103,13 +103,32 @@ class LinearFusion(nn.Module):
         return join(self.layers, deeper, finer, size)
 
 
+class EmphasisFusion(nn.Module):
+    """A_1 = LE(cat(A_2, F_up,1)): what table 4's "replaced AFG by LE" says, if it is not a misprint for the fusion."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.emphasis = LocalEmphasis(2 * dim, dim)
+
+    def forward(self, a2: Tensor, f_up1: Tensor, size: Sequence[int]) -> Tensor:
+        """Two maps (B, d, *size) -> A_1 (B, d, *size)."""
+        return self.emphasis(torch.cat([resize(a2, size), resize(f_up1, size)], dim=1))
+
+
+def last_fusion(dim: int, config: AFGConfig) -> nn.Module:
+    """What makes A_1 of A_2 and F_up,1: the gate, or what stands in its place."""
+    if config.enabled:
+        return AdaptiveFeatureGate(dim, config)
+    return EmphasisFusion(dim) if config.instead == "le" else LinearFusion(dim)
+
+
 class ConditionFusion(nn.Module):
     """F_1 .. F_4 -> A_1 (equation 9), all at the size of F_1.
 
     Args:
         channels: of F_1 .. F_4.
         dim: d.
-        config: off: A_1 is a third linear fusion.
+        config: of the last fusion.
     """
 
     def __init__(self, channels: Sequence[int], dim: int, config: AFGConfig) -> None:
@@ -117,7 +136,7 @@ class ConditionFusion(nn.Module):
         self.emphasis = nn.ModuleList(LocalEmphasis(width, dim) for width in channels)
         self.fuse3 = LinearFusion(dim)
         self.fuse2 = LinearFusion(dim)
-        self.fuse1: nn.Module = AdaptiveFeatureGate(dim, config) if config.enabled else LinearFusion(dim)
+        self.fuse1 = last_fusion(dim, config)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Four maps (B, C_i, h_i, w_i) -> A_1 (B, d, h_1, w_1)."""

@@ -20,8 +20,8 @@ CONDITION_PARTS = {
     "linear fusion": ("fusion.fuse3", "fusion.fuse2"),
     "AFG": ("fusion.fuse1",),
 }
-"""The parts of the condition, and the submodules that make them up. With ``afg.enabled=false`` AFG is the third
-fusion."""
+"""The parts of the condition, and the submodules that make them up. With ``afg.enabled=false`` AFG is what
+stands in its place."""
 STRIDE = 32
 """Pixels behind one place of F_4; heights and widths are multiples of it."""
 

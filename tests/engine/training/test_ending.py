@@ -1,12 +1,15 @@
 """How runs end and go on: the line with the score, a run that has ended before, and one run at Weights & Biases."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from amodalseg.cli import main
+from amodalseg.config.schema import CondDiffAMOConfig, TrainConfig
 from amodalseg.engine.training import ending, train
+from amodalseg.engine.training.callbacks import Validation
 from amodalseg.models.conddiff_amo import module
 from tests.engine.journeys import run_program, train_arguments
 
@@ -27,6 +30,21 @@ def test_a_run_ends_with_its_score_without_a_progress_bar_too(tmp_path, capsys):
     assert found, line
     best = torch.load(tmp_path / "run/last.ckpt", weights_only=True)["callbacks"]["Validation"]
     assert float(found[1]) == pytest.approx(best["best"], abs=1e-4) and int(found[2]) == best["best_step"]
+
+
+@pytest.mark.parametrize(("keep", "saved"), [("best", [2, 6]), ("last", [2, 4, 6, 8])])
+def test_kept_weights_are_the_best_or_the_last_ones_whatever_their_score(keep, saved, tmp_path):
+    config = TrainConfig(out="run", model=CondDiffAMOConfig(), data=None, val=None)
+    config.checkpoint.keep = keep
+    validation, found = Validation(config, tmp_path), []
+    validation.save = lambda module, step, scores: found.append(step)
+    for step, value in ((2, 0.5), (4, 0.4), (6, 0.6), (8, 0.1)):
+        trainer = SimpleNamespace(global_step=step, is_global_zero=True)
+        validation._keep_best(trainer, None, {"per_object_occluded": {"occluded": value}})
+    assert found == saved
+    line = ending.score_line(config, 8, validation.best, validation.best_step)
+    assert line.endswith("best per_object_occluded.occluded 0.6000 at step 6" if keep == "best" else
+                         "last per_object_occluded.occluded 0.1000 at step 8")  # fmt: skip
 
 
 def test_a_finished_run_says_so_and_opens_nothing(finished, monkeypatch, capsys):

@@ -10,6 +10,7 @@ from amodalseg.models.conddiff_amo.denoiser import (
     AdaptiveFeatureGate,
     ConditionFusion,
     Dropout,
+    EmphasisFusion,
     LinearFusion,
     LocalEmphasis,
     MaskDenoiser,
@@ -80,15 +81,27 @@ def test_dropout_keeps_the_mean_and_drops_single_values(dtype: torch.dtype) -> N
     assert torch.equal(dropout.eval()(ones), ones) and torch.equal(Dropout(0.0)(ones), ones)
 
 
-@pytest.mark.parametrize("enabled", [True, False])
-def test_fusion_joins_all_four_maps(enabled: bool) -> None:
-    fusion = ConditionFusion(CHANNELS, DIM, AFGConfig(enabled=enabled))
+@pytest.mark.parametrize(
+    ("enabled", "instead", "last"),
+    [(True, "le", AdaptiveFeatureGate), (False, "linear", LinearFusion), (False, "le", EmphasisFusion)],
+)
+def test_fusion_joins_all_four_maps(enabled: bool, instead: str, last: type) -> None:
+    fusion = ConditionFusion(CHANNELS, DIM, AFGConfig(enabled=enabled, instead=instead))
     features = make_features()
     a1 = fusion(features)
     assert a1.shape == (2, DIM, 16, 16)
     a1.square().sum().backward()
     assert all(feature.grad.abs().max() > 0 for feature in features)
-    assert isinstance(fusion.fuse1, AdaptiveFeatureGate if enabled else LinearFusion)
+    assert isinstance(fusion.fuse1, last)
+
+
+def test_le_in_the_place_of_the_gate_is_two_convolutions_of_both_maps_joined() -> None:
+    fusion = EmphasisFusion(DIM)
+    a2, f_up1 = torch.randn(2, 2, DIM, 5, 7)
+    first, second = (layer for layer in fusion.emphasis.layers if isinstance(layer, torch.nn.Conv2d))
+    expected = second(first(torch.cat([a2, f_up1], dim=1)).relu()).relu()
+    torch.testing.assert_close(fusion(a2, f_up1, (5, 7)), expected)
+    assert first.weight.shape == (DIM, 2 * DIM, 3, 3) and second.weight.shape == (DIM, DIM, 3, 3)
 
 
 def test_pixel_shuffle_starts_as_nearest_upsampling() -> None:

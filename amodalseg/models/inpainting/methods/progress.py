@@ -30,7 +30,8 @@ class Progress:
         image: uint8 (H, W, 3), the photo.
         modal: bool (H, W), not empty.
         occluder: bool (H, W), what hides it, or None.
-        contact: pixels; what comes as near to the object as that touches it (001 gives no distance, its released code 10).
+        contact: pixels; what comes as near to the object as that touches it (001 gives no distance, its
+            released code 10).
         padding: whether the photo's borders count among what hides it.
 
     Attributes:

@@ -104,7 +104,8 @@ def _photos(model: AmodalModel, given: CocoInput, out: Path, settings: Settings)
     there = {
         image_id for image_id, name in names.items() if (out / f"{name}.json").is_file() and not settings.overwrite
     }
-    check_command(out, model, settings, bool(there))
+    since = check_command(out, model, settings, bool(there))
+    there -= {image_id for image_id in there if (out / f"{names[image_id]}.json").stat().st_mtime_ns < since}
     if there:
         print(f"{len(there)} of {len(names)} photos are done and kept; --overwrite replaces them")
     listed = given.content.get("categories", []) if isinstance(given.content, dict) else []

@@ -112,7 +112,7 @@ class Prediction:
         if self.probability is None:
             return None
         p = self.probability.clip(1e-7, 1 - 1e-7)
-        found = -(p * np.log2(p) + (1 - p) * np.log2(1 - p))
+        found: np.ndarray = -(p * np.log2(p) + (1 - p) * np.log2(1 - p))
         found[(self.probability == 0) | (self.probability == 1)] = 0
         if self.union_visible:
             found[self.modal] = 0

@@ -176,9 +176,9 @@ def order_picture(image: np.ndarray, predictions: PredictionStack, order: Order)
         # both ends beside the numbers, as far as there is room between them
         step = (end - start) / max(1e-6, float(np.hypot(*(end - start))))
         room = min(radius + line, float(np.hypot(*(end - start))) / 3)
-        ends = [tuple(np.rint(point).astype(int).tolist()) for point in (start + room * step, end - room * step)]
+        begin, tip = (np.rint(point).astype(int).tolist() for point in (start + room * step, end - room * step))
         for color, width in ((PAPER, line + 2), ((0, 0, 0), line)):
-            cv2.arrowedLine(picture, *ends, color, width, cv2.LINE_AA, tipLength=0.3)
+            cv2.arrowedLine(picture, begin, tip, color, width, cv2.LINE_AA, tipLength=0.3)
     for rank, place in enumerate(reversed(order.far_to_near), start=1):
         x, y = middles[place]
         cv2.circle(picture, (x, y), radius, (0, 0, 0), -1, cv2.LINE_AA)

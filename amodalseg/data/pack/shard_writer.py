@@ -104,7 +104,8 @@ def _write_shards(
     sample, begin = next(samples, (None, begin))
     while sample is not None:
         name = f"shard-{len(shards):06d}.tar"
-        first, own = len(rows), set()
+        first = len(rows)
+        own: set[str] = set()
         with replacing(folder / name) as temporary, temporary.open("wb") as file:
             hashed = _Hashed(file)
             with tarfile.open(fileobj=hashed, mode="w", format=tarfile.USTAR_FORMAT) as tar:  # type: ignore[call-overload]

@@ -154,14 +154,15 @@ def _title(key: str, entry: Entry, categories: dict[Any, str]) -> str:
 
 
 def _write(base: Path, photo: np.ndarray, entries: Sequence[Entry], titles: Sequence[str], found: Ordered) -> None:
-    predictions, (hides, far_to_near, dropped) = found
+    predictions, (hides, far_to_near, dropped) = found.predictions, found.order
     height, width = photo.shape[:2]
     ids = [entry.get("id", place) for place, entry in enumerate(entries)]
-    everything = predictions.modal.any(axis=0)
+    everything: np.ndarray = predictions.modal.any(axis=0)
     ground = without(photo, everything, everything) if not everything.all() else photo
     layers = [Layer("background", ground)]
     for place in far_to_near:
-        layers.append(Layer(titles[place], *cutout(photo, predictions[place])))
+        made = cutout(photo, predictions[place])
+        layers.append(Layer(titles[place], made.picture, made.top, made.left))
     layers.append(Layer("photo", photo, visible=False))
     write_layers(base.with_name(f"{base.name}.ora"), layers, height, width)
     save_png(base.with_name(f"{base.name}.png"), order_picture(photo, predictions, found.order))

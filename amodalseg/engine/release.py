@@ -17,6 +17,9 @@ from amodalseg.models.inpainting.backends.prior import ABOUT, FOLDER, WEIGHTS, f
 from amodalseg.models.inpainting.parts import small_segmenter
 from amodalseg.models.weights import check_state, read_weights, save_weights
 
+OF_RUNS = ("out", "init", "continue_from")
+"""Options that name a run, or its checkpoint, wherever it lay."""
+
 
 def release(run: str, out: Path, about: Sequence[str]) -> Path:
     """Write a model's weights in half the size, with what a reader must know about them.
@@ -94,10 +97,18 @@ def _release_prior(folder: Path, out: Path, notes: dict[str, str]) -> Path:
     return _told(out, WEIGHTS)
 
 
+def _of_run(value: Any) -> Any:
+    """The name of a run, or of a file in it, without the folders above it."""
+    found = without_folders(value)
+    if not isinstance(found, str) or not Path(found).is_absolute():
+        return found
+    return "/".join(Path(found).parts[-2 if Path(found).suffix else -1 :])
+
+
 def without_folders(known: Any) -> Any:
     """What is known, without the place of data and project on the machine that trained: it tells a reader nothing."""
     if isinstance(known, dict):
-        return {key: without_folders(value) for key, value in known.items()}
+        return {key: _of_run(value) if key in OF_RUNS else without_folders(value) for key, value in known.items()}
     if isinstance(known, list):
         return [without_folders(value) for value in known]
     if not isinstance(known, str):

@@ -22,9 +22,13 @@ import torch  # noqa: E402
 
 from amodalseg import load_model, masks  # noqa: E402
 from amodalseg.atomic import write_whole  # noqa: E402
+from amodalseg.config.schema import CaptionsData  # noqa: E402
+from amodalseg.data.draw.captions import CaptionedWorld  # noqa: E402
 from amodalseg.models.inpainting.backends.backend import EmbeddedPrior  # noqa: E402
+from amodalseg.models.inpainting.backends.word_prior import WordPrior  # noqa: E402
+from amodalseg.models.inpainting.parts.words import open_word_segmenter  # noqa: E402
 from amodalseg.models.inpainting.prior_training.validation import to_pictures  # noqa: E402
-from amodalseg.models.inpainting.steps.sample import inpaint  # noqa: E402
+from amodalseg.models.inpainting.steps.sample import advance, begin, inpaint  # noqa: E402
 from amodalseg.types import Query  # noqa: E402
 
 FOLDER = Path(__file__).parent
@@ -33,6 +37,8 @@ EVERY = 4
 WEIGHTS = {
     "conddiff_amo_tiny": ROOT / "checkpoints/conddiff_amo_tiny.safetensors",
     "inpainting_prior": ROOT / "checkpoints/inpainting_prior/unet/diffusion_pytorch_model.safetensors",
+    "word_prior": ROOT / "checkpoints/word_prior/unet/diffusion_pytorch_model.safetensors",
+    "word_segmenter": ROOT / "checkpoints/word_segmenter/model.safetensors",
 }
 """The shipped models, and the file that each one's golden predictions belong to."""
 
@@ -78,10 +84,30 @@ def prior_cases() -> dict[str, Case]:
     }
 
 
+def word_cases() -> dict[str, Case]:
+    """Of the prior that reads words: two captions, drawn in four steps."""
+    prior = WordPrior()
+    side, captions = prior.abilities.size, ["a red star on a black ground", "a blue fish in front of a green tree"]
+    blank = torch.zeros(2, 3, side, side)
+    prepared = prior.prepare(blank, torch.ones(2, 1, side, side, dtype=torch.bool), captions)
+    drawn = prior.decode(advance(begin(prior, prepared, [1, 2], 4)).x).mean(dim=1).cpu().numpy()
+    return {text: {"mask": one > 0, "values": one} for text, one in zip(captions, drawn, strict=True)}
+
+
+def segmenter_cases() -> dict[str, Case]:
+    """Of the word segmenter: where it sees two things of a drawn scene."""
+    world = CaptionedWorld(CaptionsData(split="val", num_objects=20, size=32))
+    scene = next(one for one in (world.scene(place, size=32) for place in range(20)) if len(one.things) == 2)
+    names = [thing.name for thing in scene.things]
+    logits = open_word_segmenter().logits(to_pictures([scene.picture()] * 2), names).cpu().numpy()
+    return {name: {"mask": one > 0, "values": 1 / (1 + np.exp(-one))} for name, one in zip(names, logits, strict=True)}
+
+
 def make(name: str) -> dict[str, Case]:
     """All cases of a shipped model; ``exported`` is the same as its file in ONNX predicts it, with one step."""
-    if name == "inpainting_prior":
-        return prior_cases()
+    parts = {"inpainting_prior": prior_cases, "word_prior": word_cases, "word_segmenter": segmenter_cases}
+    if name in parts:
+        return parts[name]()
     model = load_model(name, "cpu")
     one_step = {f"exported, {case}": prediction for case, prediction in conddiff_cases(model, steps=1).items()}
     return {**conddiff_cases(model), **one_step}

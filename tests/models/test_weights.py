@@ -223,6 +223,13 @@ def test_a_release_names_no_folder_of_the_machine(monkeypatch, data, cwd, given,
     assert without_folders(known) == {"data": [{"root": wanted}], "step": 3, "best": None}
 
 
+def test_a_release_names_its_runs_alone(monkeypatch):
+    monkeypatch.delenv("AMODALSEG_DATA", raising=False)
+    known = {"train": {"out": "/mnt/disk/runs/lite", "init": "/mnt/disk/runs/first/last.ckpt", "continue_from": None}}
+    assert without_folders(known) == {"train": {"out": "lite", "init": "first/last.ckpt", "continue_from": None}}
+    assert without_folders({"out": "outputs/lite", "init": ""}) == {"out": "outputs/lite", "init": ""}
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_one_weight_that_is_no_number_is_refused(saved, tmp_path, value, dtype):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from amodalseg.atomic import write_whole
-from amodalseg.config.schema import MODELS, EditConfig
+from amodalseg.config.schema import EditConfig
 from amodalseg.data.images import load_turned, save_png
 from amodalseg.engine.run_folder import check_folder, claim, provenance
 from amodalseg.errors import UserError
@@ -108,7 +108,7 @@ def run_edit(config: EditConfig) -> Path:
     regions = [
         Region(one.source, one.target, _box(one.box), tuple(one.keywords), one.feather) for one in config.regions
     ]
-    if config.model.name not in MODELS or config.model.name != "mrgd":
+    if config.model.name != "mrgd":
         raise UserError(f"model.name={config.model.name} does not edit: take mrgd")
     image = None if config.image is None else load_turned(config.image, upright=True)[0]
     model = create_method(config.model).to(pick_device(config.device))

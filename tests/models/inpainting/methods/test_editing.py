@@ -134,7 +134,6 @@ OPTIONS = [
     {"factor": 9.0}, {"shares": replace(SHARES, background_cross=0.0)}, {"shares": replace(SHARES, total_cross=1.0)},
     {"losses": replace(quick().losses, region=0.0)}, {"losses": replace(quick().losses, similarity=0.0)},
     {"losses": replace(quick().losses, preservation=0.0)}, {"losses": replace(quick().losses, reading="l1")},
-    {"every": 2},
 ]  # fmt: skip
 
 
@@ -147,6 +146,8 @@ def test_no_option_is_dead(words):
         for option in ({}, {"total_from": 0.0}, {"shares": replace(SHARES, changed_cross=0.0)})
     ]
     assert not torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
+    calls = [drawn(words, ADDED, total_from_edited=1.0, every=every).evaluations for every in (1, 2)]
+    assert calls == [12 + 2, 12 + 1]  # three regions, guided, two steps; and the total one, for keywords alone
 
 
 def test_the_inversion_has_its_options(words):

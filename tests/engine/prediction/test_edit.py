@@ -77,7 +77,7 @@ def test_each_mistake_is_one_line_and_nothing_is_written(place, tmp_path, capsys
     out = tmp_path / "edit"
     options = [] if "model.name=telea" in more else place[1]
     assert main(["edit", "add", f"out={out}", *options, *more]) == 2
-    said = [line for line in capsys.readouterr().err.splitlines() if "Loading weights" not in line]
+    said = [line for line in capsys.readouterr().err.splitlines() if line and "Loading weights" not in line]
     assert len(said) == 1 and message in said[0] and not out.exists()
 
 

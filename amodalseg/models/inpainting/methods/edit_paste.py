@@ -19,8 +19,8 @@ def paste_edit(photo: np.ndarray, source: np.ndarray, target: np.ndarray, reques
     """Put the target into the photo where an edited box differs between the drawn source and the drawn target.
 
     The difference decides where, and the target itself is what is put there: of something that is removed, a difference
-    added to the photo would leave all that was too fine to be drawn. Towards its border a box counts less, by the
-    feather of its region.
+    added to the photo would leave all that was too fine to be drawn. A box fades in over one drawn pixel; regions have
+    faded into each other in drawing, and of a thing that goes nothing may be left at its box's border.
 
     Args:
         photo: uint8 (H, W, 3).
@@ -34,10 +34,15 @@ def paste_edit(photo: np.ndarray, source: np.ndarray, target: np.ndarray, reques
     apart = np.abs(target.astype(np.float32) - source).max(axis=-1)
     changed = ((apart - LEAST) / (MOST - LEAST)).clip(0, 1)
     changed = resize(cv2.dilate(changed, np.ones((3, 3), np.uint8)), height, width)
-    inside = np.zeros((height, width), np.float32)
+    inside, reach = (
+        np.zeros((height, width), np.float32),
+        max(0.0, max(height / len(source), width / len(source[0])) - 1),
+    )
     for region in request.regions:
         if region.kind in EDITED:
-            inside = np.maximum(inside, alpha(region, on_grid(region, height, width), height, width).numpy())
+            box = on_grid(region, height, width)
+            soft = region._replace(feather=min(1.0, 2 * reach / min(box.bottom - box.top, box.right - box.left)))
+            inside = np.maximum(inside, alpha(soft, box, height, width).numpy())
     share = (inside * changed)[..., None]
     large = resize(target, height, width)
     return np.rint(photo + share * (large.astype(np.float32) - photo)).clip(0, 255).astype(np.uint8)

@@ -199,14 +199,13 @@ def test_outside_edited_boxes_a_photo_stays_to_the_last_bit(words):
 def test_a_photo_becomes_the_target_where_that_differs():
     photo = np.full((40, 40, 3), 90, np.uint8)
     source, target = np.full((10, 10, 3), 100, np.uint8), np.full((10, 10, 3), 103, np.uint8)
-    target[6, 6:8] = 200
+    target[5:8, 5:8] = 200
     request = request_of([GROUND, REMOVED._replace(box=(0.5, 0.5, 1, 1), feather=0.0)])
     found = paste_edit(photo, source, target, request)
     assert (found[:20] == 90).all() and (found[:, :20] == 90).all()
-    assert (found[26, 26:30] == 200).all(), "what was drawn, not the photo and a difference"
-    assert (found[36:, 36:] == 90).all(), "a difference that is not seen changes nothing"
-    soft = paste_edit(photo, source, target, request_of([GROUND, REMOVED._replace(box=(0.5, 0.5, 1, 1), feather=1.0)]))
-    assert 90 < soft[22, 26, 0] < found[22, 26, 0]
+    assert (found[24:28, 24:28] == 200).all(), "what was drawn, not the photo and a difference"
+    assert (found[39:, 39:] == 90).all(), "a difference that is not seen changes nothing"
+    assert 90 < found[20, 26, 0] < found[22, 26, 0] < 200, "the box fades in"
 
 
 @pytest.mark.parametrize(
@@ -239,7 +238,7 @@ def test_what_cannot_be_edited_is_one_line(words, regions, message):
 def test_a_model_without_text_and_words_without_a_segmenter_are_one_line(words, tmp_path):
     with pytest.raises(UserError, match=r"gaussian.* reads no text, so it cannot edit"):
         check_request(request_of([GROUND, ADDED]), GaussianBackend(), 8, 8)
-    with pytest.raises(UserError, match=r"word"):
+    with pytest.raises(UserError, match=r"it is not a complete model folder"):
         MRGD(quick(words=str(tmp_path)), words)
 
 

@@ -74,6 +74,8 @@ class Fuzz:
         self.place, self.seed, self.keep = place, seed, keep
         self.counts: dict[str, Counter[str]] = {}
         self.slowest: dict[str, float] = {}
+        self.grown: dict[str, float] = {}
+        self.memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # GB, of the libraries
         self.failures: list[str] = []
         self.canary = Canary(place)
 
@@ -86,15 +88,19 @@ class Fuzz:
         shutil.copytree(target.folder, work)
         path = work / rng.choice(target.files)
         path.write_bytes(mutate(path.read_bytes(), path.suffix, rng))
-        outcome, seconds = self._read(target, work)
+        outcome, seconds = self.read(target, work)
         counts = self.counts.setdefault(kind, Counter())
         counts["inputs"] += 1
         counts[outcome] += 1
         self.slowest[kind] = max(self.slowest.get(kind, 0.0), seconds)
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        self.grown[kind] = self.grown.get(kind, 0.0) + memory - self.memory
+        self.memory = memory
         if outcome in ("traceback", "hang") and self.keep is not None:
             shutil.copytree(work, self.keep / f"{kind}_{number}", dirs_exist_ok=True)
 
-    def _read(self, target: Target, work: Path) -> tuple[str, float]:
+    def read(self, target: Target, work: Path) -> tuple[str, float]:
+        """Read a folder. Returns: what became of it, and seconds."""
         began = time.process_time()
         outcome = "read"
         with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
@@ -123,14 +129,14 @@ class Fuzz:
     def tell(self) -> int:
         """Print the table. Returns: the exit code."""
         columns = ("inputs", "read", "refused", "traceback", "hang")
-        print(f"| kind | {' | '.join(columns)} | slowest, s |\n|---|{'---:|' * (len(columns) + 1)}")
+        print(f"| kind | {' | '.join(columns)} | slowest, s | peak grew, GB |\n|---|{'---:|' * (len(columns) + 2)}")
         total: Counter[str] = Counter()
         for kind, counts in self.counts.items():
             cells = " | ".join(str(counts[column]) for column in columns)
-            print(f"| {kind} | {cells} | {self.slowest[kind]:.1f} |")
+            print(f"| {kind} | {cells} | {self.slowest[kind]:.1f} | {self.grown[kind]:.2f} |")
             total += counts
-        print(f"| all | {' | '.join(str(total[column]) for column in columns)} | {max(self.slowest.values()):.1f} |")
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        print(f"| all | {' | '.join(str(total[column]) for column in columns)} | {max(self.slowest.values()):.1f} | |")
+        memory = self.memory
         done = self.canary.executed()
         strays = self.canary.strays
         print(f"\nmost memory {memory:.2f} GB; executed: {len(done)}; opened outside the folder: {len(strays)}")

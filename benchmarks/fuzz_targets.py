@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from benchmarks.faults import make_inputs, write_model
+from benchmarks.faults import make_inputs, write_graph, write_model
 
 
 class Target(NamedTuple):
@@ -249,32 +249,7 @@ def _checkpoint(folder: Path) -> tuple[list[str], Callable[[Path], object]]:
 
 
 def _onnx(folder: Path) -> tuple[list[str], Callable[[Path], object]]:
-    """A graph that stands for a sampler: making a real one takes longer than all else here."""
-    import onnx
-    from onnx import TensorProto, helper
-
-    from amodalseg.config.load import to_dict
-    from amodalseg.config.schema import CondDiffAMOConfig, SamplerConfig, WindowConfig
-    from amodalseg.export.runtime import FORMAT
-
-    weight = helper.make_tensor("w", TensorProto.FLOAT, [1, 3, 1, 1], [0.1, 0.2, 0.3])
-    nodes = [
-        helper.make_node("Cast", ["image"], ["x"], to=TensorProto.FLOAT), helper.make_node("Conv", ["x", "w"], ["y"]),
-        helper.make_node("ReduceMean", ["noise"], ["n"], keepdims=0, axes=[0]),
-        helper.make_node("Add", ["y", "n"], ["z"]),
-        helper.make_node("Sigmoid", ["z"], ["probability"]), helper.make_node("Identity", ["modal"], ["mask"]),
-    ]  # fmt: skip
-    shape = ["b", 1, 32, 32]
-    given = [("image", TensorProto.UINT8, ["b", 3, 32, 32]), ("modal", TensorProto.UINT8, shape),
-             ("noise", TensorProto.FLOAT, [1, *shape])]  # fmt: skip
-    taken = [("probability", TensorProto.FLOAT, shape), ("mask", TensorProto.UINT8, shape)]
-    infos = [[helper.make_tensor_value_info(*one) for one in side] for side in (given, taken)]
-    graph = helper.make_graph(nodes, "sampler", *infos, [weight])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    config = CondDiffAMOConfig(window=WindowConfig(size=32), sampler=SamplerConfig(steps=1))
-    about = {"format": FORMAT, "model": json.dumps(to_dict(config)), "about": "{}"}
-    helper.set_model_props(model, about)
-    onnx.save(model, folder / "model.onnx")
+    write_graph(folder / "model.onnx")
     photo, mask = np.zeros((40, 48, 3), np.uint8), np.zeros((40, 48), bool)
     mask[8:20, 8:20] = True
 

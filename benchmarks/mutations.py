@@ -36,7 +36,7 @@ def mutate(data: bytes, ending: str, rng: random.Random) -> bytes:
             try:
                 data = deep(data, rng)
                 continue
-            except (ValueError, KeyError, IndexError, TypeError, struct.error, zipfile.BadZipFile, RecursionError):
+            except Exception:
                 pass  # an earlier damage has left nothing of the format
         data = _bytes(data, rng)
     return data

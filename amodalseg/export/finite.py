@@ -1,4 +1,4 @@
-"""Which weights of an ONNX file hold NaN or infinity, without the library ``onnx``.
+"""Which weights of an ONNX file hold NaN or infinity, or lie in other files, without the library ``onnx``.
 
 The file is a protocol buffer; of it only tensors are looked at. Field numbers are those of ``onnx.proto``:
 ``ModelProto.graph`` 7; ``GraphProto.node`` 1, ``initializer`` 5; ``NodeProto.attribute`` 5; ``AttributeProto.t`` 5,
@@ -7,6 +7,7 @@ The file is a protocol buffer; of it only tensors are looked at. Field numbers a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -30,6 +31,15 @@ def bad_weights(data: bytes) -> list[str]:
     except (IndexError, ValueError):
         pass
     return found
+
+
+def holds_external_data(data: bytes) -> bool:
+    """Whether a tensor of an ONNX file's bytes lies in another file, which may be any file of the machine.
+
+    The key of such a place is ``location``. Wherever that word stands behind a byte that is no character, as the length
+    of a text is, the file counts as one that has some.
+    """
+    return re.search(rb"[\x00-\x1f\x80-\xff]location", data) is not None
 
 
 def _of_graph(graph: memoryview) -> list[str]:

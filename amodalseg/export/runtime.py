@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from amodalseg.atomic import read_regular
 from amodalseg.config.load import build
 from amodalseg.config.schema import CondDiffAMOConfig, ModelOnly
 from amodalseg.errors import UserError
-from amodalseg.export.finite import bad_weights
+from amodalseg.export.finite import bad_weights, holds_external_data
 from amodalseg.models.noise import sample_noise
 from amodalseg.models.windowed import WindowBatch, WindowModel
 
@@ -58,7 +59,12 @@ class OnnxPredictor(WindowModel):
     ) -> None:
         self.path, self.name, self.batch_size = Path(path), Path(path).stem, batch_size
         self._session = _open(self.path, providers, num_threads)
-        metadata = self._session.get_modelmeta().custom_metadata_map
+        try:
+            metadata = self._session.get_modelmeta().custom_metadata_map
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{path} is damaged: what it says about itself is no text; export the model again"
+            ) from error
         found = metadata.get("format")
         if found != FORMAT:
             known = f"in the format {found!r}" if found else "by another program"
@@ -113,7 +119,14 @@ class OnnxPredictor(WindowModel):
                 raise UserError(
                     f"the graph takes '{name}' as {np.dtype(kind)} {wanted}, not {array.dtype} {array.shape}"
                 )
-        probability, mask = self._session.run(["probability", "mask"], given)
+        try:
+            probability, mask = self._session.run(["probability", "mask"], given)
+        except Exception as error:  # as in _open
+            first = str(error).strip().splitlines()[0]
+            raise UserError(f"{self.path} cannot be run ({first:.200}); export the model again") from error
+        shape = (len(image), 1, *image.shape[2:])
+        if probability.shape != shape or mask.shape != shape:
+            raise UserError(f"{self.path} gives maps of another size than it was given; export the model again")
         return probability, mask
 
     def window_probability(self, batch: WindowBatch) -> np.ndarray:
@@ -148,7 +161,10 @@ def _open(path: Path, providers: Providers | None, num_threads: int | None) -> A
     unknown = [name for name, _ in wanted if name not in present]
     if unknown:
         raise UserError(f"ONNX Runtime has no {unknown[0]} here; it has {', '.join(present)}")
-    bad = bad_weights(path.read_bytes())
+    data = read_regular(path)
+    if holds_external_data(data):
+        raise UserError(f"{path} names other files for its weights, which are not read; export the model again")
+    bad = bad_weights(data)
     if bad:
         raise UserError(
             f"{path} is damaged, or made of weights that are: {len(bad)} of its tensors hold NaN or infinity "

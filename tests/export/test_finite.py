@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from amodalseg import UserError
-from amodalseg.export.finite import bad_weights
+from amodalseg.export.finite import bad_weights, holds_external_data
 from amodalseg.export.runtime import OnnxPredictor
 
 
@@ -25,6 +25,7 @@ def test_one_bad_number_in_any_weight_is_refused(exported, tmp_path, value, plac
     with pytest.raises(UserError, match=rf"bad\.onnx .* 1 of its tensors hold NaN or infinity \({tensor.name}\)"):
         OnnxPredictor(tmp_path / "bad.onnx")
     assert bad_weights(exported.onnx.read_bytes()) == []
+    assert not holds_external_data(exported.onnx.read_bytes())
 
 
 def test_all_forms_of_tensors_are_looked_at():
@@ -46,3 +47,19 @@ def test_all_forms_of_tensors_are_looked_at():
     for cut in range(0, len(data), 7):
         bad_weights(data[:cut])
     bad_weights(b"\xff" * 100)
+
+
+def test_weights_in_another_file_are_refused_and_that_file_is_not_read(tmp_path):
+    weight = helper.make_tensor("w", TensorProto.FLOAT, [2], [1.0, 2.0])
+    weight.ClearField("float_data")
+    weight.data_location = TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="../secret.bin")
+    node = helper.make_node("Identity", ["w"], ["y"])
+    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, [2])
+    graph = helper.make_graph([node], "g", [], [out], [weight])
+    (tmp_path / "model").mkdir()
+    (tmp_path / "secret.bin").write_bytes(b"\0" * 8)
+    path = tmp_path / "model/a.onnx"
+    path.write_bytes(helper.make_model(graph).SerializeToString())
+    with pytest.raises(UserError, match="names other files for its weights, which are not read"):
+        OnnxPredictor(path)

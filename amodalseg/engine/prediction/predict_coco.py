@@ -59,9 +59,11 @@ def predict_coco(
     Raises:
         UserError: files that are missing or broken, an output that is there, a partial file of another command.
     """
-    _check_paths(source, images, out, settings.overwrite)
+    _check_paths(source, images, out)
     given = read_coco_input(source, images, listing=listing, image=image, outside=settings.outside)
     with locked(out, "--out", file=True):
+        if out.exists() and not settings.overwrite and not notes_path(out).exists():
+            raise UserError(f"{out} is there; give another --out, or --overwrite")
         return _complete(model, given, out, settings)
 
 
@@ -123,15 +125,13 @@ def _keep(notes: Notes, key: str, prediction: Prediction) -> None:
     notes.add(key, found)
 
 
-def _check_paths(source: Path, images: Path | None, out: Path, overwrite: bool) -> None:
+def _check_paths(source: Path, images: Path | None, out: Path) -> None:
     if images is not None and not images.is_dir():
         raise UserError(f"no image folder at {images}")
     if out.suffix.lower() != ".json" or out.is_dir():
         raise UserError(f"--out '{out}' is not a json file; give a name that ends in .json")
     if out.resolve() == source.resolve():
         raise UserError(f"--out '{out}' would overwrite what is read; give another name")
-    if out.exists() and not overwrite and not notes_path(out).exists():
-        raise UserError(f"{out} is there; give another --out, or --overwrite")
 
 
 def modal_of(entry: Entry, photo: Entry, upright: bool, image: np.ndarray, turn: int) -> np.ndarray:

@@ -33,6 +33,7 @@ from amodalseg.engine.training.resume import is_new, resume_from, without_fetchi
 from amodalseg.engine.training.tasks import Task, task_of
 from amodalseg.engine.training.time_limit import TimeLimit
 from amodalseg.errors import UserError
+from amodalseg.lock import NAME as LOCK
 from amodalseg.lock import locked
 from amodalseg.models.memory import keep_freed_memory
 
@@ -57,6 +58,9 @@ def train(config: TrainConfig) -> Path:
     task = task_of(config)
     finished = already_finished(config, folder)
     if finished:
+        if (folder / LOCK).exists():  # left of a process that was killed as it gave it back
+            with locked(folder, "out=", hold=is_first_process()):
+                pass
         print(finished, flush=True)
         return folder / task.weights
     with locked(folder, "out=", hold=is_first_process()):

@@ -1,4 +1,5 @@
-"""A disk that is full, by a limit of the size of files: one line, the old file whole, nothing left over."""
+"""A disk that is full, by a limit of the size of files: one line, the old file whole, nothing left over, and when there
+is space the same command ends as if nothing had been."""
 
 import subprocess
 import sys
@@ -6,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from benchmarks.faults import Disturbance, differences, half_files, log_of, run
+
+ROOT = Path(__file__).parents[2]
 WRITE = """
 import resource, signal, sys
 from pathlib import Path
@@ -54,3 +57,19 @@ def test_one_line_and_the_old_file(tmp_path, kind):
     assert path.read_text() == "old"
     left = {item.name for item in tmp_path.iterdir()} - {"file.json"}
     assert left == ({"file.json.partial.jsonl"} if kind == "notes" else set())
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [("train", 50_000), ("train", 400), ("eval", 2_000), ("predict", 300), ("masks", 100), ("convert", 1_500),
+     ("shard", 15_000), ("export", 1_000)],
+)  # fmt: skip
+def test_a_command_is_one_line_and_goes_on_when_there_is_space(undisturbed, tmp_path, name, limit):
+    command, whole = undisturbed(name)
+    folder = tmp_path / name
+    assert run(command(folder), folder, Disturbance(limit=limit)) == 2
+    lines = [line for line in log_of(folder).splitlines() if line.startswith(("error: ", "Traceback"))]
+    assert len(lines) == 1 and "cannot write" in lines[0], log_of(folder)
+    assert not half_files(folder)
+    assert run(command(folder), folder) == 0, log_of(folder)
+    assert not differences(folder, whole)

@@ -1,0 +1,85 @@
+"""The processes of a run: never more than the machine has, and the death of one is one sentence."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from amodalseg.cli import main
+from amodalseg.config.schema import TrainerConfig
+from amodalseg.engine import distributed
+from amodalseg.engine.distributed import check_processes, peers_watched
+from amodalseg.errors import UserError
+from tests.engine.journeys import ROOT, train_arguments
+
+
+def test_more_processes_than_cores_are_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    for devices in ("auto", 1, 4, "4", [0, 1]):
+        check_processes(TrainerConfig(accelerator="cpu", devices=devices))
+    for devices in (5, "5"):
+        with pytest.raises(UserError, match="would start 5 processes on a machine of 4 CPU cores"):
+            check_processes(TrainerConfig(accelerator="cpu", devices=devices))
+    check_processes(TrainerConfig(accelerator="gpu", devices=999))  # of those Lightning knows the number
+    for command in (train_arguments(tmp_path / "x"), ["eval", "synthetic", f"out={tmp_path / 'x'}"]):
+        assert main([*command, "trainer.accelerator=cpu", "trainer.devices=999"]) == 2
+        error = capsys.readouterr().err
+        assert "trainer.devices=999 would start 999 processes" in error and error.count("\n") == 1
+        assert not (tmp_path / "x").exists()
+
+
+WAIT = """
+import subprocess, sys, time
+from types import SimpleNamespace
+from amodalseg.engine.distributed import peers_watched
+code = "import os, signal, sys; " + sys.argv[1]
+dies, lives = (subprocess.Popen([sys.executable, "-c", text]) for text in (code, "import time; time.sleep(100)"))
+print(lives.pid, flush=True)
+with peers_watched(SimpleNamespace(procs=[lives, dies]), lambda: "the same command goes on"):
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [("os.kill(os.getpid(), signal.SIGKILL)", "was killed (SIGKILL)"), ("sys.exit(3)", "has ended with exit code 3")],
+)
+def test_the_death_of_a_process_ends_the_run_in_one_sentence(code, says):
+    done = subprocess.run([sys.executable, "-c", WAIT, code], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: rank 2 (process ") and done.stderr.count("\n") == 1
+    assert f"{says}: the same command goes on" in done.stderr
+    for _ in range(200):  # the other one goes with it
+        try:
+            os.kill(int(done.stdout), 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.02)
+    os.kill(int(done.stdout), signal.SIGKILL)
+    raise AssertionError("a process of the run is left")
+
+
+def test_a_lost_connection_is_one_sentence_and_other_errors_stay(monkeypatch):
+    monkeypatch.setattr(distributed, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(distributed.dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed.dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(distributed.dist, "get_rank", lambda: 1)
+    with (
+        pytest.raises(UserError, match="rank 1 has lost another process of the run: begin anew"),
+        peers_watched(None, lambda: "begin anew"),
+    ):
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:1")
+    with pytest.raises(RuntimeError, match="shape"), peers_watched(None, lambda: ""):
+        raise RuntimeError("the shape is wrong")
+
+
+def test_processes_that_end_with_an_interrupted_run_are_not_told(monkeypatch, capsys):
+    monkeypatch.setattr(distributed, "POLL_SECONDS", 0.01)
+    ended = SimpleNamespace(poll=lambda: 1, pid=1, kill=lambda: None)
+    with peers_watched(SimpleNamespace(procs=[ended]), lambda: "", lambda: True):
+        time.sleep(0.1)
+    assert not capsys.readouterr().err

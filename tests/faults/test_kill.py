@@ -1,0 +1,39 @@
+"""kill -9 right before a file is touched: nothing is half, and the same command ends as if nothing had been."""
+
+import random
+import signal
+import zlib
+from pathlib import Path
+
+import pytest
+
+from benchmarks.faults import Disturbance, differences, half_files, log_of, run
+
+KILLS = {"train": 2, "eval": 2, "predict": 3, "masks": 2, "convert": 4, "shard": 4, "export": 2}
+
+
+@pytest.mark.parametrize(("name", "number"), [(name, n) for name, count in KILLS.items() for n in range(count)])
+def test_a_command_that_is_killed_goes_on(undisturbed, tmp_path, name, number):
+    command, whole = undisturbed(name)
+    operations = int(Path(f"{whole}.operations").read_text())
+    # one moment out of each part of the run, the same ones on every machine
+    moment = random.Random(zlib.crc32(f"{name} {number}".encode())).random()
+    kill_at = int(operations * (number + moment) / KILLS[name])
+    folder = tmp_path / name
+    assert run(command(folder), folder, Disturbance(kill_at=kill_at)) == -signal.SIGKILL
+    assert not half_files(folder)
+    assert run(command(folder), folder) == 0, log_of(folder)
+    assert not differences(folder, whole), f"killed before operation {kill_at} of {operations}"
+
+
+@pytest.mark.parametrize("name", ["convert", "shard", "predict"])
+def test_killed_right_before_the_end(undisturbed, tmp_path, name):
+    command, whole = undisturbed(name)
+    operations = int(Path(f"{whole}.operations").read_text())
+    for back in range(1, 8):  # the last names, notes that go, the lock
+        folder = tmp_path / f"{name}{back}"
+        assert run(command(folder), folder, Disturbance(kill_at=operations - back)) == -signal.SIGKILL
+        again = run(command(folder), folder)
+        done = again == 2 and any(text in log_of(folder) for text in ("is there; give", "exists; remove", "already;"))
+        assert again == 0 or done, log_of(folder)
+        assert not differences(folder, whole), f"killed {back} operations before the end"

@@ -128,7 +128,7 @@ def _from_polygons(rings: list[Any], size: list[int]) -> Rle:
         raise ValueError("a polygon is a list of numbers")
     for polygon in polygons:
         if polygon.ndim != 1 or len(polygon) < 6 or len(polygon) % 2:
-            raise ValueError("a polygon needs at least three x, y pairs")
+            raise ValueError("a polygon needs at least three x, y pairs, all in one flat list")
         if not np.isfinite(polygon).all():
             raise ValueError("a polygon holds nan or infinity")
         if not (np.abs(polygon.reshape(-1, 2) - middle) <= 21 * middle).all():

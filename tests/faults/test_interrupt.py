@@ -1,0 +1,52 @@
+"""Ctrl-C says what to do where that is true; what cannot be printed is one line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from amodalseg.cli import main
+from amodalseg.models.geometric.model import ConvexHull
+from benchmarks.faults import commands, make_inputs
+
+ROOT = Path(__file__).parents[2]
+
+
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    return make_inputs(tmp_path_factory.mktemp("in") / "inputs")
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "says"),
+    [
+        ("predict", [], "the same command goes on from there"),
+        ("predict", ["--overwrite"], "the same command without --overwrite goes on from there"),
+        ("masks", [], "the same command goes on behind what is written"),
+        ("masks", ["--overwrite"], "the same command without --overwrite goes on behind what is written"),
+        ("eval", [], "the same command goes on behind what is predicted"),
+    ],
+)
+def test_what_goes_on_says_so(inputs, tmp_path, monkeypatch, capsys, name, more, says):
+    monkeypatch.setattr(ConvexHull, "predict_batch", interrupted)
+    assert main([*commands(inputs)[name](tmp_path), *more]) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == f"interrupted; {says}"
+
+
+def test_what_does_not_go_on_does_not_say_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("amodalseg.data.pack.convert.write_coco_amodal", interrupted)
+    assert main(["data", "convert", "synthetic", "num_objects=2", "--out", str(tmp_path / "x")]) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "interrupted"
+
+
+def test_an_output_that_takes_no_more_is_one_line():
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "amodalseg.cli", "models"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: cannot write") and done.stderr.count("\n") == 1

@@ -1,4 +1,4 @@
-"""Photos beyond Pillow's limit of 179 megapixels: read from their headers everywhere, and one line beyond our own limit."""
+"""Photos beyond Pillow's 179 megapixels: read by their headers everywhere, and one line beyond our own limit."""
 
 import json
 import struct

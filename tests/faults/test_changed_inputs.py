@@ -57,7 +57,8 @@ def test_masks_that_were_to_be_overwritten_do_not_stay_among_new_ones(inputs, tm
     folder, whole = tmp_path / "cut", tmp_path / "whole"
     old, new = (["predict", model, *commands(inputs)["masks"](folder)[2:]] for model in ("box", "convex_hull"))
     assert run(old, folder) == 0
-    assert run([*new, "--overwrite"], folder, Disturbance(kill_at=10)) == -signal.SIGKILL
+    middle = int(Path(f"{folder}.operations").read_text()) * 2 // 3
+    assert run([*new, "--overwrite"], folder, Disturbance(kill_at=middle)) == -signal.SIGKILL
     assert run(new, folder) == 0, log_of(folder)
     assert run(commands(inputs)["masks"](whole), whole) == 0
     assert not [text for text in differences(folder, whole) if "amodalseg.json" not in text]

@@ -13,6 +13,7 @@ _PUBLIC = {
     "CondDiffAMO": "amodalseg.models.conddiff_amo.model",
     "Edited": "amodalseg.engine.prediction.edit",
     "Likeness": "amodalseg.engine.evaluation.likeness",
+    "ObjectDistances": "amodalseg.engine.evaluation.object_distances",
     "Prediction": "amodalseg.predictions",
     "Query": "amodalseg.types",
     "Region": "amodalseg.types",
@@ -35,6 +36,7 @@ __all__ = [
     "CondDiffAMO",
     "Edited",
     "Likeness",
+    "ObjectDistances",
     "Prediction",
     "Query",
     "Region",
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from amodalseg.data.catalog import list_datasets, read_dataset
     from amodalseg.engine.evaluation.evaluate import evaluate
     from amodalseg.engine.evaluation.likeness import Likeness
+    from amodalseg.engine.evaluation.object_distances import ObjectDistances
     from amodalseg.engine.prediction.edit import Edited, edit
     from amodalseg.engine.prediction.move import move
     from amodalseg.engine.prediction.scene import order

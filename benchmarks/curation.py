@@ -1,9 +1,12 @@
 """How well the counterfactual rule tells complete objects from cut ones.
 
     python benchmarks/curation.py [--prior embedded] [--objects 100] [--ways grey:difference]
+    python benchmarks/curation.py --natural data/cocoa --objects 50
 
 Whole objects of the val photos under ``AMODALSEG_DATA`` are judged once as they are and once with a part cut off by a
-straight line. Precision and recall are those of "complete". ``benchmarks/README.md`` says how to read the table.
+straight line. That is another test than the paper's, whose incomplete objects are natural ones: ``--natural`` takes
+whole and partly hidden objects from COCOA, or from a file in its form. Precision and recall are those of "complete".
+``benchmarks/README.md`` says how to read the table.
 """
 
 from __future__ import annotations
@@ -17,21 +20,26 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from amodalseg import masks
 from amodalseg.atomic import write_whole
 from amodalseg.config.load import load_config
 from amodalseg.config.schema import BackendConfig, EvalConfig
+from amodalseg.data.catalog import read_dataset
 from amodalseg.data.open import open_source
 from amodalseg.data.record_pictures import record_image
+from amodalseg.errors import UserError
 from amodalseg.models import pick_device
 from amodalseg.models.inpainting.methods.curation import Judgement, Rule, judge
 from amodalseg.models.inpainting.methods.opening import open_backend
-from amodalseg.types import Query, stable_seed
+from amodalseg.types import AmodalRecord, Query, stable_seed
 
 ROOT = Path(__file__).resolve().parents[1]
 THRESHOLDS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0)
 CUT = 0.2, 0.6
 """Least and largest share of an object that is cut off."""
 BATCH = 20
+HIDDEN, LARGE = 0.2, 0.01
+"""Of natural objects: share that is hidden of an incomplete one, and the visible area, of the photo's."""
 
 
 def cut(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -77,6 +85,43 @@ def cases(num_objects: int, seed: int) -> list[tuple[Query, Query]]:
     return made
 
 
+def natural_cases(root: str, num_objects: int, seed: int) -> list[tuple[Query, Query]]:
+    """Whole things of COCOA, and as many others of which people say that a fifth or more is hidden.
+
+    Args:
+        root: of the data set, as ``configs/data/cocoa.yaml`` has it.
+        num_objects: of each kind.
+        seed: of the draw.
+
+    Raises:
+        UserError: there are fewer of a kind.
+    """
+    things = [one for one in read_dataset("cocoa", root, split="val") if not one.is_stuff and _is_large(one)]
+    kinds = [
+        [one for one in things if holds(_rate(one))] for holds in (lambda rate: rate == 0, lambda rate: rate >= HIDDEN)
+    ]
+    if min(map(len, kinds)) < num_objects:
+        raise UserError(
+            f"{root} has {len(kinds[0])} whole and {len(kinds[1])} hidden things of some size, not {num_objects}"
+        )
+    rng = np.random.default_rng(stable_seed("natural curation", seed))
+    drawn = [[kind[int(place)] for place in rng.permutation(len(kind))[:num_objects]] for kind in kinds]
+    queries = [
+        [Query(record_image(one), one.modal, stable_seed("curation", seed, one.key)) for one in kind] for kind in drawn
+    ]
+    return list(zip(*queries, strict=True))
+
+
+def _is_large(record: AmodalRecord) -> bool:
+    return masks.area(record.modal_rle) >= LARGE * record.height * record.width
+
+
+def _rate(record: AmodalRecord) -> float:
+    """Share of the object that is hidden, by the masks."""
+    amodal = record.amodal
+    return float((amodal & ~record.modal).sum() / max(1, amodal.sum()))
+
+
 def table(judged: Sequence[tuple[Judgement, Judgement]]) -> str:
     """The table in Markdown, of judgements on whole and cut objects."""
     growth = [one.growth for pair in judged for one in pair]
@@ -96,6 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prior", default="embedded", help="what model.backend.name takes")
     parser.add_argument("--objects", type=int, default=100)
+    parser.add_argument("--natural", metavar="ROOT", help="whole and hidden objects of COCOA instead of cut ones")
     parser.add_argument("--seed", type=int, default=0)
     ways = ["original:grabcut", "grey:grabcut", "grey:difference"]
     parser.add_argument("--ways", nargs="+", default=ways, metavar="BACKGROUND:READ", help=" ".join(ways))
@@ -105,7 +151,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="json file for all judgements")
     options = parser.parse_args(arguments)
     backend = open_backend(BackendConfig(name=options.prior), pick_device(options.device))
-    pairs, kept = cases(options.objects, options.seed), {}
+    natural = options.natural
+    try:
+        pairs = (
+            natural_cases(natural, options.objects, options.seed) if natural else cases(options.objects, options.seed)
+        )
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from error
+    kept = {}
     for way in options.ways:
         background, _, read = way.partition(":")
         # a part that was cut off lies anywhere: whether an object is near the border says nothing here

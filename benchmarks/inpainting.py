@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from amodalseg.atomic import write_whole
 from amodalseg.config.load import build, load_config, to_dict
-from amodalseg.config.schema import BackendConfig, EvalConfig, ModelOnly, NoiseFillConfig
+from amodalseg.config.schema import BackendConfig, EvalConfig, ModelOnly, NeighboursConfig, NoiseFillConfig
 from amodalseg.data.open import open_source
 from amodalseg.data.source import prompted
 from amodalseg.engine.evaluation.evaluate import evaluate
@@ -81,6 +81,11 @@ GROUPS: dict[str, list[Variant]] = {
         Variant("no mask guidance", f"{OFB}/no_guidance"),
         Variant("mask guidance 7.5", f"{OFB}/weight_7_5"),
     ],
+    "soft": [
+        Variant("strength", f"{OFB}/full"),
+        Variant("soft", f"{OFB}/soft"),
+        Variant("as published", f"{OFB}/published"),
+    ],
     "001": [
         Variant("all parts", MC),
         Variant("no swap", f"{MC}/no_swap", "table 2: -18 hard, +2 easy", -1),
@@ -105,7 +110,7 @@ GROUPS: dict[str, list[Variant]] = {
         Variant("plain inpainting", "inpaint"),
     ],
 }
-JUDGED = {"002": "full", "001": "occluded", "controls": "full"}
+JUDGED = {"002": "full", "soft": "full", "001": "occluded", "controls": "full"}
 """The figure of a group's verdicts. Paper 002 prints the mIoU of full masks; what 001 counts, successful completions,
 comes nearest to the hidden part."""
 
@@ -133,9 +138,12 @@ def control_of(options: Any) -> NoiseFillConfig | None:
         area, behind = "outside", "original"
     else:
         return None
-    return NoiseFillConfig(
+    control = NoiseFillConfig(
         window=options.window, background=behind, area=area, read_off=options.read_off, post=options.post
     )
+    if name == "occlusion_free_bias":
+        control.neighbours, control.everywhere = options.neighbours, options.leakage.mode == "soft"
+    return control
 
 
 class Bench:
@@ -243,7 +251,8 @@ def run_group(bench: Bench, group: str, size: int) -> list[dict[str, Any]]:
         reference = reference or rows
         control = control_of(options)
         if control is not None:
-            name = f"noise: {control.area}, {control.background}"
+            name = f"noise: {control.area}, {control.background}{', everywhere' * control.everywhere}"
+            name += ", to the letter" * (control.area == "depth" and control.neighbours != NeighboursConfig())
             if name not in controls:
                 print(f"{group}: {name}", file=sys.stderr, flush=True)
                 controls[name] = bench.rows("noise_fill", control)

@@ -305,8 +305,9 @@ class ReadOffConfig:
 class LeakageConfig:
     """Leakage conditioning (equation 7)."""
 
-    mode: str = one_of("strength", "blend", "blend_until", "none")  # strength: the last part of the way, plain
-    s: float = number(0.3, 0, 1)  # of what is generated; 1 is plain inpainting in every mode
+    # strength: the last part of the way, plain; soft: the same, and nothing outside the area is put back
+    mode: str = one_of("strength", "soft", "blend", "blend_until", "none")
+    s: float = number(0.3, 0, 1)  # of what is generated; 1 is plain inpainting in every mode but soft
     until: float = number(0.5, 0, 1)  # blend_until: share of the steps that are blended
 
 
@@ -316,6 +317,16 @@ class MaskGuidanceConfig:
 
     kind: str = one_of("mask", "none")  # mask: against the network that is told nothing about picture and area
     weight: float = number(0.75, 0, 100)
+    # what the network is told in the null: everything is hole and nothing known, or nothing is hole and all known
+    null: str = one_of("all", "empty")
+
+
+@dataclass
+class NeighboursConfig:
+    """What the area of nearer neighbours is besides them (D of paper 002, which names neither)."""
+
+    grown: float = number(5.0, 0, 512)  # pixels, of a side of 512
+    visible: bool = False  # the visible part is in it too, as it is in M and R
 
 
 @dataclass
@@ -329,6 +340,7 @@ class OcclusionFreeBiasConfig:
     removal: str = one_of("telea", "lama")  # background=removed
     area: str = one_of("hull", "box", "depth", "occluders", "outside")  # M, R and D of the paper, and others
     depth: Optional[str] = None  # area=depth: a depth model by its name on the hub, or a folder
+    neighbours: NeighboursConfig = field(default_factory=NeighboursConfig)  # area=depth
     known_visible: bool = False  # the visible part is known and not drawn anew (not in the paper)
     noise: float = number(0.3, 0, 1)  # of the object's pixels (equation 9), in a range from -1 to 1
     leakage: LeakageConfig = field(default_factory=LeakageConfig)
@@ -359,8 +371,14 @@ class NoiseFillConfig:
     window: SquareConfig = field(default_factory=lambda: SquareConfig(size=48))  # as the shipped prior draws
     background: str = one_of("histogram", "pixels", "grey", "white", "flat", "original", "removed")
     area: str = one_of("hull", "box", "depth", "occluders", "outside")
+    neighbours: NeighboursConfig = field(default_factory=NeighboursConfig)  # area=depth
+    everywhere: bool = False  # the mask may lie beyond the area: control of leakage.mode=soft
     read_off: ReadOffConfig = field(default_factory=ReadOffConfig)
     post: PostConfig = field(default_factory=PostConfig)
+
+
+THINGS = ("person", "animal", "vehicle", "furniture", "food", "plant", "clothing", "tool", "container", "object")
+"""What a detector of everything is asked for; paper 001 does not say what its own was asked."""
 
 
 @dataclass
@@ -370,7 +388,12 @@ class MixedContextConfig:
     name: str = "mixed_context"
     backend: BackendConfig = field(default_factory=BackendConfig)
     window: SquareConfig = field(default_factory=SquareConfig)
-    depth: Optional[str] = None  # where occluders are not known: a depth model by its name on the hub, or a folder
+    # whose occluders count: those given with the object (where there are none and ``depth`` is set: found ones), those
+    # that are looked for anew in every round, or both
+    occluders: str = one_of("given", "found", "both")
+    depth: Optional[str] = None  # order of what is found: a depth model by its name on the hub, or a folder
+    detector: Optional[str] = None  # what is looked for: Grounding DINO by its name on the hub, or a folder
+    words: list[str] = field(default_factory=lambda: list(THINGS))  # what the detector is asked for
     contact: int = number(10, 1, 1000)  # pixels; occluders and the photo's border hide an object that comes as near
     padding: float = number(0.5, 0, 10)  # room beyond a border that hides the object, in longer sides of its box
     iterations: int = number(6, 1, 100)  # at most, until nothing hides the object any more
@@ -400,7 +423,10 @@ class InpaintConfig:
     name: str = "inpaint"
     backend: BackendConfig = field(default_factory=BackendConfig)
     window: SquareConfig = field(default_factory=SquareConfig)
-    depth: Optional[str] = None  # as mixed_context
+    occluders: str = one_of("given", "found", "both")  # as mixed_context, and so the next three
+    depth: Optional[str] = None
+    detector: Optional[str] = None
+    words: list[str] = field(default_factory=lambda: list(THINGS))
     contact: int = number(10, 1, 1000)
     removal: str = one_of("telea", "lama")  # of what lies outside the photo, and for reading the mask off
     guidance: float = number(7.5, 0, 100)

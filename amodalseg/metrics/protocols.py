@@ -109,6 +109,13 @@ PROTOCOLS: dict[str, Protocol] = {
         "CondDiff-AMO’s alternative test (full_of_five), without its slip in the last bin",
         rules.five_bins_counts,
     ),
+    "success": Protocol(
+        rules.success,
+        "How many objects with a hidden part are completed, by the criteria of progressive mixed context where truth "
+        "is exact: “complete”, the true object is at most a fifth larger than what is found of it (the growth that its "
+        "curation rule allows); “contained”, at most a fifth of its area is predicted beside it; “success”, both.",
+        "this project; the paper counts by the votes of persons",
+    ),
     "boundary_iou": Protocol(
         rules.boundary_iou,
         "The mean IoU of the bands along the inside of the outlines, 2 % of the image’s diagonal wide. Large objects "

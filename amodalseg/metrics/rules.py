@@ -172,6 +172,18 @@ def five_bins_counts(c: Columns) -> dict[str, int]:
     return {"num_gap": int(gap.sum()), "num_bins": int(sum(bins))}
 
 
+def success(c: Columns) -> Figures:
+    """Shares of the objects with a hidden part. ``complete``: the whole object is at most a fifth larger than what is
+    found of it, 5 |A| <= 6 |P and A|. ``contained``: at most a fifth of its area is predicted beside it,
+    5 |P and not A| <= |A|. ``success``: both.
+    """
+    hidden = c["occluded_area"] > 0
+    complete = 5 * c["amodal_area"] <= 6 * c["out_inter"]
+    contained = 5 * (c["out_union"] - c["amodal_area"]) <= c["amodal_area"]
+    figures = {"success": complete & contained, "complete": complete, "contained": contained}
+    return {name: _mean(held.astype(np.float64), hidden) for name, held in figures.items()}
+
+
 def boundary_iou(c: Columns) -> Figures:
     """Mean IoU of the inner bands along the outlines: says what plain IoU hides on large objects."""
     iou = _iou(c, "boundary")

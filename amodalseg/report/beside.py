@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from amodalseg.data.check.known_sets import CARDS
 from amodalseg.metrics.counts import Row
-from amodalseg.report.published import MODAL_SOURCES, Published, load_published
+from amodalseg.report.published import EXTENTS, MODAL_SOURCES, Published, load_published
 from amodalseg.report.table import UNDEFINED, Cell, Table, by_data, interval, percent, result_key, rows_by_result
 
 BESIDE = (
@@ -18,6 +18,9 @@ BESIDE = (
 )
 PART = (
     "The split is said to hold {all} objects: what is measured on a part of them has no rank among published numbers."
+)
+OTHER_PART = (
+    "{paper} says that its numbers are of {number:,} {unit}s{split}; measured here: {count:,} {unit}s of {here}."
 )
 APART = "Not to be ranked with the numbers measured here, for the reason that stands with each."
 ABLATIONS = "Ablations, and rows of single design choices"
@@ -73,6 +76,7 @@ def beside_published(results: Sequence[dict], rows: Sequence[Row]) -> list[Secti
         intro = BESIDE.format(count=f"{count:,}", title=title)
         if count < WHOLE * known:
             intro += " " + PART.format(all=f"{known:,}")
+        intro = " ".join([intro, *_other_parts(published, group[0], behind[result_key(group[0])])])
         sections.append(
             Section(
                 title,
@@ -93,6 +97,26 @@ def beside_published(results: Sequence[dict], rows: Sequence[Row]) -> list[Secti
             )
         )
     return sections
+
+
+def _other_parts(published: Sequence[Published], result: dict, rows: Sequence[Row]) -> list[str]:
+    """A sentence for each paper whose split, or number of images or objects, is another one than what was measured."""
+    found, split = [], result["split"].removesuffix("2014")
+    measured = {"image": len({row["image_id"] for row in rows}), "object": len(rows)}
+    for paper in dict.fromkeys(number.paper for number in published):
+        extent = EXTENTS.get((paper, result["dataset"]))
+        if extent is None:
+            continue
+        count = measured[extent.unit]
+        same = WHOLE * extent.number <= count <= extent.number / WHOLE and extent.split in ("", split)
+        if not same:
+            of = f" of the split {extent.split}" if extent.split else ""
+            found.append(
+                OTHER_PART.format(
+                    paper=paper, number=extent.number, unit=extent.unit, split=of, count=count, here=result["split"]
+                )
+            )
+    return found
 
 
 def _published_size(result: dict) -> int:

@@ -46,6 +46,29 @@ MODAL_SOURCES = {
 
 
 @dataclass(frozen=True)
+class Extent:
+    """What a paper says of the objects behind its numbers.
+
+    split: as ``data.split`` here, empty where the paper names none or none matches. number, unit: how many of what
+    (``image`` or ``object``), as stated.
+    """
+
+    split: str
+    number: int
+    unit: str
+
+
+EXTENTS = {
+    ("Tuning-free amodal segmentation", "cocoa"): Extent("", 13_000, "object"),
+    ("Tuning-free amodal segmentation", "bsds_a"): Extent("test", 200, "image"),
+    ("Tuning-free amodal segmentation", "kins"): Extent("test", 7_000, "image"),
+    ("Tuning-free amodal segmentation", "fishbowl"): Extent("test", 128_000, "image"),  # 1,000 videos of 128 frames
+    ("Tuning-free amodal segmentation", "sailvos"): Extent("val", 507_000, "object"),
+}
+"""By paper and data set. CondDiff-AMO, the other paper whose numbers stand beside measured ones, says nothing."""
+
+
+@dataclass(frozen=True)
 class Published:
     """One printed number.
 

@@ -119,6 +119,10 @@ def slow_scores(things, rows):
         },
         "mean_bucket": {},
     }
+    whole = [(t.a & t.p).sum() and t.a.sum() / (t.a & t.p).sum() <= 1.2 for t in hidden]
+    small = [(t.p & ~t.a).sum() / t.a.sum() <= 0.2 for t in hidden]
+    both = [bool(one) and bool(other) for one, other in zip(whole, small, strict=True)]
+    expected["success"] = {"success": mean(both), "complete": mean(map(bool, whole)), "contained": mean(small)}
     for percent in (50, 40, 30, 20, 10, 5):
         inside = [(rate, iou(t.p, t.a)) for rate, t in zip(rates, things, strict=True) if rate <= percent / 100]
         expected["mean_bucket"][f"le_{percent}"] = mean(value for rate, value in inside if rate > 0)

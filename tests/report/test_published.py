@@ -383,6 +383,22 @@ def test_measured_and_published_stand_in_one_table_measured_ones_first(sections)
     assert {note.rpartition(" · ")[2] for note in mine} == {"with unoccluded objects", "without unoccluded objects"}
 
 
+@pytest.mark.parametrize(
+    ("dataset", "split", "images", "warned"),
+    [
+        ("bsds_a", "test", 200, False),
+        ("bsds_a", "val", 200, True),
+        ("bsds_a", "test", 100, True),
+        ("d2sa", "val", 3, False),
+    ],
+)
+def test_another_split_or_part_than_the_papers_is_told(dataset, split, images, warned):
+    rows = [count_row(dataset=dataset, split=split, object_id=str(n), image_id=str(n)) for n in range(images)]
+    (section,) = beside_published(summarize(rows), rows)
+    said = f"200 images of the split test; measured here: {images} images of {split}" in section.intro
+    assert said == warned == ("measured here:" in section.intro)
+
+
 @pytest.mark.parametrize(("split", "count", "warned"), [("val", 3, True), ("val", 12_753, False), ("test", 3, False)])
 def test_a_part_of_the_published_split_is_told(split, count, warned):
     rows = [count_row(dataset="cocoa", split=split)]

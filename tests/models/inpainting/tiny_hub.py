@@ -179,6 +179,38 @@ def save_sam2(folder: Path) -> Path:
     return folder
 
 
+def save_grounding_dino(folder: Path) -> Path:
+    from transformers import (
+        BertConfig,
+        BertTokenizer,
+        GroundingDinoConfig,
+        GroundingDinoForObjectDetection,
+        GroundingDinoImageProcessor,
+        GroundingDinoProcessor,
+        SwinConfig,
+    )
+
+    torch.manual_seed(0)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "?", "cat", "post"]
+    tokenizer = BertTokenizer(vocab={word: number for number, word in enumerate(words)})
+    swin = SwinConfig(
+        image_size=32, patch_size=4, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 1, 1], window_size=2,
+        out_features=["stage2", "stage3", "stage4"],
+    )  # fmt: skip
+    text = BertConfig(
+        vocab_size=len(words), hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8
+    )
+    config = GroundingDinoConfig(
+        backbone_config=swin, text_config=text, num_queries=6, encoder_layers=1, encoder_ffn_dim=8,
+        encoder_attention_heads=1, decoder_layers=1, decoder_ffn_dim=8, decoder_attention_heads=1, d_model=8,
+        num_feature_levels=3, max_text_len=16,
+    )  # fmt: skip
+    GroundingDinoForObjectDetection(config).save_pretrained(folder)
+    images = GroundingDinoImageProcessor(size={"shortest_edge": 32, "longest_edge": 64})
+    GroundingDinoProcessor(images, tokenizer).save_pretrained(folder)
+    return folder
+
+
 def save_depth(folder: Path, metric: bool = False) -> Path:
     from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config, DPTImageProcessor
 

@@ -22,9 +22,9 @@ from amodalseg.models.inpainting.backends.backend import InpaintingBackend
 from amodalseg.models.inpainting.methods.context import Windows, inpaint_windows
 from amodalseg.models.inpainting.methods.opening import Helpers, check_backend, check_helpers, open_backend
 from amodalseg.models.inpainting.parts.depth import DepthModel, open_depth
-from amodalseg.models.inpainting.parts.read_off import Segmenter, read_off, whole
+from amodalseg.models.inpainting.parts.read_off import read_off, whole
 from amodalseg.models.inpainting.parts.removal import remove
-from amodalseg.models.inpainting.parts.segmenter import open_segmenter
+from amodalseg.models.inpainting.parts.segmenter import SamSegmenter, open_segmenter
 from amodalseg.models.moving import move_by_paste, without
 from amodalseg.models.windowed import WindowPrediction
 from amodalseg.predictions import Prediction
@@ -101,8 +101,8 @@ class CompletionPrediction(WindowPrediction):
 def overridden(config: Any, options: dict[str, Any]) -> Any:
     """The options of a method with others in their places; arguments and errors as ``AmodalModel.override``."""
     own = own_options(config, options)
-    if {"backend", "name"} & set(own):
-        raise UserError("override cannot choose another inpainting model; write a model file with model.backend")
+    if "name" in own:
+        raise UserError("override cannot make one method of another; name the other in models")
     return build(ModelOnly, [("the model", {"model": to_dict(config)}), ("override", {"model": own})]).model
 
 
@@ -121,7 +121,7 @@ class ReadsOff(AmodalModel):
     device: str = "cpu"
     has_probability = True
     _backend: InpaintingBackend | None = None
-    _segmenter: Segmenter | None = None
+    _segmenter: SamSegmenter | None = None
     _depth: DepthModel | None = None
 
     def __init__(self, config: Any) -> None:
@@ -181,7 +181,7 @@ class ReadsOff(AmodalModel):
         return found._replace(lama=True) if getattr(config, "origin", None) == "lama" else found
 
     @property
-    def segmenter(self) -> Segmenter:
+    def segmenter(self) -> SamSegmenter:
         """The segmenter that the options name. Raises UserError if it cannot be opened."""
         if self._segmenter is None:
             self._segmenter = open_segmenter(self.config.read_off.segmenter, self.device)
@@ -247,6 +247,15 @@ class InpaintingMethod(ReadsOff):
             check_backend(config.backend)
         else:
             self.device = str(backend.device)
+
+    def override(self, options: dict[str, Any]) -> dict[str, Any]:
+        backend = overridden(self.config, options).backend
+        if backend == self.config.backend:
+            return super().override(options)
+        check_backend(backend)
+        own = super().override(options)
+        self._backend = None  # the new one is opened when it is needed
+        return own
 
     @property
     def backend(self) -> InpaintingBackend:

@@ -23,9 +23,13 @@ class _Control(ReadsOff):
             hole = self.area(crop)
             picture = self.fill(given, hole, rng)
             # as the methods that draw beyond the hull: what does not touch the visible part is another thing
-            connected = self.filled in ("occluders", "outside")
-            done.append(Completion(self.read_off(picture, crop, hole, empty, connected=connected), picture))
+            connected = self.everywhere or self.filled in ("occluders", "outside")
+            looked = np.ones_like(hole) if self.everywhere and hole.any() else hole
+            done.append(Completion(self.read_off(picture, crop, looked, empty, connected=connected), picture))
         return done
+
+    everywhere = False
+    """Whether the mask may lie beyond what is filled."""
 
     @property
     def filled(self) -> str:
@@ -57,6 +61,14 @@ class NoiseFill(_Control):
 
     config: NoiseFillConfig
     stochastic = True
+
+    @property
+    def everywhere(self) -> bool:  # type: ignore[override]
+        return self.config.everywhere
+
+    def area(self, crop: Crop) -> np.ndarray:
+        options = self.config.neighbours
+        return area(self.filled, crop.modal, crop.occluder, grow=options.grown, visible=options.visible)
 
     def fill(self, picture: np.ndarray, hole: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         noise = np.rint((rng.standard_normal(picture.shape) + 1) * 127.5).clip(0, 255).astype(np.uint8)

@@ -57,7 +57,8 @@ class MixedContext(Inpaint):
     def helpers(self, config: Any) -> Helpers:
         found = super().helpers(config)
         cut_out = config.answer == "clusters" and config.swap and config.composite  # nothing is read off
-        return found._replace(segmenter=None) if cut_out and not found.depth else found
+        looks = found.depth or config.occluders != "given"
+        return found._replace(segmenter=None) if cut_out and not looks else found
 
     @property
     def iterations(self) -> int:  # type: ignore[override]

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from amodalseg.config.schema import OcclusionFreeBiasConfig
+from amodalseg.errors import UserError
 from amodalseg.models.inpainting.methods.base_method import Completion, Crop, InpaintingMethod
 from amodalseg.models.inpainting.methods.opening import Helpers
 from amodalseg.models.inpainting.parts.areas import area
@@ -59,6 +60,10 @@ class OcclusionFreeBias(InpaintingMethod):
         pictures, evaluations = self._complete_pictures(condition, areas, [crop.seed for crop in crops], steps)
         done = []
         for crop, empty, given, hole, painted in zip(crops, behind, condition, areas, pictures, strict=True):
+            if config.leakage.mode == "soft" and hole.any():
+                mask = self.read_off(painted, crop, np.ones_like(hole), empty, connected=True)
+                done.append(Completion(mask, painted, evaluations))
+                continue
             # a decoder changes known pixels a little: they are what was given
             picture = np.where(hole[..., None], painted, given)
             done.append(Completion(self.read_off(picture, crop, hole, empty), picture, evaluations))
@@ -68,7 +73,10 @@ class OcclusionFreeBias(InpaintingMethod):
         nearer = None
         if self.config.area == "depth" and self.config.depth:
             nearer = self.depth_model.nearer(crop.picture)
-        found = area(self.config.area, crop.modal, crop.occluder, nearer=nearer)
+        options = self.config.neighbours
+        found = area(
+            self.config.area, crop.modal, crop.occluder, nearer=nearer, grow=options.grown, visible=options.visible
+        )
         return found & ~crop.modal if self.config.known_visible else found
 
     @torch.no_grad()
@@ -77,16 +85,24 @@ class OcclusionFreeBias(InpaintingMethod):
     ) -> tuple[np.ndarray, int]:
         """Pictures uint8 (B, S, S, 3), and how often the network was evaluated for each."""
         backend, leakage, guidance = self.backend, self.config.leakage, self.config.guidance
-        prepared = backend.prepare(to_pictures(condition), torch.from_numpy(np.stack(areas))[:, None])
+        if leakage.mode == "soft" and not backend.abilities.sees_hole:
+            raise UserError(
+                f"{self.name}: leakage.mode=soft is for inpainting models that see the area, which {backend.name} does "
+                "not; use leakage.mode=strength"
+            )
+        known, holes = to_pictures(condition), torch.from_numpy(np.stack(areas))[:, None]
+        prepared = backend.prepare(known, holes)
         hooks: list[Hook] = []
         if guidance.kind == "mask" and guidance.weight and backend.abilities.sees_hole:
-            hooks.append(MaskGuidance(backend.unconditional(prepared), guidance.weight))
+            empty = guidance.null == "empty"
+            null = backend.prepare(known, torch.zeros_like(holes)) if empty else backend.unconditional(prepared)
+            hooks.append(MaskGuidance(null, guidance.weight))
         calls = 1 + len(hooks)
         if leakage.mode in ("blend", "blend_until"):
             hooks.append(Leakage(leakage.s, leakage.until if leakage.mode == "blend_until" else 1.0))
-        else:
+        elif leakage.mode != "soft":
             hooks.append(Leakage(1.0))  # plain
-        strength = leakage.s if leakage.mode == "strength" else 1.0
+        strength = leakage.s if leakage.mode in ("strength", "soft") else 1.0
         sampling = begin(backend, prepared, seeds, steps or self.config.sampler.steps, strength)
         calls *= sampling.steps - sampling.index
         return to_images(backend.decode(advance(sampling, hooks).x).cpu()), calls

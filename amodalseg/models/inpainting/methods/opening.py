@@ -15,6 +15,7 @@ from amodalseg.models.inpainting.backends.prior import find_prior, import_diffus
 from amodalseg.models.inpainting.backends.word_files import find_word_prior
 from amodalseg.models.inpainting.backends.word_prior import WordPrior
 from amodalseg.models.inpainting.parts.depth import find_depth
+from amodalseg.models.inpainting.parts.detector import find_detector
 from amodalseg.models.inpainting.parts.removal import import_lama
 from amodalseg.models.inpainting.parts.segmenter import find_segmenter
 from amodalseg.models.inpainting.parts.words import find_word_segmenter
@@ -26,14 +27,15 @@ EMBEDDED, WORD_PRIOR = "embedded", "word_prior"
 class Helpers(NamedTuple):
     """What a method uses besides an inpainting model, as its options name it; None and False: it does not.
 
-    segmenter, depth, words: names, as ``open_segmenter``, ``open_depth`` and ``open_word_segmenter`` take them. lama:
-    whether LaMa removes objects.
+    segmenter, depth, words, detector: names, as ``open_segmenter``, ``open_depth``, ``open_word_segmenter`` and
+    ``open_detector`` take them. lama: whether LaMa removes objects.
     """
 
     segmenter: str | None = None
     depth: str | None = None
     lama: bool = False
     words: str | None = None
+    detector: str | None = None
 
 
 def small_prior(name: str) -> tuple[type[EmbeddedPrior] | type[WordPrior], Path] | None:
@@ -89,3 +91,5 @@ def check_helpers(helpers: Helpers) -> None:
         find_depth(helpers.depth)
     if helpers.words is not None:
         find_word_segmenter(helpers.words)
+    if helpers.detector is not None:
+        find_detector(helpers.detector)

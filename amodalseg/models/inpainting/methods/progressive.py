@@ -15,6 +15,7 @@ from amodalseg.models.base import check_query, sample_seed
 from amodalseg.models.inpainting.methods.base_method import Crop, InpaintingMethod
 from amodalseg.models.inpainting.methods.opening import Helpers
 from amodalseg.models.inpainting.methods.progress import Progress
+from amodalseg.models.inpainting.parts.detector import Detector, open_detector
 from amodalseg.models.inpainting.parts.occluders import find_occluders
 from amodalseg.models.inpainting.parts.removal import remove
 from amodalseg.predictions import Prediction
@@ -37,8 +38,11 @@ class ProgressPrediction(Prediction):
 class Progressive(InpaintingMethod):
     """A subclass completes squares whose ``occluder`` is all that may hide more: occluders, and beyond the photo.
 
-    Its ``config`` has ``contact``, ``depth`` and ``removal`` besides.
+    Its ``config`` has ``contact``, ``occluders``, ``depth``, ``detector``, ``words`` and ``removal`` besides.
     """
+
+    _detector: tuple[str, str, Detector] | None = None
+    """Name, device, and the model itself."""
 
     iterations = 1
     """Rounds, at most."""
@@ -47,8 +51,10 @@ class Progressive(InpaintingMethod):
 
     def helpers(self, config: Any) -> Helpers:
         # neighbours are segmented too, however the mask is read off
-        segmenter = config.read_off.segmenter if config.depth else super().helpers(config).segmenter
-        return Helpers(segmenter or None, config.depth or None, config.removal == "lama")
+        looks = config.depth or config.occluders != "given"
+        segmenter = config.read_off.segmenter if looks else super().helpers(config).segmenter
+        detector = config.detector or None if looks else None
+        return Helpers(segmenter or None, config.depth or None, config.removal == "lama", detector=detector)
 
     def predict_batch(
         self, queries: Sequence[Query], *, num_samples: int = 1, steps: int | None = None
@@ -64,7 +70,7 @@ class Progressive(InpaintingMethod):
         if alone:
             warnings.warn(
                 f"{self.name}: nothing is known to hide {alone} of {len(queries)} objects, so they keep the mask "
-                "that was given; give the occluder, or model.depth",
+                "that was given; give the occluder, or model.depth, or model.occluders=found",
                 stacklevel=2,
             )
         share, post = (time.perf_counter() - began) / max(1, len(queries)), self.config.post
@@ -80,10 +86,14 @@ class Progressive(InpaintingMethod):
 
     def _go_on(self, jobs: Sequence[tuple[Query, int]], steps: int | None) -> list[tuple[Progress, int]]:
         """Objects with the seeds of their samples -> how far they got, and evaluations of the network for each."""
+        how = self.config.occluders
         works = [
-            Progress(query.image, query.modal, query.occluder, self.config.contact, self.padding is not None)
+            Progress(
+                query.image, query.modal, None if how == "found" else query.occluder, self.config.contact,
+                self.padding is not None,
+            )
             for query, _ in jobs
-        ]
+        ]  # fmt: skip
         calls, active = [0] * len(jobs), list(range(len(jobs)))
         for turn in range(self.iterations):
             windows, crops = {}, {}
@@ -91,7 +101,7 @@ class Progressive(InpaintingMethod):
                 (query, seed), work = jobs[index], works[index]
                 seed = seed if turn == 0 else stable_seed(seed, "round", turn)
                 window = work.window(self.size, (self.config.window.side - 1) / 2, self.padding or 0.0)
-                if self.config.depth and query.occluder is None:
+                if how != "given" or (self.config.depth and query.occluder is None):
                     work.cover(window, self._look(work, window, seed))
                 picture, found, hole, outside = work.view(window, max(1, round(GROWN * self.size)))
                 if work.is_occluded() and hole.any():
@@ -107,10 +117,26 @@ class Progressive(InpaintingMethod):
         return list(zip(works, calls, strict=True))
 
     def _look(self, work: Progress, window: Any, seed: int) -> np.ndarray:
-        """What a depth model, with a segmenter if there is one, sees in front of the object: bool (S, S)."""
+        """What is seen in front of the object, by the models that the options name: bool (S, S)."""
         picture, found, _, outside = work.view(window, 0)
         picture = remove(picture, outside, self.config.removal)
-        nearer = self.depth_model.nearer(picture)
+        nearer = self.depth_model.nearer(picture) if self.config.depth else None
         segmenter = self.segmenter if self.config.read_off.segmenter else None
         rng = np.random.default_rng(stable_seed("occluders", seed))
-        return find_occluders(picture, found, nearer, segmenter, rng) & ~outside
+        return find_occluders(picture, found, nearer, segmenter, rng, self._objects(picture)) & ~outside
+
+    def _objects(self, picture: np.ndarray) -> list[np.ndarray] | None:
+        """What the detector finds, bool (S, S) each: SAM's mask in each box, or the box itself; None without one."""
+        name = self.config.detector
+        if not name:
+            return None
+        if self._detector is None or self._detector[:2] != (name, self.device):
+            self._detector = name, self.device, open_detector(name, self.device)
+        masks = []
+        for box in self._detector[2].boxes(picture, self.config.words):
+            if self.config.read_off.segmenter:
+                masks.append(self.segmenter.segment_box(picture, box))
+            else:
+                masks.append(np.zeros(picture.shape[:2], bool))
+                masks[-1][box[1] : box[3], box[0] : box[2]] = True
+        return masks

@@ -9,11 +9,17 @@ from amodalseg.masks import box_xyxy, convex_hull, grown
 
 KINDS = ("hull", "box", "depth", "occluders", "outside")
 NEAR = 10 / 512  # of the side: how far from the visible part an occluder of ``depth`` may lie
-GROWN = 5 / 512  # of the side: how far its area is grown
+GROWN = 5.0  # pixels, of a side of 512: how far its area is grown
 
 
 def area(
-    kind: str, modal: np.ndarray, occluder: np.ndarray | None = None, *, nearer: np.ndarray | None = None
+    kind: str,
+    modal: np.ndarray,
+    occluder: np.ndarray | None = None,
+    *,
+    nearer: np.ndarray | None = None,
+    grow: float = GROWN,
+    visible: bool = False,
 ) -> np.ndarray:
     """Make an area.
 
@@ -24,12 +30,14 @@ def area(
         modal: bool (S, S), not empty.
         occluder: bool (S, S), what covers the object, or None if unknown.
         nearer: float (S, S), larger where the scene is nearer: for ``depth``.
+        grow: pixels of a side of 512 by which ``depth`` is grown; a pixel of the square at least, unless it is 0.
+        visible: ``depth`` holds the visible part too, where it is not empty.
 
     Returns:
         bool (S, S). ``occluders`` and ``depth`` are empty where nothing is known to cover the object.
 
     ``depth`` is the union of the neighbours that come within 10 px of the visible part (of a side of 512) and are
-    nearer, grown by 5 px, less the visible part. Neighbours are the connected parts of ``occluder``; if that is
+    nearer, grown, less the visible part. Neighbours are the connected parts of ``occluder``; if that is
     unknown, those of all that ``nearer`` says is nearer than the object's middle.
     """
     assert kind in KINDS and modal.any(), kind
@@ -44,7 +52,11 @@ def area(
         return ~modal
     if kind == "occluders":
         return np.zeros_like(modal) if occluder is None else occluder & ~modal
-    return _nearer_neighbours(modal, occluder, nearer)
+    found = _nearer_neighbours(modal, occluder, nearer)
+    if not found.any():
+        return found
+    wide = grown(found, max(1, round(grow / 512 * len(modal)))) if grow else found
+    return wide | modal if visible else wide & ~modal
 
 
 def _nearer_neighbours(modal: np.ndarray, occluder: np.ndarray | None, nearer: np.ndarray | None) -> np.ndarray:
@@ -64,4 +76,4 @@ def _nearer_neighbours(modal: np.ndarray, occluder: np.ndarray | None, nearer: n
         in_front = nearer is None or np.median(nearer[part]) > middle
         if in_front and (part & close).any():
             found |= part
-    return grown(found, max(1, round(GROWN * len(modal)))) & ~modal if found.any() else found
+    return found

@@ -1,37 +1,92 @@
-"""What hides an object that nobody says what hides it: its neighbours that lie nearer (paper 001, section 3.4)."""
+"""What hides an object: its neighbours that lie in front of it (paper 001, section 3.4)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
+import cv2
 import numpy as np
 
-from amodalseg.masks import grown
+from amodalseg.masks import convex_hull, grown
+from amodalseg.metrics.order import pairs
 from amodalseg.models.inpainting.parts.areas import NEAR, area
 from amodalseg.models.inpainting.parts.read_off import Segmenter
 
 MOST = 8  # neighbours that are looked at
+LIKE = 12  # of 255, in every channel: how far the colours of one thing may lie from that of the point asked at
+
+
+class ColourSegmenter:
+    """Without any weights: the connected part of like colour around a point."""
+
+    def segment(self, picture: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """uint8 (S, S, 3) and int (1, 2), x and y -> bool (S, S)."""
+        (x, y), found = points[0].tolist(), np.zeros((picture.shape[0] + 2, picture.shape[1] + 2), np.uint8)
+        flags = 8 | cv2.FLOODFILL_MASK_ONLY | cv2.FLOODFILL_FIXED_RANGE | (1 << 8)
+        cv2.floodFill(cv2.medianBlur(picture, 3), found, (x, y), 0, (LIKE,) * 3, (LIKE,) * 3, flags)  # type: ignore
+        return found[1:-1, 1:-1] > 0
 
 
 def find_occluders(
-    picture: np.ndarray, modal: np.ndarray, nearer: np.ndarray, segmenter: Segmenter | None, rng: np.random.Generator
+    picture: np.ndarray,
+    modal: np.ndarray,
+    nearer: np.ndarray | None,
+    segmenter: Segmenter | None,
+    rng: np.random.Generator,
+    objects: Sequence[np.ndarray] | None = None,
 ) -> np.ndarray:
     """Find what lies in front of an object and touches it.
 
-    With a segmenter the neighbours are its masks at places sampled beside the object, each as a whole in front or not;
-    without one they are the connected parts of what is nearer than the object's middle.
+    Neighbours are the objects of the picture where those are given; else the segmenter's masks at places sampled beside
+    the object; without a segmenter the connected parts of what is nearer than the object's middle, or, if nobody says
+    what is nearer, the parts of like colour. Each counts as a whole: by its depth, or by ``hides_by_contact``.
 
     Args:
         picture: uint8 (S, S, 3).
         modal: bool (S, S), not empty: the object as far as it is known.
-        nearer: float (S, S), larger where the scene is nearer.
+        nearer: float (S, S), larger where the scene is nearer; None: the order follows from the outlines.
         segmenter: or None.
         rng: source of the places.
+        objects: bool (S, S) each, of all objects of the picture, the one asked about among them or not; or None.
 
     Returns:
         bool (S, S), without the object.
     """
-    if segmenter is None:
+    if objects is not None:
+        neighbours: Iterator[np.ndarray] = (mask & ~modal for mask in objects if not _is_the_object(mask, modal))
+    elif segmenter is None and nearer is not None:
         return area("depth", modal, nearer=nearer)
+    else:
+        neighbours = _beside(picture, modal, segmenter or ColourSegmenter(), rng)
     found = np.zeros_like(modal)
+    for neighbour in neighbours:
+        if neighbour.any() and (nearer is not None or hides_by_contact(neighbour, modal)):
+            found |= area("depth", modal, neighbour, nearer=nearer)
+    return found
+
+
+def hides_by_contact(neighbour: np.ndarray, modal: np.ndarray) -> bool:
+    """Whether a neighbour lies in front by the outlines alone: it fills more of the object's hull than the other way.
+
+    An object that is cut straight keeps its hull, so nothing is seen to hide it: this order misses such occluders, and
+    a depth model does not.
+
+    Args:
+        neighbour, modal: bool (H, W), visible parts.
+    """
+    seen = [neighbour & ~modal, modal]
+    return bool(pairs(seen, [convex_hull(mask) for mask in seen])[0, 1])
+
+
+def _is_the_object(mask: np.ndarray, modal: np.ndarray) -> bool:
+    both = int((mask & modal).sum())
+    return 2 * both > min(int(mask.sum()), int(modal.sum()))
+
+
+def _beside(
+    picture: np.ndarray, modal: np.ndarray, segmenter: Segmenter, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """What lies beside an object, bool (S, S) each and without it: segments at sampled places, ``MOST`` of them."""
     reach = max(1, round(NEAR * len(modal)))
     beside = grown(modal, reach) & ~modal
     for _ in range(MOST):
@@ -41,8 +96,6 @@ def find_occluders(
         chosen = int(rng.integers(len(rows)))
         row, column = rows[chosen], columns[chosen]
         neighbour = segmenter.segment(picture, np.array([[column, row]])) & ~modal
-        if neighbour.any():
-            found |= area("depth", modal, neighbour, nearer=nearer)
+        yield neighbour
         beside &= ~neighbour
         beside[max(0, row - reach) : row + reach + 1, max(0, column - reach) : column + reach + 1] = False
-    return found

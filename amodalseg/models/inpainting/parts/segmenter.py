@@ -29,7 +29,6 @@ class SamSegmenter:
         with within_memory(1):
             self.model, self.processor, self.device = model.to(device), processor, device
 
-    @torch.no_grad()
     def segment(self, picture: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Find the object at points, all of one object.
 
@@ -40,17 +39,21 @@ class SamSegmenter:
         Returns:
             bool (H, W): of the masks it offers, the one whose IoU it predicts highest.
         """
-        inputs = self.processor(
-            images=[picture],
-            input_points=[[points.astype(float).tolist()]],
-            input_labels=[[[1] * len(points)]],
-            return_tensors="pt",
-        )
+        labels = [[[1] * len(points)]]
+        return self._segment(picture, input_points=[[points.astype(float).tolist()]], input_labels=labels)
+
+    def segment_box(self, picture: np.ndarray, box: np.ndarray) -> np.ndarray:
+        """Find the object in a box, int (4,): x0, y0, x1, y1, pixels; the rest as ``segment``."""
+        return self._segment(picture, input_boxes=[[box.astype(float).tolist()]])
+
+    @torch.no_grad()
+    def _segment(self, picture: np.ndarray, **prompts: Any) -> np.ndarray:
+        inputs = self.processor(images=[picture], return_tensors="pt", **prompts)
         sizes = [inputs.pop("original_sizes")]
         if "reshaped_input_sizes" in inputs:  # SAM pads its square, SAM 2 fills it
             sizes.append(inputs.pop("reshaped_input_sizes"))
         inputs = {name: values.to(self.device) for name, values in inputs.items()}
-        inputs["input_points"] = inputs["input_points"].float()
+        inputs |= {name: inputs[name].float() for name in ("input_points", "input_boxes") if name in inputs}
         with within_memory(1):
             output = self.model(**inputs, multimask_output=True)
             masks = self.processor.post_process_masks(output.pred_masks.cpu(), *sizes)

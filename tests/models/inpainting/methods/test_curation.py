@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from amodalseg import Query, UserError
+from amodalseg.data.catalog import read_dataset
 from amodalseg.models.inpainting.methods.curation import Rule, judge
 from benchmarks import curation as program
 from tests.models.inpainting.known_picture import KnownPicture
+from tests.worlds import cocoa_world
 
 SIDE = 40
 RULE = Rule(background="grey", read="difference", border=0)
@@ -120,3 +122,16 @@ class TestBenchmark:
         for seed in range(10):
             left = program.cut(mask, np.random.default_rng(seed))
             assert not (left & ~mask).any() and 0.35 < left.sum() / mask.sum() < 0.82
+
+
+def test_natural_objects_are_whole_ones_and_ones_that_people_say_are_hidden(tmp_path):
+    cocoa_world(tmp_path)
+    things = [one for one in read_dataset("cocoa", tmp_path, split="val") if not one.is_stuff]
+    hidden = [one for one in things if (one.amodal & ~one.modal).sum() >= 0.2 * one.amodal.sum()]
+    whole = [one for one in things if not (one.amodal & ~one.modal).any()]
+    assert hidden and whole
+    pairs = program.natural_cases(str(tmp_path), 1, 0)
+    assert any((pairs[0][0].modal == one.modal).all() for one in whole if one.modal.shape == pairs[0][0].modal.shape)
+    assert any((pairs[0][1].modal == one.modal).all() for one in hidden if one.modal.shape == pairs[0][1].modal.shape)
+    with pytest.raises(UserError, match="hidden things of some size, not 1000"):
+        program.natural_cases(str(tmp_path), 1000, 0)

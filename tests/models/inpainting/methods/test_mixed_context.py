@@ -328,6 +328,93 @@ class TestNewOccluders:
         assert (prediction.amodal == modal).all()
 
 
+class TestLookedForAgain:
+    """A second occluder appears in what the first round draws; blue is near."""
+
+    def scene(self):
+        """A photo with a red block behind a post, which is the given occluder, and what lies behind that."""
+        image, modal = np.full((100, 100, 3), GREEN, np.uint8), np.zeros((100, 100), bool)
+        modal[40:64, 30:54] = True
+        image[modal] = RED
+        post = np.zeros_like(modal)
+        post[36:68, 54:66] = True
+        image[post] = (200, 200, 60)
+        return Query(image, modal, 0, post)
+
+    def model(self, monkeypatch, **options):
+        class Depth:
+            def nearer(self, picture):
+                red, green, blue = np.moveaxis(picture.astype(int), 2, 0)
+                return ((blue > red - 60) & (green < 100)).astype(np.float32)  # where blue and red mix, too
+
+        class Scripted(Grower):
+            def complete(self, crops, steps):
+                self.rounds.append(list(crops))
+                done = []
+                for crop in crops:
+                    picture = np.where(crop.occluder[..., None], np.uint8(RED), crop.picture)
+                    hidden = crop.occluder.copy()
+                    if len(self.rounds) == 1:  # the right half of what is drawn is a thing that nobody knew of
+                        hidden &= np.arange(hidden.shape[1]) < np.nonzero(hidden.any(axis=0))[0].mean()
+                        picture[crop.occluder & ~hidden] = BLUE
+                    done.append(Completion(crop.modal | hidden, picture, 5))
+                return done
+
+        monkeypatch.setattr("amodalseg.models.inpainting.methods.base_method.open_depth", lambda name, device: Depth())
+        monkeypatch.setattr("amodalseg.models.inpainting.methods.base_method.check_helpers", lambda helpers: None)
+        config = MixedContextConfig(window=SquareConfig(size=48), depth="any", **options)
+        return Scripted(config, KnownPicture(painted(RED)))
+
+    @pytest.mark.parametrize(("occluders", "rounds"), [("given", 1), ("both", 2)])
+    def test_a_second_occluder_is_completed_in_the_second_round_unless_only_given_ones_count(
+        self, occluders, rounds, monkeypatch
+    ):
+        query = self.scene()
+        model = self.model(monkeypatch, occluders=occluders)
+        prediction = model.predict_batch([query])[0]
+        assert len(model.rounds) == rounds
+        share = (prediction.amodal & query.occluder)[40:64].sum() / query.occluder[40:64].sum()
+        assert (share > 0.9) == (occluders == "both") and share > 0.3
+        assert (prediction.image[50, 63] == (RED if occluders == "both" else query.image[50, 63])).all()
+
+    def test_found_knows_nothing_of_what_is_given(self, monkeypatch):
+        query = self.scene()  # the post is not blue, so it is not found
+        model = self.model(monkeypatch, occluders="found")
+        with pytest.warns(UserWarning, match=r"or model\.occluders=found"):
+            prediction = model.predict_batch([query])[0]
+        assert (prediction.amodal == query.modal).all() and not model.rounds
+
+    def test_without_any_model_the_order_follows_from_the_outlines(self):
+        image, modal = np.full((100, 100, 3), GREEN, np.uint8), np.zeros((100, 100), bool)
+        modal[40:64, 30:70] = True
+        post = np.zeros_like(modal)
+        post[30:74, 46:54] = True  # in front: it splits the object
+        modal &= ~post
+        image[modal], image[post] = RED, BLUE
+        prediction = grower(occluders="found", iterations=1).predict_batch([Query(image, modal)])[0]
+        assert prediction.amodal[40:64][post[40:64]].mean() > 0.97 and not prediction.amodal[:28].any()
+
+    def test_a_detector_says_what_objects_there_are(self, monkeypatch):
+        query = self.scene()
+        asked = []
+
+        class Posts:
+            def boxes(self, picture, words):
+                asked.append(words)
+                rows, columns = np.nonzero((picture == (200, 200, 60)).all(axis=2))
+                box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+                return np.array([box, [0, 0, 2, 2]] if len(rows) else np.zeros((0, 4), int))
+
+        monkeypatch.setattr(
+            "amodalseg.models.inpainting.methods.progressive.open_detector", lambda name, device: Posts()
+        )
+        monkeypatch.setattr("amodalseg.models.inpainting.methods.base_method.check_helpers", lambda helpers: None)
+        options = {"occluders": "found", "detector": "any", "words": ["post"], "iterations": 1}
+        monkeypatch.setattr("amodalseg.models.inpainting.parts.occluders.hides_by_contact", lambda one, other: True)
+        prediction = grower(**options).predict_batch([Query(query.image, query.modal)])[0]
+        assert asked == [["post"]] and (prediction.amodal & query.occluder).sum() > 0.9 * query.occluder.sum()
+
+
 class TestMethods:
     """A red disk on green, its right part behind a blue post; the model draws the disk on grey or on green."""
 

@@ -21,7 +21,7 @@ CONFIGS = Path(__file__).parents[4] / "configs/model"
 FILES = sorted(CONFIGS.glob("*/*.yaml"))
 SIDES = {"sd15": 512, "sd15_text": 512, "sd2": 512, "sdxl": 1024, "flux_schnell": 1024, "flux_fill": 1024}
 NOISE = {  # area and background of a method's control
-    "occlusion_free_bias": ("hull", "histogram"), "mixed_context": ("occluders", "grey"),
+    "occlusion_free_bias": ("hull", "pixels"), "mixed_context": ("occluders", "grey"),
     "inpaint": ("occluders", "original"), "naive_outpaint": ("outside", "original"),
     "diffoom": ("outside", "flat"), "mrgd": ("occluders", "original"),
 }  # fmt: skip
@@ -47,7 +47,8 @@ def test_every_file_builds_what_its_folder_says_of_models_that_are_known(path, m
     model = create_method(config)
     assert model.name == path.parent.name
     assert set(backends) <= {*SHIPPED, *HUB_IDS} and len(backends) == hasattr(config, "backend")
-    assert [found.depth for found in helpers] == [None]
+    looks = path.stem == "found"
+    assert [(bool(found.depth), bool(found.detector)) for found in helpers] == [(looks, looks)]
     assert helpers[0].segmenter in (None, *SEGMENTERS.values())
     if backends and config.read_off.kind != "difference":  # SAM where the model has to be fetched as well
         assert (helpers[0].segmenter is None) == (backends[0] in SHIPPED)
@@ -69,9 +70,11 @@ def test_every_file_of_a_published_model_has_its_control():
         if getattr(config, "backend", None) is None or config.backend.name in SHIPPED:
             continue
         area, behind = NOISE[config.name]
+        soft = config.name == "occlusion_free_bias" and config.leakage.mode == "soft"
+        wanted = area, behind, SIDES[config.backend.name], soft
         found = [
             control for control in controls
-            if (control.area, control.background, control.window.size) == (area, behind, SIDES[config.backend.name])
+            if (control.area, control.background, control.window.size, control.everywhere) == wanted
         ]  # fmt: skip
         assert len(found) == 1 and found[0].read_off.segmenter == config.read_off.segmenter, path
         assert found[0].window.side == config.window.side

@@ -16,6 +16,8 @@ from amodalseg.config.schema import (
     LeakageConfig,
     MaskGuidanceConfig,
     ModelOnly,
+    NeighboursConfig,
+    NoiseFillConfig,
     OcclusionFreeBiasConfig,
     ReadOffConfig,
     SquareConfig,
@@ -25,6 +27,7 @@ from amodalseg.models import load_model
 from amodalseg.models.inpainting.backends.backend import EmbeddedPrior, Estimate
 from amodalseg.models.inpainting.backends.prior import build_scheduler, build_unet, save_prior
 from amodalseg.models.inpainting.methods.base_method import Crop
+from amodalseg.models.inpainting.methods.controls import NoiseFill
 from amodalseg.models.inpainting.methods.occlusion_free_bias import OcclusionFreeBias, noised
 from amodalseg.models.inpainting.prior_training.validation import to_pictures
 from amodalseg.models.inpainting.steps.guidance import Leakage, MaskGuidance
@@ -149,7 +152,76 @@ def test_strength_is_the_last_part_of_the_way():
     assert max(call.sigma for call in backend.calls) < 0.5
 
 
+# ------------------------------------------------------------------------------------------------ soft inpainting
+
+
+def drawn_square(mode, backend=None, **options):
+    """The object's square: what the model was given, what it made, the area, the mask."""
+    query, _ = scene(16)
+    crop = Crop(query.image, query.modal, None, 1, None)
+    config = replace(SMALL, noise=0.0, background="white", leakage=LeakageConfig(mode=mode), **options)
+    model = OcclusionFreeBias(
+        config, backend or EmbeddedPrior.of_network(tiny_unet().eval(), build_scheduler().alphas_cumprod)
+    )
+    ((mask, picture, _),) = model.complete([crop], None)
+    return np.where(crop.modal[..., None], crop.picture, np.uint8(255)), picture, model._area(crop), mask
+
+
+def test_soft_inpainting_changes_pixels_outside_the_area():
+    for mode, changes in (("strength", False), ("soft", True)):
+        given, picture, area, _ = drawn_square(mode)
+        assert (picture[~area] != given[~area]).any() == changes and (picture[area] != given[area]).any()
+
+
+def test_a_soft_answer_may_exceed_the_area():
+    whole = np.full((16, 16, 3), 255, np.uint8)
+    whole[2:15, 2:15] = (210, 40, 40)
+    read = ReadOffConfig(kind="difference")
+    _, _, area, mask = drawn_square("soft", Knowing(whole), read_off=read)
+    assert (mask & ~area).any() and mask[2:15, 2:15].mean() > 0.9
+    assert not (drawn_square("strength", Knowing(whole), read_off=read)[3] & ~area).any()
+
+
+def test_the_area_of_neighbours_is_what_the_options_say():
+    query, _ = scene()
+    crop = Crop(query.image, query.modal, query.occluder & ~query.modal, 1, None)
+    for model in (
+        OcclusionFreeBias(replace(SMALL, area="depth"), GaussianBackend()),
+        NoiseFill(NoiseFillConfig(area="depth")),
+    ):
+        areas = []
+        for options in (NeighboursConfig(), NeighboursConfig(grown=0), NeighboursConfig(grown=0, visible=True)):
+            model.config = replace(model.config, neighbours=options)
+            areas.append(model._area(crop) if isinstance(model, OcclusionFreeBias) else model.area(crop))
+        assert np.array_equal(areas[1], crop.occluder) and np.array_equal(areas[2], crop.occluder | crop.modal)
+        assert areas[0].sum() > areas[1].sum() and not (areas[0] & crop.modal).any()
+
+
+def test_soft_inpainting_is_for_models_that_see_the_area():
+    class Blind(GaussianBackend):
+        abilities = replace(GaussianBackend.abilities, sees_hole=False)
+
+    with pytest.raises(UserError, match=r"leakage\.mode=soft is for inpainting models that see the area"):
+        drawn_square("soft", Blind())
+
+
 # --------------------------------------------------------------------------------------------------- equation 11
+
+
+@pytest.mark.parametrize(("null", "told"), [("all", "as the backend says"), ("empty", 0.0)])
+def test_both_readings_of_the_null(null, told):
+    seen = []
+
+    class Listening(GaussianBackend):
+        def unconditional(self, prepared):
+            return replace(prepared, inputs={"nothing": torch.ones(())})
+
+        def estimate(self, x, level, prepared, taps=()):
+            seen.append("as the backend says" if "nothing" in prepared.inputs else prepared.hole.mean().item())
+            return super().estimate(x, level, prepared, taps)
+
+    drawn_square("none", Listening(), guidance=MaskGuidanceConfig(null=null))
+    assert len(seen) == 12 and seen[1::2] == [told] * 6 and 0 < seen[0] < 1
 
 
 class Two(GaussianBackend):
@@ -376,10 +448,21 @@ def test_options_from_a_file_and_overrides(tmp_path):
         ({"sampler": {"stepz": 5}}, "no model has the option 'sampler.stepz'"),
         ({"leakage": {"s": 2.0}}, r"leakage\.s: 2\.0 \(must be between 0 and 1\)"),
         ({"leakage": {"mode": "much"}}, r"leakage\.mode: much \(choose from strength, "),
-        ({"backend": {"name": "sd15"}}, "another inpainting model"),
+        ({"backend": {"name": str(tmp_path / "nowhere")}}, "nowhere"),
+        ({"name": "inpaint"}, "one method of another"),
     ):
         with pytest.raises(UserError, match=message):
             model.override(wrong)
+
+
+def test_an_override_may_choose_the_inpainting_model(tmp_path):
+    for name, size in (("one", 16), ("two", 32)):
+        torch.manual_seed(0)
+        save_prior(tmp_path / name, build_unet(InpaintingPriorConfig(size=size, channels=[8, 16], head=8)), {})
+    model = OcclusionFreeBias(OcclusionFreeBiasConfig(backend=BackendConfig(name=str(tmp_path / "one"))))
+    assert model.size == 16
+    assert model.override({"backend": {"name": str(tmp_path / "two")}}) == {"backend": {"name": str(tmp_path / "two")}}
+    assert model.size == 32
 
 
 def test_overrides_are_each_models_own():

@@ -75,6 +75,15 @@ def test_depth_without_a_depth_model_takes_the_known_occluders_that_are_near():
     assert not area("depth", parts["modal"], parts["far"]).any()
 
 
+def test_neighbours_as_they_are_and_with_the_visible_part():
+    parts, depth = neighbours()
+    front, modal = parts["front"], parts["modal"]
+    assert np.array_equal(area("depth", modal, front, nearer=depth, grow=0), front)
+    assert np.array_equal(area("depth", modal, front, nearer=depth, grow=0, visible=True), front | modal)
+    assert np.array_equal(area("depth", modal, front, nearer=depth, grow=12), grown(front, 3) & ~modal)
+    assert not area("depth", modal, parts["far"], nearer=depth, visible=True).any()
+
+
 def test_near_is_ten_pixels_of_512():
     modal, other = np.zeros((512, 512), bool), np.zeros((512, 512), bool)
     modal[100:200, 100:200] = True

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from amodalseg.models.inpainting.parts.occluders import find_occluders
+from amodalseg.models.inpainting.parts.occluders import ColourSegmenter, find_occluders, hides_by_contact
 
 SIDE = 64
 
@@ -72,3 +72,29 @@ def test_an_object_that_fills_the_picture():
     modal = np.ones((SIDE, SIDE), bool)
     picture, nearer = np.zeros((SIDE, SIDE, 3), np.uint8), np.zeros((SIDE, SIDE), np.float32)
     assert not find_occluders(picture, modal, nearer, Regions(), np.random.default_rng(0)).any()
+
+
+def test_by_the_outlines_alone_what_fills_the_hull_of_the_object_hides_it():
+    left, right, post, ground = boxes((10, 20, 24, 40), (32, 20, 46, 40), (24, 10, 32, 50), (0, 0, 64, 64))
+    modal = left | right
+    assert hides_by_contact(post, modal) and not hides_by_contact(modal, post)
+    assert not hides_by_contact(ground & ~modal & ~post, modal)  # the object lies within its hull
+    assert not hides_by_contact(boxes((46, 20, 60, 40))[0], modal)  # beside it
+
+
+def test_without_depth_and_segmenter_parts_of_like_colour_are_ordered_by_their_outlines():
+    left, right, post = boxes((10, 20, 24, 40), (32, 20, 46, 40), (24, 10, 32, 50))
+    picture = np.full((SIDE, SIDE, 3), 90, np.uint8)
+    picture[left | right], picture[post] = 200, 20
+    assert (ColourSegmenter().segment(picture, np.array([[28, 30]])) ^ post).sum() <= 4  # its corners are blurred
+    found = find_occluders(picture, left | right, None, None, np.random.default_rng(0))
+    assert inside(found, post) > 0.98 and found.sum() < 1.3 * post.sum()
+
+
+def test_objects_that_are_named_take_the_place_of_places_beside():
+    picture, modal, near, far, away, nearer = scene()
+    segmenter = Regions()
+    objects = [modal, near, far, away]
+    found = find_occluders(picture, modal, nearer, segmenter, np.random.default_rng(0), objects)
+    assert inside(found, near) == 1 and inside(found, far) < 0.2 and not (found & modal).any()
+    assert not segmenter.points

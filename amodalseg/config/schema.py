@@ -317,8 +317,8 @@ class MaskGuidanceConfig:
 
     kind: str = one_of("mask", "none")  # mask: against the network that is told nothing about picture and area
     weight: float = number(0.75, 0, 100)
-    # what the network is told in the null: everything is hole and nothing known, or nothing is hole and all known
-    null: str = one_of("all", "empty")
+    # what is hole in the null: everything, so that nothing is known, or nothing
+    null_hole: str = one_of("all", "none")
 
 
 @dataclass

@@ -94,8 +94,8 @@ class OcclusionFreeBias(InpaintingMethod):
         prepared = backend.prepare(known, holes)
         hooks: list[Hook] = []
         if guidance.kind == "mask" and guidance.weight and backend.abilities.sees_hole:
-            empty = guidance.null == "empty"
-            null = backend.prepare(known, torch.zeros_like(holes)) if empty else backend.unconditional(prepared)
+            whole = guidance.null_hole == "none"
+            null = backend.prepare(known, torch.zeros_like(holes)) if whole else backend.unconditional(prepared)
             hooks.append(MaskGuidance(null, guidance.weight))
         calls = 1 + len(hooks)
         if leakage.mode in ("blend", "blend_until"):

@@ -208,7 +208,7 @@ def test_soft_inpainting_is_for_models_that_see_the_area():
 # --------------------------------------------------------------------------------------------------- equation 11
 
 
-@pytest.mark.parametrize(("null", "told"), [("all", "as the backend says"), ("empty", 0.0)])
+@pytest.mark.parametrize(("null", "told"), [("all", "as the backend says"), ("none", 0.0)])
 def test_both_readings_of_the_null(null, told):
     seen = []
 
@@ -220,7 +220,7 @@ def test_both_readings_of_the_null(null, told):
             seen.append("as the backend says" if "nothing" in prepared.inputs else prepared.hole.mean().item())
             return super().estimate(x, level, prepared, taps)
 
-    drawn_square("none", Listening(), guidance=MaskGuidanceConfig(null=null))
+    drawn_square("none", Listening(), guidance=MaskGuidanceConfig(null_hole=null))
     assert len(seen) == 12 and seen[1::2] == [told] * 6 and 0 < seen[0] < 1
 
 

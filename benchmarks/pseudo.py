@@ -1,4 +1,4 @@
-"""Table 1 of progressive mixed context (001) for any models: easy and hard composites, CLIP, DINOv2 for DreamSim, LPIPS.
+"""Table 1 of progressive mixed context (001) for any models: easy and hard composites, CLIP, DINOv2, LPIPS.
 
     python benchmarks/pseudo.py --models telea mixed_context --objects 100 --out outputs/pseudo
 

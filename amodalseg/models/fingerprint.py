@@ -19,14 +19,20 @@ FILES = (".safetensors", ".ckpt")
 """Endings of files of weights that options may name."""
 
 
-def source_fingerprint(source: str) -> str:
-    """Of a model by what ``load_model`` takes: a name, a file, a run folder, a ``.yaml`` file, or a name on the hub."""
+def source_fingerprint(source: str, override: dict[str, Any] | None = None) -> str:
+    """Of a model by what ``load_model`` takes: a name, a file, a run folder, a ``.yaml`` file, or a name on the hub.
+
+    Args:
+        source: that. override: options in place of a method's own, which may name other weights.
+    """
     if source in MODELS:
         return source
-    if source in METHODS:
-        return _of_options(build(schema.ModelOnly, [(source, {"model": {"name": source}})]).model)
-    if source.endswith(YAML):
-        return _of_options(load_config(schema.ModelOnly, source).model)
+    if source in METHODS or source.endswith(YAML):
+        from amodalseg.models.inpainting.methods.base_method import overridden
+
+        named = [(source, {"model": {"name": source}})]
+        config = (build(schema.ModelOnly, named) if source in METHODS else load_config(schema.ModelOnly, source)).model
+        return _of_options(overridden(config, override) if override else config)
     return _of_files([_hub_file(source.removeprefix(HUB)) if source.startswith(HUB) else model_file(source)])
 
 
@@ -81,10 +87,11 @@ def _cached_snapshot(name: str) -> Path | None:
 
     from amodalseg.models.inpainting.backends.hub_models import HUB_IDS
     from amodalseg.models.inpainting.parts.depth import DEPTHS
+    from amodalseg.models.inpainting.parts.detector import DETECTORS
     from amodalseg.models.inpainting.parts.segmenter import SEGMENTERS
     from amodalseg.models.inpainting.parts.words import CLIPSEG_IDS
 
-    name = {**HUB_IDS, **DEPTHS, **SEGMENTERS, **CLIPSEG_IDS}.get(name, name)
+    name = {**HUB_IDS, **DEPTHS, **SEGMENTERS, **CLIPSEG_IDS, **DETECTORS}.get(name, name)
     if "/" not in name:
         return None
     try:

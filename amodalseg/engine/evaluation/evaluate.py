@@ -102,7 +102,7 @@ def _run(
 ) -> None:
     claim(folder, config)
 
-    store = PredictionStore(folder, sources)
+    store = PredictionStore(folder, sources, config.override)
     every: dict[str, CountedPredictions] = {model.name: [] for model in models}
     curves: dict[str, Curve] = {}
     options: dict[str, Any] = {

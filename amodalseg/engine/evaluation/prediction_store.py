@@ -39,13 +39,17 @@ class PredictionStore:
     A file counts only for the very weights, objects, columns and program it was made with.
     """
 
-    def __init__(self, folder: Path, sources: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, sources: Mapping[str, str] | None = None, override: dict[str, Any] | None = None
+    ) -> None:
         """Prepare.
 
         Args:
             folder: of the evaluation.
             sources: model's name -> what ``load_model`` opened, where that differs.
+            override: options in place of the models' own, which may name other weights.
         """
+        self._override = override
         self.folder = folder / PREDICTIONS_FOLDER
         self._sources = dict(sources or {})
         self._weights: dict[str, str] = {}
@@ -123,7 +127,7 @@ class PredictionStore:
         if model not in self._weights:
             # the end of the scale has no weights
             known = self._sources.get(model, model)
-            self._weights[model] = known if known == Truth.name else source_fingerprint(known)
+            self._weights[model] = known if known == Truth.name else source_fingerprint(known, self._override)
         if id(dataset) not in self._data:
             self._data[id(dataset)] = dataset, stamp(dataset.source)
         return {

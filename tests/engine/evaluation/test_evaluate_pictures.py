@@ -227,6 +227,16 @@ def test_weights_of_a_prior_that_ships_count_too(tmp_path, monkeypatch):
     assert len(set(found)) == 3
 
 
+def test_weights_that_an_override_names_count_too(tmp_path):
+    (tmp_path / "prior/unet").mkdir(parents=True)
+    found = [source_fingerprint("mixed_context")]
+    for content in (b"one", b"two"):
+        (tmp_path / "prior/unet/weights.safetensors").write_bytes(content)
+        found.append(source_fingerprint("mixed_context", {"backend": {"name": str(tmp_path / "prior")}}))
+    assert len(set(found)) == 3
+    assert source_fingerprint("telea", {"backend": {"name": "sdxl"}}) == source_fingerprint("telea")
+
+
 def test_weights_in_a_folder_that_a_file_names_count_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model.yaml").write_text("model: {name: conddiff_amo}")

@@ -45,20 +45,20 @@ def test_telea_knows_of_no_occluder_and_predicts_the_modal_mask():
     assert np.array_equal(prediction.amodal, query.modal) and np.array_equal(prediction.image, query.image)
 
 
-def test_noise_that_may_be_read_off_everywhere_is_that_of_the_area():
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_noise_of_the_area_may_be_read_off_everywhere(everywhere, monkeypatch):
     query, _ = bar()
-    crop = Crop(query.image, query.modal, query.occluder, 3, None)
-    read = ReadOffConfig(kind="difference")
-    pictures, masks = [], []
-    for everywhere in (False, True):  # on the photo, whose colours differ from the background that it is compared with
-        model = NoiseFill(NoiseFillConfig(background="original", everywhere=everywhere, read_off=read))
-        ((mask, picture, _),) = model.complete([crop], None)
-        pictures.append(picture)
-        masks.append(mask)
-    assert np.array_equal(*pictures) and (masks[1] <= masks[0] | query.modal).all()
-    grab = [NoiseFill(NoiseFillConfig(everywhere=how, read_off=ReadOffConfig(kind="grabcut"))) for how in (False, True)]
-    held, free = (model.complete([crop], None)[0].mask for model in grab)
-    assert not np.array_equal(held, free)
+    crop, asked = Crop(query.image, query.modal, query.occluder, 3, None), []
+
+    def listen(self, picture, crop, area, background, *, connected):
+        asked.append((picture, area, connected))
+        return area
+
+    monkeypatch.setattr(NoiseFill, "read_off", listen)
+    for how in (False, everywhere):
+        NoiseFill(NoiseFillConfig(everywhere=how)).complete([crop], None)
+    (held, hull, _), (picture, area, connected) = asked
+    assert np.array_equal(picture, held) and connected == everywhere == area.all() and not hull.all()
 
 
 @pytest.mark.parametrize("area", ["hull", "occluders"])

@@ -43,7 +43,7 @@ def test_an_object_has_no_distance_to_itself_and_some_to_another(distances):
 
 def test_both_objects_stand_on_black_in_one_scale():
     _, _, truth, amodal = case()
-    half = amodal & (np.arange(64) < 30)
+    half = amodal & (np.arange(64) < 24)
     drawn, true = on_black(np.full_like(truth, 200), half, np.full_like(truth, 100), amodal)
     assert drawn.shape == true.shape == (SIDE, SIDE, 3) and set(np.unique(drawn[:, SIDE // 2 + 24 :])) == {0}
     assert (true > 0).sum() == pytest.approx(2 * (drawn > 0).sum(), rel=0.1) and true.max() == 100

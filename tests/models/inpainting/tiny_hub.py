@@ -202,7 +202,7 @@ def save_grounding_dino(folder: Path) -> Path:
     )
     config = GroundingDinoConfig(
         backbone_config=swin, text_config=text, num_queries=6, encoder_layers=1, encoder_ffn_dim=8,
-        encoder_attention_heads=1, decoder_layers=1, decoder_ffn_dim=8, decoder_attention_heads=1, d_model=32,
+        encoder_attention_heads=2, decoder_layers=2, decoder_ffn_dim=8, decoder_attention_heads=2, d_model=32,
         num_feature_levels=3, max_text_len=16,
     )  # fmt: skip
     GroundingDinoForObjectDetection(config).save_pretrained(folder)

@@ -393,7 +393,7 @@ class MixedContextConfig:
     occluders: str = one_of("given", "found", "both")
     depth: Optional[str] = None  # order of what is found: a depth model by its name on the hub, or a folder
     detector: Optional[str] = None  # what is looked for: Grounding DINO by its name on the hub, or a folder
-    words: list[str] = field(default_factory=lambda: list(THINGS))  # what the detector is asked for
+    sought: list[str] = field(default_factory=lambda: list(THINGS))  # what the detector is asked for
     contact: int = number(10, 1, 1000)  # pixels; occluders and the photo's border hide an object that comes as near
     padding: float = number(0.5, 0, 10)  # room beyond a border that hides the object, in longer sides of its box
     iterations: int = number(6, 1, 100)  # at most, until nothing hides the object any more
@@ -426,7 +426,7 @@ class InpaintConfig:
     occluders: str = one_of("given", "found", "both")  # as mixed_context, and so the next three
     depth: Optional[str] = None
     detector: Optional[str] = None
-    words: list[str] = field(default_factory=lambda: list(THINGS))
+    sought: list[str] = field(default_factory=lambda: list(THINGS))
     contact: int = number(10, 1, 1000)
     removal: str = one_of("telea", "lama")  # of what lies outside the photo, and for reading the mask off
     guidance: float = number(7.5, 0, 100)
@@ -563,8 +563,11 @@ class MRGDConfig:
     thing: str = "thing"
     room: float = number(1.5, 1, 16)  # sides of the object's region, times those of its modal box
     window: SquareConfig = field(default_factory=SquareConfig)  # size: also the longer side of a photo that is edited
-    depth: Optional[str] = None  # where occluders are not known: a depth model by its name on the hub, or a folder
-    contact: int = number(10, 1, 1000)  # as mixed_context
+    occluders: str = one_of("given", "found", "both")  # as mixed_context, and so the next four
+    depth: Optional[str] = None
+    detector: Optional[str] = None
+    sought: list[str] = field(default_factory=lambda: list(THINGS))
+    contact: int = number(10, 1, 1000)
     removal: str = one_of("telea", "lama")  # of what lies outside the photo, and for reading the mask off
     origin: str = one_of("telea", "model", "lama")  # how the place is filled that a moved object leaves
     sampler: StepsConfig = field(default_factory=StepsConfig)

@@ -38,7 +38,7 @@ class ProgressPrediction(Prediction):
 class Progressive(InpaintingMethod):
     """A subclass completes squares whose ``occluder`` is all that may hide more: occluders, and beyond the photo.
 
-    Its ``config`` has ``contact``, ``occluders``, ``depth``, ``detector``, ``words`` and ``removal`` besides.
+    Its ``config`` has ``contact``, ``occluders``, ``depth``, ``detector``, ``sought`` and ``removal`` besides.
     """
 
     _detector: tuple[str, str, Detector] | None = None
@@ -133,7 +133,7 @@ class Progressive(InpaintingMethod):
         if self._detector is None or self._detector[:2] != (name, self.device):
             self._detector = name, self.device, open_detector(name, self.device)
         masks = []
-        for box in self._detector[2].boxes(picture, self.config.words):
+        for box in self._detector[2].boxes(picture, self.config.sought):
             if self.config.read_off.segmenter:
                 masks.append(self.segmenter.segment_box(picture, box))
             else:

@@ -409,7 +409,7 @@ class TestLookedForAgain:
             "amodalseg.models.inpainting.methods.progressive.open_detector", lambda name, device: Posts()
         )
         monkeypatch.setattr("amodalseg.models.inpainting.methods.base_method.check_helpers", lambda helpers: None)
-        options = {"occluders": "found", "detector": "any", "words": ["post"], "iterations": 1}
+        options = {"occluders": "found", "detector": "any", "sought": ["post"], "iterations": 1}
         monkeypatch.setattr("amodalseg.models.inpainting.parts.occluders.hides_by_contact", lambda one, other: True)
         prediction = grower(**options).predict_batch([Query(query.image, query.modal)])[0]
         assert asked == [["post"]] and (prediction.amodal & query.occluder).sum() > 0.9 * query.occluder.sum()

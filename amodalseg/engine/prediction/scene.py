@@ -157,7 +157,7 @@ def _write(base: Path, photo: np.ndarray, entries: Sequence[Entry], titles: Sequ
     predictions, (hides, far_to_near, dropped) = found.predictions, found.order
     height, width = photo.shape[:2]
     ids = [entry.get("id", place) for place, entry in enumerate(entries)]
-    everything: np.ndarray = predictions.modal.any(axis=0)
+    everything = np.asarray(predictions.modal.any(axis=0))
     ground = without(photo, everything, everything) if not everything.all() else photo
     layers = [Layer("background", ground)]
     for place in far_to_near:

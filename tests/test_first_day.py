@@ -69,6 +69,7 @@ def test_models_are_listed_with_what_they_are_and_their_size(capsys):
     assert list(lines) == amodalseg.list_models()
     assert "no weights" in lines["modal"] and "modal mask itself" in lines["modal"]
     assert "inpainting model" in lines["mixed_context"]
+    assert "9.7 MB" in lines["conddiff_amo_lite"]
     shipped_line = lines["conddiff_amo_tiny"]
     assert "11.2 MB" in shipped_line and "5.56 M parameters, window of 96 px" in shipped_line
     assert main(["models", "--verbose"]) == 0

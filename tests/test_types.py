@@ -73,7 +73,7 @@ def test_what_a_prediction_looks_like(modal):
     assert repr(model) == "ConvexHull('convex_hull', no parameters, cpu)"
     shipped = amodalseg.load_model(device="cpu")
     count = sum(value.numel() for value in shipped.network.parameters())
-    assert repr(shipped) == f"CondDiffAMO('conddiff_amo_tiny', {count / 1e6:.1f} M parameters, cpu)" and count > 2e6
+    assert repr(shipped) == f"CondDiffAMO('conddiff_amo_lite', {count / 1e6:.1f} M parameters, cpu)" and count > 2e6
 
 
 def test_a_stack_is_a_sequence(modal):

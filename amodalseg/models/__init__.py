@@ -32,7 +32,7 @@ METHODS = tuple(name for name in schema.MODELS if name not in {*schema.NETWORKS,
 
 CHECKPOINTS = (Path(__file__).resolve().parents[1] / "checkpoints", Path(__file__).resolve().parents[2] / "checkpoints")
 """Where the weights that ship with the project lie: inside an installed package, beside the package in a checkout."""
-DEFAULT = "conddiff_amo_tiny"
+DEFAULT = "conddiff_amo_lite"
 """What ``load_model`` opens when it is given no name."""
 HUB = "hf:"
 """Marks names on the Hugging Face hub."""

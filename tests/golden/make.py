@@ -24,6 +24,7 @@ from amodalseg import load_model, masks  # noqa: E402
 from amodalseg.atomic import write_whole  # noqa: E402
 from amodalseg.config.schema import CaptionsData  # noqa: E402
 from amodalseg.data.draw.captions import CaptionedWorld  # noqa: E402
+from amodalseg.models import DEFAULT  # noqa: E402
 from amodalseg.models.inpainting.backends.backend import EmbeddedPrior  # noqa: E402
 from amodalseg.models.inpainting.backends.word_prior import WordPrior  # noqa: E402
 from amodalseg.models.inpainting.parts.words import open_word_segmenter  # noqa: E402
@@ -35,6 +36,7 @@ FOLDER = Path(__file__).parent
 EVERY = 4
 """Pixels between the values that are kept."""
 WEIGHTS = {
+    "conddiff_amo_lite": ROOT / "checkpoints/conddiff_amo_lite.safetensors",
     "conddiff_amo_tiny": ROOT / "checkpoints/conddiff_amo_tiny.safetensors",
     "inpainting_prior": ROOT / "checkpoints/inpainting_prior/unet/diffusion_pytorch_model.safetensors",
     "word_prior": ROOT / "checkpoints/word_prior/unet/diffusion_pytorch_model.safetensors",
@@ -104,11 +106,13 @@ def segmenter_cases() -> dict[str, Case]:
 
 
 def make(name: str) -> dict[str, Case]:
-    """All cases of a shipped model; ``exported`` is the same as its file in ONNX predicts it, with one step."""
+    """All cases of a shipped model; of the default, ``exported`` is what its ONNX file predicts in one step."""
     parts = {"inpainting_prior": prior_cases, "word_prior": word_cases, "word_segmenter": segmenter_cases}
     if name in parts:
         return parts[name]()
     model = load_model(name, "cpu")
+    if name != DEFAULT:
+        return conddiff_cases(model)
     one_step = {f"exported, {case}": prediction for case, prediction in conddiff_cases(model, steps=1).items()}
     return {**conddiff_cases(model), **one_step}
 

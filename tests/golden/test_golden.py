@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from amodalseg import load_model, masks
+from amodalseg.models import DEFAULT
 from tests.golden.make import FOLDER, WEIGHTS, conddiff_cases, make, pack, sha256
 
 ANEW = "run python tests/golden/make.py"
@@ -51,15 +52,21 @@ def test_predictions_of_the_exported_file(tmp_path):
     from amodalseg.export.runtime import OnnxPredictor
     from amodalseg.export.write import export_model
 
-    wanted = golden("conddiff_amo_tiny")
-    export_model(load_model("conddiff_amo_tiny", "cpu"), tmp_path / "model.onnx", steps=1)
+    wanted = golden(DEFAULT)
+    export_model(load_model(DEFAULT, "cpu"), tmp_path / "model.onnx", steps=1)
     for case, prediction in conddiff_cases(OnnxPredictor(tmp_path / "model.onnx", num_threads=1)).items():
         check(prediction, wanted[f"exported, {case}"], f"the exported file, {case}")
 
 
 def test_predictions_say_something():
     """Golden predictions that are empty, or the modal mask alone, would pin nothing."""
-    for name, least in (("conddiff_amo_tiny", 4), ("inpainting_prior", 2)):
+    for name, least in (
+        (DEFAULT, 4),
+        ("conddiff_amo_tiny", 2),
+        ("inpainting_prior", 2),
+        ("word_prior", 2),
+        ("word_segmenter", 2),
+    ):
         cases = golden(name)
         assert len(cases) >= least
         for case, found in cases.items():

@@ -106,14 +106,14 @@ def test_shipped_weights_are_found_inside_the_package_before_beside_it(saved, mo
     inside, beside = tmp_path / "inside", tmp_path / "beside"
     monkeypatch.setattr(models, "CHECKPOINTS", (inside, beside))
     assert amodalseg.list_models() == [*models.MODELS, *models.METHODS]
-    with pytest.raises(UserError, match=r"no model 'conddiff_amo_tiny' \(there are modal, box, convex_hull, .*, or"):
+    with pytest.raises(UserError, match=r"no model 'conddiff_amo_lite' \(there are modal, box, convex_hull, .*, or"):
         load_model(device="cpu")
-    saved[0].save(beside / "conddiff_amo_tiny.safetensors", {"from": "beside"})
+    saved[0].save(beside / "conddiff_amo_lite.safetensors", {"from": "beside"})
     saved[0].save(beside / "other.safetensors")
     assert load_model(device="cpu").about == {"from": "beside"}
-    saved[0].save(inside / "conddiff_amo_tiny.safetensors", {"from": "inside"})
-    assert load_model("conddiff_amo_tiny", "cpu").about == {"from": "inside"}
-    assert amodalseg.list_models()[-2:] == ["conddiff_amo_tiny", "other"]
+    saved[0].save(inside / "conddiff_amo_lite.safetensors", {"from": "inside"})
+    assert load_model("conddiff_amo_lite", "cpu").about == {"from": "inside"}
+    assert amodalseg.list_models()[-2:] == ["conddiff_amo_lite", "other"]
 
 
 def test_the_wheel_holds_weights_configurations_and_types(tmp_path):

@@ -1,0 +1,73 @@
+"""``amodalseg predict``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from amodalseg.cli.arguments import count, whole_number
+from amodalseg.errors import UserError
+
+
+def add_predict_command(commands: Any) -> None:
+    """Add the command to the subparsers."""
+    parser = commands.add_parser("predict", help="complete objects: pictures, folders of them, or COCO json")
+    parser.add_argument("model", metavar="MODEL", help="a name, a run folder, a file (also .onnx), or hf:owner/name")
+    parser.add_argument("--image", help="a photo; with --mask and --out, mask files")
+    parser.add_argument("--mask", help="its modal mask, a picture or .npy (docs/predict.md says how it is read)")
+    parser.add_argument("--images", help="a folder of photos; with --masks and --out, folders of masks")
+    parser.add_argument("--masks", help="their modal masks: NAME.png, NAME_*.png or NAME.*.png for NAME.jpg")
+    parser.add_argument(
+        "--coco", metavar="JSON", help="instances, or a list of results; with --images (--image) and --out"
+    )
+    parser.add_argument("--coco-images", metavar="JSON", help="a COCO file with the images of a list of results")
+    parser.add_argument("--out", required=True, help="a .png file, a folder, or a .json file")
+    parser.add_argument(
+        "--label", metavar="VALUE", help="of mask files of several objects: a value, or a colour rrggbb"
+    )
+    parser.add_argument("--invert", action="store_true", help="in mask files the object is black on white")
+    parser.add_argument(
+        "--crowd", choices=("skip", "complete"), default="skip", help="annotations with iscrowd=1 (skip)"
+    )
+    parser.add_argument("--outside", action="store_true", help="allow a json's photos outside of --images")
+    parser.add_argument("--upright", action="store_true", help="turn photos as their EXIF data say: masks are upright")
+    parser.add_argument("--overlay", metavar="DIR", help="also draw each photo with its completed objects")
+    parser.add_argument("--overwrite", action="store_true", help="start over instead of keeping existing outputs")
+    parser.add_argument("--seed", type=whole_number, default=0, help="of all random numbers (0)")
+    parser.add_argument("--num-samples", type=count, default=1, help="samples of each object, averaged (1)")
+    parser.add_argument("--steps", type=count, help="of the sampler (the model's own)")
+    parser.add_argument("--batch-size", type=count, default=16, help="samples in one run of the network (16)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 (auto)")
+    parser.set_defaults(run=_predict)
+
+
+def _predict(options: argparse.Namespace) -> int:
+    given = {name for name in ("image", "mask", "images", "masks", "coco", "coco_images") if getattr(options, name)}
+    forms = ({"image", "mask"}, {"images", "masks"}, {"coco", "images"}, {"coco", "image"})
+    if given - {"coco_images"} not in forms or ("coco_images" in given and not {"coco", "images"} <= given):
+        raise UserError("give --image and --mask, or --images and --masks, or --coco and --images (and --coco-images)")
+    from amodalseg.cli.models import open_predictor
+    from amodalseg.engine.prediction.complete import Settings
+    from amodalseg.engine.prediction.predict import predict_file, predict_folder, report_failures
+    from amodalseg.engine.prediction.predict_coco import predict_coco
+
+    model = open_predictor(options.model, options.device)
+    model.batch_size = options.batch_size
+    overlay = Path(options.overlay) if options.overlay else None
+    if options.coco and (options.label or options.invert):
+        raise UserError("--label and --invert are about mask files, not about --coco")
+    settings = Settings(
+        options.seed, options.num_samples, options.steps, overlay, options.overwrite, options.upright, options.label,
+        options.invert, options.crowd, options.outside,
+    )  # fmt: skip
+    out, failures = Path(options.out), []
+    if options.coco:
+        listing = Path(options.coco_images) if options.coco_images else None
+        images, image = (Path(given) if given else None for given in (options.images, options.image))
+        failures = predict_coco(model, Path(options.coco), images, out, settings, listing, image)
+    elif options.masks:
+        failures = predict_folder(model, Path(options.images), Path(options.masks), out, settings)
+    else:
+        predict_file(model, Path(options.image), Path(options.mask), out, settings)
+    return report_failures(failures)

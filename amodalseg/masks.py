@@ -6,6 +6,7 @@ a pixel, which costs several points of IoU on small objects.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -13,11 +14,15 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco
 
+from amodalseg.errors import UserError
+
 Rle = dict[str, Any]
 """Compressed COCO run lengths: ``{"size": [H, W], "counts": bytes}``."""
 
 MAX_SIDE = 20_000
 """Pixels. The C code of pycocotools computes in 32 bits: larger masks overflow in its polygons and its text form."""
+LIMIT, MEGAPIXELS = "AMODALSEG_MAX_MEGAPIXELS", 400
+"""Environment variable with the most megapixels that a picture or a mask may have, and its default."""
 CHARACTERS = bytes(range(48, 48 + 64))
 """Of COCO's text form."""
 
@@ -66,8 +71,20 @@ def num_scraps(segmentation: Any) -> int:
     return scraps if scraps < len(segmentation) else 0
 
 
+def most_pixels() -> float:
+    """Of a picture or a mask. Raises UserError: the environment variable is no number."""
+    try:
+        return float(os.environ.get(LIMIT, MEGAPIXELS)) * 1e6
+    except ValueError:
+        raise UserError(f"{LIMIT}={os.environ[LIMIT]} is no number of megapixels") from None
+
+
 def _checked_size(size: Any) -> list[int]:
     if isinstance(size, (list, tuple)) and len(size) == 2 and all(type(n) is int and 0 < n <= MAX_SIDE for n in size):
+        count, limit = size[0] * size[1], most_pixels()
+        if count > limit:
+            said = f"{count / 1e6:.0f} megapixels; the limit is {limit / 1e6:g} ({LIMIT})"
+            raise ValueError(f"a mask of {size[1]}x{size[0]} (width x height) has {said}")
         return list(size)
     raise ValueError(f"a mask's size is [height, width], whole numbers from 1 to {MAX_SIDE}, not {size!r:.60}")
 

@@ -30,6 +30,7 @@ from types import FrameType
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the project need not be installed
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("AMODALSEG_MAX_MEGAPIXELS", "50")  # the default of 400 may take more than MEMORY_GB
 
 from amodalseg.errors import UserError  # noqa: E402
 from benchmarks.canary import Canary  # noqa: E402

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from amodalseg import masks
+from amodalseg import UserError, masks
 
 
 def slow_runs(mask):
@@ -194,3 +194,15 @@ def test_a_grown_mask_is_round(reach):
     assert found[distance <= reach - 0.5].all() and not found[distance > reach + 0.5].any()
     assert found[20, 20 + reach] and found[20 - reach, 20] and not found[20 - reach, 20 - reach]
     assert np.array_equal(masks.grown(found, 0), found) and masks.grown(mask, 0).sum() == 1
+
+
+def test_a_mask_has_no_more_pixels_than_a_picture(monkeypatch):
+    monkeypatch.setenv(masks.LIMIT, "0.001")
+    assert masks.area(masks.from_segmentation([0, 0, 8, 0, 8, 8], 40, 25)) > 0
+    with pytest.raises(ValueError, match="the limit is 0.001 .AMODALSEG_MAX_MEGAPIXELS"):
+        masks.from_segmentation([0, 0, 8, 0, 8, 8], 40, 26)
+    with pytest.raises(ValueError, match="the limit is 0.001 .AMODALSEG_MAX_MEGAPIXELS"):
+        masks.from_segmentation({"size": [40, 26], "counts": [1040]}, 40, 26)
+    monkeypatch.setenv(masks.LIMIT, "many")
+    with pytest.raises(UserError, match="is no number of megapixels"):
+        masks.most_pixels()

@@ -122,6 +122,9 @@ def _read_layers(path: Path, above: tuple[Path, ...]) -> Iterator[tuple[str, dic
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases) or len(bases) > MOST_BASES:
         raise UserError(f"{path}: 'base' must be the name of a file, or a list of names, not {bases}")
+    other = next((base for base in bases if not base.endswith((".yaml", ".yml"))), None)
+    if other is not None:  # which may be any file of the machine
+        raise UserError(f"{path}: 'base' names {other!r:.200}, which is no configuration: these end in .yaml")
     for base in bases:
         yield from _read_layers(path.parent / base, (*above, path.resolve()))
     yield str(path), content

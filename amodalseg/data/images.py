@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import struct
 import threading
 import warnings
@@ -19,6 +18,7 @@ from PIL import Image
 
 from amodalseg.atomic import open_regular, read_regular, write_whole
 from amodalseg.errors import UserError
+from amodalseg.masks import LIMIT, most_pixels
 from amodalseg.types import FilePart
 
 # Loader workers already keep every core busy; OpenCV's own threads in each of them would only fight over the cores, and
@@ -34,8 +34,6 @@ PICTURE_ERRORS = (
     AttributeError, struct.error, zlib.error, cv2.error,
 )  # fmt: skip
 """What Pillow and OpenCV raise for files that are damaged, cut off, or none of theirs."""
-LIMIT, MEGAPIXELS = "AMODALSEG_MAX_MEGAPIXELS", 400
-"""Environment variable with the most megapixels that a picture may have, and its default: masks end there too."""
 _bombs = threading.Lock()
 EXIF_TURN = 0x0112
 
@@ -51,13 +49,11 @@ def read_bytes(path: str | Path | FilePart) -> bytes:
 
 def check_pixels(height: int, width: int, path: object) -> None:
     """Refuse a picture that would not fit into memory, before it is decoded. Raises UserError."""
-    try:
-        limit = float(os.environ.get(LIMIT, MEGAPIXELS))
-    except ValueError:
-        raise UserError(f"{LIMIT}={os.environ[LIMIT]} is no number of megapixels") from None
-    if height * width > limit * 1e6:
+    limit = most_pixels()
+    if height * width > limit:
+        said = f"{height * width / 1e6:.0f} megapixels; the limit is {limit / 1e6:g}"
         raise UserError(
-            f"{path} is a picture of {width}x{height}, {height * width / 1e6:.0f} megapixels; the limit is {limit:g}: "
+            f"{path} is a picture of {width}x{height}, {said}: "
             f"make it smaller, or set the environment variable {LIMIT} where memory allows"
         )
 

@@ -18,6 +18,7 @@ CONTENTS = {
     "maps": ("seed: " + "{a: " * 200 + "1" + "}" * 200, "deeper than 40"),
     "long": ("# " + "x" * 2_000_000, "more than 1 MB"),
     "itself": ("seed: &a [*a]", "."),
+    "base": ("base: ../../etc/passwd", "which is no configuration"),
     "tag": ("seed: !!python/object/apply:os.system ['touch ran']", "not valid YAML"),
     "date": ("seed: 2001-99-99", "."),
     "home": ("seed: ${oc.env:HOME}", r"\$\{oc.env:HOME\}' is not allowed"),
@@ -50,11 +51,12 @@ def test_our_own_variables_and_other_options_are_read(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["pipe", "device"])
 def test_what_is_no_file_is_not_read(tmp_path, kind):
-    base = "/dev/zero"
+    base = tmp_path / "b.yaml"
     if kind == "pipe":
-        os.mkfifo(tmp_path / "pipe")
-        base = "pipe"
-    (tmp_path / "a.yaml").write_text(f"base: {base}\n{HEAD}")
+        os.mkfifo(base)
+    else:
+        base.symlink_to("/dev/zero")
+    (tmp_path / "a.yaml").write_text(f"base: b.yaml\n{HEAD}")
     with pytest.raises(UserError, match="it is no file, but a device, a pipe or a socket"):
         load_config(EvalConfig, tmp_path / "a.yaml")
 

@@ -331,6 +331,7 @@ def test_mistakes_in_files(tmp_path, small):
         ("out: ${a", r"is not valid YAML: "),
         ("out: !!python/object:os.system {}", r"is not valid YAML: "),
         ("false", r"must hold 'key: value' lines"),
+        ('"1"', r"must hold 'key: value' lines"),
         ("# \xff", r"is not UTF-8 text"),
     ],
 )

@@ -183,6 +183,11 @@ def log_of(folder: Path) -> str:
     return Path(f"{folder}.log").read_text(errors="replace")
 
 
+def says_done(log: str) -> bool:
+    """Whether a command was refused because all that it would write is there: it was killed when it had finished."""
+    return any(text in log for text in ("is there; give", "exists; remove", "holds a packed data set already"))
+
+
 def _child(arguments: list[str], folder: Path, disturbance: Disturbance) -> None:
     log = os.open(f"{folder}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     writer = None

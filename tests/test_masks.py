@@ -199,9 +199,9 @@ def test_a_grown_mask_is_round(reach):
 def test_a_mask_has_no_more_pixels_than_a_picture(monkeypatch):
     monkeypatch.setenv(masks.LIMIT, "0.001")
     assert masks.area(masks.from_segmentation([0, 0, 8, 0, 8, 8], 40, 25)) > 0
-    with pytest.raises(ValueError, match="the limit is 0.001 .AMODALSEG_MAX_MEGAPIXELS"):
+    with pytest.raises(ValueError, match=r"the limit is 0\.001 .AMODALSEG_MAX_MEGAPIXELS"):
         masks.from_segmentation([0, 0, 8, 0, 8, 8], 40, 26)
-    with pytest.raises(ValueError, match="the limit is 0.001 .AMODALSEG_MAX_MEGAPIXELS"):
+    with pytest.raises(ValueError, match=r"the limit is 0\.001 .AMODALSEG_MAX_MEGAPIXELS"):
         masks.from_segmentation({"size": [40, 26], "counts": [1040]}, 40, 26)
     monkeypatch.setenv(masks.LIMIT, "many")
     with pytest.raises(UserError, match="is no number of megapixels"):

@@ -44,6 +44,6 @@ def test_beyond_the_limit_is_one_line(folder, tmp_path, monkeypatch, capsys, com
         "predict": ["predict", "modal", "--coco", modal, "--images", str(folder), "--out", str(tmp_path / "o.json")],
     }[command])  # fmt: skip
     printed = capsys.readouterr()
-    text = printed.out + printed.err
+    text = " ".join((printed.out + printed.err).split())
     assert code == {"convert": 2, "check": 1, "predict": 1}[command]
     assert "188 megapixels; the limit is 100" in text and "Traceback" not in text

@@ -81,7 +81,7 @@ def stops(monkeypatch):
     """Every command stops where its work begins, and every parser of a benchmark once it has parsed."""
 
     # imported under the patches, they would keep them for good
-    for name in ("edit", "move", "predict", "predict_coco"):
+    for name in ("edit", "move", "predict", "predict_coco", "scene"):
         importlib.import_module(f"amodalseg.engine.prediction.{name}")
 
     def stop(*arguments, **_):

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from amodalseg.atomic import write_whole
-from amodalseg.config.schema import EvalConfig, SyntheticData, TrainConfig
+from amodalseg.config.schema import EditConfig, EvalConfig, SyntheticData, TrainConfig
 from amodalseg.engine import run_folder
 from amodalseg.errors import UserError
 
@@ -103,7 +103,8 @@ def test_provenance_names_the_versions():
 
 
 def test_only_free_options_are_ignored():
-    names = set(TrainConfig.__dataclass_fields__) | set(EvalConfig.__dataclass_fields__)
+    kinds = (TrainConfig, EvalConfig, EditConfig)
+    names = {name for kind in kinds for name in kind.__dataclass_fields__}
     assert all(option.split(".")[0] in names for option in run_folder.FREE)
 
 

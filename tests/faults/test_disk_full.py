@@ -23,10 +23,10 @@ from amodalseg.errors import UserError
 from amodalseg.models.weights import save_weights
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-path, kind = Path(sys.argv[1]), sys.argv[2]
+folder = Path(sys.argv[1])
 large, rng = {"a": torch.zeros(100_000)}, np.random.default_rng(0)
 
-def note():
+def note(path):
     with Notes(path, "command", {}, False) as _:
         pass
     notes = Notes(path, "command", {}, False)
@@ -34,28 +34,42 @@ def note():
         for number in range(1000):
             notes.add(str(number), {"segmentation": {"counts": "x" * 100}, "area": 1, "bbox": []})
 
-try:
-    {
-        "checkpoint": lambda: AtomicCheckpointIO().save_checkpoint(large, path),
-        "weights": lambda: save_weights(path, large, DirectConfig(), {}),
-        "text": lambda: write_whole(path, "x" * 100_000),
-        "picture": lambda: save_png(path, rng.integers(0, 255, (200, 200, 3), dtype=np.uint8)),
-        "notes": note,
-    }[kind]()
-except UserError as error:
-    print(error)
+WRITERS = {
+    "checkpoint": lambda path: AtomicCheckpointIO().save_checkpoint(large, path),
+    "weights": lambda path: save_weights(path, large, DirectConfig(), {}),
+    "text": lambda path: write_whole(path, "x" * 100_000),
+    "picture": lambda path: save_png(path, rng.integers(0, 255, (200, 200, 3), dtype=np.uint8)),
+    "notes": note,
+}
+for kind, write in WRITERS.items():
+    try:
+        write(folder / kind / "file.json")
+    except UserError as error:
+        print(kind, error, sep="|")
 """
 
 
-@pytest.mark.parametrize("kind", ["checkpoint", "weights", "text", "picture", "notes"])
-def test_one_line_and_the_old_file(tmp_path, kind):
-    path = tmp_path / "file.json"
-    path.write_text("old")
-    done = subprocess.run([sys.executable, "-c", WRITE, str(path), kind], capture_output=True, text=True, cwd=ROOT)
+KINDS = ("checkpoint", "weights", "text", "picture", "notes")
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    """A folder in which each kind of file was written over an old one with no space, and what was said."""
+    folder = tmp_path_factory.mktemp("full")
+    for kind in KINDS:
+        (folder / kind).mkdir()
+        (folder / kind / "file.json").write_text("old")
+    done = subprocess.run([sys.executable, "-c", WRITE, str(folder)], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("cannot write ") and done.stdout.count("\n") == 1
-    assert path.read_text() == "old"
-    left = {item.name for item in tmp_path.iterdir()} - {"file.json"}
+    return folder, dict(line.split("|", 1) for line in done.stdout.splitlines())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_line_and_the_old_file(full, kind):
+    folder, said = full
+    assert set(said) == set(KINDS) and said[kind].startswith("cannot write ")
+    assert (folder / kind / "file.json").read_text() == "old"
+    left = {item.name for item in (folder / kind).iterdir()} - {"file.json"}
     assert left == ({"file.json.partial.jsonl"} if kind == "notes" else set())
 
 

@@ -46,7 +46,7 @@ def test_what_does_not_go_on_does_not_say_so(tmp_path, monkeypatch, capsys):
 
 def test_an_output_that_takes_no_more_is_one_line():
     with open("/dev/full", "w") as full:
-        command = [sys.executable, "-m", "amodalseg.cli", "models"]
+        command = [sys.executable, "-m", "amodalseg", "models"]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     assert done.returncode == 2
     assert done.stderr.startswith("error: cannot write") and done.stderr.count("\n") == 1

@@ -30,7 +30,6 @@ from types import FrameType
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the project need not be installed
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("AMODALSEG_MAX_MEGAPIXELS", "50")  # the default of 400 may take more than MEMORY_GB
 
 from amodalseg.errors import UserError  # noqa: E402
 from benchmarks.canary import Canary  # noqa: E402
@@ -47,6 +46,7 @@ class TooLongError(BaseException):
 
 def main(arguments: list[str] | None = None) -> int:
     """Damage and read until the time is over; print the table."""
+    os.environ.setdefault("AMODALSEG_MAX_MEGAPIXELS", "50")  # the default of 400 may take more than MEMORY_GB
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--seed", type=int, default=0)

@@ -16,7 +16,9 @@ SLOW = ("model", "checkpoint")
 
 @pytest.fixture(scope="module")
 def fuzz(tmp_path_factory):
-    return Fuzz(tmp_path_factory.mktemp("fuzz"), seed=0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AMODALSEG_MAX_MEGAPIXELS", "50")  # as the program does
+        yield Fuzz(tmp_path_factory.mktemp("fuzz"), seed=0)
 
 
 @pytest.fixture(scope="module")

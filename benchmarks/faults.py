@@ -163,10 +163,15 @@ class Disturbance:
 
 def start(arguments: list[str], folder: Path, disturbance: Disturbance | None = None) -> Any:
     """Begin a command in a process of its own. Beside its folder lie ``.log`` and, in the end, ``.operations``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return forked(_child, arguments, folder, disturbance or Disturbance())
+
+
+def forked(call: Callable[..., None], *arguments: Any) -> Any:
+    """Begin a call in a process that is forked from a server in which all is imported."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
-    folder.mkdir(parents=True, exist_ok=True)
-    process = context.Process(target=_child, args=(arguments, folder, disturbance or Disturbance()))
+    process = context.Process(target=call, args=arguments)
     process.start()
     return process
 

@@ -40,8 +40,8 @@ WRITING = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncat
 NETWORK = ["model.window.size=32", "model.dn.dim=16", "model.sampler.steps=1"]
 TRAIN = [
     *NETWORK, "data.num_objects=8", "data.size=64", "val.num_objects=2", "val.size=64", "loader.batch_size=2",
-    "loader.num_workers=0", "trainer.max_steps=6", "optim.warmup_steps=2", "optim.ema=0.9", "checkpoint.every_steps=2",
-    "checkpoint.val_every_steps=3", "log.every_steps=2", "log.pictures=1", "trainer.progress=false",
+    "loader.num_workers=0", "trainer.max_steps=4", "optim.warmup_steps=2", "optim.ema=0.9", "checkpoint.every_steps=1",
+    "checkpoint.val_every_steps=2", "log.every_steps=2", "log.pictures=1", "trainer.progress=false",
     "trainer.accelerator=cpu", "trainer.devices=1",
 ]  # fmt: skip
 EVAL = [

@@ -46,7 +46,6 @@ class TooLongError(BaseException):
 
 def main(arguments: list[str] | None = None) -> int:
     """Damage and read until the time is over; print the table."""
-    os.environ.setdefault("AMODALSEG_MAX_MEGAPIXELS", "50")  # the default of 400 may take more than MEMORY_GB
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--seed", type=int, default=0)

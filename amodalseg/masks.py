@@ -32,6 +32,11 @@ def encode(mask: np.ndarray) -> Rle:
     return cast(Rle, coco.encode(np.asfortranarray(mask, dtype=np.uint8)))
 
 
+def as_text(rle: Rle) -> dict[str, Any]:
+    """A compressed RLE as COCO's json has it: ``counts`` as text."""
+    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
+
+
 def decode(rle: Rle) -> np.ndarray:
     """Expand an RLE. Returns: bool (H, W)."""
     return cast(np.ndarray, coco.decode(rle)).view(bool)  # its bytes are 0 and 1

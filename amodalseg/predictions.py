@@ -136,10 +136,10 @@ class Prediction:
         """
         amodal = masks.encode(self.amodal)
         return {
-            "segmentation": _as_text(amodal),
+            "segmentation": masks.as_text(amodal),
             "area": masks.area(amodal),
             "bbox": list(masks.box_xywh(amodal)),
-            "modal_segmentation": _as_text(masks.encode(self.modal)),
+            "modal_segmentation": masks.as_text(masks.encode(self.modal)),
         }
 
     def to_supervision(self) -> Any:
@@ -239,10 +239,6 @@ class PredictionStack(Sequence[Prediction]):
         for array, member in zip(arrays, self, strict=True):
             array[:] = getattr(member, name)
         return arrays
-
-
-def _as_text(rle: masks.Rle) -> dict[str, Any]:
-    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode()}
 
 
 def _detections(amodal: np.ndarray, modal: np.ndarray) -> Any:

@@ -40,7 +40,7 @@ def as_masks(given: Any, height: int, width: int) -> np.ndarray:
     if isinstance(given, dict) and "instances" in given:  # detectron2's DefaultPredictor
         return as_masks(given["instances"], height, width)
     if isinstance(given, dict) and "masks" in given:
-        return _of_torchvision(given["masks"])
+        return _of_torchvision(as_masks(given["masks"], height, width))
     if isinstance(given, dict) and "segmentation" in given:
         return as_masks(given["segmentation"], height, width)
     if isinstance(given, dict):
@@ -80,11 +80,8 @@ def _of_ultralytics(found: Any, height: int, width: int) -> np.ndarray:
     return _stacked([_segmentation([ring], height, width) for ring in polygons], height, width)
 
 
-def _of_torchvision(found: Any) -> np.ndarray:
-    array = found.detach().cpu().numpy() if hasattr(found, "detach") else np.asarray(found)
-    if array.ndim == 4 and array.shape[1] == 1:
-        array = array[:, 0]
-    return array if array.dtype == bool else np.asarray(array > PROBABLE)
+def _of_torchvision(found: np.ndarray) -> np.ndarray:
+    return found if found.dtype == bool else np.asarray(found > PROBABLE)
 
 
 def _of_list(given: list[Any], height: int, width: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 
 from amodalseg.data.images import image_size, image_turning, load_image, resize
 from amodalseg.errors import UserError
-from amodalseg.types import AmodalRecord
+from amodalseg.types import AmodalRecord, Picture
 
 
 def check_size(record: AmodalRecord) -> None:
@@ -70,9 +70,7 @@ def record_moved(record: AmodalRecord) -> np.ndarray | None:
     Raises:
         UserError: the file cannot be read.
     """
-    if record.move is None:
-        return None
-    return record.move.picture if isinstance(record.move.picture, np.ndarray) else load_image(record.move.picture)
+    return None if record.move is None else _pixels(record.move.picture)
 
 
 def record_edited(record: AmodalRecord) -> np.ndarray | None:
@@ -81,9 +79,11 @@ def record_edited(record: AmodalRecord) -> np.ndarray | None:
     Raises:
         UserError: the file cannot be read.
     """
-    if record.edit is None:
-        return None
-    return record.edit.picture if isinstance(record.edit.picture, np.ndarray) else load_image(record.edit.picture)
+    return None if record.edit is None else _pixels(record.edit.picture)
+
+
+def _pixels(picture: Picture) -> np.ndarray:
+    return picture if isinstance(picture, np.ndarray) else load_image(picture)
 
 
 def _other_size(record: AmodalRecord, height: int, width: int) -> UserError:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from amodalseg.masks import box_xyxy
@@ -103,26 +102,3 @@ def _far_to_near(hides: np.ndarray) -> list[int]:
         found.append(place)
         left.remove(place)
     return found
-
-
-def touching(modal: Sequence[np.ndarray], reach: int = 2) -> np.ndarray:
-    """Which objects' visible parts come within ``reach`` pixels of each other, bool (N, N), symmetric."""
-    kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
-    wide = [cv2.dilate(mask.astype(np.uint8), kernel).astype(bool) for mask in modal]
-    found = np.zeros((len(modal), len(modal)), bool)
-    for i in range(len(modal)):
-        for j in range(i):
-            found[i, j] = found[j, i] = bool((wide[i] & modal[j]).any())
-    return found
-
-
-def by_area(modal: Sequence[np.ndarray], nearer: str = "larger") -> np.ndarray:
-    """The rule of areas: of two that touch, the ``larger`` (or ``smaller``) hides the other. bool (N, N)."""
-    areas = np.array([np.count_nonzero(mask) for mask in modal])
-    return touching(modal) & (areas[:, None] > areas if nearer == "larger" else areas[:, None] < areas)
-
-
-def by_position(modal: Sequence[np.ndarray]) -> np.ndarray:
-    """The rule of positions: of two that touch, the one whose lowest pixel lies lower hides the other. bool (N, N)."""
-    ends = np.array([(box_xyxy(mask) or (0, 0, 0, 0))[3] for mask in modal])
-    return touching(modal) & (ends[:, None] > ends)

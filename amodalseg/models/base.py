@@ -205,14 +205,29 @@ class AmodalModel(ABC):
         """
         return move_by_paste(query, prediction)
 
-    def with_moves(
+    def edit_photo(self, query: Query, prediction: Prediction, steps: int | None = None) -> np.ndarray | None:
+        """Edit a photo. Models do not, by default.
+
+        Args:
+            query: with ``edit``.
+            prediction, steps: as for ``move``.
+
+        Returns:
+            The photo after the edit, uint8 (H, W, 3), or None from a model that does not edit.
+        """
+        return None
+
+    def with_changes(
         self, queries: Sequence[Query], predictions: list[Prediction], steps: int | None = None
     ) -> list[Prediction]:
-        """The predictions, with the moves that the queries ask for; ``predict_batch`` of every model ends with it."""
+        """The predictions, with moves and edits that queries ask for; ``predict_batch`` of every model ends with it."""
         for query, prediction in zip(queries, predictions, strict=True):
+            began = time.perf_counter()
             if query.to is not None:
-                began = time.perf_counter()
                 prediction.moved, prediction.moved_mask = self.move(query, prediction, steps)
+            if query.edit is not None:
+                prediction.edited = self.edit_photo(query, prediction, steps)
+            if query.to is not None or query.edit is not None:
                 prediction.seconds += time.perf_counter() - began
         return predictions
 

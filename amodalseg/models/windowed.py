@@ -101,7 +101,7 @@ class WindowModel(AmodalModel):
             )
             for query, window, found in zip(queries, windows, maps, strict=True)
         ]
-        return self.with_moves(queries, predictions, steps)
+        return self.with_changes(queries, predictions, steps)
 
     def override(self, options: dict[str, Any]) -> dict[str, Any]:
         own = own_options(self.config, options)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-import cv2
 import numpy as np
 from PIL import Image
 
 from amodalseg.atomic import write_whole
 from amodalseg.errors import UserError
+from amodalseg.report.pictures import encode_png
 
 THUMBNAIL = 256
 """Pixels on the longer side at most, as the format asks."""
@@ -51,7 +51,7 @@ def write_layers(path: Path, layers: Sequence[Layer], height: int, width: int) -
         archive.writestr("mimetype", "image/openraster")  # the first, and not compressed: that is how it is known
         for number, layer in reversed(list(enumerate(layers))):  # the format has the nearest first
             source = f"data/layer{number:03d}.png"
-            archive.writestr(source, png(layer.picture))
+            archive.writestr(source, encode_png(layer.picture))
             ElementTree.SubElement(
                 stack,
                 "layer",
@@ -61,8 +61,8 @@ def write_layers(path: Path, layers: Sequence[Layer], height: int, width: int) -
                 },
             )  # fmt: skip
         archive.writestr("stack.xml", ElementTree.tostring(root, "UTF-8", xml_declaration=True))
-        archive.writestr("mergedimage.png", png(merged))
-        archive.writestr("Thumbnails/thumbnail.png", png(_small(merged)))
+        archive.writestr("mergedimage.png", encode_png(merged))
+        archive.writestr("Thumbnails/thumbnail.png", encode_png(_small(merged)))
     write_whole(path, file.getvalue())
 
 
@@ -75,14 +75,6 @@ def flattened(layers: Sequence[Layer], height: int, width: int) -> np.ndarray:
             whole.paste(Image.fromarray(layer.picture).convert("RGBA"), (layer.left, layer.top))
             canvas = Image.alpha_composite(canvas, whole)
     return np.asarray(canvas)
-
-
-def png(picture: np.ndarray) -> bytes:
-    """A picture, uint8 (h, w, 3) RGB or (h, w, 4) RGBA, as a PNG file."""
-    order = cv2.COLOR_RGBA2BGRA if picture.shape[2] == 4 else cv2.COLOR_RGB2BGR
-    done, data = cv2.imencode(".png", cv2.cvtColor(picture, order))
-    assert done
-    return bytes(data.tobytes())
 
 
 def _small(picture: np.ndarray) -> np.ndarray:

@@ -246,8 +246,9 @@ def grid(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = ()) -> np
 
 
 def encode_png(picture: np.ndarray) -> bytes:
-    """uint8 (H, W, 3) RGB -> PNG file."""
-    done, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    """uint8 (H, W, 3) RGB or (H, W, 4) RGBA -> PNG file."""
+    order = cv2.COLOR_RGBA2BGRA if picture.shape[2] == 4 else cv2.COLOR_RGB2BGR
+    done, data = cv2.imencode(".png", cv2.cvtColor(picture, order), [cv2.IMWRITE_PNG_COMPRESSION, 9])
     assert done
     return data.tobytes()
 

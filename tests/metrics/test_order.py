@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from amodalseg.metrics.order import by_area, by_position, hidden_pixels, order_of, pairs, touching
+from amodalseg.metrics.order import hidden_pixels, order_of, pairs
 
 
 def scene(rng, count, size=40):
@@ -57,12 +57,3 @@ def test_the_weakest_pair_of_a_cycle_is_dropped():
     assert found.dropped == [(1, 2)] and found.hides[0, 1] and found.hides[2, 0]
     assert found.far_to_near == [1, 0, 2, 3]
     assert order_of(np.zeros((3, 3))).far_to_near == [0, 1, 2] and order_of(np.zeros((0, 0))).far_to_near == []
-
-
-def test_the_rules_decide_about_what_touches_only():
-    modal = np.zeros((3, 12, 30), bool)
-    modal[0, 0:6, 0:10] = modal[1, 2:12, 10:15] = modal[2, 5:9, 20:24] = True
-    assert np.array_equal(touching(modal), [[0, 1, 0], [1, 0, 0], [0, 0, 0]])
-    assert np.array_equal(by_area(modal), [[0, 1, 0], [0, 0, 0], [0, 0, 0]])
-    assert np.array_equal(by_area(modal, "smaller"), [[0, 0, 0], [1, 0, 0], [0, 0, 0]])
-    assert np.array_equal(by_position(modal), [[0, 0, 0], [1, 0, 0], [0, 0, 0]])

@@ -22,7 +22,6 @@ from amodalseg.data.views import picture_key
 from amodalseg.errors import UserError
 from amodalseg.lock import NAME as LOCK
 from amodalseg.lock import locked
-from amodalseg.masks import Rle
 from amodalseg.types import AmodalRecord, FilePart, Picture
 
 MARK = "coco_amodal.txt"
@@ -140,9 +139,9 @@ def _add(
         "modal_source": record.modal_source if record.modal_source != "gt" else None,
         "modal_score": _finite(record.modal_score),
         "flags": sorted(record.flags - FROM_MASKS) or None,
-        "given": None if record.gt_modal_rle is None else _text(record.modal_rle),
-        "occluder": None if record.occluder_rle is None else _text(record.occluder_rle),
-        "unknown": None if record.unknown_rle is None else _text(record.unknown_rle),
+        "given": None if record.gt_modal_rle is None else masks.as_text(record.modal_rle),
+        "occluder": None if record.occluder_rle is None else masks.as_text(record.occluder_rle),
+        "unknown": None if record.unknown_rle is None else masks.as_text(record.unknown_rle),
         "whole_rgb": whole,
     }
     own = {key: value for key, value in own.items() if value is not None} | invented
@@ -155,7 +154,7 @@ def _add(
             "iscrowd": int("crowd" in record.flags),
             "area": masks.area(rle),
             "bbox": list(masks.box_xywh(rle)),
-            "segmentation": _text(rle),
+            "segmentation": masks.as_text(rle),
             **({KEY: own} if kind == "amodal" else {}),
         }
         files[kind].write((",\n" if number > 1 else "\n") + _json(entry, record.key))
@@ -163,10 +162,6 @@ def _add(
 
 def _modal_only(record: AmodalRecord) -> UserError:
     return UserError(f"{record.key} has no amodal mask: this data set annotates visible pixels only")
-
-
-def _text(rle: Rle) -> Entry:
-    return {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")}
 
 
 def _finite(value: Any) -> Any:

@@ -130,8 +130,7 @@ def write_predictions(path: Path, every: Mapping[str, Iterable[CountedPrediction
         for number, (model, found) in enumerate(every.items()):
             file.write(f"{',' if number else '{'}\n{json.dumps(model)}: {{")
             for place, counted in enumerate(found):
-                segmentation = {"size": list(counted.rle["size"]), "counts": counted.rle["counts"].decode()}
-                entry = json.dumps({"segmentation": segmentation, "score": counted.score})
+                entry = json.dumps({"segmentation": masks.as_text(counted.rle), "score": counted.score})
                 file.write(f"{',' if place else ''}\n{json.dumps(row_key(counted.row))}: {entry}")
             file.write("\n}")
         file.write("\n}\n")

@@ -58,6 +58,15 @@ class CocoInput:
         return {**photo, "height": height, "width": width} if turned else photo
 
 
+def output_name(photo: Entry) -> str:
+    """Of what is written about a photo, without an ending: its own, in its folder below the output folder.
+
+    A file name may lead out of the folder of photos; outputs stay in theirs.
+    """
+    path = Path(photo["file_name"].replace("\\", "/"))
+    return "/".join(part for part in path.with_suffix("").parts if part not in ("..", path.anchor))
+
+
 def read_coco_input(
     source: Path, images: Path | None, *, listing: Path | None = None, image: Path | None = None, outside: bool = False
 ) -> CocoInput:

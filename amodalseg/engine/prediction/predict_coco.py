@@ -19,7 +19,7 @@ from amodalseg.config.load import to_dict
 from amodalseg.data.fingerprint import file_stamp
 from amodalseg.data.images import load_turned, save_png
 from amodalseg.data.readers.files import is_crowd
-from amodalseg.engine.prediction.coco_input import CocoInput, read_coco_input
+from amodalseg.engine.prediction.coco_input import CocoInput, output_name, read_coco_input
 from amodalseg.engine.prediction.complete import Item, Settings, complete, fit_to_photo, saying
 from amodalseg.engine.prediction.notes import Notes, notes_path
 from amodalseg.errors import UserError
@@ -168,9 +168,7 @@ def _write_overlays(kept: dict[str, Entry], given: CocoInput, settings: Settings
         objects.setdefault(given.image_of[key], []).append(entry)
     failures = []
     for image_id in tqdm(objects, desc="overlays", unit="photo", disable=None):
-        name = given.photos[image_id]["file_name"].replace("\\", "/")
-        # a name may lead out of the folder of photos; pictures stay in theirs
-        parts = [part for part in Path(name).with_suffix(".png").parts if part not in ("..", Path(name).anchor)]
+        photo = given.photos[image_id]
         try:
             image, turn = load_turned(given.paths[image_id], upright=settings.upright)
             pairs = (
@@ -182,9 +180,9 @@ def _write_overlays(kept: dict[str, Entry], given: CocoInput, settings: Settings
             )
             picture = completion_picture(image, pairs)
         except UserError as error:
-            failures.append(f"overlay of {name}: {error}")
+            failures.append(f"overlay of {photo['file_name']}: {error}")
             continue
-        save_png(settings.overlay.joinpath(*parts), picture)
+        save_png(settings.overlay / f"{output_name(photo)}.png", picture)
     return failures
 
 

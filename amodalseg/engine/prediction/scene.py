@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from amodalseg.atomic import write_whole
 from amodalseg.data.given_masks import as_masks
 from amodalseg.data.images import load_turned, save_png
 from amodalseg.data.readers.files import is_crowd
-from amodalseg.engine.prediction.coco_input import CocoInput, Entry, read_coco_input
+from amodalseg.engine.prediction.coco_input import CocoInput, Entry, output_name, read_coco_input
 from amodalseg.engine.prediction.complete import Settings, say_turned
 from amodalseg.engine.prediction.predict import check_command
 from amodalseg.engine.prediction.predict_coco import modal_of
@@ -100,7 +101,10 @@ def _photos(model: AmodalModel, given: CocoInput, out: Path, settings: Settings)
         if settings.crowd == "complete" or not is_crowd(entry):
             of_photo.setdefault(given.image_of[key], []).append(key)
     failures = [f"photo {image_id}: {why}" for image_id, why in given.refused.items() if image_id in of_photo]
-    names = {image_id: _name(given.photos[image_id]) for image_id in of_photo if image_id not in given.refused}
+    names = {image_id: output_name(given.photos[image_id]) for image_id in of_photo if image_id not in given.refused}
+    twice = next((name for name, count in Counter(names.values()).items() if count > 1), None)
+    if twice is not None:
+        raise UserError(f"two photos would both be written to {out / twice}.ora; rename one of them")
     there = {
         image_id for image_id, name in names.items() if (out / f"{name}.json").is_file() and not settings.overwrite
     }
@@ -140,12 +144,6 @@ def _photos(model: AmodalModel, given: CocoInput, out: Path, settings: Settings)
     made = sum((out / f"{name}.json").is_file() for name in names.values())
     print(f"{made} of {len(of_photo)} photos are in {out}")
     return failures
-
-
-def _name(photo: Entry) -> str:
-    """Of a photo's files, in its own folder below the output folder."""
-    path = Path(photo["file_name"].replace("\\", "/"))
-    return "/".join(part for part in path.with_suffix("").parts if part not in ("..", path.anchor))
 
 
 def _title(key: str, entry: Entry, categories: dict[Any, str]) -> str:

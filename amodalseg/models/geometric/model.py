@@ -37,7 +37,7 @@ class _Geometric(AmodalModel):
             amodal[place] = self.complete(query.modal[place], occluder)
             seconds = time.perf_counter() - start
             predictions.append(Prediction(query.modal, amodal[None], has_probability=False, seconds=seconds))
-        return self.with_moves(queries, predictions)
+        return self.with_changes(queries, predictions)
 
 
 class ModalCopy(_Geometric):
@@ -54,14 +54,8 @@ class Nothing(ModalCopy):
 
     name = "nothing"
 
-    def predict_batch(
-        self, queries: Sequence[Query], *, num_samples: int = 1, steps: int | None = None
-    ) -> list[Prediction]:
-        predictions = super().predict_batch(queries, num_samples=num_samples, steps=steps)
-        for query, prediction in zip(queries, predictions, strict=True):
-            if query.edit is not None:
-                prediction.edited = query.image.copy()
-        return predictions
+    def edit_photo(self, query: Query, prediction: Prediction, steps: int | None = None) -> np.ndarray:
+        return query.image.copy()
 
     def move(self, query: Query, prediction: Prediction, steps: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         return query.image.copy(), query.modal.copy()

@@ -111,3 +111,13 @@ def test_crowds_and_mistakes(given, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main([*arguments[:-1], f"--out={tmp_path / 'file'}"]) == 2
     assert "is a file; name a folder" in capsys.readouterr().err
+
+
+def test_two_photos_of_one_name_are_refused(given, tmp_path, capsys):
+    arguments, photo, *_ = given
+    write_photo(tmp_path / "photos/street/one.jpg", photo)
+    content = json.loads((tmp_path / "instances.json").read_text())
+    content["images"][1]["file_name"] = "street/one.jpg"
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    assert main(arguments) == 2
+    assert "two photos would both be written to" in capsys.readouterr().err and not list((tmp_path / "out").glob("*/*"))

@@ -168,7 +168,7 @@ class ReadsOff(AmodalModel):
                 query.modal, maps, post.threshold, post.union_visible, window=window, seconds=share, evaluations=calls,
                 photo=query.image, picture=completions[0].picture,
             ))  # fmt: skip
-        return self.with_moves(queries, predictions, steps)
+        return self.with_changes(queries, predictions, steps)
 
     def helpers(self, config: Any) -> Helpers:
         """What the method would use with these options, besides an inpainting model."""

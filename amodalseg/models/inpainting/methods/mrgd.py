@@ -6,7 +6,6 @@ The second is an adaptation: the paper only edits. docs/models.md maps the steps
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -160,18 +159,11 @@ class MRGD(Progressive):
         )
         return Completion(self.read_off(picture, crop, area, behind, connected=True), picture, calls)
 
-    def predict_batch(
-        self, queries: Sequence[Query], *, num_samples: int = 1, steps: int | None = None
-    ) -> list[Prediction]:
-        predictions = super().predict_batch(queries, num_samples=num_samples, steps=steps)
-        for query, prediction in zip(queries, predictions, strict=True):
-            if query.edit is not None:
-                began = time.perf_counter()
-                done = self.edit(query.edit, query.image, query.seed, steps=steps)
-                prediction.edited = done.target
-                prediction.evaluations += done.evaluations
-                prediction.seconds += time.perf_counter() - began
-        return predictions
+    def edit_photo(self, query: Query, prediction: Prediction, steps: int | None = None) -> np.ndarray:
+        assert query.edit is not None
+        done = self.edit(query.edit, query.image, query.seed, steps=steps)
+        prediction.evaluations += done.evaluations
+        return done.target
 
     def override(self, options: dict[str, Any]) -> dict[str, Any]:
         name = self.config.words

@@ -82,7 +82,7 @@ class Progressive(InpaintingMethod):
                 query.modal, np.stack(maps), post.threshold, post.union_visible, seconds=share, evaluations=sum(calls),
                 canvas=canvas, work=works[0],
             ))  # fmt: skip
-        return self.with_moves(queries, predictions, steps)
+        return self.with_changes(queries, predictions, steps)
 
     def _go_on(self, jobs: Sequence[tuple[Query, int]], steps: int | None) -> list[tuple[Progress, int]]:
         """Objects with the seeds of their samples -> how far they got, and evaluations of the network for each."""

@@ -78,7 +78,15 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'amodalseg' has no attribute '{name}'")
-    return getattr(import_module(_PUBLIC[name]), name)
+    try:
+        return getattr(import_module(_PUBLIC[name]), name)
+    except ModuleNotFoundError as error:
+        from amodalseg.errors import explain_missing
+
+        told = explain_missing(error, f"amodalseg.{name}")
+        if told is None:
+            raise
+        raise told from error
 
 
 def __dir__() -> list[str]:

@@ -7,3 +7,20 @@ class UserError(ValueError):
     The message is one line that says what is wrong and what to do; the command line prints it without a traceback
     and exits with code 2.
     """
+
+
+TRAINING = {"torch", "torchvision", "timm", "lightning", "albumentations", "wandb", "matplotlib"}
+"""Packages that predicting with an exported file does not need: the extra ``train``."""
+
+
+def explain_missing(error: ModuleNotFoundError, what: str) -> UserError | None:
+    """What to tell people whose installation lacks a package of the extra ``train``; None for any other package.
+
+    Args:
+        error: of the import.
+        what: needs it.
+    """
+    package = (error.name or "").partition(".")[0]
+    if package not in TRAINING:
+        return None
+    return UserError(f"{what} needs {package}: install it with pip install 'amodalseg[train]'")

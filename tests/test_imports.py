@@ -21,7 +21,7 @@ ONLY_IN = {
     "wandb": [],
     "onnx_ir": ["export/"],
     "onnxscript": ["export/"],
-    "onnxruntime": ["export/"],
+    "onnxruntime": ["models/exported.py"],
     "diffusers": ["models/inpainting/"],
     "transformers": ["models/inpainting/"],
     "peft": ["models/inpainting/"],

@@ -36,3 +36,11 @@ def count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
     return int(text)
+
+
+def shard(text: str) -> tuple[int, int]:
+    """An argument I/N, with I from 1 to N."""
+    index, slash, number = text.partition("/")
+    if not (slash and index.isdecimal() and number.isdecimal() and 1 <= int(index) <= int(number)):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a part I/N with I from 1 to N, for instance 1/8")
+    return int(index), int(number)

@@ -16,11 +16,12 @@ import amodalseg
 from amodalseg.atomic import NO_SPACE
 from amodalseg.cli.arguments import Parser, configured, count, whole_number
 from amodalseg.cli.data import add_data_commands, data_config, named_set
+from amodalseg.cli.merge import add_merge_command
 from amodalseg.cli.models import cost, list_models
 from amodalseg.cli.move import add_move_command
 from amodalseg.cli.predict import add_predict_command
 from amodalseg.cli.scene import add_scene_command
-from amodalseg.errors import UserError
+from amodalseg.errors import UserError, explain_missing
 
 _IN_WORKER = f"{UserError.__module__}.{UserError.__qualname__}: "
 """A mistake met in a loader worker arrives with the worker's traceback as its text, the sentence behind this mark."""
@@ -78,6 +79,7 @@ def _first_process_speaks() -> Iterator[None]:
 
 def _run(arguments: Sequence[str] | None) -> int:
     warnings.showwarning = _short_warning  # a user wants the sentence, not the line of code it came from
+    options = argparse.Namespace(command="")
     try:
         options = _parse(sys.argv[1:] if arguments is None else list(arguments))
         with _messages_shown():
@@ -85,6 +87,12 @@ def _run(arguments: Sequence[str] | None) -> int:
     except UserError as error:
         message = str(error).rpartition(_IN_WORKER)[2]
         print(f"error: {' '.join(message.split())}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        told = explain_missing(error, f"'amodalseg {options.command}'")
+        if told is None:
+            raise
+        print(f"error: {told}", file=sys.stderr)
         return 2
     except OSError as error:
         if error.errno in NO_SPACE:
@@ -131,6 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     models.set_defaults(run=_models)
 
     add_predict_command(commands)
+    add_merge_command(commands)
     add_move_command(commands)
     add_scene_command(commands)
     release = commands.add_parser("release", help="turn a run's weights into a file to ship")
@@ -144,6 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--out", required=True, metavar="NAME.onnx")
     export.add_argument("--pt2", metavar="NAME.pt2", help="also write the module for torch.export.load")
     export.add_argument("--steps", type=count, help="of the sampler, fixed in the file (the model's own)")
+    export.add_argument("--graph-only", action="store_true", help="leave the weights in NAME.safetensors beside it")
     export.set_defaults(run=_export)
 
     _score_options(commands)
@@ -253,7 +263,8 @@ def _export(options: argparse.Namespace) -> None:
     from amodalseg.export.write import export_model
     from amodalseg.models import load_model
 
-    for comparison in export_model(load_model(options.model, "cpu"), options.out, pt2=options.pt2, steps=options.steps):
+    given = {"pt2": options.pt2, "steps": options.steps, "graph_only": options.graph_only}
+    for comparison in export_model(load_model(options.model, "cpu"), options.out, **given):
         print(comparison)
 
 

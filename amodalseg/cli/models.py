@@ -51,16 +51,3 @@ def _model_options(name: str, overrides: list[str]) -> Any:
     if config is None or not overrides:
         return config
     return build(ModelOnly, [(name, {"model": to_dict(config)}), ("the command line", read_overrides(overrides))]).model
-
-
-def open_predictor(name: str, device: str) -> Any:
-    """What ``amodalseg predict`` asks: a model, or the predictor of an exported file."""
-    if not name.endswith(".onnx"):
-        from amodalseg.models import load_model
-
-        return load_model(name, device)
-    from amodalseg.export.runtime import OnnxPredictor
-
-    if device not in ("auto", "cpu", "cuda"):
-        raise UserError(f"invalid value for --device: {device} (choose from auto, cpu, cuda for an exported file)")
-    return OnnxPredictor(name, ["CUDAExecutionProvider"] if device == "cuda" else None)

@@ -38,10 +38,10 @@ def _pixel(text: str) -> tuple[int, int]:
 
 
 def _move(options: argparse.Namespace) -> None:
-    from amodalseg.cli.models import open_predictor
     from amodalseg.engine.prediction.move import MoveFiles, move_file
+    from amodalseg.models import load_model
 
     occluder, overlay = (Path(path) if path else None for path in (options.occluder, options.overlay))
     files = MoveFiles(Path(options.image), Path(options.mask), Path(options.out), occluder, overlay, options.upright)
-    model = open_predictor(options.model, options.device)
+    model = load_model(options.model, options.device)
     move_file(model, files, options.to, options.category, options.seed)

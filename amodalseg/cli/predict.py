@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from amodalseg.cli.arguments import count, whole_number
+from amodalseg.cli.arguments import count, shard, whole_number
 from amodalseg.errors import UserError
 
 
@@ -33,6 +33,7 @@ def add_predict_command(commands: Any) -> None:
     parser.add_argument("--outside", action="store_true", help="allow a json's photos outside of --images")
     parser.add_argument("--upright", action="store_true", help="turn photos as their EXIF data say: masks are upright")
     parser.add_argument("--overlay", metavar="DIR", help="also draw each photo with its completed objects")
+    parser.add_argument("--shard", type=shard, metavar="I/N", help="only every N-th photo, from the I-th: 1/8 to 8/8")
     parser.add_argument("--overwrite", action="store_true", help="start over instead of keeping existing outputs")
     parser.add_argument("--seed", type=whole_number, default=0, help="of all random numbers (0)")
     parser.add_argument("--num-samples", type=count, default=1, help="samples of each object, averaged (1)")
@@ -47,19 +48,22 @@ def _predict(options: argparse.Namespace) -> int:
     forms = ({"image", "mask"}, {"images", "masks"}, {"coco", "images"}, {"coco", "image"})
     if given - {"coco_images"} not in forms or ("coco_images" in given and not {"coco", "images"} <= given):
         raise UserError("give --image and --mask, or --images and --masks, or --coco and --images (and --coco-images)")
-    from amodalseg.cli.models import open_predictor
     from amodalseg.engine.prediction.complete import Settings
     from amodalseg.engine.prediction.predict import predict_file, predict_folder, report_failures
     from amodalseg.engine.prediction.predict_coco import predict_coco
+    from amodalseg.engine.prediction.shards import Shard
+    from amodalseg.models import load_model
 
-    model = open_predictor(options.model, options.device)
+    model = load_model(options.model, options.device)
     model.batch_size = options.batch_size
     overlay = Path(options.overlay) if options.overlay else None
     if options.coco and (options.label or options.invert):
         raise UserError("--label and --invert are about mask files, not about --coco")
+    if options.shard and not (options.coco or options.masks):
+        raise UserError("--shard divides folders and COCO files, not one photo")
     settings = Settings(
         options.seed, options.num_samples, options.steps, overlay, options.overwrite, options.upright, options.label,
-        options.invert, options.crowd, options.outside,
+        options.invert, options.crowd, options.outside, Shard(*options.shard) if options.shard else None,
     )  # fmt: skip
     out, failures = Path(options.out), []
     if options.coco:

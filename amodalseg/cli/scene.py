@@ -30,15 +30,15 @@ def add_scene_command(commands: Any) -> None:
 
 
 def _scene(options: argparse.Namespace) -> int:
-    from amodalseg.cli.models import open_predictor
     from amodalseg.engine.prediction.complete import Settings
     from amodalseg.engine.prediction.predict import report_failures
     from amodalseg.engine.prediction.scene import complete_photos
+    from amodalseg.models import load_model
 
     settings = Settings(
         options.seed, steps=options.steps, overwrite=options.overwrite, upright=options.upright, crowd=options.crowd,
         outside=options.outside,
     )  # fmt: skip
-    model = open_predictor(options.model, options.device)
+    model = load_model(options.model, options.device)
     source, images, out = Path(options.coco), Path(options.images), Path(options.out)
     return report_failures(complete_photos(model, source, images, out, settings))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import importlib.util
 import json
 import warnings
@@ -13,16 +14,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load
 
 from amodalseg.atomic import replacing
 from amodalseg.config.load import to_dict
 from amodalseg.config.schema import CondDiffAMOConfig
 from amodalseg.errors import UserError
 from amodalseg.export.graph import INPUTS, OUTPUTS, SamplerGraph, batch_shapes, trace
-from amodalseg.export.runtime import FORMAT, OnnxPredictor
 from amodalseg.export.verify import Comparison, Run, VerificationSet, compare
 from amodalseg.models.base import AmodalModel, whole_number
 from amodalseg.models.conddiff_amo.model import CondDiffAMO
+from amodalseg.models.exported import FORMAT, OnnxPredictor
+from amodalseg.models.exported_weights import PREFIX
 
 OPSET = 20
 """Of ONNX: the first in which GELU is one operation; as five it takes half as long again."""
@@ -30,7 +34,12 @@ LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
 
 
 def export_model(
-    model: AmodalModel, path: str | Path, *, pt2: str | Path | None = None, steps: int | None = None
+    model: AmodalModel,
+    path: str | Path,
+    *,
+    pt2: str | Path | None = None,
+    steps: int | None = None,
+    graph_only: bool = False,
 ) -> list[Comparison]:
     """Write the whole sampler of a model to one ONNX file, and check it against PyTorch.
 
@@ -39,13 +48,15 @@ def export_model(
         path: the ONNX file, which ends in .onnx.
         pt2: also write the module for ``torch.export.load``, to a file that ends in .pt2.
         steps: of the sampler; default: the model's own.
+        graph_only: leave the weights in the model file, which lies beside ``path`` as NAME.safetensors.
 
     Returns:
         How each file compares with PyTorch, the ONNX file first.
 
     Raises:
         UserError: a model without a network, a wrong file name, a library that is not installed, or masks that differ
-            from PyTorch's: then none of the files is left, and what was there before stays.
+            from PyTorch's: then none of the files is left, and what was there before stays. With ``graph_only``: no
+            model file beside ``path``, or one of other weights.
     """
     if not isinstance(model, CondDiffAMO):
         raise UserError(f"'{model.name}' has no sampler to export; only a CondDiff-AMO model can become a file")
@@ -63,6 +74,8 @@ def export_model(
     with ExitStack() as files:
         temporary = files.enter_context(replacing(path))
         write_onnx(program, temporary, metadata)
+        if graph_only:
+            leave_weights(temporary, Path(path).with_suffix(".safetensors"))
         found = [compare(str(path), OnnxPredictor(temporary).run, world)]
         if pt2 is not None:
             temporary = files.enter_context(replacing(pt2))
@@ -121,6 +134,36 @@ def write_onnx(program: torch.export.ExportedProgram, path: Path, metadata: dict
         change(translated.model)
     translated.model.metadata_props.update(metadata)
     translated.save(path, external_data=False)
+
+
+def leave_weights(path: Path, beside: Path) -> None:
+    """Replace the weights in an ONNX file by references to the model file beside it.
+
+    Raises:
+        UserError: there is no such file, or its weights are not those of the graph.
+    """
+    import onnx
+
+    if not beside.is_file():
+        raise UserError(f"no model file at {beside}: a graph without weights needs them beside it")
+    content = beside.read_bytes()
+    try:
+        state = load(content)
+    except SafetensorError as error:
+        raise UserError(f"{beside} is not a complete safetensors file ({error}); copy it again") from error
+    graph = onnx.load(path)
+    tensors = {tensor.name: tensor for tensor in graph.graph.initializer if tensor.name.startswith(PREFIX)}
+    for name, tensor in tensors.items():
+        own, kept = onnx.numpy_helper.to_array(tensor), state.get(name.removeprefix(PREFIX))
+        if own.dtype != np.float32 or own.size == 1:
+            continue  # counters, and what the runtime folds away
+        if kept is None or not np.array_equal(own, np.asarray(kept, np.float32)):
+            raise UserError(f"{beside} holds other weights than the model that is exported ('{name}')")
+        tensor.ClearField("raw_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value=beside.name)
+    graph.metadata_props.add(key="weights_sha256", value=hashlib.sha256(content).hexdigest())
+    path.write_bytes(graph.SerializeToString())
 
 
 def write_pt2(program: torch.export.ExportedProgram, path: Path, metadata: dict[str, str]) -> None:

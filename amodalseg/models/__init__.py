@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from amodalseg.config import schema
 from amodalseg.config.load import build, load_config
-from amodalseg.errors import UserError
+from amodalseg.errors import UserError, explain_missing
 from amodalseg.models.base import AmodalModel
 from amodalseg.models.geometric.model import ConvexHull, FilledBox, HullInOccluders, ModalCopy, Nothing
 
@@ -43,9 +43,9 @@ def list_models() -> list[str]:
     return [*MODELS, *METHODS, *sorted(_shipped())]
 
 
-def _shipped() -> dict[str, Path]:
-    """Checkpoints by name; where both places have one, the package's own."""
-    return {path.stem: path for folder in reversed(CHECKPOINTS) for path in folder.glob("*.safetensors")}
+def _shipped(suffix: str = ".safetensors") -> dict[str, Path]:
+    """Checkpoints, or their exported files, by name; where both places have one, the package's own."""
+    return {path.stem: path for folder in reversed(CHECKPOINTS) for path in folder.glob(f"*{suffix}")}
 
 
 def load_model(name: str | Path = DEFAULT, device: str = "auto", override: dict[str, Any] | None = None) -> AmodalModel:
@@ -53,17 +53,32 @@ def load_model(name: str | Path = DEFAULT, device: str = "auto", override: dict[
 
     Args:
         name: one of ``list_models()``, a ``.safetensors`` model file, a training ``.ckpt``, a folder that holds
-            ``model.safetensors``, ``hf:owner/name`` on the Hugging Face hub (``hf:owner/name@revision``), or a
-            ``.yaml`` file whose section ``model`` holds the options of one of ``METHODS``.
+            ``model.safetensors``, ``hf:owner/name`` on the Hugging Face hub (``hf:owner/name@revision``), a
+            ``.yaml`` file whose section ``model`` holds the options of one of ``METHODS``, or an exported ``.onnx``
+            file. Where PyTorch is not installed, a name of weights that ship opens its exported file.
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:1``, ...
         override: options in place of the model's own, nested as its ``override`` takes them; before anything that its
             own options name is looked for. Models without options ignore them.
 
     Raises:
-        UserError: no such model (the nearest name is given), or a file that cannot be used.
+        UserError: no such model (the nearest name is given), a file that cannot be used, or a package that the model
+            needs is not installed.
     """
     if str(name) in MODELS:
         return MODELS[str(name)]()
+    try:
+        return _load(name, device, override)
+    except ModuleNotFoundError as error:
+        told = explain_missing(error, f"the model '{name}'")
+        if told is None:
+            raise
+        exported = _shipped(".onnx").get(str(name))
+        if exported is None:
+            raise told from error
+    return _load_exported(exported, device, override)
+
+
+def _load(name: str | Path, device: str, override: dict[str, Any] | None) -> AmodalModel:
     if str(name) in METHODS or Path(name).suffix in {".yaml", ".yml"}:
         named = [(str(name), {"model": {"name": str(name)}})]
         config = build(schema.ModelOnly, named) if str(name) in METHODS else load_config(schema.ModelOnly, name)
@@ -71,10 +86,7 @@ def load_model(name: str | Path = DEFAULT, device: str = "auto", override: dict[
         method.name = str(name)
         return method.to(pick_device(device))
     if Path(name).suffix == ".onnx":
-        raise UserError(
-            f"{name} is an exported file: 'amodalseg predict' and amodalseg.export.runtime.OnnxPredictor run it; here "
-            "the model is needed that it was made of"
-        )
+        return _load_exported(Path(name), device, override)
     path = None if str(name).startswith(HUB) else model_file(name)
     from amodalseg.models.network_model import NetworkModel
 
@@ -87,6 +99,17 @@ def load_model(name: str | Path = DEFAULT, device: str = "auto", override: dict[
     if override:
         model.override(override)
     return model.to(pick_device(device))
+
+
+def _load_exported(path: Path, device: str, override: dict[str, Any] | None) -> AmodalModel:
+    from amodalseg.models.exported import OnnxPredictor
+
+    if device not in ("auto", "cpu", "cuda"):
+        raise UserError(f"invalid device {device} for an exported file (choose from auto, cpu, cuda)")
+    model = OnnxPredictor(path, ["CUDAExecutionProvider"] if device == "cuda" else None)
+    if override:
+        model.override(override)
+    return model
 
 
 def network_model_class(name: str) -> type[NetworkModel]:

@@ -6,8 +6,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from amodalseg import UserError
-from amodalseg.export.finite import bad_weights, holds_external_data
 from amodalseg.export.runtime import OnnxPredictor
+from amodalseg.models.exported_weights import bad_weights, holds_external_data
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -12,6 +12,7 @@ import pytest
 from amodalseg import UserError
 from amodalseg.cli import main
 from amodalseg.export.runtime import OnnxPredictor
+from amodalseg.metrics.counts import read_rows
 from tests.models.contract import ModelContract, query
 
 ROOT = Path(__file__).parents[2]
@@ -149,7 +150,7 @@ def test_a_gpu_that_is_not_there_is_said(exported, monkeypatch):
         with pytest.raises(UserError, match="cannot use CUDAExecutionProvider on this machine"):
             OnnxPredictor(exported.onnx, providers=providers)
     assert asked == [[(CUDA, {})], [(CUDA, {})], [(CUDA, {"device_id": 0})]]
-    with pytest.warns(UserWarning, match="the CPU predictions, as the list of providers allows"):
+    with pytest.warns(UserWarning, match="the CPU predicts, as the list of providers allows"):
         OnnxPredictor(exported.onnx, providers=[CUDA, "CPUExecutionProvider"])
     with pytest.raises(UserError, match=r"a provider is a name or \(name, options\), not 5"):
         OnnxPredictor(exported.onnx, providers=[5])
@@ -177,5 +178,15 @@ def test_the_command_line_predicts_with_an_exported_file(exported, tmp_path, cap
         assert main([*command, *more]) == 2
         error = capsys.readouterr().err
         assert part in error and error.count("\n") == 1
-    assert main(["eval", "synthetic", f"models=[{exported.onnx}]", f"out={tmp_path / 'eval'}"]) == 2
-    assert "is an exported file" in capsys.readouterr().err
+
+
+def test_it_is_evaluated_as_the_model_that_it_was_made_of(exported, tmp_path):
+    exported.model.save(tmp_path / "own.safetensors")
+    names = [str(exported.onnx), str(tmp_path / "own.safetensors")]
+    options = ["data.num_objects=4", "report.steps_curve=[]", f"out={tmp_path / 'eval'}"]
+    assert main(["eval", "synthetic", f"models=[{','.join(names)}]", *options]) == 0
+    rows = read_rows(tmp_path / "eval/objects.csv")
+    one, other = ([row for row in rows if row["model"] == name] for name in names)
+    assert len(one) == len(other) == 4
+    for mine, yours in zip(one, other, strict=True):
+        assert mine["object_id"] == yours["object_id"] and abs(mine["out_inter"] - yours["out_inter"]) <= 2

@@ -24,7 +24,6 @@ from amodalseg import load_model, masks  # noqa: E402
 from amodalseg.atomic import write_whole  # noqa: E402
 from amodalseg.config.schema import CaptionsData  # noqa: E402
 from amodalseg.data.draw.captions import CaptionedWorld  # noqa: E402
-from amodalseg.models import DEFAULT  # noqa: E402
 from amodalseg.models.inpainting.backends.backend import EmbeddedPrior  # noqa: E402
 from amodalseg.models.inpainting.backends.word_prior import WordPrior  # noqa: E402
 from amodalseg.models.inpainting.parts.words import open_word_segmenter  # noqa: E402
@@ -59,12 +58,12 @@ def question(height: int, width: int, top: int, left: int, seed: int) -> Query:
     return Query(image.astype(np.uint8), ball & ~post, seed, occluder=post)
 
 
-def conddiff_cases(model: Any, steps: int | None = None) -> dict[str, Case]:
+def conddiff_cases(model: Any) -> dict[str, Case]:
     """Of a model, or of its exported file: an object inside the photo, and one at its border asked twice."""
     inside, border = question(120, 160, 60, 70, seed=3), question(100, 90, 78, 24, seed=8)
     predictions = {
-        "inside": model.predict(inside.image, inside.modal, seed=3, steps=steps),
-        "border, two samples": model.predict(border.image, border.modal, seed=8, num_samples=2, steps=steps),
+        "inside": model.predict(inside.image, inside.modal, seed=3),
+        "border, two samples": model.predict(border.image, border.modal, seed=8, num_samples=2),
     }
     return {name: {"mask": one.amodal, "values": one.probability} for name, one in predictions.items()}
 
@@ -106,15 +105,11 @@ def segmenter_cases() -> dict[str, Case]:
 
 
 def make(name: str) -> dict[str, Case]:
-    """All cases of a shipped model; of the default, ``exported`` is what its ONNX file predicts in one step."""
+    """All cases of a shipped model."""
     parts = {"inpainting_prior": prior_cases, "word_prior": word_cases, "word_segmenter": segmenter_cases}
     if name in parts:
         return parts[name]()
-    model = load_model(name, "cpu")
-    if name != DEFAULT:
-        return conddiff_cases(model)
-    one_step = {f"exported, {case}": prediction for case, prediction in conddiff_cases(model, steps=1).items()}
-    return {**conddiff_cases(model), **one_step}
+    return conddiff_cases(load_model(name, "cpu"))
 
 
 def sha256(name: str) -> str:

@@ -32,6 +32,7 @@ from amodalseg.metrics.protocols import score, summarize
 from amodalseg.models import load_model
 from amodalseg.models.base import AmodalModel
 from amodalseg.models.fingerprint import YAML
+from amodalseg.models.windowed import WindowModel
 from amodalseg.types import AmodalRecord
 
 GOES_ON = "the same command goes on behind what is predicted"
@@ -191,7 +192,8 @@ def _steps_curve(
 ) -> Curve:
     """(steps, full, occluded) by ``per_object_occluded`` on the first objects; ``known`` are those at usual steps."""
     sampler = getattr(model.config, "sampler", None)
-    if not (config.report.html and config.report.steps_curve and sampler):
+    fixed = isinstance(model, WindowModel) and "sampler" not in model.sections  # an exported file's steps
+    if fixed or not (config.report.html and config.report.steps_curve and sampler):
         return []
     usual, limit, points = sampler.steps, config.report.steps_objects, []
     for steps in config.report.steps_curve:

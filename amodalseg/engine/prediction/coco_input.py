@@ -7,8 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from amodalseg import masks
 from amodalseg.data.images import image_size
 from amodalseg.data.readers.files import ID, by_id, check_join, load_json, photo_path, require
+from amodalseg.engine.prediction.complete import fit_to_photo
 from amodalseg.errors import UserError
 
 Entry = dict[str, Any]
@@ -65,6 +69,25 @@ def output_name(photo: Entry) -> str:
     """
     path = Path(photo["file_name"].replace("\\", "/"))
     return "/".join(part for part in path.with_suffix("").parts if part not in ("..", path.anchor))
+
+
+def modal_of(entry: Entry, photo: Entry, upright: bool, image: np.ndarray, turn: int) -> np.ndarray:
+    """The annotation's mask in its photo as that was read, bool (H, W). Raises UserError."""
+    height, width = image.shape[:2]
+    said = photo.get("height", height), photo.get("width", width)
+    # of a photo that is read upright, the file may give the size as it is stored
+    if said != (height, width) and not (upright and turn >= 5 and said == (width, height)):
+        how = ""
+        if turn >= 5 and said == (width, height):
+            how = f": the photo is stored turned, as its EXIF data say (orientation {turn}); give --upright"
+        raise UserError(f"its photo is {width}x{height}, but the file says {said[1]}x{said[0]} (width x height){how}")
+    if not entry.get("segmentation"):
+        raise UserError("it has no segmentation; a box alone does not say which pixels are the object's")
+    try:
+        mask = masks.decode(masks.from_segmentation(entry["segmentation"], height, width))
+    except (ValueError, TypeError, OverflowError, IndexError) as error:
+        raise UserError(f"its mask cannot be read: {error}") from error
+    return fit_to_photo(mask, image, turn, upright)
 
 
 def read_coco_input(

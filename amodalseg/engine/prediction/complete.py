@@ -14,6 +14,7 @@ from tqdm import tqdm
 from amodalseg.data.images import load_turned
 from amodalseg.data.images import turned as turned_by
 from amodalseg.data.mask_files import read_mask_file
+from amodalseg.engine.prediction.shards import Shard
 from amodalseg.errors import UserError
 from amodalseg.models.base import AmodalModel, check_query
 from amodalseg.predictions import Prediction
@@ -34,6 +35,7 @@ class Settings:
         invert: in mask files the object is what would be the background.
         crowd: ``skip`` annotations that are marked as crowds, or ``complete`` each as one object.
         outside: photos that a json file names may lie outside of their folder.
+        shard: only this part of the photos; None: all.
     """
 
     seed: int = 0
@@ -46,6 +48,7 @@ class Settings:
     invert: bool = False
     crowd: str = "skip"
     outside: bool = False
+    shard: Shard | None = None
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,11 @@ def predict_folder(model: AmodalModel, images: Path, masks: Path, out: Path, set
     photos, files = _pictures(images, PICTURES), _pictures(masks, MASKS)
     if out.exists() and not out.is_dir():
         raise UserError(f"--out '{out}' is a file; name a folder")
-    with locked(out, "--out"):
+    if settings.shard and settings.overwrite:
+        raise UserError(f"shards share --out {out}: remove what is in it instead of --overwrite")
+    # shards write different files of one folder side by side
+    place = out / f"shard {settings.shard}" if settings.shard else out
+    with locked(place, "--out", file=settings.shard is not None):
         return _folder(model, images, photos, files, out, settings)
 
 
@@ -109,6 +113,10 @@ def _folder(
 ) -> list[str]:
     owners = {stem: _owner(stem, photos) for stem in files}
     failures = [f"{files[stem]}: no photo in {images} has its name" for stem, photo in owners.items() if photo is None]
+    if settings.shard:
+        mine = {photo for place, photo in enumerate(sorted(photos)) if settings.shard.has(place)}
+        owners = {stem: photo for stem, photo in owners.items() if photo is None or photo in mine}
+        files = {stem: files[stem] for stem in owners}
     pairs = []
     for photo, stem in sorted((photo, stem) for stem, photo in owners.items() if photo is not None):
         try:

@@ -5,29 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from tqdm import tqdm
 
 from amodalseg import masks
 from amodalseg.atomic import write_whole
 from amodalseg.config.load import to_dict
 from amodalseg.data.fingerprint import file_stamp
-from amodalseg.data.images import load_turned, save_png
 from amodalseg.data.readers.files import is_crowd
-from amodalseg.engine.prediction.coco_input import CocoInput, output_name, read_coco_input
-from amodalseg.engine.prediction.complete import Item, Settings, complete, fit_to_photo, saying
+from amodalseg.engine.prediction.coco_input import CocoInput, modal_of, read_coco_input
+from amodalseg.engine.prediction.coco_overlays import write_overlays
+from amodalseg.engine.prediction.complete import Item, Settings, complete, saying
 from amodalseg.engine.prediction.notes import Notes, notes_path
+from amodalseg.engine.prediction.shards import Part, read_part, read_parts, shard_path
 from amodalseg.errors import UserError
 from amodalseg.lock import locked
 from amodalseg.models.base import AmodalModel
 from amodalseg.models.fingerprint import model_fingerprint
 from amodalseg.predictions import Prediction
-from amodalseg.report.pictures import completion_picture
 from amodalseg.types import stable_seed
 
 Entry = dict[str, Any]
@@ -44,7 +41,8 @@ def predict_coco(
     single object: its mask stays, unless ``settings.crowd`` is ``complete``. Annotations that failed are left out.
 
     Finished objects are noted in ``<out>.partial.jsonl``, from which the same command (without ``--overwrite``) goes on
-    if it is killed; the output itself is written at the end, as a whole.
+    if it is killed; the output itself is written at the end, as a whole. Of ``settings.shard`` that is a part, which
+    ``merge_coco`` makes a whole of.
 
     Args:
         model: any model.
@@ -61,27 +59,92 @@ def predict_coco(
     """
     _check_paths(source, images, out)
     given = read_coco_input(source, images, listing=listing, image=image, outside=settings.outside)
+    place = {image_id: number for number, image_id in enumerate(given.photos)}
+    mine = given.entries
+    if settings.shard:
+        out = shard_path(out, settings.shard)
+        mine = {key: e for key, e in given.entries.items() if settings.shard.has(place[given.image_of[key]])}
     with locked(out, "--out", file=True):
         if out.exists() and not settings.overwrite and not notes_path(out).exists():
-            raise UserError(f"{out} is there; give another --out, or --overwrite")
-        return _complete(model, given, out, settings)
+            if not settings.shard:
+                raise UserError(f"{out} is there; give another --out, or --overwrite")
+            return _kept_part(model, given, mine, out, settings)
+        crowds = _crowds(mine, settings.crowd)
+        done, failures = _complete(model, given, {key: mine[key] for key in mine if key not in crowds}, out, settings)
+        if settings.overlay:  # first: an output that is there says that all is done
+            failures += write_overlays(done, given, settings)
+        if settings.shard:
+            _part_of(model, given, mine, settings, done, failures).write(out, settings.shard)
+            print(f"{len(done)} of {len(mine) - len(crowds)} annotations of shard {settings.shard}: {out}")
+        else:
+            _write(given, done, crowds, out, settings.upright)
+        notes_path(out).unlink(missing_ok=True)
+    return failures
 
 
-def _complete(model: AmodalModel, given: CocoInput, out: Path, settings: Settings) -> list[str]:
-    crowds = {key for key, entry in given.entries.items() if is_crowd(entry) and settings.crowd == "skip"}
-    used = {given.image_of[key] for key in given.entries} - given.refused.keys()
-    inputs = _inputs(model, given.files, [given.paths[image_id] for image_id in used])
-    notes = Notes(out, _command(model, settings), inputs, settings.overwrite)
-    failures = [
-        f"annotation {key}: {given.refused[image_id]}"
-        for key, image_id in given.image_of.items() if image_id in given.refused and key not in crowds
-    ]  # fmt: skip
+def merge_coco(
+    source: Path, images: Path | None, out: Path, listing: Path | None = None, image: Path | None = None,
+    outside: bool = False, overwrite: bool = False,
+) -> list[str]:  # fmt: skip
+    """Write the output of ``predict_coco`` from the parts that its shards have left beside it.
+
+    Args:
+        source, images, listing, image, outside: as for ``predict_coco``.
+        out: the json file that the shards were given.
+        overwrite: replace an output that is there.
+
+    Returns:
+        One line for each annotation that failed.
+
+    Raises:
+        UserError: shards that are missing or do not belong together; annotations that have changed since.
+    """
+    _check_paths(source, images, out)
+    if out.exists() and not overwrite:
+        raise UserError(f"{out} is there; give another --out, or --overwrite")
+    parts = read_parts(out)
+    given = read_coco_input(source, images, listing=listing, image=image, outside=outside)
+    if parts[0].inputs.get("the annotations") != _annotations(given.files):
+        raise UserError(f"{source} is not, or no longer, what the shards of {out} were predicted from")
+    done = {key: prediction for part in parts for key, prediction in part.predictions.items()}
+    with locked(out, "--out", file=True):
+        _write(given, done, _crowds(given.entries, parts[0].crowd), out, parts[0].upright)
+    return [line for part in parts for line in part.failures]
+
+
+def _crowds(entries: Mapping[str, Entry], crowd: str) -> set[str]:
+    return {key for key, entry in entries.items() if is_crowd(entry) and crowd == "skip"}
+
+
+def _part_of(
+    model: AmodalModel, given: CocoInput, mine: dict[str, Entry], settings: Settings, done: dict[str, Entry],
+    failures: list[str],
+) -> Part:  # fmt: skip
+    inputs = _inputs(model, given, mine)
+    return Part(_command(model, settings), inputs, settings.crowd, settings.upright, done, failures)
+
+
+def _kept_part(
+    model: AmodalModel, given: CocoInput, mine: dict[str, Entry], out: Path, settings: Settings
+) -> list[str]:
+    """A shard that is done. Returns: what failed in it. Raises UserError: it is of another command or other files."""
+    assert settings.shard is not None
+    part, wanted = read_part(out, settings.shard), _part_of(model, given, mine, settings, {}, [])
+    if (part.command, part.inputs) != (wanted.command, wanted.inputs):
+        raise UserError(f"{out} is of other options, weights, annotations or photos; --overwrite makes it anew")
+    print(f"shard {settings.shard} is done: {out}")
+    return part.failures
+
+
+def _complete(
+    model: AmodalModel, given: CocoInput, mine: dict[str, Entry], out: Path, settings: Settings
+) -> tuple[dict[str, Entry], list[str]]:
+    """Complete some of the annotations. Returns: predictions by key, and one line for each that failed."""
+    notes = Notes(out, _command(model, settings), _inputs(model, given, mine), settings.overwrite)
+    refused = {key: given.refused[given.image_of[key]] for key in mine if given.image_of[key] in given.refused}
+    failures = [f"annotation {key}: {why}" for key, why in refused.items()]
     place = {image_id: number for number, image_id in enumerate(given.photos)}
-    waiting = [
-        (key, entry)
-        for key, entry in given.entries.items()
-        if key not in notes.done and key not in crowds and given.image_of[key] in used
-    ]
+    waiting = [(key, entry) for key, entry in mine.items() if key not in notes.done and key not in refused]
     waiting.sort(key=lambda item: place[given.image_of[item[0]]])  # the objects of a photo together: it is read once
     items = [
         Item(
@@ -95,16 +158,17 @@ def _complete(model: AmodalModel, given: CocoInput, out: Path, settings: Setting
     ]
     model.warn_if_unused(settings.num_samples, settings.steps)
     with notes, saying(notes.advice):
-        failures += complete(model, items, settings, len(given.entries) - len(items))
-    finished = {key: _completed(entry, notes.done.get(key), key in crowds) for key, entry in given.entries.items()}
-    kept = {key: entry for key, entry in finished.items() if entry is not None}
-    if settings.overlay:  # first: an output that is there says that all is done
-        failures += _write_overlays({key: entry for key, entry in kept.items() if key not in crowds}, given, settings)
-    write_whole(out, json.dumps(given.with_annotations(list(kept.values()), settings.upright)) + "\n")
-    notes.path.unlink(missing_ok=True)
+        failures += complete(model, items, settings, len(mine) - len(items))
+    return {key: notes.done[key] for key in mine if key in notes.done}, failures
+
+
+def _write(given: CocoInput, done: dict[str, Entry], crowds: set[str], out: Path, upright: bool) -> None:
+    """The output, and what there is to say of it."""
+    finished = [_completed(entry, done.get(key), key in crowds) for key, entry in given.entries.items()]
+    kept = [entry for entry in finished if entry is not None]
+    write_whole(out, json.dumps(given.with_annotations(kept, upright)) + "\n")
     print(f"{len(kept)} of {len(given.entries)} annotations: {out}")
     _say_left_out(given, crowds)
-    return failures
 
 
 def _say_left_out(given: CocoInput, crowds: set[str]) -> None:
@@ -134,56 +198,11 @@ def _check_paths(source: Path, images: Path | None, out: Path) -> None:
         raise UserError(f"--out '{out}' would overwrite what is read; give another name")
 
 
-def modal_of(entry: Entry, photo: Entry, upright: bool, image: np.ndarray, turn: int) -> np.ndarray:
-    """The annotation's mask in its photo as that was read, bool (H, W). Raises UserError."""
-    height, width = image.shape[:2]
-    said = photo.get("height", height), photo.get("width", width)
-    # of a photo that is read upright, the file may give the size as it is stored
-    if said != (height, width) and not (upright and turn >= 5 and said == (width, height)):
-        how = ""
-        if turn >= 5 and said == (width, height):
-            how = f": the photo is stored turned, as its EXIF data say (orientation {turn}); give --upright"
-        raise UserError(f"its photo is {width}x{height}, but the file says {said[1]}x{said[0]} (width x height){how}")
-    if not entry.get("segmentation"):
-        raise UserError("it has no segmentation; a box alone does not say which pixels are the object's")
-    try:
-        mask = masks.decode(masks.from_segmentation(entry["segmentation"], height, width))
-    except (ValueError, TypeError, OverflowError, IndexError) as error:
-        raise UserError(f"its mask cannot be read: {error}") from error
-    return fit_to_photo(mask, image, turn, upright)
-
-
 def _completed(entry: Entry, prediction: Entry | None, crowd: bool) -> Entry | None:
     """An annotation of the output, or None for one that has no prediction."""
     if crowd:
         return {**entry, "modal_segmentation": entry.get("segmentation")}
     return None if prediction is None else {**entry, **prediction, "modal_segmentation": entry["segmentation"]}
-
-
-def _write_overlays(kept: dict[str, Entry], given: CocoInput, settings: Settings) -> list[str]:
-    """One picture of each photo. Returns: one line for each that failed."""
-    assert settings.overlay is not None
-    objects: dict[Any, list[Entry]] = {}
-    for key, entry in kept.items():
-        objects.setdefault(given.image_of[key], []).append(entry)
-    failures = []
-    for image_id in tqdm(objects, desc="overlays", unit="photo", disable=None):
-        photo = given.photos[image_id]
-        try:
-            image, turn = load_turned(given.paths[image_id], upright=settings.upright)
-            pairs = (
-                (
-                    modal_of({**entry, "segmentation": entry["modal_segmentation"]}, {}, settings.upright, image, turn),
-                    modal_of(entry, {}, settings.upright, image, turn),
-                )
-                for entry in objects[image_id]
-            )
-            picture = completion_picture(image, pairs)
-        except UserError as error:
-            failures.append(f"overlay of {photo['file_name']}: {error}")
-            continue
-        save_png(settings.overlay / f"{output_name(photo)}.png", picture)
-    return failures
 
 
 def _command(model: AmodalModel, settings: Settings) -> str:
@@ -196,13 +215,18 @@ def _command(model: AmodalModel, settings: Settings) -> str:
     return _digest(json.dumps(parts))
 
 
-def _inputs(model: AmodalModel, sources: list[Path], paths: Iterable[Path]) -> dict[str, str]:
-    """Fingerprints of the files that a prediction depends on. Photos are looked up, not read."""
+def _inputs(model: AmodalModel, given: CocoInput, mine: Iterable[str]) -> dict[str, str]:
+    """Fingerprints of the files that predictions of some annotations depend on. Photos are looked up, not read."""
+    used = {given.image_of[key] for key in mine} - given.refused.keys()
     return {
         "the weights": model_fingerprint(model),
-        "the annotations": _digest("".join(hashlib.blake2b(path.read_bytes()).hexdigest() for path in sources)),
-        "the photos": _digest(repr([file_stamp(path) for path in sorted(set(paths))])),
+        "the annotations": _annotations(given.files),
+        "the photos": _digest(repr([file_stamp(path) for path in sorted({given.paths[key] for key in used})])),
     }
+
+
+def _annotations(files: Iterable[Path]) -> str:
+    return _digest("".join(hashlib.blake2b(path.read_bytes()).hexdigest() for path in files))
 
 
 def _digest(text: str) -> str:

@@ -15,10 +15,9 @@ from amodalseg.atomic import write_whole
 from amodalseg.data.given_masks import as_masks
 from amodalseg.data.images import load_turned, save_png
 from amodalseg.data.readers.files import is_crowd
-from amodalseg.engine.prediction.coco_input import CocoInput, Entry, output_name, read_coco_input
+from amodalseg.engine.prediction.coco_input import CocoInput, Entry, modal_of, output_name, read_coco_input
 from amodalseg.engine.prediction.complete import Settings, say_turned
 from amodalseg.engine.prediction.predict import check_command
-from amodalseg.engine.prediction.predict_coco import modal_of
 from amodalseg.errors import UserError
 from amodalseg.lock import locked
 from amodalseg.metrics.order import Order, order_of, pairs

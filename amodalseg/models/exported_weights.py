@@ -1,21 +1,31 @@
-"""Which weights of an ONNX file hold NaN or infinity, or lie in other files, without the library ``onnx``.
+"""The weights of an ONNX file, without the library ``onnx``: which are no numbers, and those that lie in another file.
 
 The file is a protocol buffer; of it only tensors are looked at. Field numbers are those of ``onnx.proto``:
 ``ModelProto.graph`` 7; ``GraphProto.node`` 1, ``initializer`` 5; ``NodeProto.attribute`` 5; ``AttributeProto.t`` 5,
-``g`` 6; ``TensorProto.data_type`` 2, ``float_data`` 4, ``name`` 8, ``raw_data`` 9, ``double_data`` 10.
+``g`` 6; ``TensorProto.data_type`` 2, ``float_data`` 4, ``name`` 8, ``raw_data`` 9, ``double_data`` 10,
+``external_data`` 13, whose entries are ``key`` 1 and ``value`` 2.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+from amodalseg.atomic import read_regular
+from amodalseg.errors import UserError
 
 FLOATS = {1: "<f4", 10: "<f2", 11: "<f8"}
 """``TensorProto.DataType`` -> how NumPy reads it."""
 BFLOAT16 = 16
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+PREFIX = "network."
+"""Of a weight's name in a graph, before its key in a model file."""
 
 
 def bad_weights(data: bytes) -> list[str]:
@@ -39,7 +49,63 @@ def holds_external_data(data: bytes) -> bool:
     The key of such a place is ``location``. Wherever that word stands behind a byte that is no character, as the length
     of a text is, the file counts as one that has some.
     """
-    return re.search(rb"[\x00-\x1f\x80-\xff]location", data) is not None
+    return _places(data) > 0
+
+
+def _places(data: bytes) -> int:
+    return len(re.findall(rb"[\x00-\x1f\x80-\xff]location", data))
+
+
+def weights_beside(path: Path, data: bytes) -> tuple[dict[str, np.ndarray], str]:
+    """The weights of a graph whose tensors lie in the model file beside it.
+
+    Args:
+        path: of the ONNX file.
+        data: its bytes, which hold external data.
+
+    Returns:
+        float32 arrays by the names of the graph's tensors; and the SHA-256 of the model file, in hexadecimal.
+
+    Raises:
+        UserError: a tensor lies anywhere else than in one ``.safetensors`` file of the same folder; that file is
+            missing, damaged, or lacks a tensor.
+    """
+    try:
+        found = {name: place for graph in _parts(memoryview(data), 7) for name, place in _external(graph)}
+    except (IndexError, ValueError):
+        found = {}
+    places = {*found.values()}
+    place = places.pop() if len(places) == 1 else ""
+    if len(found) != _places(data) or not re.fullmatch(r"[\w-][\w.-]*\.safetensors", place):
+        raise UserError(f"{path} names other files for its weights, which are not read; export the model again")
+    beside = path.parent / place
+    try:
+        content = read_regular(beside)
+        state = load(content)
+    except OSError as error:
+        raise UserError(f"{path} needs its weights, {beside}: {error.strerror}; put the two into one folder") from error
+    except SafetensorError as error:
+        raise UserError(f"{beside} is not a complete safetensors file ({error}); copy it again") from error
+    weights = {}
+    for name in found:
+        key = name.removeprefix(PREFIX)
+        if key not in state:
+            raise UserError(f"{beside} has no weights '{key}', which {path} needs; export the model again")
+        weights[name] = np.asarray(state[key], np.float32)
+        if not np.isfinite(weights[name]).all():
+            raise UserError(f"{beside} is damaged: '{key}' holds NaN or infinity; copy it again")
+    return weights, hashlib.sha256(content).hexdigest()
+
+
+def _external(graph: memoryview) -> Iterator[tuple[str, str]]:
+    """(name, place) of the initializers that lie in other files."""
+    for tensor in _parts(graph, 5):
+        fields = [(number, bytes(value)) for number, value in _fields(tensor) if not isinstance(value, int)]
+        name = next((value for number, value in fields if number == 8), b"").decode(errors="replace")
+        for entry in (value for number, value in fields if number == 13):
+            texts = {number: bytes(value) for number, value in _fields(memoryview(entry)) if not isinstance(value, int)}
+            if texts.get(1) == b"location":
+                yield name, texts.get(2, b"").decode(errors="replace")
 
 
 def _of_graph(graph: memoryview) -> list[str]:

@@ -42,7 +42,8 @@ WORK = [
     "models.load_model", "data.open.open_source", "engine.training.train.train", "engine.release.release",
     "engine.evaluation.evaluate.run_evaluation", "engine.evaluation.compare_runs.compare",
     "engine.evaluation.average_precision.score_results", "engine.evaluation.trivial.score_trivially",
-    "engine.prediction.edit.run_edit", "engine.prediction.predict_coco.merge_coco", "data.check.examine.examine", "data.readers.mp3d.convert_pickle",
+    "engine.prediction.edit.run_edit", "engine.prediction.predict_coco.merge_coco",
+    "data.check.examine.examine", "data.readers.mp3d.convert_pickle",
     "data.readers.labelme.read_labelme",
 ]  # fmt: skip
 """Where a command stops: its arguments and its configuration are read and checked, and its work begins."""

@@ -11,7 +11,10 @@ from typing import Any, NamedTuple
 from safetensors import SafetensorError, safe_open
 
 from amodalseg.config import schema
-from amodalseg.models import METHODS, MODELS, list_models, model_file
+from amodalseg.models import CHECKPOINTS, METHODS, MODELS, list_models, model_file
+
+ZOO = Path(__file__).with_name("zoo.json")
+"""What ships: files, data, scores with their intervals. ``benchmarks/zoo.py`` writes it."""
 
 
 class Description(NamedTuple):
@@ -50,7 +53,25 @@ def _describe_file(name: str, path: Path) -> Description:
         return Description(name, size, "a file that is damaged, or not a model of this program", {})
     what = f"{model['name']}, {count / 1e6:.2f} M parameters, window of {model['window']['size']} px"
     notes = {key: value for key, value in about.items() if isinstance(value, str)}
-    return Description(name, size, what, notes)
+    return Description(name, size, what, notes | _scores(name, path))
+
+
+def _scores(name: str, path: Path) -> dict[str, str]:
+    """Of weights that ship, as they ship: the hidden part and the full mask on each set, in percent."""
+    zoo = json.loads(ZOO.read_text("utf-8"))
+    entry = zoo["weights"].get(name)
+    if entry is None or path.parent not in CHECKPOINTS or path.stat().st_size != entry["bytes"]:
+        return {}
+    found = {}
+    for place, result in zoo["scores"]["sets"].items():
+        figures = result["models"].get(name, {})
+        shown = [figures[f"per_object_occluded.{figure}"] for figure in ("occluded", "full") if figures]
+        if shown:
+            said = " / ".join(
+                f"{value[0]:.1f}" + (f" [{value[1]:.1f}, {value[2]:.1f}]" if len(value) == 3 else "") for value in shown
+            )
+            found[f"score on {place}"] = f"{said} (per_object_occluded: occluded / full)"
+    return found
 
 
 def _first_line(kind: Any) -> str:

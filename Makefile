@@ -1,4 +1,4 @@
-# make demo | test | lint | lowest: each creates the environment if it is missing; nothing but python3 and make is needed.
+# make demo | test | lint | lowest | docs: each creates the environment if it is missing; nothing but python3 and make is needed.
 # An existing environment is used as it is with PYTHON=/path/to/bin/python.
 ifndef PYTHON
 PYTHON := .venv/bin/python
@@ -6,7 +6,7 @@ READY := .venv/.ready
 endif
 PYTHON3 ?= python3
 
-.PHONY: demo test lint lowest format env clean
+.PHONY: demo test lint lowest docs format env clean
 demo: $(READY)
 	$(PYTHON) train.py configs/experiment/demo.yaml
 	$(PYTHON) eval.py configs/eval/demo.yaml
@@ -18,6 +18,16 @@ lint: $(READY)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+
+# the site, in outputs/site/html; a dead link fails
+docs: .venv-docs/.ready
+	.venv-docs/bin/python docs/stage.py outputs/site/pages
+	.venv-docs/bin/zensical build --strict
+
+.venv-docs/.ready: pyproject.toml
+	$(PYTHON3) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet -e ".[docs]"
+	touch $@
 
 # the suite again, with the lowest versions that pyproject.toml declares
 lowest: .venv-lowest/.ready

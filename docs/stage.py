@@ -103,7 +103,7 @@ def reference() -> str:
     lines = [
         "# Reference",
         "",
-        "What `import amodalseg` offers. Everything else may change from release to release.",
+        "What `import amodalseg` offers. Anything else may change with a release.",
         "",
     ]
     for name in sorted(set(amodalseg.__all__) - {"__version__"}, key=str.lower):

@@ -7,7 +7,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import tomllib
 from packaging.requirements import Requirement
 
 from amodalseg.errors import TRAINING
@@ -30,6 +29,7 @@ def command(*arguments: object) -> subprocess.CompletedProcess:
 
 
 def test_the_extra_is_what_the_message_says():
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.11 reads TOML")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert {Requirement(text).name for text in project["optional-dependencies"]["train"]} == TRAINING
     assert not TRAINING & {Requirement(text).name for text in project["dependencies"]}

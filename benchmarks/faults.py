@@ -1,4 +1,4 @@
-"""The six commands that write, small, as processes that can be killed, stopped and starved; and what they leave behind.
+"""The commands that write, small, as processes that can be killed, stopped and starved; and what they leave behind.
 
 ``kills.py`` makes a campaign of it, ``tests/faults`` fixed cases.
 """
@@ -73,6 +73,13 @@ def commands(inputs: Path, quick_export: bool = False) -> dict[str, Callable[[Pa
         "masks": lambda to: [
             "predict", "convex_hull", "--images", str(inputs / "photos"), "--masks", str(inputs / "masks"),
             "--out", f"{to}/masks", "--batch-size", "1",
+        ],
+        "part": lambda to: [
+            "predict", "convex_hull", "--coco", str(coco), "--images", str(inputs / "photos"), "--out", f"{to}/o.json",
+            "--shard", "1/2", "--batch-size", "1",
+        ],
+        "scene": lambda to: [
+            "scene", "convex_hull", "--coco", str(coco), "--images", str(inputs / "photos"), "--out", f"{to}/scenes",
         ],
         "convert": lambda to: ["data", "convert", *world, "--out", f"{to}/data"],
         "shard": lambda to: ["data", "shard", *world, "--out", f"{to}/shards", "--size", "20"],
@@ -190,7 +197,8 @@ def log_of(folder: Path) -> str:
 
 def says_done(log: str) -> bool:
     """Whether a command was refused because all that it would write is there: it was killed when it had finished."""
-    return any(text in log for text in ("is there; give", "exists; remove", "holds a packed data set already"))
+    said = ("is there; give", "exists; remove", "holds a packed data set already", "is done: ")
+    return any(text in log for text in said)
 
 
 def _child(arguments: list[str], folder: Path, disturbance: Disturbance) -> None:

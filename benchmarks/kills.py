@@ -42,7 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=30, help="kills at random moments, over all commands (30)")
     parser.add_argument("--full", type=int, default=20, help="times that the disk is full, over all commands (20)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--commands", nargs="+", help="some of them: train eval predict masks convert shard export")
+    parser.add_argument(
+        "--commands", nargs="+", help="some of them: train eval predict masks part scene convert shard export"
+    )
     parser.add_argument("--keep", type=Path, help="folder for what is made (a temporary one)")
     options = parser.parse_args(arguments)
     place = Path(options.keep or tempfile.mkdtemp())

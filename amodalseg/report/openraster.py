@@ -48,10 +48,12 @@ def write_layers(path: Path, layers: Sequence[Layer], height: int, width: int) -
     merged = flattened(layers, height, width)
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("mimetype", "image/openraster")  # the first, and not compressed: that is how it is known
+        archive.writestr(
+            _member("mimetype"), "image/openraster"
+        )  # the first, and not compressed: that is how it is known
         for number, layer in reversed(list(enumerate(layers))):  # the format has the nearest first
             source = f"data/layer{number:03d}.png"
-            archive.writestr(source, encode_png(layer.picture))
+            archive.writestr(_member(source), encode_png(layer.picture))
             ElementTree.SubElement(
                 stack,
                 "layer",
@@ -60,10 +62,15 @@ def write_layers(path: Path, layers: Sequence[Layer], height: int, width: int) -
                     "visibility": "visible" if layer.visible else "hidden", "composite-op": "svg:src-over",
                 },
             )  # fmt: skip
-        archive.writestr("stack.xml", ElementTree.tostring(root, "UTF-8", xml_declaration=True))
-        archive.writestr("mergedimage.png", encode_png(merged))
-        archive.writestr("Thumbnails/thumbnail.png", encode_png(_small(merged)))
+        archive.writestr(_member("stack.xml"), ElementTree.tostring(root, "UTF-8", xml_declaration=True))
+        archive.writestr(_member("mergedimage.png"), encode_png(merged))
+        archive.writestr(_member("Thumbnails/thumbnail.png"), encode_png(_small(merged)))
     write_whole(path, file.getvalue())
+
+
+def _member(name: str) -> zipfile.ZipInfo:
+    """Of the same time in every file: the same layers are the same bytes."""
+    return zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
 
 
 def flattened(layers: Sequence[Layer], height: int, width: int) -> np.ndarray:

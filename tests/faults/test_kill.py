@@ -9,7 +9,9 @@ import pytest
 
 from benchmarks.faults import Disturbance, differences, half_files, log_of, run, says_done
 
-KILLS = {"train": 2, "eval": 2, "predict": 3, "masks": 2, "convert": 4, "shard": 4, "export": 2}
+KILLS = {
+    "train": 2, "eval": 2, "predict": 2, "masks": 2, "part": 2, "scene": 3, "convert": 3, "shard": 3, "export": 2,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "number"), [(name, n) for name, count in KILLS.items() for n in range(count)])
@@ -26,7 +28,7 @@ def test_a_command_that_is_killed_goes_on(undisturbed, tmp_path, name, number):
     assert not differences(folder, whole), f"killed before operation {kill_at} of {operations}"
 
 
-@pytest.mark.parametrize("name", ["convert", "shard", "predict"])
+@pytest.mark.parametrize("name", ["convert", "shard", "predict", "part"])
 def test_killed_right_before_the_end(undisturbed, tmp_path, name):
     command, whole = undisturbed(name)
     operations = int(Path(f"{whole}.operations").read_text())

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "amodalseg").rglob("*.py"))
 LAYERS = [
     {"errors"}, {"atomic"}, {"lock"}, {"masks"}, {"types"}, {"predictions"}, {"config"},
-    {"data", "diffusion", "metrics"}, {"models"}, {"report", "export"}, {"engine"}, {"cli"},
+    {"data", "diffusion", "metrics"}, {"models"}, {"report", "export"}, {"engine"}, {"integrations"}, {"cli"},
 ]  # fmt: skip
 ONLY_IN = {
     "pycocotools": ["masks.py"],
@@ -25,6 +25,7 @@ ONLY_IN = {
     "diffusers": ["models/inpainting/"],
     "transformers": ["models/inpainting/"],
     "peft": ["models/inpainting/"],
+    "ray": ["integrations/"],
 }
 
 

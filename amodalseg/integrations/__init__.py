@@ -1,0 +1,1 @@
+"""Bridges to tools that users already have; each module needs the package that it is named after."""

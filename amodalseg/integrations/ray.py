@@ -1,0 +1,157 @@
+"""COCO files completed on a Ray cluster: photos go to actors that load the model once, objects come back as rows.
+
+What an object's prediction is, its seed included, is that of ``predict --coco``: the same lines of code make it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+from ray.data import Dataset
+
+from amodalseg.data.readers.files import is_crowd
+from amodalseg.engine.prediction.coco_input import modal_of, read_coco_input
+from amodalseg.engine.prediction.complete import Item, Settings
+from amodalseg.engine.prediction.complete import complete as complete_items
+from amodalseg.errors import UserError
+from amodalseg.models import DEFAULT, load_model
+from amodalseg.predictions import Prediction
+from amodalseg.types import stable_seed
+
+PHOTOS = 8
+"""In one call of an actor: what is asked again if the actor dies."""
+
+
+def read_coco(source: str | Path, images: str | Path, *, crowd: str = "skip", outside: bool = False) -> Dataset:
+    """A COCO file as a data set for ``complete``: one row for each photo with its objects.
+
+    Args:
+        source: a COCO-instances file.
+        images: its folder of photos, which every machine of the cluster sees under this path.
+        crowd: ``skip`` or ``complete``, as for ``predict --coco``.
+        outside: allow photos outside of the folder.
+
+    Raises:
+        UserError: as ``predict --coco``.
+    """
+    folder = Path(images).resolve()
+    if not folder.is_dir():
+        raise UserError(f"no image folder at {images}")
+    if crowd not in ("skip", "complete"):
+        raise UserError(f"invalid value for crowd: {crowd} (choose from skip, complete)")
+    given = read_coco_input(Path(source), folder, outside=outside)
+    rows: dict[Any, dict[str, str]] = {}
+    objects: dict[Any, dict[str, Any]] = {}
+    for key, entry in given.entries.items():
+        if not (crowd == "skip" and is_crowd(entry)):
+            objects.setdefault(given.image_of[key], {})[key] = entry.get("segmentation")
+    for image_id, entries in objects.items():
+        rows[image_id] = {
+            "image_id": json.dumps(image_id),
+            "photo": "" if image_id in given.refused else str(given.paths[image_id]),
+            "refused": given.refused.get(image_id, ""),
+            "size": json.dumps({k: v for k, v in given.photos[image_id].items() if k in ("height", "width")}),
+            "objects": json.dumps(entries),
+        }
+    return ray.data.from_items([*rows.values()])
+
+
+def complete(
+    dataset: Dataset,
+    model: str = DEFAULT,
+    *,
+    concurrency: int | tuple[int, int] = 1,
+    seed: int = 0,
+    num_samples: int = 1,
+    steps: int | None = None,
+    upright: bool = False,
+    batch_size: int = 16,
+    device: str = "auto",
+    num_cpus: float = 1,
+    num_gpus: float = 0,
+) -> Dataset:
+    """Complete every object of a data set, in any number of processes. Lazy, as all of Ray Data.
+
+    An actor that dies is replaced, and its photos are asked again; how much is in flight follows from Ray's own
+    back-pressure.
+
+    Args:
+        dataset: of ``read_coco``.
+        model: a name or file that ``load_model`` takes, which every machine sees; an ``.onnx`` file needs no PyTorch.
+        concurrency: actors, or the least and the most of them; each loads the model once.
+        seed, num_samples, steps, upright, batch_size, device: as ``amodalseg predict`` has them.
+        num_cpus, num_gpus: of one actor.
+
+    Returns:
+        One row for each object: ``image_id`` and ``id`` (json text), ``counts`` (compressed run lengths of the amodal
+        mask), ``height``, ``width``, ``area`` (pixels), ``bbox`` (x, y, width, height), and ``error``, empty or the
+        reason why the object has no mask. ``write_parquet`` stores them.
+    """
+    settings = Settings(seed=seed, num_samples=num_samples, steps=steps, upright=upright)
+    found: Dataset = dataset.map_batches(
+        Completer,
+        fn_constructor_kwargs={"model": str(model), "device": device, "size": batch_size, "settings": settings},
+        batch_size=PHOTOS,
+        concurrency=concurrency,
+        num_cpus=num_cpus,
+        num_gpus=num_gpus,
+    )
+    return found
+
+
+class Completer:
+    """One actor. Args: model, device, of ``load_model``; size, of its batches; settings, of the prediction."""
+
+    def __init__(self, model: str, device: str, size: int, settings: Settings) -> None:
+        self.model, self.settings = load_model(model, device), settings
+        self.model.batch_size = size
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Rows of ``read_coco`` -> rows of ``complete``, by columns."""
+        rows: dict[str, dict[str, Any]] = {}
+        items: list[Item] = []
+        for place in range(len(batch["photo"])):
+            row = {name: str(column[place]) for name, column in batch.items()}
+            for key, item in self._objects(row, rows):
+                rows[key] = _row(row["image_id"], key, row["refused"])
+                items += [item] if item else []
+        for line in complete_items(self.model, items, self.settings):
+            key, _, error = line.removeprefix("annotation ").partition(": ")
+            rows[key]["error"] = error
+        names = _row("", "", "").keys()
+        return {name: [row[name] for row in rows.values()] for name in names}
+
+    def _objects(self, row: dict[str, str], rows: dict[str, dict[str, Any]]) -> Iterator[tuple[str, Item | None]]:
+        size = json.loads(row["size"])
+        for key, segmentation in json.loads(row["objects"]).items():
+            yield (
+                key,
+                None
+                if row["refused"]
+                else Item(
+                    f"annotation {key}",
+                    Path(row["photo"]),
+                    stable_seed("annotation", self.settings.seed, key),
+                    partial(modal_of, {"segmentation": segmentation}, size, self.settings.upright),
+                    partial(_keep, rows, key),
+                ),
+            )
+
+
+def _keep(rows: dict[str, dict[str, Any]], key: str, prediction: Prediction) -> None:
+    found = prediction.to_coco()
+    height, width = found["segmentation"]["size"]
+    rows[key] |= {"counts": found["segmentation"]["counts"], "height": height, "width": width,
+                  "area": found["area"], "bbox": found["bbox"]}  # fmt: skip
+
+
+def _row(image_id: str, key: str, error: str) -> dict[str, Any]:
+    """Of an object without a prediction."""
+    empty = {"counts": "", "height": 0, "width": 0, "area": 0, "bbox": [0, 0, 0, 0]}
+    return {"image_id": image_id, "id": key, **empty, "error": error}

@@ -160,14 +160,13 @@ def load_turned(path: str | Path | FilePart, *, grey: bool = False, upright: boo
     if cut_jpeg or cut_png:
         raise UserError(f"the image {path} ends too early: the file is cut off, copy it again")
     check_pixels(*_size_of(data), path)
-    how = cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR
+    how = cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR_RGB  # a swap afterwards would need the memory twice
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), how | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:  # an empty file, or more pixels than OpenCV allows
         pixels = None
     if pixels is None:
         raise UserError(f"cannot decode the image {path}: it is broken, or no picture")
-    pixels = pixels if grey else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
     turn = _turning_of(data)
     return (turned(pixels, turn) if upright and turn != 1 else pixels), turn
 
@@ -181,8 +180,12 @@ def image_size(path: str | Path | FilePart, *, upright: bool = False) -> tuple[i
     """
     try:
         with _opened(path) as image:
-            swapped = upright and turning(image) >= 5
-            height, width = (image.width, image.height) if swapped else (image.height, image.width)
+            # of a TIFF file, which is always read upright, releases of Pillow differ in what they say before reading it
+            tags = getattr(image, "tag_v2", None) if image.format == "TIFF" else None
+            height, width = (image.height, image.width) if tags is None else (tags[257], tags[256])
+            turn = turning(image) if tags is None else tags.get(EXIF_TURN, 1)
+            if turn >= 5 and (upright or tags is not None):
+                height, width = width, height
     except PICTURE_ERRORS as error:
         reason = getattr(error, "strerror", None) or "it is broken, or no picture"
         raise UserError(f"cannot read the image {path}: {reason}") from error

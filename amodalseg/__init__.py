@@ -30,6 +30,7 @@ _PUBLIC = {
     "move": "amodalseg.engine.prediction.move",
     "order": "amodalseg.engine.prediction.scene",
     "read_dataset": "amodalseg.data.catalog",
+    "select": "amodalseg.engine.prediction.select",
 }
 __all__ = [
     "AmodalRecord",
@@ -54,6 +55,7 @@ __all__ = [
     "move",
     "order",
     "read_dataset",
+    "select",
 ]
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     from amodalseg.engine.prediction.edit import Edited, edit
     from amodalseg.engine.prediction.move import move
     from amodalseg.engine.prediction.scene import order
+    from amodalseg.engine.prediction.select import select
     from amodalseg.errors import UserError
     from amodalseg.export.write import export_model
     from amodalseg.metrics.protocols import list_protocols

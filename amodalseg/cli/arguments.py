@@ -44,3 +44,14 @@ def shard(text: str) -> tuple[int, int]:
     if not (slash and index.isdecimal() and number.isdecimal() and 1 <= int(index) <= int(number)):
         raise argparse.ArgumentTypeError(f"'{text}' is not a part I/N with I from 1 to N, for instance 1/8")
     return int(index), int(number)
+
+
+def numbers(text: str, counts: tuple[int, ...], example: str) -> tuple[float, ...]:
+    """Numbers with commas between them. Raises argparse.ArgumentTypeError: another count, or none."""
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if len(found) not in counts:
+        raise argparse.ArgumentTypeError(f"'{text}' is none; give pixels of the photo: {example}")
+    return found

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from amodalseg.cli.arguments import count, shard, whole_number
+from amodalseg.cli.arguments import count, numbers, shard, whole_number
 from amodalseg.errors import UserError
 
 
@@ -16,6 +16,16 @@ def add_predict_command(commands: Any) -> None:
     parser.add_argument("model", metavar="MODEL", help="a name, a run folder, a file (also .onnx), or hf:owner/name")
     parser.add_argument("--image", help="a photo; with --mask and --out, mask files")
     parser.add_argument("--mask", help="its modal mask, a picture or .npy (docs/predict.md says how it is read)")
+    parser.add_argument(
+        "--point", action="append", type=_point, metavar="X,Y[,0]", help="in place of --mask, again for each: a pixel "
+        "on the object, or with 0 on something else"
+    )  # fmt: skip
+    parser.add_argument("--box", type=_box, metavar="X0,Y0,X1,Y1", help="in place of --mask: around the visible part")
+    parser.add_argument("--text", metavar="WORDS", help="in place of --mask: what to look for; --out is a folder")
+    parser.add_argument(
+        "--select", metavar="MODEL", help="finds the object at points and boxes: grabcut, sam2, a folder, ... (grabcut)"
+    )
+    parser.add_argument("--detector", metavar="MODEL", help="finds what --text names (grounding_dino)")
     parser.add_argument("--images", help="a folder of photos; with --masks and --out, folders of masks")
     parser.add_argument("--masks", help="their modal masks: NAME.png, NAME_*.png or NAME.*.png for NAME.jpg")
     parser.add_argument(
@@ -43,22 +53,42 @@ def add_predict_command(commands: Any) -> None:
     parser.set_defaults(run=_predict)
 
 
+def _point(text: str) -> tuple[float, ...]:
+    return numbers(text, (2, 3), "420,300, or 420,300,0 for a place that is not part of the object")
+
+
+def _box(text: str) -> tuple[float, ...]:
+    return numbers(text, (4,), "120,80,420,300")
+
+
 def _predict(options: argparse.Namespace) -> int:
     given = {name for name in ("image", "mask", "images", "masks", "coco", "coco_images") if getattr(options, name)}
-    forms = ({"image", "mask"}, {"images", "masks"}, {"coco", "images"}, {"coco", "image"})
+    prompted = options.point is not None or options.box is not None or options.text is not None
+    if prompted and given != {"image"}:
+        raise UserError("--point, --box and --text are in place of --mask: give them with --image and --out alone")
+    if (options.select or options.detector) and not prompted:
+        raise UserError("--select and --detector are about --point, --box and --text; give one of these")
+    if options.detector and options.text is None:
+        raise UserError("--detector is about --text, which is not given")
+    forms = ({"image", "mask"}, {"images", "masks"}, {"coco", "images"}, {"coco", "image"}, *([{"image"}] * prompted))
     if given - {"coco_images"} not in forms or ("coco_images" in given and not {"coco", "images"} <= given):
-        raise UserError("give --image and --mask, or --images and --masks, or --coco and --images (and --coco-images)")
+        raise UserError(
+            "give --image and --mask (or --point, --box, --text), or --images and --masks, or --coco and --images (and "
+            "--coco-images)"
+        )
     from amodalseg.engine.prediction.complete import Settings
-    from amodalseg.engine.prediction.predict import predict_file, predict_folder, report_failures
+    from amodalseg.engine.prediction.predict import predict_folder, report_failures
     from amodalseg.engine.prediction.predict_coco import predict_coco
+    from amodalseg.engine.prediction.predict_file import predict_file
+    from amodalseg.engine.prediction.select import DETECTOR, OFFLINE, Prompt
     from amodalseg.engine.prediction.shards import Shard
     from amodalseg.models import load_model
 
     model = load_model(options.model, options.device)
     model.batch_size = options.batch_size
     overlay = Path(options.overlay) if options.overlay else None
-    if options.coco and (options.label or options.invert):
-        raise UserError("--label and --invert are about mask files, not about --coco")
+    if (options.coco or prompted) and (options.label or options.invert):
+        raise UserError("--label and --invert are about mask files, and none is given")
     if options.shard and not (options.coco or options.masks):
         raise UserError("--shard divides folders and COCO files, not one photo")
     settings = Settings(
@@ -72,6 +102,10 @@ def _predict(options: argparse.Namespace) -> int:
         failures = predict_coco(model, Path(options.coco), images, out, settings, listing, image)
     elif options.masks:
         failures = predict_folder(model, Path(options.images), Path(options.masks), out, settings)
+    elif prompted:
+        select, detector = options.select or OFFLINE, options.detector or DETECTOR
+        prompt = Prompt(options.point, options.box, options.text, select, detector, options.device)
+        predict_file(model, Path(options.image), prompt, out, settings)
     else:
         predict_file(model, Path(options.image), Path(options.mask), out, settings)
     return report_failures(failures)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from amodalseg.data.images import load_turned
+from amodalseg.data.images import load_turned, save_png
 from amodalseg.data.images import turned as turned_by
 from amodalseg.data.mask_files import read_mask_file
 from amodalseg.engine.prediction.shards import Shard
@@ -160,6 +160,16 @@ def mask_for_photo(
     """``read_mask_file``, turned along with its photo where that is read upright: arguments as ``fit_to_photo``."""
     mask = read_mask_file(path, label, upright=upright, invert=invert)
     return fit_to_photo(mask, image, turn, upright)
+
+
+def given_mask(path: Path, label: str | None, settings: Settings, image: np.ndarray, turn: int) -> np.ndarray:
+    """The mask of a file for a photo as it was read. Raises UserError."""
+    return mask_for_photo(path, image, turn, upright=settings.upright, label=label, invert=settings.invert)
+
+
+def keep_mask(path: Path, prediction: Prediction) -> None:
+    """Write the whole mask as a picture, white on black."""
+    save_png(path, prediction.amodal.astype(np.uint8) * 255)
 
 
 def fit_to_photo(mask: np.ndarray, image: np.ndarray, turn: int, upright: bool) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Completing objects of files: one photo and mask, or folders of both. COCO files are in ``predict_coco``."""
+"""Completing objects of folders of photos and masks. One photo is in ``predict_file``, COCO in ``predict_coco``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from amodalseg.atomic import write_whole
@@ -19,19 +18,17 @@ from amodalseg.data.mask_files import holds_label, mask_labels, read_mask_file
 from amodalseg.engine.prediction.complete import (
     Item,
     Settings,
-    check_output,
     complete,
-    mask_for_photo,
-    say_turned,
+    given_mask,
+    keep_mask,
     saying,
 )
 from amodalseg.errors import UserError
 from amodalseg.lock import locked
 from amodalseg.models.base import AmodalModel
 from amodalseg.models.fingerprint import model_fingerprint
-from amodalseg.predictions import Prediction
 from amodalseg.report.pictures import completion_picture
-from amodalseg.types import Query, stable_seed
+from amodalseg.types import stable_seed
 
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 """Endings of the files that are taken for photos."""
@@ -39,35 +36,6 @@ COMMAND = ".amodalseg.json"
 """File in a folder of outputs that says which weights and options they are of."""
 MASKS = PICTURES | {".gif", ".npy"}
 """Endings of the files that are taken for masks."""
-
-
-def _given(path: Path, label: str | None, settings: Settings, image: np.ndarray, turn: int) -> np.ndarray:
-    """The mask of a file for a photo as it was read. Raises UserError."""
-    return mask_for_photo(path, image, turn, upright=settings.upright, label=label, invert=settings.invert)
-
-
-def _keep(path: Path, prediction: Prediction) -> None:
-    """Write the whole mask as a picture, white on black."""
-    save_png(path, prediction.amodal.astype(np.uint8) * 255)
-
-
-def predict_file(model: AmodalModel, image: Path, mask: Path, out: Path, settings: Settings) -> None:
-    """Complete one object: a photo and a mask file -> a mask file, the same as ``model.predict`` gives.
-
-    Raises:
-        UserError: a file that cannot be read or written, or that does not fit.
-    """
-    check_output(out, (image, mask))
-    photo, turn = load_turned(image, upright=settings.upright)
-    modal = _given(mask, settings.label, settings, photo, turn)
-    say_turned({image: turn} if turn != 1 else {}, 1, settings.upright)
-    model.warn_if_unused(settings.num_samples, settings.steps)
-    query = Query(photo, modal, settings.seed)
-    prediction = model.predict_batch([query], num_samples=settings.num_samples, steps=settings.steps)[0]
-    _keep(out, prediction)
-    if settings.overlay:
-        save_png(settings.overlay / f"{image.stem}.png", completion_picture(photo, [(modal, prediction.amodal)]))
-    print(f"{int(prediction.occluded.sum())} hidden pixels beside {int(modal.sum())} visible ones: {out}")
 
 
 @dataclass(frozen=True)
@@ -144,8 +112,8 @@ def _folder(
             f"{pair.mask}" + (f", label {pair.label}" if pair.label else ""),
             pair.photo,
             stable_seed("mask file", settings.seed, pair.name),
-            partial(_given, pair.mask, pair.label, settings),
-            partial(_keep, out / f"{pair.name}.png"),
+            partial(given_mask, pair.mask, pair.label, settings),
+            partial(keep_mask, out / f"{pair.name}.png"),
         )
         for pair in pairs
         if pair.name not in there
@@ -214,7 +182,7 @@ def _overlays(pairs: Sequence[Pair], out: Path, settings: Settings) -> list[str]
             image, turn = load_turned(path, upright=settings.upright)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # what there is to say of the masks has been said
-                given = [_given(pair.mask, pair.label, settings, image, turn) for pair in objects[path]]
+                given = [given_mask(pair.mask, pair.label, settings, image, turn) for pair in objects[path]]
             made = [read_mask_file(out / f"{pair.name}.png", quiet=True) for pair in objects[path]]
             if any(mask.shape != image.shape[:2] for mask in (*given, *made)):
                 raise UserError("a mask in the output folder is of another photo; --overwrite makes all anew")

@@ -327,10 +327,10 @@ def test_a_detectors_results(coco, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["box", "--out=a.png"], "give --image and --mask, or"),
-        (["box", "--out=a.png", "--image=a.png"], "give --image and --mask, or"),
-        (["box", "--out=a.png", "--image=a", "--mask=b", "--images=c"], "give --image and --mask, or"),
-        (["box", "--out=a", "--images=a", "--masks=b", "--coco-images=c"], "give --image and --mask, or"),
+        (["box", "--out=a.png"], "give --image and --mask"),
+        (["box", "--out=a.png", "--image=a.png"], "give --image and --mask"),
+        (["box", "--out=a.png", "--image=a", "--mask=b", "--images=c"], "give --image and --mask"),
+        (["box", "--out=a", "--images=a", "--masks=b", "--coco-images=c"], "give --image and --mask"),
         (["box", "--image=a.png", "--mask=b.png"], "required: --out"),
         (["bax", "--image=a.png", "--mask=b.png", "--out=c.png"], "did you mean 'box'"),
         (["box", "--image=a.png", "--mask=b.png", "--out=c.jpg"], "ends in .png"),

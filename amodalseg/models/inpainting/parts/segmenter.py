@@ -25,6 +25,9 @@ KINDS = {"sam": "Sam", "sam2": "Sam2", "sam2_video": "Sam2"}
 class SamSegmenter:
     """A promptable segmenter of transformers, in float32: its masks do not depend on the device."""
 
+    side = 1024
+    """Pictures of this longer side lose nothing: it looks at them at that size."""
+
     def __init__(self, model: Any, processor: Any, device: str) -> None:
         with within_memory(1):
             self.model, self.processor, self.device = model.to(device), processor, device
@@ -39,15 +42,19 @@ class SamSegmenter:
         Returns:
             bool (H, W): of the masks it offers, the one whose IoU it predicts highest.
         """
-        labels = [[[1] * len(points)]]
-        return self._segment(picture, input_points=[[points.astype(float).tolist()]], input_labels=labels)
+        return self.select(picture, points, np.ones(len(points), int), None)
 
     def segment_box(self, picture: np.ndarray, box: np.ndarray) -> np.ndarray:
         """Find the object in a box, int (4,): x0, y0, x1, y1, pixels; the rest as ``segment``."""
-        return self._segment(picture, input_boxes=[[box.astype(float).tolist()]])
+        return self.select(picture, np.zeros((0, 2), int), np.zeros(0, int), box)
 
     @torch.no_grad()
-    def _segment(self, picture: np.ndarray, **prompts: Any) -> np.ndarray:
+    def select(self, picture: np.ndarray, points: np.ndarray, labels: np.ndarray, box: np.ndarray | None) -> np.ndarray:
+        """Find the object at points, without what points of label 0 are on, in a box: as ``GrabCut.select``."""
+        prompts: dict[str, Any] = {} if box is None else {"input_boxes": [[box.astype(float).tolist()]]}
+        if len(points):
+            prompts["input_points"] = [[points.astype(float).tolist()]]
+            prompts["input_labels"] = [[labels.tolist()]]
         inputs = self.processor(images=[picture], return_tensors="pt", **prompts)
         sizes = [inputs.pop("original_sizes")]
         if "reshaped_input_sizes" in inputs:  # SAM pads its square, SAM 2 fills it

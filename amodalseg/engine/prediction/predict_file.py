@@ -1,0 +1,53 @@
+"""Completing objects of one photo: that of a mask file, one that is pointed at, or those that words name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from amodalseg.data.images import load_turned, save_png
+from amodalseg.engine.prediction.complete import Settings, check_output, given_mask, keep_mask, say_turned
+from amodalseg.engine.prediction.select import Prompt
+from amodalseg.errors import UserError
+from amodalseg.models.base import AmodalModel
+from amodalseg.predictions import Prediction
+from amodalseg.report.pictures import completion_picture
+
+
+def predict_file(model: AmodalModel, image: Path, given: Path | Prompt, out: Path, settings: Settings) -> None:
+    """Complete what is given of one photo: the same as ``model.predict`` gives.
+
+    Args:
+        model: any model.
+        image: the photo.
+        given: a mask file, or what ``select`` is asked.
+        out: a mask file; for objects that words name a folder, which gets ``NAME_1.png``, ``NAME_2.png``, ... for
+            ``NAME.jpg``.
+        settings: how.
+
+    Raises:
+        UserError: a file that cannot be read or written, or that does not fit; as ``select``.
+    """
+    several = isinstance(given, Prompt) and given.text is not None
+    if not several:
+        check_output(out, (image, *([] if isinstance(given, Prompt) else [given])))
+    elif out.suffix.lower() == ".png" or out.is_file():
+        raise UserError(f"words may name several objects: --out '{out}' must be a folder, not a file")
+    elif out.is_dir() and any(out.iterdir()) and not settings.overwrite:
+        raise UserError(f"the folder '{out}' is not empty; give a new one as --out, or --overwrite")
+    photo, turn = load_turned(image, upright=settings.upright)
+    if isinstance(given, Prompt):
+        modal = given.select(photo)
+    else:
+        modal = given_mask(given, settings.label, settings, photo, turn)
+    say_turned({image: turn} if turn != 1 else {}, 1, settings.upright)
+    made = model.predict(photo, modal, seed=settings.seed, num_samples=settings.num_samples, steps=settings.steps)
+    predictions = [made] if isinstance(made, Prediction) else made
+    names = [out / f"{image.stem}_{number}.png" for number in range(1, len(predictions) + 1)] if several else [out]
+    for name, prediction in zip(names, predictions, strict=True):
+        keep_mask(name, prediction)
+        print(
+            f"{int(prediction.occluded.sum())} hidden pixels beside {int(prediction.modal.sum())} visible ones: {name}"
+        )
+    if settings.overlay:
+        pairs = [(prediction.modal, prediction.amodal) for prediction in predictions]
+        save_png(settings.overlay / f"{image.stem}.png", completion_picture(photo, pairs))

@@ -1,0 +1,111 @@
+"""An object from a box or points without any weights, roughly: GrabCut (Rother, Kolmogorov and Blake 2004)."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from amodalseg.data.images import resize
+
+SIDE = 192
+"""Pixels on the longer side of the picture that is cut; more take longer and were no better."""
+MARGIN = 0.2
+"""Of a box's sides: what is looked at around it, to learn the colours of what is not the object."""
+CORE, NEAR, RIM = 0.06, 0.2, 0.15
+"""Shares of the longer side. What is within CORE of the only point, or CORE / sqrt(P) of one of P, is the object; what
+is within NEAR of one may well be; the picture's border is not, from RIM on. Chosen on photos for training."""
+PIECE = 0.1
+"""Of the largest piece that is found in a box: smaller ones are left out."""
+ROUNDS = 3
+SURELY_NOT, SURELY, PROBABLY_NOT, PROBABLY = 0, 1, 2, 3
+"""Marks of OpenCV's GrabCut; odd ones are the object."""
+
+
+class GrabCut:
+    """Tells object from surroundings by their colours, beginning with guesses that box and points give."""
+
+    side = 512
+    """Pictures are brought to this longer side before they are given."""
+
+    def select(self, picture: np.ndarray, points: np.ndarray, labels: np.ndarray, box: np.ndarray | None) -> np.ndarray:
+        """Find the object.
+
+        Args:
+            picture: uint8 (H, W, 3) RGB.
+            points: int (P, 2), x and y, pixels; with a box P may be 0.
+            labels: int (P,), 1: on the object, 0: on something else. Without a box at least one is 1.
+            box: int (4,) x0, y0, x1, y1, ends exclusive: nothing outside of it is the object; or None.
+
+        Returns:
+            bool (H, W): with points on the object the connected parts that hold them, else all parts but scraps. Empty
+            if box and surroundings have the same colours.
+        """
+        height, width = picture.shape[:2]
+        x0, y0, x1, y1 = (0, 0, width, height) if box is None else _with_margin(box, height, width)
+        part = np.ascontiguousarray(picture[y0:y1, x0:x1])
+        scale = min(1.0, SIDE / max(part.shape[:2]))
+        rows, columns = (max(1, round(length * scale)) for length in part.shape[:2])
+        small = resize(part, rows, columns)
+        places = ((points - (x0, y0)) * scale).astype(int).clip(0, (columns - 1, rows - 1))
+        inside = None
+        if box is not None:
+            inside = np.zeros((rows, columns), bool)
+            left, top, right, bottom = np.rint((box - (x0, y0, x0, y0)) * scale).astype(int)
+            inside[top : max(bottom, top + 1), left : max(right, left + 1)] = True
+        found = _cut(small, _marks(places, labels, inside, rows, columns))
+        mask = np.zeros((height, width), bool)
+        pieces = _pieces(found, places[labels == 1]).astype(np.float32)
+        mask[y0:y1, x0:x1] = resize(pieces, y1 - y0, x1 - x0) > 0.5
+        return mask
+
+
+def _with_margin(box: np.ndarray, height: int, width: int) -> tuple[int, int, int, int]:
+    x0, y0, x1, y1 = box.tolist()
+    across, down = round((x1 - x0) * MARGIN) + 4, round((y1 - y0) * MARGIN) + 4
+    return max(0, x0 - across), max(0, y0 - down), min(width, x1 + across), min(height, y1 + down)
+
+
+def _marks(places: np.ndarray, labels: np.ndarray, inside: np.ndarray | None, rows: int, columns: int) -> np.ndarray:
+    """What is known before the colours are looked at, uint8 (rows, columns)."""
+    longer = max(rows, columns)
+    own = places[labels == 1]
+    near = _distance(own, rows, columns) / longer
+    if inside is None:
+        marks = np.where(near < NEAR, PROBABLY, PROBABLY_NOT).astype(np.uint8)
+        rim = np.ones((rows, columns), bool)
+        rim[1:-1, 1:-1] = False
+        marks[rim & (near > RIM)] = SURELY_NOT
+    else:
+        marks = np.where(inside, PROBABLY, SURELY_NOT).astype(np.uint8)
+    others = _distance(places[labels == 0], rows, columns) / longer
+    core = CORE / max(1, len(own)) ** 0.5
+    marks[(near < core) & (near < others) & (marks != SURELY_NOT)] = SURELY
+    marks[(others < core) & (others <= near)] = SURELY_NOT
+    marks[own[:, 1], own[:, 0]] = SURELY
+    return marks
+
+
+def _distance(places: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """To the nearest place, float (rows, columns); infinite without places."""
+    y, x = np.mgrid[:rows, :columns]
+    found = [np.hypot(y - place[1], x - place[0]) for place in places]
+    return np.min(found, axis=0) if found else np.full((rows, columns), np.inf)
+
+
+def _cut(picture: np.ndarray, marks: np.ndarray) -> np.ndarray:
+    if (marks % 2 == 1).all() or (marks % 2 == 0).all():  # one of the two has no pixels to learn from
+        return marks % 2 == 1
+    cv2.setRNGSeed(0)  # of the clusters that the colours begin with
+    marks, models = marks.copy(), [np.zeros((1, 65)) for _ in range(2)]
+    cv2.grabCut(picture, marks, None, *models, ROUNDS, cv2.GC_INIT_WITH_MASK)  # type: ignore[call-overload]
+    return marks % 2 == 1
+
+
+def _pieces(mask: np.ndarray, places: np.ndarray) -> np.ndarray:
+    count, numbers, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    kept = np.zeros(count, bool)
+    kept[1:] = areas >= PIECE * areas.max(initial=0) if not len(places) else False
+    kept[numbers[places[:, 1], places[:, 0]]] = True
+    kept[0] = False
+    return kept[numbers]

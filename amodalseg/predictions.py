@@ -128,6 +128,27 @@ class Prediction:
         """uint8 (H, W, 3), the photo with the completion where ``occluded``; None for models that draw no picture."""
         return None
 
+    def at(self, threshold: float) -> Prediction:
+        """The same prediction with another threshold: a low one is generous with the hidden part, a high one cautious.
+
+        Args:
+            threshold: what lies above it belongs to the object, in (0, 1).
+
+        Raises:
+            UserError: no such number; a model that predicts no probability, or beyond the photo, where it keeps none.
+        """
+        if not 0 < threshold < 1:
+            raise UserError(f"threshold must be a number between 0 and 1, not {threshold!r}")
+        if not self.has_probability:
+            raise UserError("threshold has no effect on a model that predicts no probability; leave it out")
+        if self.canvas is not None:
+            raise UserError("the part beyond the photo has no probability: give this model's own option post.threshold")
+        found = copy(self)
+        for name in ("amodal", "raw", "samples", "image"):
+            vars(found).pop(name, None)
+        found.threshold = threshold
+        return found
+
     def to_coco(self) -> dict[str, Any]:
         """The object as an annotation of COCO, without ids: ``segmentation`` (amodal) and ``modal_segmentation``.
 

@@ -44,6 +44,17 @@ def add_predict_command(commands: Any) -> None:
     parser.add_argument("--upright", action="store_true", help="turn photos as their EXIF data say: masks are upright")
     parser.add_argument("--overlay", metavar="DIR", help="also draw each photo with its completed objects")
     parser.add_argument("--shard", type=shard, metavar="I/N", help="only every N-th photo, from the I-th: 1/8 to 8/8")
+    parser.add_argument("--cutout", metavar="DIR", help="also write the visible part and the whole as RGBA pictures")
+    parser.add_argument(
+        "--paint", metavar="MODEL", help="colours of hidden parts: telea, none, mixed_context, ... (the model's own, "
+        "or telea if it draws none)"
+    )  # fmt: skip
+    parser.add_argument("--crop", action="store_true", help="cut-outs end at their object's box")
+    parser.add_argument("--soft", type=_pixels, help="pixels over which outlines of hidden parts fade (0)")
+    parser.add_argument("--layers", metavar="NAME.ora", help="also write the photo in layers, for GIMP or Krita")
+    parser.add_argument(
+        "--threshold", type=_share, help="of the probability: low is generous, high cautious (the model's own)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="start over instead of keeping existing outputs")
     parser.add_argument("--seed", type=whole_number, default=0, help="of all random numbers (0)")
     parser.add_argument("--num-samples", type=count, default=1, help="samples of each object, averaged (1)")
@@ -61,6 +72,24 @@ def _box(text: str) -> tuple[float, ...]:
     return numbers(text, (4,), "120,80,420,300")
 
 
+def _pixels(text: str) -> float:
+    return _number(text, 0, 1000, "a number of pixels from 0")
+
+
+def _share(text: str) -> float:
+    return _number(text, 1e-6, 1 - 1e-6, "a number between 0 and 1")
+
+
+def _number(text: str, least: float, most: float, what: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = float("nan")
+    if not least <= found <= most:
+        raise argparse.ArgumentTypeError(f"'{text}' is not {what}")
+    return found
+
+
 def _predict(options: argparse.Namespace) -> int:
     given = {name for name in ("image", "mask", "images", "masks", "coco", "coco_images") if getattr(options, name)}
     prompted = options.point is not None or options.box is not None or options.text is not None
@@ -76,7 +105,14 @@ def _predict(options: argparse.Namespace) -> int:
             "give --image and --mask (or --point, --box, --text), or --images and --masks, or --coco and --images (and "
             "--coco-images)"
         )
+    if options.layers and not given <= {"image", "mask"}:
+        raise UserError("--layers is of one photo: give it with --image; `amodalseg scene` writes layers of COCO files")
+    if options.crop and not options.cutout:
+        raise UserError("--crop is about --cutout, which is not given")
+    if (options.paint or options.soft) and not (options.cutout or options.layers):
+        raise UserError("--paint and --soft are about --cutout and --layers; give one of these")
     from amodalseg.engine.prediction.complete import Settings
+    from amodalseg.engine.prediction.cutout_files import CutoutFiles, open_paint
     from amodalseg.engine.prediction.predict import predict_folder, report_failures
     from amodalseg.engine.prediction.predict_coco import predict_coco
     from amodalseg.engine.prediction.predict_file import predict_file
@@ -91,9 +127,13 @@ def _predict(options: argparse.Namespace) -> int:
         raise UserError("--label and --invert are about mask files, and none is given")
     if options.shard and not (options.coco or options.masks):
         raise UserError("--shard divides folders and COCO files, not one photo")
+    folder, paint = Path(options.cutout) if options.cutout else None, open_paint(options.paint, options.device)
+    cutouts = CutoutFiles(folder, options.crop, options.soft or 0.0, paint)
+    layers = Path(options.layers) if options.layers else None
     settings = Settings(
         options.seed, options.num_samples, options.steps, overlay, options.overwrite, options.upright, options.label,
         options.invert, options.crowd, options.outside, Shard(*options.shard) if options.shard else None,
+        options.threshold, cutouts,
     )  # fmt: skip
     out, failures = Path(options.out), []
     if options.coco:
@@ -105,7 +145,7 @@ def _predict(options: argparse.Namespace) -> int:
     elif prompted:
         select, detector = options.select or OFFLINE, options.detector or DETECTOR
         prompt = Prompt(options.point, options.box, options.text, select, detector, options.device)
-        predict_file(model, Path(options.image), prompt, out, settings)
+        predict_file(model, Path(options.image), prompt, out, settings, layers)
     else:
-        predict_file(model, Path(options.image), Path(options.mask), out, settings)
+        predict_file(model, Path(options.image), Path(options.mask), out, settings, layers)
     return report_failures(failures)

@@ -223,10 +223,11 @@ def save_png(path: str | Path, image: np.ndarray) -> None:
 
     Args:
         path: the file.
-        image: uint8 (H, W, 3) RGB, or uint8 (H, W) grey.
+        image: uint8 (H, W, 3) RGB, (H, W, 4) RGBA, or (H, W) grey.
     """
     assert image.dtype == np.uint8, image.dtype
-    pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
+    order = cv2.COLOR_RGBA2BGRA if image.shape[-1] == 4 else cv2.COLOR_RGB2BGR
+    pixels = cv2.cvtColor(image, order) if image.ndim == 3 else image
     done, data = cv2.imencode(".png", pixels)
     assert done
     write_whole(path, data.tobytes())

@@ -232,7 +232,14 @@ class AmodalModel(ABC):
         return predictions
 
     def predict(
-        self, image: np.ndarray, modal: Any, *, seed: int = 0, num_samples: int = 1, steps: int | None = None
+        self,
+        image: np.ndarray,
+        modal: Any,
+        *,
+        seed: int = 0,
+        num_samples: int = 1,
+        steps: int | None = None,
+        threshold: float | None = None,
     ) -> Prediction | PredictionStack:
         """Complete one object of a photo, or many.
 
@@ -246,6 +253,7 @@ class AmodalModel(ABC):
                 model's threshold. The first sample is the prediction of ``num_samples=1``; number k comes from
                 ``stable_seed(seed, k)``.
             steps: of the sampler, for this call; default: the model's own.
+            threshold: of the probability, in (0, 1), in place of the model's own, see ``Prediction.at``.
 
         Returns:
             Masks of the image's size; for a stack, a ``PredictionStack`` with masks (N, H, W).
@@ -261,6 +269,8 @@ class AmodalModel(ABC):
         self.warn_if_unused(num_samples, steps)
         queries = [Query(image, mask, seed) for mask in modal.reshape(-1, *modal.shape[-2:])]
         members = self.predict_batch(queries, num_samples=num_samples, steps=steps)
+        if threshold is not None:
+            members = [member.at(threshold) for member in members]
         if modal.ndim == 2:
             return members[0]
         samples = num_samples if self.stochastic else 1

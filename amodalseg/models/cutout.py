@@ -16,6 +16,8 @@ from amodalseg.predictions import Prediction
 from amodalseg.types import Query
 
 PARTS = ("amodal", "modal")
+PAINTS = ("telea", "none")
+"""Ways to colour a hidden part without a model."""
 
 
 class Cutout(NamedTuple):
@@ -37,7 +39,7 @@ def cutout(
     *,
     crop: bool = True,
     soft: float = 0.0,
-    paint: AmodalModel | None = None,
+    paint: str | AmodalModel | None = None,
     seed: int = 0,
 ) -> Cutout:
     """Cut an object out of its photo.
@@ -49,13 +51,16 @@ def cutout(
             none, those of the visible part go on there (Telea). ``modal``: the visible part, as it is.
         crop: to the object's box; else to the photo's size, which what lies beyond the photo enlarges.
         soft: pixels over which the outline of the hidden part fades, inwards; the visible part is always opaque.
-        paint: another model that draws, for the colours of the hidden part; where its own completion ends before the
-            prediction's, they go on.
+        paint: what the hidden part looks like in place of that: ``telea``: the visible colours go on; ``none``: black;
+            another model that draws, of which nothing beyond the photo is taken; where its own completion ends before
+            the prediction's, its colours go on.
         seed: of what it draws.
 
     Raises:
         UserError: an unknown part; a model for ``paint`` that draws nothing.
     """
+    if isinstance(paint, str) and paint not in PAINTS:
+        raise UserError(f"invalid paint: {paint!r} (choose from {', '.join(PAINTS)}, or give a model)")
     if part not in PARTS:
         raise UserError(f"invalid part: {part!r} (choose from {', '.join(PARTS)})")
     if not soft >= 0:
@@ -63,11 +68,13 @@ def cutout(
     modal = prediction.modal
     if part == "modal":
         piece = Piece(modal, photo, 0, 0)
-    elif paint is not None:
+    elif paint is not None and not isinstance(paint, str):
         piece = Piece(prediction.amodal, _painted(photo, prediction, paint, seed), 0, 0)
     else:
         piece = completed(photo, prediction)
     mask, picture, top, left = _on_canvas(piece, *modal.shape)
+    if isinstance(paint, str):
+        picture = _recoloured(photo, modal, mask, (-top, -left), paint)
     alpha = _faded(mask, soft) if part == "amodal" else mask.astype(np.uint8) * 255
     y, x = -top, -left  # where the photo begins on the canvas
     alpha[y : y + modal.shape[0], x : x + modal.shape[1]][modal] = 255
@@ -83,6 +90,16 @@ def _painted(photo: np.ndarray, prediction: Prediction, paint: AmodalModel, seed
     if drawn.image is None:
         raise UserError(f"'{paint.name}' draws no picture: take 'mixed_context' or another one that does")
     return coloured(drawn.image, prediction.modal | (drawn.occluded & prediction.amodal), prediction.amodal)
+
+
+def _recoloured(
+    photo: np.ndarray, modal: np.ndarray, amodal: np.ndarray, begin: tuple[int, int], paint: str
+) -> np.ndarray:
+    """A canvas with colours from the visible part alone. Args: begin, row and column of the photo's first pixel."""
+    known, picture = np.zeros_like(amodal), np.zeros((*amodal.shape, 3), np.uint8)
+    place = tuple(slice(start, start + length) for start, length in zip(begin, modal.shape, strict=True))
+    known[place], picture[place] = modal, photo
+    return picture * known[..., None] if paint == "none" else coloured(picture, known, amodal)
 
 
 def _on_canvas(piece: Piece, height: int, width: int) -> Piece:

@@ -12,8 +12,8 @@ SIDE = 192
 MARGIN = 0.2
 """Of a box's sides: what is looked at around it, to learn the colours of what is not the object."""
 CORE, NEAR, RIM = 0.06, 0.2, 0.15
-"""Shares of the longer side. What is within CORE of the only point, or CORE / sqrt(P) of one of P, is the object; what
-is within NEAR of one may well be; the picture's border is not, from RIM on. Chosen on photos for training."""
+"""Shares of the longer side. What is within CORE of a point on the object is the object, what is within NEAR may well
+be; of P points, within that over sqrt(P). The picture's border is not from RIM on. Chosen on photos for training."""
 PIECE = 0.1
 """Of the largest piece that is found in a box: smaller ones are left out."""
 ROUNDS = 3
@@ -69,18 +69,18 @@ def _marks(places: np.ndarray, labels: np.ndarray, inside: np.ndarray | None, ro
     """What is known before the colours are looked at, uint8 (rows, columns)."""
     longer = max(rows, columns)
     own = places[labels == 1]
+    reach = 1 / max(1, len(own)) ** 0.5
     near = _distance(own, rows, columns) / longer
     if inside is None:
-        marks = np.where(near < NEAR, PROBABLY, PROBABLY_NOT).astype(np.uint8)
+        marks = np.where(near < NEAR * reach, PROBABLY, PROBABLY_NOT).astype(np.uint8)
         rim = np.ones((rows, columns), bool)
         rim[1:-1, 1:-1] = False
         marks[rim & (near > RIM)] = SURELY_NOT
     else:
         marks = np.where(inside, PROBABLY, SURELY_NOT).astype(np.uint8)
     others = _distance(places[labels == 0], rows, columns) / longer
-    core = CORE / max(1, len(own)) ** 0.5
-    marks[(near < core) & (near < others) & (marks != SURELY_NOT)] = SURELY
-    marks[(others < core) & (others <= near)] = SURELY_NOT
+    marks[(near < CORE * reach) & (near < others) & (marks != SURELY_NOT)] = SURELY
+    marks[(others < CORE * reach) & (others <= near)] = SURELY_NOT
     marks[own[:, 1], own[:, 0]] = SURELY
     return marks
 

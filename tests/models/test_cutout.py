@@ -108,3 +108,35 @@ def test_another_model_paints_the_hidden_part(given):
 def test_what_cannot_be_is_refused(given, options, message):
     with pytest.raises(UserError, match=message):
         cutout(*given, **options)
+
+
+def test_hidden_parts_without_a_model(given):
+    photo, prediction = given
+    black, telea, own = (
+        cutout(photo, prediction, paint=paint, crop=False).picture for paint in ("none", "telea", None)
+    )
+    hidden = prediction.occluded
+    assert not black[hidden][:, :3].any() and (black[..., 3] == telea[..., 3]).all()
+    assert np.array_equal(black[prediction.modal], telea[prediction.modal])
+    assert np.array_equal(telea, own), "a model that draws nothing leaves it to Telea"
+    drawn = Prediction(prediction.modal, prediction.maps)
+    drawn.image = np.full_like(photo, 7)
+    assert (cutout(photo, drawn, crop=False).picture[hidden][:, :3] == 7).all()
+    assert np.array_equal(cutout(photo, drawn, paint="telea", crop=False).picture, telea)
+    with pytest.raises(UserError, match=r"invalid paint: 'oil' \(choose from telea, none, or give a model\)"):
+        cutout(photo, prediction, paint="oil")
+
+
+def test_colours_go_on_beyond_the_photo(given):
+    photo, prediction = given
+    height, width = photo.shape[:2]
+    beyond = np.zeros((height + 10, width + 6), bool)
+    beyond[10:, 6:] = prediction.amodal
+    beyond[:30, :12] = True
+    prediction.canvas = Canvas(beyond, np.full((*beyond.shape, 3), 9, np.uint8), -10, -6)
+    for paint, colour in (("none", 0), (None, 9)):
+        made = cutout(photo, prediction, paint=paint, crop=False)
+        assert (made.top, made.left) == (-10, -6) and (made.picture[:10, :6] == [*[colour] * 3, 255]).all()
+        assert np.array_equal(made.picture[10:, 6:][prediction.modal][:, :3], photo[prediction.modal])
+    telea = cutout(photo, prediction, paint="telea", crop=False).picture
+    assert (telea[:10, :6, 3] == 255).all() and not (telea[:10, :6, :3] == 9).all()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from tqdm import tqdm
 from amodalseg.data.images import load_turned, save_png
 from amodalseg.data.images import turned as turned_by
 from amodalseg.data.mask_files import read_mask_file
+from amodalseg.engine.prediction.cutout_files import CutoutFiles
 from amodalseg.engine.prediction.shards import Shard
 from amodalseg.errors import UserError
 from amodalseg.models.base import AmodalModel, check_query
@@ -36,6 +37,8 @@ class Settings:
         crowd: ``skip`` annotations that are marked as crowds, or ``complete`` each as one object.
         outside: photos that a json file names may lie outside of their folder.
         shard: only this part of the photos; None: all.
+        threshold: as for ``AmodalModel.predict``.
+        cutouts: files of the objects alone.
     """
 
     seed: int = 0
@@ -49,6 +52,12 @@ class Settings:
     crowd: str = "skip"
     outside: bool = False
     shard: Shard | None = None
+    threshold: float | None = None
+    cutouts: CutoutFiles = field(default_factory=CutoutFiles)
+
+    def told(self) -> list[object]:
+        """Of what is seldom given, what outputs depend on; nothing where it is not given."""
+        return [*([] if self.threshold is None else ["threshold", self.threshold]), *self.cutouts.told()]
 
 
 @dataclass(frozen=True)
@@ -60,14 +69,14 @@ class Item:
         photo: its file; items of one photo stand together.
         seed: of its random numbers.
         modal: (photo, its EXIF orientation) -> modal mask, bool (H, W); raises UserError.
-        keep: takes the prediction.
+        keep: takes the photo and the prediction.
     """
 
     name: str
     photo: Path
     seed: int
     modal: Callable[[np.ndarray, int], np.ndarray]
-    keep: Callable[[Prediction], None]
+    keep: Callable[[np.ndarray, Prediction], None]
 
 
 def complete(model: AmodalModel, items: Sequence[Item], settings: Settings, done: int = 0) -> list[str]:
@@ -90,8 +99,8 @@ def complete(model: AmodalModel, items: Sequence[Item], settings: Settings, done
     def run_batch() -> None:
         queries = [query for _, query in batch]
         predictions = model.predict_batch(queries, num_samples=settings.num_samples, steps=settings.steps)
-        for (item, _), prediction in zip(batch, predictions, strict=True):
-            item.keep(prediction)
+        for (item, query), prediction in zip(batch, predictions, strict=True):
+            item.keep(query.image, prediction if settings.threshold is None else prediction.at(settings.threshold))
         bar.update(len(batch))
         batch.clear()
 
@@ -167,8 +176,9 @@ def given_mask(path: Path, label: str | None, settings: Settings, image: np.ndar
     return mask_for_photo(path, image, turn, upright=settings.upright, label=label, invert=settings.invert)
 
 
-def keep_mask(path: Path, prediction: Prediction) -> None:
-    """Write the whole mask as a picture, white on black."""
+def keep_mask(path: Path, settings: Settings, seed: int, photo: np.ndarray, prediction: Prediction) -> None:
+    """Write the whole mask as a picture, white on black; before it, if they are asked for, the cut-outs."""
+    settings.cutouts.keep(path.stem, photo, prediction, seed)
     save_png(path, prediction.amodal.astype(np.uint8) * 255)
 
 

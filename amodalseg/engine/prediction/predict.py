@@ -111,12 +111,13 @@ def _folder(
         Item(
             f"{pair.mask}" + (f", label {pair.label}" if pair.label else ""),
             pair.photo,
-            stable_seed("mask file", settings.seed, pair.name),
+            seed,
             partial(given_mask, pair.mask, pair.label, settings),
-            partial(keep_mask, out / f"{pair.name}.png"),
+            partial(keep_mask, out / f"{pair.name}.png", settings, seed),
         )
         for pair in pairs
         if pair.name not in there
+        for seed in [stable_seed("mask file", settings.seed, pair.name)]
     ]
     model.warn_if_unused(settings.num_samples, settings.steps)
     again = "the same command without --overwrite" if settings.overwrite else "the same command"
@@ -141,7 +142,7 @@ def check_command(out: Path, model: AmodalModel, settings: Settings, kept: bool)
     """
     parts = [
         model_fingerprint(model), settings.seed, settings.num_samples, settings.steps, settings.upright, settings.label,
-        settings.invert,
+        settings.invert, *settings.told(),
     ]  # fmt: skip
     note, found = out / COMMAND, ""
     if note.is_file():

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from amodalseg import masks
 from amodalseg.atomic import write_whole
@@ -152,7 +153,7 @@ def _complete(
             given.paths[given.image_of[key]],
             stable_seed("annotation", settings.seed, key),
             partial(modal_of, entry, given.photos[given.image_of[key]], settings.upright),
-            partial(_keep, notes, key),
+            partial(_keep, notes, key, settings),
         )
         for key, entry in waiting
     ]
@@ -183,7 +184,8 @@ def _say_left_out(given: CocoInput, crowds: set[str]) -> None:
         )
 
 
-def _keep(notes: Notes, key: str, prediction: Prediction) -> None:
+def _keep(notes: Notes, key: str, settings: Settings, photo: np.ndarray, prediction: Prediction) -> None:
+    settings.cutouts.keep(quote(key, safe=""), photo, prediction, stable_seed("annotation", settings.seed, key))
     found = prediction.to_coco()
     del found["modal_segmentation"]  # it is what the file gives, in the file's own form
     notes.add(key, found)
@@ -210,7 +212,7 @@ def _command(model: AmodalModel, settings: Settings) -> str:
     config: Any = getattr(model, "config", None)
     parts = [
         model.name, None if config is None else to_dict(config), settings.seed, settings.num_samples, settings.steps,
-        settings.upright, settings.crowd,
+        settings.upright, settings.crowd, *settings.told(),
     ]  # fmt: skip
     return _digest(json.dumps(parts))
 

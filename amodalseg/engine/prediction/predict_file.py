@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from amodalseg.data.images import load_turned, save_png
 from amodalseg.engine.prediction.complete import Settings, check_output, given_mask, keep_mask, say_turned
+from amodalseg.engine.prediction.cutout_files import check_layers, in_front, object_layers
 from amodalseg.engine.prediction.select import Prompt
 from amodalseg.errors import UserError
+from amodalseg.metrics.order import order_of, pairs
 from amodalseg.models.base import AmodalModel
 from amodalseg.predictions import Prediction
+from amodalseg.report.openraster import write_layers
 from amodalseg.report.pictures import completion_picture
 
 
-def predict_file(model: AmodalModel, image: Path, given: Path | Prompt, out: Path, settings: Settings) -> None:
+def predict_file(
+    model: AmodalModel, image: Path, given: Path | Prompt, out: Path, settings: Settings, layers: Path | None = None
+) -> None:
     """Complete what is given of one photo: the same as ``model.predict`` gives.
 
     Args:
@@ -23,6 +31,7 @@ def predict_file(model: AmodalModel, image: Path, given: Path | Prompt, out: Pat
         out: a mask file; for objects that words name a folder, which gets ``NAME_1.png``, ``NAME_2.png``, ... for
             ``NAME.jpg``.
         settings: how.
+        layers: also write the photo in layers, an ``.ora`` file; several objects in their order.
 
     Raises:
         UserError: a file that cannot be read or written, or that does not fit; as ``select``.
@@ -34,20 +43,36 @@ def predict_file(model: AmodalModel, image: Path, given: Path | Prompt, out: Pat
         raise UserError(f"words may name several objects: --out '{out}' must be a folder, not a file")
     elif out.is_dir() and any(out.iterdir()) and not settings.overwrite:
         raise UserError(f"the folder '{out}' is not empty; give a new one as --out, or --overwrite")
+    if layers is not None:
+        check_layers(layers)
     photo, turn = load_turned(image, upright=settings.upright)
     if isinstance(given, Prompt):
         modal = given.select(photo)
     else:
         modal = given_mask(given, settings.label, settings, photo, turn)
     say_turned({image: turn} if turn != 1 else {}, 1, settings.upright)
-    made = model.predict(photo, modal, seed=settings.seed, num_samples=settings.num_samples, steps=settings.steps)
+    made = model.predict(
+        photo, modal, seed=settings.seed, num_samples=settings.num_samples, steps=settings.steps,
+        threshold=settings.threshold,
+    )  # fmt: skip
     predictions = [made] if isinstance(made, Prediction) else made
     names = [out / f"{image.stem}_{number}.png" for number in range(1, len(predictions) + 1)] if several else [out]
     for name, prediction in zip(names, predictions, strict=True):
-        keep_mask(name, prediction)
+        keep_mask(name, settings, settings.seed, photo, prediction)
         print(
             f"{int(prediction.occluded.sum())} hidden pixels beside {int(prediction.modal.sum())} visible ones: {name}"
         )
     if settings.overlay:
-        pairs = [(prediction.modal, prediction.amodal) for prediction in predictions]
-        save_png(settings.overlay / f"{image.stem}.png", completion_picture(photo, pairs))
+        objects = [(prediction.modal, prediction.amodal) for prediction in predictions]
+        save_png(settings.overlay / f"{image.stem}.png", completion_picture(photo, objects))
+    if layers is not None:
+        _write_layers(layers, photo, predictions, settings)
+
+
+def _write_layers(path: Path, photo: np.ndarray, predictions: Sequence[Prediction], settings: Settings) -> None:
+    """As ``scene`` does; what hides the objects and is none of them lies over them, as a layer of its own."""
+    found = order_of(pairs([one.modal for one in predictions], [one.amodal for one in predictions]))
+    ordered = [predictions[place] for place in found.far_to_near]
+    titles = [f"object {place + 1}" for place in found.far_to_near]
+    *made, whole = object_layers(photo, ordered, titles, settings.cutouts, settings.seed)
+    write_layers(path, [*made, in_front(photo, predictions), whole], *photo.shape[:2])

@@ -17,16 +17,15 @@ from amodalseg.data.images import load_turned, save_png
 from amodalseg.data.readers.files import is_crowd
 from amodalseg.engine.prediction.coco_input import CocoInput, Entry, modal_of, output_name, read_coco_input
 from amodalseg.engine.prediction.complete import Settings, say_turned
+from amodalseg.engine.prediction.cutout_files import CutoutFiles, object_layers
 from amodalseg.engine.prediction.predict import check_command
 from amodalseg.errors import UserError
 from amodalseg.lock import locked
 from amodalseg.metrics.order import Order, order_of, pairs
 from amodalseg.models import DEFAULT, load_model
 from amodalseg.models.base import AmodalModel, as_rgb
-from amodalseg.models.cutout import cutout
-from amodalseg.models.moving import without
 from amodalseg.predictions import PredictionStack
-from amodalseg.report.openraster import Layer, write_layers
+from amodalseg.report.openraster import write_layers
 from amodalseg.report.pictures import order_picture
 from amodalseg.types import stable_seed
 
@@ -154,13 +153,9 @@ def _write(base: Path, photo: np.ndarray, entries: Sequence[Entry], titles: Sequ
     predictions, (hides, far_to_near, dropped) = found.predictions, found.order
     height, width = photo.shape[:2]
     ids = [entry.get("id", place) for place, entry in enumerate(entries)]
-    everything = np.asarray(predictions.modal.any(axis=0))
-    ground = without(photo, everything, everything) if not everything.all() else photo
-    layers = [Layer("background", ground)]
-    for place in far_to_near:
-        made = cutout(photo, predictions[place])
-        layers.append(Layer(titles[place], made.picture, made.top, made.left))
-    layers.append(Layer("photo", photo, visible=False))
+    layers = object_layers(
+        photo, [predictions[place] for place in far_to_near], [titles[place] for place in far_to_near], CutoutFiles(), 0
+    )
     write_layers(base.with_name(f"{base.name}.ora"), layers, height, width)
     save_png(base.with_name(f"{base.name}.png"), order_picture(photo, predictions, found.order))
     annotations = [

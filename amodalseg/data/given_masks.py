@@ -27,7 +27,8 @@ def as_masks(given: Any, height: int, width: int) -> np.ndarray:
               them, ``[[x, y, x, y, ...], ...]``;
             - what an automatic mask generator of SAM gives: dicts with ``segmentation``; COCO annotations likewise;
             - a detection of ultralytics (``Results``), detectron2 (``Instances``, or its dict), torchvision (a dict
-              with ``masks``: probabilities above 0.5) or supervision (``Detections``);
+              with ``masks``: probabilities above 0.5), MMDetection (``DetDataSample``), transformers (a dict with
+              ``segmentation`` and ``segments_info``) or supervision (``Detections``), alone or as a list of one;
             - a PIL picture, read as a mask file is.
         height, width: of the photo, pixels.
 
@@ -41,6 +42,8 @@ def as_masks(given: Any, height: int, width: int) -> np.ndarray:
         return as_masks(given["instances"], height, width)
     if isinstance(given, dict) and "masks" in given:
         return _of_torchvision(as_masks(given["masks"], height, width))
+    if isinstance(given, dict) and {"segmentation", "segments_info"} <= given.keys():
+        return _of_transformers(given["segmentation"], given["segments_info"], height, width)
     if isinstance(given, dict) and "segmentation" in given:
         return as_masks(given["segmentation"], height, width)
     if isinstance(given, dict):
@@ -63,6 +66,8 @@ def _of_object(given: Any, height: int, width: int) -> np.ndarray | None:
         return read_mask_bytes(file.getvalue(), "the picture")
     if hasattr(given, "pred_masks"):  # detectron2's Instances
         return as_masks(given.pred_masks, height, width)
+    if hasattr(given, "pred_instances"):  # MMDetection's DetDataSample
+        return as_masks(given.pred_instances.masks, height, width)
     if hasattr(given, "orig_shape") and hasattr(given, "masks"):  # ultralytics' Results
         return _of_ultralytics(given.masks, height, width)
     if hasattr(given, "xyxy") and hasattr(given, "mask"):  # supervision's Detections
@@ -84,6 +89,14 @@ def _of_torchvision(found: np.ndarray) -> np.ndarray:
     return found if found.dtype == bool else np.asarray(found > PROBABLE)
 
 
+def _of_transformers(found: Any, segments: list[Any], height: int, width: int) -> np.ndarray:
+    """Of its post-processed maps: each pixel holds the id of its segment; or run lengths of each segment."""
+    if isinstance(found, list):
+        return _of_list(found, height, width)
+    numbers = as_masks(found, height, width)
+    return _stacked([numbers == segment["id"] for segment in segments], height, width)
+
+
 def _of_list(given: list[Any], height: int, width: int) -> np.ndarray:
     if not given:
         return np.zeros((0, height, width), bool)
@@ -94,7 +107,10 @@ def _of_list(given: list[Any], height: int, width: int) -> np.ndarray:
         if len(first) and isinstance(first[0], bool):
             raise UserError("of rows of true and false, np.array(rows, bool) makes a mask")
         return _segmentation([list(ring) for ring in given], height, width)
-    return _stacked([as_masks(one, height, width) for one in given], height, width)
+    found = [as_masks(one, height, width) for one in given]
+    if len(found) == 1 and found[0].ndim == 3:  # detectors answer a list of photos
+        return found[0]
+    return _stacked(found, height, width)
 
 
 def _stacked(found: list[np.ndarray], height: int, width: int) -> np.ndarray:

@@ -9,6 +9,7 @@ modal mask that the model was given. G is V unless modal masks are predicted; wh
 | dataset, split, image_id, object_id | the object; joined with ``/`` they are the record's key |
 | modal_source | where G comes from: ``gt`` (it is V), or ``pred:`` and the name of what predicted it |
 | category | its name, empty where there is none |
+| calibration | counts of what probabilities are worth, see ``metrics.calibration``; empty for models without |
 | track | of an object in a video: video and track, joined with ``/``; else empty |
 | height, width | of the image |
 | modal_area, amodal_area | V, A |
@@ -68,12 +69,23 @@ from amodalseg import masks
 from amodalseg.atomic import write_whole
 from amodalseg.errors import UserError
 from amodalseg.metrics.appearance import compare_hidden
+from amodalseg.metrics.calibration import count_calibration
 from amodalseg.metrics.edited import EDITED_COLUMNS, compare_edited
 from amodalseg.metrics.moved import MOVED_COLUMNS, compare_moved
 from amodalseg.predictions import Prediction
 from amodalseg.types import AmodalRecord
 
-TEXT_COLUMNS = ["model", "dataset", "split", "image_id", "object_id", "modal_source", "category", "track"]
+TEXT_COLUMNS = [
+    "model",
+    "dataset",
+    "split",
+    "image_id",
+    "object_id",
+    "modal_source",
+    "category",
+    "track",
+    "calibration",
+]
 FLOAT_COLUMNS = ["occlusion_rate", "seconds"]
 COLUMNS = [
     *TEXT_COLUMNS,
@@ -143,6 +155,7 @@ def count_object(
         "modal_source": record.modal_source,
         "category": record.category or "",
         "track": _track(record),
+        "calibration": count_calibration(prediction, record.gt_modal, amodal & ~record.gt_modal),
         "height": height,
         "width": width,
         "modal_area": _count(modal),

@@ -7,10 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from amodalseg.masks import box_xyxy
+from amodalseg.masks import box_xyxy, grown
 
 LEAST = 0.005
 """Of the smaller visible area, and a pixel at least: what one object must hide of another to count."""
+
+REACH = 2
+"""Pixels between two visible parts that count as touching."""
 
 
 class Order(NamedTuple):
@@ -101,4 +104,23 @@ def _far_to_near(hides: np.ndarray) -> list[int]:
         place = next(one for one in left if not hides[one, left].any())  # hides none of those that are left
         found.append(place)
         left.remove(place)
+    return found
+
+
+def touching(modal: Sequence[np.ndarray], reach: int = REACH) -> np.ndarray:
+    """Which visible parts meet: bool (N, N), symmetric, without the diagonal.
+
+    Args:
+        modal: N masks, bool (H, W) each.
+        reach: pixels that one is grown by, for outlines that do not agree to the pixel.
+    """
+    count = len(modal)
+    found, boxes = np.zeros((count, count), bool), [box_xyxy(mask) for mask in modal]
+    for i in range(count):
+        wide = grown(modal[i], reach)
+        for j in range(i + 1, count):
+            box = boxes[j]
+            if box is not None:
+                place = slice(box[1], box[3]), slice(box[0], box[2])
+                found[i, j] = found[j, i] = bool((wide[place] & modal[j][place]).any())
     return found

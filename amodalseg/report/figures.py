@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from amodalseg.metrics.calibration import BINS, Calibration
 from amodalseg.metrics.counts import Row
 from amodalseg.report.select import iou
 
@@ -81,6 +82,36 @@ def iou_against_steps(curves: Mapping[str, Sequence[tuple[int, float | None, flo
     figure.legend(
         *figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False, fontsize=8.5
     )
+    return figure_to_png(figure)
+
+
+def reliability(found: Mapping[str, Calibration]) -> bytes:
+    """The share of true pixels over the probability that a model gave them, above bars with the number of pixels.
+
+    Args:
+        found: model -> its calibration.
+
+    Returns:
+        A PNG file.
+    """
+    figure = new_figure(9.6, 4.4)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+    upper.plot([0, 1], [0, 1], color=FAINT, linewidth=1.6, label="as it says")
+    width = 0.9 / BINS / max(1, len(found))
+    for index, (model, one) in enumerate(found.items()):
+        there = one.pixels > 0
+        style = _style(index)
+        upper.plot(one.mean[there], one.share[there], label=f"{model}: ECE {100 * one.error:.1f} %", **style)
+        centres = (np.arange(BINS) + 0.05) / BINS + (index + 0.5) * width
+        lower.bar(centres, one.pixels / one.pixels.sum(), width, color=style["color"])
+    upper.set_ylabel("share of hidden pixels")
+    lower.set_ylabel("pixels")
+    lower.set_yticks([])
+    lower.set_xlabel("probability")
+    lower.set_xlim(0, 1)
+    clean_axes(upper)
+    clean_axes(lower, lines=False)
+    upper.legend(loc="upper left", frameon=False, fontsize=8.5)
     return figure_to_png(figure)
 
 

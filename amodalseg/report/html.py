@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from amodalseg.atomic import write_whole
+from amodalseg.metrics.calibration import LEAST, calibration
 from amodalseg.metrics.counts import Row
 from amodalseg.metrics.detection import DETECTION, DetectionProtocol
 from amodalseg.metrics.protocols import PROTOCOLS, Protocol
 from amodalseg.report.beside import ABLATIONS, APART, Section, beside_published
-from amodalseg.report.figures import iou_against_rate, iou_against_steps
+from amodalseg.report.figures import iou_against_rate, iou_against_steps, reliability
 from amodalseg.report.page import color_legend, html_page, png_figure
 from amodalseg.report.table import (
     MAIN,
@@ -173,6 +174,18 @@ def _diagrams(
             "below, how many objects are behind each mean."
         )
         parts.append(png_figure(iou_against_rate(by_model), caption))
+    for title, group in by_data(results).items() if rows else ():
+        counted = {r["model"]: [row["calibration"] for row in behind[result_key(r)]] for r in group}
+        found = {model: calibration(texts) for model, texts in counted.items()}
+        sure = {model: one for model, one in found.items() if one is not None}
+        if sure:
+            missed = "; ".join(f"{model} {one.missed}" for model, one in sure.items())
+            caption = (
+                f"{title}: of pixels that are not visible, the share that belongs to the hidden part, over the "
+                f"probability of at least {100 * LEAST:.0f} % that a model gives them; below, how many there are. ECE: "
+                f"the mean distance from the diagonal, over pixels. Hidden pixels with a lower probability: {missed}."
+            )
+            parts += ["<h2>Reliability of probabilities</h2>", png_figure(reliability(sure), caption)]
     if curves:
         where = f"First objects of {next(iter(by_data(results)))}: " if results else ""
         caption = f"{where}per_object_occluded · full and per_object_occluded · occluded, by number of sampling steps."

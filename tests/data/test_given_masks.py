@@ -47,6 +47,14 @@ STACKS = {
     "detectron2": SimpleNamespace(pred_masks=torch.from_numpy(TWO), pred_boxes=None),
     "detectron2's predictor": {"instances": SimpleNamespace(pred_masks=torch.from_numpy(TWO))},
     "torchvision": torchvision(),
+    "ultralytics, of a list of photos": [ultralytics(SQUARES)],
+    "torchvision, of a list of photos": [torchvision()],
+    "MMDetection": SimpleNamespace(pred_instances=SimpleNamespace(masks=TWO, bboxes=None)),
+    "transformers": {
+        "segmentation": torch.from_numpy(np.where(TWO[0], 4, np.where(TWO[1], 7, -1))),
+        "segments_info": [{"id": 4, "label_id": 1}, {"id": 7, "label_id": 1}],
+    },
+    "transformers, run lengths": {"segmentation": RLES, "segments_info": [{"id": 1}, {"id": 2}]},
     "supervision": SimpleNamespace(xyxy=np.zeros((2, 4)), mask=TWO),
     "pictures": [Image.fromarray(mask) for mask in TWO],
 }

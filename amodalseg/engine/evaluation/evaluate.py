@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from amodalseg.config.schema import EvalConfig
 from amodalseg.data.dataset import EvaluationSet
 from amodalseg.data.source import RecordList
@@ -27,12 +29,14 @@ from amodalseg.engine.evaluation.truth import Truth
 from amodalseg.engine.run_folder import check_folder, claim, is_first_process, provenance
 from amodalseg.errors import UserError
 from amodalseg.lock import locked
-from amodalseg.metrics.counts import write_rows
+from amodalseg.metrics.calibration import calibration
+from amodalseg.metrics.counts import Row, write_rows
 from amodalseg.metrics.protocols import score, summarize
 from amodalseg.models import load_model
 from amodalseg.models.base import AmodalModel
 from amodalseg.models.fingerprint import YAML
 from amodalseg.models.windowed import WindowModel
+from amodalseg.report.table import result_key, rows_by_result
 from amodalseg.types import AmodalRecord
 
 GOES_ON = "the same command goes on behind what is predicted"
@@ -140,6 +144,19 @@ def _run(
         store.tidy()
 
 
+def _add_calibration(results: list[dict], rows: Sequence[Row]) -> None:
+    """``calibration`` of models with probabilities: ``error`` (ECE), and pixels, true ones and means of each bin."""
+    behind = rows_by_result(rows)
+    for result in results:
+        found = calibration(row["calibration"] for row in behind[result_key(result)])
+        if found is not None:
+            means = [None if np.isnan(value) else round(float(value), 6) for value in found.mean]
+            result["calibration"] = {
+                "error": found.error, "missed": found.missed, "pixels": found.pixels.tolist(),
+                "true": found.true.tolist(), "mean": means,
+            }  # fmt: skip
+
+
 def _names(entries: Sequence[str]) -> dict[str, str]:
     """What reports call each model -> what ``load_model`` opens.
 
@@ -224,6 +241,7 @@ def _write(
     rows = [counted.row for found in every.values() for counted in found]
     results = summarize(rows)
     add_detection(results, sets, every)
+    _add_calibration(results, rows)
     write_predictions(folder / PREDICTIONS_FILE, every)
     write_metrics(folder / "metrics.json", results)
     write_rows(folder / "objects.csv", rows)

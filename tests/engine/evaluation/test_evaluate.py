@@ -13,6 +13,7 @@ from amodalseg.data.dataset import EvaluationSet
 from amodalseg.data.source import RecordList
 from amodalseg.engine.evaluation import prediction_store
 from amodalseg.engine.evaluation.collect import collect_predictions
+from amodalseg.metrics.calibration import calibration
 from amodalseg.metrics.counts import read_rows, row_key
 from amodalseg.metrics.protocols import score
 from amodalseg.models.geometric.model import FilledBox, ModalCopy
@@ -105,6 +106,16 @@ def test_a_score_is_the_mean_probability_inside_the_prediction():
 def test_the_model_that_copies_has_no_hidden_part(evaluated):
     results = json.loads((evaluated / "metrics.json").read_text())["results"]
     assert results[1]["scores"]["pooled"]["occluded"] == 0
+
+
+def test_the_report_says_what_probabilities_are_worth(evaluated):
+    first, *others = json.loads((evaluated / "metrics.json").read_text())["results"]
+    own = [row for row in read_rows(evaluated / "objects.csv") if row["model"] == first["model"]]
+    told, found = first["calibration"], calibration(row["calibration"] for row in own)
+    assert 0 < told["error"] == found.error < 1 and told["pixels"] == found.pixels.tolist()
+    assert sum(told["true"]) + told["missed"] == sum(row["occluded_area"] for row in own)
+    assert not any("calibration" in result for result in others)
+    assert "Reliability of probabilities" in (evaluated / "report.html").read_text()
 
 
 def test_the_report_names_models_and_protocols(evaluated, trained):

@@ -16,6 +16,8 @@ CORE, NEAR, RIM = 0.06, 0.2, 0.15
 be; of P points, within that over sqrt(P). The picture's border is not from RIM on. Chosen on photos for training."""
 PIECE = 0.1
 """Of the largest piece that is found in a box: smaller ones are left out."""
+LITTLE = 0.25
+"""Of a box: what fills less of it is no object, and the box's middle is taken to be on it."""
 ROUNDS = 3
 SURELY_NOT, SURELY, PROBABLY_NOT, PROBABLY = 0, 1, 2, 3
 """Marks of OpenCV's GrabCut; odd ones are the object."""
@@ -37,8 +39,7 @@ class GrabCut:
             box: int (4,) x0, y0, x1, y1, ends exclusive: nothing outside of it is the object; or None.
 
         Returns:
-            bool (H, W): with points on the object the connected parts that hold them, else all parts but scraps. Empty
-            if box and surroundings have the same colours.
+            bool (H, W): with points on the object the connected parts that hold them, else all parts but scraps.
         """
         height, width = picture.shape[:2]
         x0, y0, x1, y1 = (0, 0, width, height) if box is None else _with_margin(box, height, width)
@@ -52,7 +53,16 @@ class GrabCut:
             inside = np.zeros((rows, columns), bool)
             left, top, right, bottom = np.rint((box - (x0, y0, x0, y0)) * scale).astype(int)
             inside[top : max(bottom, top + 1), left : max(right, left + 1)] = True
-        found = _cut(small, _marks(places, labels, inside, rows, columns))
+        whole = np.ones((rows, columns), bool) if inside is None else inside
+        if whole.all():  # there are no surroundings whose colours could be learned
+            inside = None
+        found = np.zeros((rows, columns), bool)
+        if inside is not None or labels.any():
+            found = _cut(small, _marks(places, labels, inside, rows, columns))
+        if not labels.any() and found.sum() < LITTLE * whole.sum():
+            places = np.vstack([places, np.argwhere(whole).mean(axis=0).astype(int)[::-1]])
+            labels = np.append(labels, 1)
+            found = _cut(small, _marks(places, labels, inside, rows, columns))
         mask = np.zeros((height, width), bool)
         pieces = _pieces(found, places[labels == 1]).astype(np.float32)
         mask[y0:y1, x0:x1] = resize(pieces, y1 - y0, x1 - x0) > 0.5

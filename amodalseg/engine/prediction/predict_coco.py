@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
+
 from amodalseg import masks
 from amodalseg.atomic import write_whole
 from amodalseg.config.load import to_dict

@@ -72,9 +72,20 @@ def test_a_large_photo_gives_the_small_ones_mask():
     assert mask.shape == image.shape[:2] and iou(mask, red) > 0.9
 
 
-def test_a_box_in_which_nothing_stands_out():
-    with pytest.raises(UserError, match="nothing is found in the box"):
-        amodalseg.select(np.full((40, 50, 3), 90, np.uint8), box=(10, 10, 30, 30))
+def test_a_box_whose_colours_say_nothing_gives_its_middle():
+    mask = amodalseg.select(np.full((40, 50, 3), 90, np.uint8), box=(10, 10, 30, 30))
+    assert mask[20, 20] and not mask[:10].any() and not mask[:, 30:].any()
+    image, red, _ = scene()
+    everything = amodalseg.select(image[:, :80], box=(0, 0, 80, HEIGHT))
+    assert iou(everything, red[:, :80]) > 0.9, "without surroundings too"
+
+
+def test_a_selector_that_finds_nothing():
+    nothing = SimpleNamespace(side=64, select=lambda picture, *_: np.zeros(picture.shape[:2], bool))
+    with pytest.raises(UserError, match="nothing is found in the box: give points on the object too"):
+        amodalseg.select(scene()[0], box=(10, 10, 30, 30), model=nothing)
+    with pytest.raises(UserError, match="nothing is found at the points"):
+        amodalseg.select(scene()[0], points=(10, 10), model=nothing)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +126,7 @@ def test_words_give_a_mask_for_each_thing(hub):
     class Told:
         def boxes(self, picture, words):
             assert picture.shape == image.shape and words == ["ball", "red cube"]
-            # the second is the first again, and nothing stands out in the last
+            # the second is the first again
             return np.array([[81, 16, 110, 45], [80, 15, 110, 46], [20, 21, 61, 70]])
 
     masks = amodalseg.select(image, text="ball. red cube.", detector=Told())

@@ -135,13 +135,13 @@ def test_words_give_a_mask_for_each_thing(hub):
 
 def test_words_with_a_tiny_detector_from_its_folder(hub, monkeypatch):
     image, _, _ = scene()
-    with pytest.raises(UserError, match="nothing in the photo is found to be 'cat'"):
-        amodalseg.select(image, text="cat", detector=hub.dino)
-    detector = open_detector(hub.dino, "cpu")
-    sure = detector.boxes
-    monkeypatch.setattr(detector, "boxes", lambda picture, words: sure(picture, words, 0.0))
-    masks = amodalseg.select(image, text="cat", model=hub.sam2, detector=detector)
+    masks = amodalseg.select(image, text="cat", model=hub.sam2, detector=hub.dino)
     assert masks.ndim == 3 and masks.shape[1:] == (HEIGHT, WIDTH) and masks.any(axis=(1, 2)).all()
+    detector = open_detector(hub.dino, "cpu")
+    boxes = detector.boxes
+    monkeypatch.setattr(detector, "boxes", lambda picture, words: boxes(picture, words, 1.0))
+    with pytest.raises(UserError, match="nothing in the photo is found to be 'cat'"):
+        amodalseg.select(image, text="cat", detector=detector)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,8 @@ class Calibration(NamedTuple):
     @property
     def share(self) -> np.ndarray:
         """float64 (``BINS``,): of true pixels; NaN without pixels."""
-        return np.divide(self.true, self.pixels, out=np.full(BINS, np.nan), where=self.pixels > 0)
+        share: np.ndarray = np.divide(self.true, self.pixels, out=np.full(BINS, np.nan), where=self.pixels > 0)
+        return share
 
     @property
     def error(self) -> float:

@@ -102,9 +102,12 @@ def test_a_resumed_run_is_one_run_at_weights_and_biases(tmp_path, monkeypatch):
 
 
 def test_two_processes_print_everything_once_and_warn_of_nothing_that_is_as_it_should_be(tmp_path):
-    options = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.max_steps=2"]
+    # two objects in one batch: the second process has nothing to validate
+    options = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.max_steps=2", "val.num_objects=2"]
     done = run_program(train_arguments(tmp_path / "two", *SHORT[1:], *options))
     assert done.returncode == 0, done.stderr
+    assert (tmp_path / "two/model.safetensors").is_file()
+    assert torch.load(tmp_path / "two/last.ckpt", weights_only=True)["global_step"] == 2
     assert "sync_dist" not in done.stderr and "sync_dist" not in done.stdout
     printed = [line for line in [*done.stdout.splitlines(), *done.stderr.splitlines()] if line.strip()]
     assert len(printed) == len(set(printed)), printed

@@ -17,7 +17,7 @@ from amodalseg.cli import main
 from amodalseg.engine.training.train import validation_interval
 from amodalseg.models import mask_training
 from amodalseg.models.conddiff_amo import module
-from tests.engine.journeys import ROOT, assert_same_weights, read_csv, run_program, train_arguments
+from tests.engine.journeys import ROOT, assert_same_weights, read_csv, train_arguments
 from tests.worlds import coco_world, cocoa_world
 
 
@@ -180,16 +180,6 @@ def test_a_finished_run_stays_as_it_is(finished):
     before = {path: path.stat().st_mtime_ns for path in finished.glob("model.safetensors")}
     assert main(train_arguments(finished)) == 0
     assert {path: path.stat().st_mtime_ns for path in before} == before
-
-
-def test_two_processes_train(tmp_path):
-    out = tmp_path / "two"
-    # two objects in one batch: the second process has nothing to validate
-    options = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.max_steps=4", "val.num_objects=2"]
-    done = run_program(train_arguments(out, *options))
-    assert done.returncode == 0, done.stderr
-    assert (out / "model.safetensors").is_file()
-    assert torch.load(out / "last.ckpt", weights_only=True)["global_step"] == 4
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_objects(tmp_path, monkeypatch, capsys):

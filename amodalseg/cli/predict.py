@@ -59,6 +59,9 @@ def add_predict_command(commands: Any) -> None:
     parser.add_argument("--seed", type=whole_number, default=0, help="of all random numbers (0)")
     parser.add_argument("--num-samples", type=count, default=1, help="samples of each object, averaged (1)")
     parser.add_argument("--steps", type=count, help="of the sampler (the model's own)")
+    parser.add_argument(
+        "--num-workers", type=whole_number, default=1, help="threads that read photos ahead; 0: none (1)"
+    )
     parser.add_argument("--batch-size", type=count, default=16, help="samples in one run of the network (16)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 (auto)")
     parser.set_defaults(run=_predict)
@@ -133,7 +136,7 @@ def _predict(options: argparse.Namespace) -> int:
     settings = Settings(
         options.seed, options.num_samples, options.steps, overlay, options.overwrite, options.upright, options.label,
         options.invert, options.crowd, options.outside, Shard(*options.shard) if options.shard else None,
-        options.threshold, cutouts,
+        options.num_workers, options.threshold, cutouts,
     )  # fmt: skip
     out, failures = Path(options.out), []
     if options.coco:

@@ -144,7 +144,7 @@ class Completer:
             )
 
 
-def _keep(rows: dict[str, dict[str, Any]], key: str, prediction: Prediction) -> None:
+def _keep(rows: dict[str, dict[str, Any]], key: str, photo: np.ndarray, prediction: Prediction) -> None:
     found = prediction.to_coco()
     height, width = found["segmentation"]["size"]
     rows[key] |= {"counts": found["segmentation"]["counts"], "height": height, "width": width,

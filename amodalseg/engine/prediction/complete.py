@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +40,7 @@ class Settings:
         crowd: ``skip`` annotations that are marked as crowds, or ``complete`` each as one object.
         outside: photos that a json file names may lie outside of their folder.
         shard: only this part of the photos; None: all.
+        num_workers: threads that read photos ahead; 0: none.
         threshold: as for ``AmodalModel.predict``.
         cutouts: files of the objects alone.
     """
@@ -52,6 +56,7 @@ class Settings:
     crowd: str = "skip"
     outside: bool = False
     shard: Shard | None = None
+    num_workers: int = 1
     threshold: float | None = None
     cutouts: CutoutFiles = field(default_factory=CutoutFiles)
 
@@ -105,7 +110,7 @@ def complete(model: AmodalModel, items: Sequence[Item], settings: Settings, done
         batch.clear()
 
     turned: dict[Path, int] = {}
-    for item, opened in _with_photos(items, settings.upright):
+    for item, opened in _with_photos(items, settings.upright, settings.num_workers):
         try:
             if isinstance(opened, UserError):
                 raise opened
@@ -208,15 +213,35 @@ def fit_to_photo(mask: np.ndarray, image: np.ndarray, turn: int, upright: bool) 
     )
 
 
-def _with_photos(items: Iterable[Item], upright: bool) -> Iterator[tuple[Item, tuple[np.ndarray, int] | UserError]]:
-    """Each item with its photo and EXIF's orientation, read once for neighbours, or with what is wrong with it."""
-    path: Path | None = None
-    opened: tuple[np.ndarray, int] | UserError = UserError("")
-    for item in items:
-        if item.photo != path:
-            path = item.photo
-            try:
-                opened = load_turned(path, upright=upright)
-            except UserError as error:
-                opened = error
-        yield item, opened
+def _with_photos(
+    items: Iterable[Item], upright: bool, num_workers: int
+) -> Iterator[tuple[Item, tuple[np.ndarray, int] | UserError]]:
+    """Each item with its photo and EXIF's orientation, read once for neighbours, or with what is wrong with it.
+
+    While the model computes, threads read the next photos, one more than they are: memory holds no more of them.
+    """
+    groups = ((path, list(group)) for path, group in itertools.groupby(items, key=lambda item: item.photo))
+    if not num_workers:
+        for path, group in groups:
+            opened = _opened(path, upright)
+            yield from ((item, opened) for item in group)
+        return
+    pool = ThreadPoolExecutor(num_workers, thread_name_prefix="photos")
+    try:
+        waiting = deque(
+            (group, pool.submit(_opened, path, upright)) for path, group in itertools.islice(groups, num_workers + 1)
+        )
+        while waiting:
+            group, future = waiting.popleft()
+            opened = future.result()
+            waiting.extend((more, pool.submit(_opened, path, upright)) for path, more in itertools.islice(groups, 1))
+            yield from ((item, opened) for item in group)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _opened(path: Path, upright: bool) -> tuple[np.ndarray, int] | UserError:
+    try:
+        return load_turned(path, upright=upright)
+    except UserError as error:
+        return error

@@ -1,0 +1,74 @@
+"""Photos are read while the model computes: in their order, each once, few at a time."""
+
+import threading
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from amodalseg.engine.prediction import complete as module
+from amodalseg.engine.prediction.complete import Item, Settings, complete
+from amodalseg.errors import UserError
+from amodalseg.models import load_model
+
+PHOTOS = [Path(f"{number}.png") for number in range(12)]
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """What is read, and by whom."""
+    found = []
+
+    def load(path, upright):
+        found.append((path, threading.current_thread().name))
+        if path.stem == "5":
+            raise UserError("photo 5 is broken")
+        return np.full((20, 20, 3), int(path.stem), np.uint8), 1
+
+    monkeypatch.setattr(module, "load_turned", load)
+    return found
+
+
+def run(num_workers, batch_size=2, on_keep=lambda path: None):
+    modal, seen = np.zeros((20, 20), bool), []
+    modal[5:15, 5:15] = True
+
+    def keep(path, photo, prediction):
+        seen.append((path, int(photo[0, 0, 0])))
+        on_keep(path)
+
+    items = [
+        Item(f"{path} {i}", path, 0, lambda photo, turn: modal, partial(keep, path))
+        for path in PHOTOS
+        for i in range(3)
+    ]
+    model = load_model("modal")
+    model.batch_size = batch_size
+    return complete(model, items, Settings(num_workers=num_workers)), seen
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 3])
+def test_every_object_gets_its_photo_and_every_photo_is_read_once(reads, num_workers):
+    failures, seen = run(num_workers)
+    assert [path for path, _ in seen] == [path for path in PHOTOS if path.stem != "5" for _ in range(3)]
+    assert all(int(path.stem) == shown for path, shown in seen)
+    assert [line for line in failures if "photo 5 is broken" in line] == failures and len(failures) == 3
+    assert sorted(path for path, _ in reads) == sorted(PHOTOS)
+    assert all(name.startswith("photos") == bool(num_workers) for _, name in reads)
+
+
+@pytest.mark.parametrize("num_workers", [1, 3])
+def test_few_photos_are_ahead(reads, num_workers):
+    ahead = []
+    run(num_workers, batch_size=1, on_keep=lambda path: ahead.append(len(reads) - int(path.stem)))
+    assert max(ahead) <= num_workers + 2
+
+
+def test_whoever_stops_stops_the_threads(reads):
+    def stop(path):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(2, on_keep=stop)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("photos")]

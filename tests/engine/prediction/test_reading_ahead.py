@@ -38,11 +38,8 @@ def run(num_workers, batch_size=2, on_keep=lambda path: None):
         seen.append((path, int(photo[0, 0, 0])))
         on_keep(path)
 
-    items = [
-        Item(f"{path} {i}", path, 0, lambda photo, turn: modal, partial(keep, path))
-        for path in PHOTOS
-        for i in range(3)
-    ]
+    photos = [path for path in PHOTOS for _ in range(3)]
+    items = [Item(str(path), path, 0, lambda photo, turn: modal, partial(keep, path)) for path in photos]
     model = load_model("modal")
     model.batch_size = batch_size
     return complete(model, items, Settings(num_workers=num_workers)), seen

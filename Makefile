@@ -41,14 +41,14 @@ env: $(READY)
 
 .venv/.ready: pyproject.toml constraints.txt
 	$(PYTHON3) -m venv .venv
-	.venv/bin/python -m pip install --quiet -c constraints.txt -e ".[dev,track,export,inpaint]"
+	.venv/bin/python -m pip install --quiet -c constraints.txt -e ".[dev,track,export,inpaint,demo]"
 	touch $@
 
 .venv-lowest/.ready: pyproject.toml
 	$(PYTHON3) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet uv
 	.venv-lowest/bin/python -m uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct \
-	    -e ".[dev,track,export,inpaint]"
+	    -e ".[dev,track,export,inpaint,demo]"
 	touch $@
 
 clean:

@@ -111,11 +111,12 @@ class Prediction:
         """
         if self.probability is None:
             return None
-        p = self.probability.clip(1e-7, 1 - 1e-7)
-        found: np.ndarray = -(p * np.log2(p) + (1 - p) * np.log2(1 - p))
-        found[(self.probability == 0) | (self.probability == 1)] = 0
+        found: np.ndarray = np.zeros_like(self.probability)
+        unsure = (self.probability > 0) & (self.probability < 1)  # of a large photo a small part
         if self.union_visible:
-            found[self.modal] = 0
+            unsure &= ~self.modal
+        p = self.probability[unsure].clip(1e-7, 1 - 1e-7)
+        found[unsure] = -(p * np.log2(p) + (1 - p) * np.log2(1 - p))
         return found
 
     @cached_property

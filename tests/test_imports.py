@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "amodalseg").rglob("*.py"))
 LAYERS = [
     {"errors"}, {"atomic"}, {"lock"}, {"masks"}, {"types"}, {"predictions"}, {"config"},
-    {"data", "diffusion", "metrics"}, {"models"}, {"report", "export"}, {"engine"}, {"integrations"}, {"cli"},
+    {"data", "diffusion", "metrics"}, {"models"}, {"report", "export"}, {"engine"}, {"integrations", "demo"}, {"cli"},
 ]  # fmt: skip
 ONLY_IN = {
     "pycocotools": ["masks.py"],
@@ -26,6 +26,7 @@ ONLY_IN = {
     "transformers": ["models/inpainting/"],
     "peft": ["models/inpainting/"],
     "ray": ["integrations/"],
+    "gradio": ["demo/page.py", "demo/serve.py"],
 }
 
 

@@ -16,6 +16,7 @@ import amodalseg
 from amodalseg.atomic import NO_SPACE
 from amodalseg.cli.arguments import Parser, configured, count, whole_number
 from amodalseg.cli.data import add_data_commands, data_config, named_set
+from amodalseg.cli.demo import add_demo_command
 from amodalseg.cli.merge import add_merge_command
 from amodalseg.cli.models import cost, list_models
 from amodalseg.cli.move import add_move_command
@@ -142,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     add_merge_command(commands)
     add_move_command(commands)
     add_scene_command(commands)
+    add_demo_command(commands)
     release = commands.add_parser("release", help="turn a run's weights into a file to ship")
     release.add_argument("model", metavar="RUN", help="a run folder, a .safetensors file or a .ckpt")
     release.add_argument("--out", required=True, metavar="NAME.safetensors", help="of an inpainting prior, a folder")

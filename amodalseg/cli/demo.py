@@ -1,0 +1,32 @@
+"""``amodalseg demo``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from amodalseg.cli.arguments import count
+
+MODELS = ("conddiff_amo_lite", "conddiff_amo_tiny", "convex_hull")
+"""What the page offers where none is named."""
+
+
+def add_demo_command(commands: Any) -> None:
+    """Add the command to the subparsers."""
+    text = "serve a web page on which one clicks on an object and gets it completed"
+    parser = commands.add_parser("demo", help=text, description=text)
+    parser.add_argument(
+        "models", nargs="*", metavar="MODEL", help="names, run folders, files, hf:owner/name: the page offers them"
+    )
+    parser.add_argument("--port", type=count, help="of this computer (the first free one from 7860)")
+    parser.add_argument("--share", action="store_true", help="also by a public link, through gradio's servers")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 (auto)")
+    parser.set_defaults(run=_demo)
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from amodalseg.cli.models import open_predictor
+    from amodalseg.demo.serve import serve
+
+    models = {name: open_predictor(name, options.device) for name in options.models or MODELS}
+    serve(models, options.port, options.share)

@@ -1,0 +1,25 @@
+"""Pictures of the procedural world to try the page with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from amodalseg.config.schema import SyntheticData
+from amodalseg.data.draw.synthetic import SyntheticWorld
+from amodalseg.data.images import save_png
+from amodalseg.data.record_pictures import record_image
+
+SIZE = 320
+"""Pixels on a side."""
+CHOSEN = (19, 13, 18)
+"""Which objects: partly hidden ones that are easy to tell from their surroundings."""
+
+
+def draw_examples(folder: Path) -> list[Path]:
+    """Draw the examples. Returns: their files."""
+    world = SyntheticWorld(SyntheticData(split="demo", size=SIZE, rate_min=0.2, rate_max=0.5))
+    paths = []
+    for place, index in enumerate(CHOSEN, start=1):
+        paths.append(folder / f"example_{place}.png")
+        save_png(paths[-1], record_image(world.get(index)))
+    return paths

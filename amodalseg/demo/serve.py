@@ -1,0 +1,144 @@
+"""A server for the page: on this computer alone unless it is shared, without telemetry, and within limits."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from amodalseg.demo.examples import draw_examples
+from amodalseg.demo.uploads import MEGABYTES
+from amodalseg.errors import UserError
+from amodalseg.models.base import AmodalModel
+
+FONT = ("system-ui", "sans-serif")
+"""Of the system: none is fetched."""
+GIGABYTES = 4
+"""Most that all files of an hour may have; then further uploads are refused."""
+
+
+def serve(models: Mapping[str, AmodalModel], port: int | None = None, share: bool = False) -> None:
+    """Serve the page until Ctrl-C, or until the process is told to end.
+
+    Args:
+        models: by the names that the page shows.
+        port: None: the first free one from 7860.
+        share: also through a public link of gradio's, for three days.
+
+    Raises:
+        UserError: gradio is missing, or the port is taken.
+    """
+    with serving(models, port, share) as page:
+        print(f"open {page.share_url or page.local_url} in a browser; Ctrl-C ends", flush=True)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # the temporary files go then as well
+        threading.Event().wait()
+
+
+@contextlib.contextmanager
+def serving(models: Mapping[str, AmodalModel], port: int | None = None, share: bool = False) -> Iterator[Any]:
+    """A running server, as gradio's ``Blocks`` with its ``local_url``; all that it wrote goes when the block ends.
+
+    Args and Raises: as ``serve``.
+    """
+    with tempfile.TemporaryDirectory(prefix="amodalseg-demo-") as folder, _gradio_told(folder):
+        try:
+            from amodalseg.demo import page as layout
+        except ImportError as error:
+            raise UserError(f"the demo needs gradio 6: pip install 'amodalseg[demo]' ({error})") from error
+        import gradio as gr
+
+        page = layout.build_page(models, draw_examples(Path(folder)))
+        try:
+            page.launch(
+                server_port=port, share=share, prevent_thread_lock=True, quiet=True, inbrowser=False, css=layout.CSS,
+                theme=gr.themes.Default(font=FONT, font_mono=FONT), footer_links=[], run_history=False,
+                enable_monitoring=False, ssr_mode=False, pwa=False, mcp_server=False, max_threads=8,
+                max_file_size=MEGABYTES * 2**20, state_session_capacity=200,
+                app_kwargs={"middleware": [(BodyLimit, ((MEGABYTES + 1) * 2**20, Path(folder)), {})]},
+            )  # fmt: skip
+        except OSError as error:
+            raise UserError(f"the port {port or 'from 7860 to 7959'} is taken: give another --port") from error
+        try:
+            yield page
+        finally:
+            page.close(verbose=False)
+
+
+@contextlib.contextmanager
+def _gradio_told(folder: str) -> Iterator[None]:
+    """Where gradio keeps files, and that it reports to nobody: it reads both from the environment."""
+    told = {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
+    before = {name: os.environ.get(name) for name in told}
+    os.environ.update(told)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+class _TooLarge(Exception):
+    """More bytes than a request may have."""
+
+
+class BodyLimit:
+    """Refuses requests of more bytes than ``limit`` (gradio bounds each of their files), and uploads to a full folder.
+
+    Args:
+        app: the ASGI application behind it.
+        limit: bytes.
+        folder: of all uploads and results; it may hold ``GIGABYTES``.
+    """
+
+    def __init__(self, app: Any, limit: int, folder: Path) -> None:
+        self.app, self.limit, self.folder = app, limit, folder
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        if scope["path"].endswith("/upload") and _bytes_in(self.folder) > GIGABYTES * 2**30:
+            await _refuse(send, 507, "the server holds too many files: try again in an hour")
+            return
+        taken, begun = 0, False
+
+        async def counted() -> Any:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > self.limit:
+                raise _TooLarge
+            return message
+
+        async def noted(message: Any) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, counted, noted)
+        except _TooLarge:
+            if not begun:
+                await _refuse(send, 413, f"more than {self.limit // 2**20} MB in one request")
+
+
+def _bytes_in(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # it may go meanwhile
+            total += path.stat().st_size
+    return total
+
+
+async def _refuse(send: Any, status: int, text: str) -> None:
+    headers = [(b"content-type", b"text/plain"), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": text.encode()})

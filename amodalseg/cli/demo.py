@@ -8,7 +8,7 @@ from typing import Any
 from amodalseg.cli.arguments import count
 
 MODELS = ("conddiff_amo_lite", "conddiff_amo_tiny", "convex_hull")
-"""What the page offers where none is named."""
+"""What the page offers where none is named: no extra is needed for them."""
 
 
 def add_demo_command(commands: Any) -> None:
@@ -25,8 +25,8 @@ def add_demo_command(commands: Any) -> None:
 
 
 def _demo(options: argparse.Namespace) -> None:
-    from amodalseg.cli.models import open_predictor
     from amodalseg.demo.serve import serve
+    from amodalseg.models import load_model
 
-    models = {name: open_predictor(name, options.device) for name in options.models or MODELS}
+    models = {name: load_model(name, options.device) for name in options.models or MODELS}
     serve(models, options.port, options.share)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from amodalseg.demo.uploads import OBJECTS
 from amodalseg.errors import UserError
 from amodalseg.masks import Rle
 from amodalseg.metrics.order import Order, order_of, pairs
-from amodalseg.models.base import whole_number
+from amodalseg.models.base import AmodalModel, whole_number
 from amodalseg.models.cutout import cutout
 from amodalseg.predictions import Prediction, PredictionStack
 from amodalseg.report.pictures import completion_picture, encode_png, order_picture
@@ -41,7 +41,7 @@ class Answer(NamedTuple):
 def answer(
     photo: np.ndarray,
     objects: Sequence[Rle],
-    model: Any,
+    model: AmodalModel,
     folder: Path,
     *,
     seed: int = 0,
@@ -56,7 +56,7 @@ def answer(
     Args:
         photo: uint8 (H, W, 3).
         objects: their modal masks, nearest and farthest in any order.
-        model: an ``AmodalModel``, or the predictor of an exported file.
+        model: any.
         folder: for the files.
         seed, num_samples: as for ``AmodalModel.predict``.
         steps: of the sampler; 0: the model's own.
@@ -76,7 +76,6 @@ def answer(
     steps, num_samples = whole_number(steps, "steps", 0), whole_number(num_samples, "samples", 1)
     if steps > STEPS or num_samples > SAMPLES:
         raise UserError(f"the demo takes {STEPS} steps and {SAMPLES} samples at most")
-    sampling = {"num_samples": num_samples, "steps": steps or None} if model.stochastic else {}
     shown: list[Prediction] = []
     completions: list[Rle] = []
     pictures: list[tuple[np.ndarray, str]] = []
@@ -84,12 +83,14 @@ def answer(
     text: list[str] = []
     if not model.stochastic and (num_samples > 1 or steps):
         text.append(f"'{model.name}' does not sample: steps and samples have no effect")
+        num_samples, steps = 1, 0
     for place, rle in enumerate(objects, start=1):
         progress(place - 1)
         modal = masks.decode(rle)
-        prediction = model.predict(photo, modal, seed=seed, **sampling)
+        prediction = model.predict(photo, modal, seed=seed, num_samples=num_samples, steps=steps or None)
+        assert isinstance(prediction, Prediction)
         number = f"_{place}" if len(objects) > 1 else ""
-        of = f" of object {place}" if number else ""
+        of = f" {place}" if number else ""
         seen, hidden = int(modal.sum()), int(prediction.occluded.sum())
         text.append(f"Object {place}: {seen:,} pixels visible, {hidden:,} hidden ({hidden / (seen + hidden):.0%})")
         files += [folder / f"amodal{number}.png", folder / f"modal{number}.png", folder / f"cutout{number}.png"]
@@ -111,7 +112,7 @@ def answer(
     if len(objects) > 1:
         found = order_of(pairs([masks.decode(rle) for rle in objects], [masks.decode(rle) for rle in completions]))
         stack = PredictionStack(shown, np.stack([one.modal for one in shown]))
-        pictures.insert(0, (order_picture(before, stack, found), "Order: 1 is nearest, arrows go to what is hidden"))
+        pictures.insert(0, (order_picture(before, stack, found), "Order"))
         text += _order_text(found)
     return Answer(before, after, pictures, files, text)
 

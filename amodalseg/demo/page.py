@@ -223,10 +223,11 @@ def _connect(at: _Parts, models: Mapping[str, AmodalModel], examples: Sequence[P
         at.answer_status,
     ]  # fmt: skip
     object_refused = functools.partial(_refusing, at.object_status)
-    at.photo.change(load, at.photo, everything, api_name="photo", show_progress_on=at.photo_status)
+    one = {"concurrency_id": "one", "concurrency_limit": 1}  # of all functions together: memory is that of one request
+    at.photo.change(load, at.photo, everything, api_name="photo", show_progress_on=at.photo_status, **one)
     for button, path in zip(at.examples, examples, strict=True):
         button.click(functools.partial(str, path), None, at.photo, api_name=False)
-    both = {"outputs": [*marked, at.points, at.box], "show_progress_on": at.object_status}
+    both: dict[str, Any] = {"outputs": [*marked, at.points, at.box], "show_progress_on": at.object_status, **one}
     at.canvas.select(object_refused(click), [*entered, at.kind], **both, api_name=False)
     for field, name in ((at.points, "mark"), (at.box, False)):
         field.submit(object_refused(mark), entered, **both, api_name=name)
@@ -238,6 +239,7 @@ def _connect(at: _Parts, models: Mapping[str, AmodalModel], examples: Sequence[P
     at.complete.click(
         complete, [at.path, at.kept, at.current, at.model, at.steps, at.samples, at.seed],
         [at.slider, at.gallery, at.files, at.answer_status], api_name="complete", show_progress_on=at.answer_status,
+        **one,
     )  # fmt: skip
 
 

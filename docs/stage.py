@@ -40,6 +40,7 @@ GALLERY = {
     "conddiff_amo_tiny_failures.jpg": "Some of the worst of a hundred.",
     "inpainting_prior.jpg": "What the small inpainting prior draws.",
     "word_prior.jpg": "What the prior that reads words draws.",
+    "demo.jpg": "The web demo.",
 }
 
 

@@ -1,10 +1,10 @@
 """The folder of the Hugging Face Space says what the project says."""
 
 import runpy
-import tomllib
 from pathlib import Path
 
 import pytest
+import tomllib
 import yaml
 from packaging.requirements import Requirement
 

@@ -72,7 +72,7 @@ class _Parts:
                     height=260, buttons=[], elem_id="photo", alt_text="Your photo",
                 )  # fmt: skip
                 # as it was sent: read_photo looks at its header before anything decodes it
-                self.photo.preprocess = _path_of  # type: ignore[method-assign]
+                self.photo.preprocess = _path_of
                 gr.Markdown("Or one of these drawn scenes:")
                 with gr.Row():
                     self.examples = [

@@ -1,5 +1,7 @@
 """The answer of the page, without a page."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from amodalseg.errors import UserError
 from amodalseg.models import load_model
 from tests.worlds.drawing import disc, photo, write_photo
 
+LITE = str(Path(__file__).parents[2] / "checkpoints/conddiff_amo_lite.onnx")
 PHOTO = photo(np.random.default_rng(1), 60, 80)
 NEAR = disc(60, 80, 30, 30, 14, 14)
 FAR = disc(60, 80, 48, 30, 16, 12) & ~NEAR
@@ -21,7 +24,7 @@ FAR = disc(60, 80, 48, 30, 16, 12) & ~NEAR
 
 @pytest.fixture(scope="module")
 def lite():
-    return load_model("conddiff_amo_lite", "cpu")
+    return load_model(LITE, "cpu")
 
 
 def test_its_mask_is_the_one_that_predict_writes(lite, tmp_path, capsys):
@@ -29,7 +32,7 @@ def test_its_mask_is_the_one_that_predict_writes(lite, tmp_path, capsys):
     told = []
     found = answer(PHOTO, [masks.encode(FAR)], lite, tmp_path, seed=3, num_samples=2, steps=2, progress=told.append)
     assert [path.name for path in found.files] == ["amodal.png", "modal.png", "cutout.png", "uncertainty.png"]
-    command = f"predict conddiff_amo_lite --image {tmp_path}/photo.png --mask {tmp_path}/modal.png --upright --seed 3"
+    command = f"predict {LITE} --image {tmp_path}/photo.png --mask {tmp_path}/modal.png --upright --seed 3"
     assert main([*command.split(), "--num-samples", "2", "--steps", "2", "--out", f"{tmp_path}/same.png"]) == 0
     assert (tmp_path / "same.png").read_bytes() == (tmp_path / "amodal.png").read_bytes()
     amodal = read_mask_file(tmp_path / "amodal.png")

@@ -59,7 +59,7 @@ def serving(models: Mapping[str, AmodalModel], port: int | None = None, share: b
                 theme=gr.themes.Default(font=FONT, font_mono=FONT), footer_links=[], run_history=False,
                 enable_monitoring=False, ssr_mode=False, pwa=False, mcp_server=False, max_threads=8,
                 max_file_size=MEGABYTES * 2**20, state_session_capacity=200,
-                app_kwargs={"middleware": [(BodyLimit, ((MEGABYTES + 1) * 2**20, Path(folder)), {})]},
+                app_kwargs={"middleware": [(BodyLimit, (MEGABYTES * 2**20 + 2**16, Path(folder)), {})]},
             )  # fmt: skip
         except OSError as error:
             raise UserError(f"the port {port or 'from 7860 to 7959'} is taken: give another --port") from error
@@ -108,6 +108,11 @@ class BodyLimit:
         if scope["path"].endswith("/upload") and _bytes_in(self.folder) > GIGABYTES * 2**30:
             await _refuse(send, 507, "the server holds too many files: try again in an hour")
             return
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        if length.isdigit() and int(length) > self.limit:
+            await _drain(receive, 8 * self.limit)
+            await self._refuse_size(send)
+            return
         taken, begun = 0, False
 
         async def counted() -> Any:
@@ -127,7 +132,19 @@ class BodyLimit:
             await self.app(scope, counted, noted)
         except _TooLarge:
             if not begun:
-                await _refuse(send, 413, f"more than {self.limit // 2**20} MB in one request")
+                await self._refuse_size(send)
+
+    async def _refuse_size(self, send: Any) -> None:
+        await _refuse(send, 413, f"more than {self.limit // 2**20} MB in one request: make the file smaller")
+
+
+async def _drain(receive: Any, most: int) -> None:
+    """Take what still comes and forget it: a client that sends does not read an answer. Enough is ``most`` bytes."""
+    taken, more = 0, True
+    while more and taken < most:
+        message = await receive()
+        taken += len(message.get("body", b""))
+        more = message.get("more_body", False)
 
 
 def _bytes_in(folder: Path) -> int:

@@ -31,12 +31,12 @@ import numpy as np
 
 SILENT = 300
 """Seconds after which a request counts as not answered."""
-MODEL = "conddiff_amo_lite"
 
 
 def main() -> int:
     """Run all visitors and print a table as markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="conddiff_amo_lite", help="a name or a file")
     parser.add_argument("--users", type=int, default=20)
     parser.add_argument("--requests", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
@@ -48,7 +48,7 @@ def main() -> int:
         folder, temporary = Path(name), Path(name) / "server"
         temporary.mkdir()
         files = write_files(folder, np.random.default_rng(options.seed))
-        command = [sys.executable, "-m", "amodalseg", "demo", MODEL, "--port", str(port)]
+        command = [sys.executable, "-m", "amodalseg", "demo", options.model, "--port", str(port)]
         server = subprocess.Popen(command, env={**os.environ, "TMPDIR": str(temporary)}, stdout=subprocess.DEVNULL)
         url = f"http://127.0.0.1:{port}/"
         wait_for(url, server)
@@ -56,7 +56,10 @@ def main() -> int:
         began = time.perf_counter()
         share = -(-options.requests // options.users)
         with ThreadPoolExecutor(options.users) as pool:
-            visits = [pool.submit(visit, url, files, share, options.seed + user) for user in range(options.users)]
+            visits = [
+                pool.submit(visit, url, options.model, files, share, options.seed + user)
+                for user in range(options.users)
+            ]
             found = [row for one in visits for row in one.result()][: options.requests]
         seconds = time.perf_counter() - began
         ended = server.poll() is not None
@@ -109,20 +112,15 @@ def write_files(folder: Path, rng: np.random.Generator) -> dict[str, Path]:
     }
 
 
-def visit(url: str, files: dict[str, Path], requests: int, seed: int) -> list[tuple[str, str, float, str]]:
+def visit(url: str, model: str, files: dict[str, Path], requests: int, seed: int) -> list[tuple[str, str, float, str]]:
     """One visitor. Returns: for each request its kind, what became of it, seconds, and the line of a refusal."""
     from gradio_client import Client  # here, for the extra may be missing where only --help is asked for
 
     rng = np.random.default_rng(seed)
     client = Client(url, verbose=False, download_files=False, analytics_enabled=False)
     wrong = [name for name in files if name not in ("photo", "mask")]
-    numbers = [
-        (MODEL, 10**9, 1, 0),
-        (MODEL, 0, 10**6, 0),
-        (MODEL, 0, 1, -1),
-        ("/etc/passwd", 0, 1, 0),
-        (MODEL, "x", 1, 0),
-    ]
+    wild = [(10**9, 1, 0), (0, 10**6, 0), (0, 1, -1), ("x", 1, 0), (0.5, 1, 0)]
+    numbers = [("/etc/passwd", 0, 1, 0), *((model, *three) for three in wild)]
     found = []
     for step in range(requests):
         if step < 3 or rng.random() < 0.35:  # an honest visitor's three steps, again and again
@@ -131,7 +129,7 @@ def visit(url: str, files: dict[str, Path], requests: int, seed: int) -> list[tu
             kind = str(rng.choice([*wrong, "marks", "numbers", "files of the server", "many files", "mask"]))
         began = time.perf_counter()
         try:
-            what, line = ask(client, url, kind, files, rng, numbers)
+            what, line = ask(client, url, model, kind, files, rng, numbers)
         except (httpx.TimeoutException, TimeoutError) as error:
             what, line = "silent", repr(error)
         except Exception as error:  # whatever a library makes of an error code: a refusal if it has words
@@ -141,14 +139,16 @@ def visit(url: str, files: dict[str, Path], requests: int, seed: int) -> list[tu
     return found
 
 
-def ask(client: Any, url: str, kind: str, files: dict[str, Path], rng: Any, numbers: list[Any]) -> tuple[str, str]:
+def ask(
+    client: Any, url: str, model: str, kind: str, files: dict[str, Path], rng: Any, numbers: list[Any]
+) -> tuple[str, str]:
     """One request. Returns: answered or refused, and the line of a refusal."""
     from gradio_client import handle_file
 
     if kind == "mark":
         job = client.submit("300,240", "", api_name="/mark")
     elif kind == "complete":
-        job = client.submit(MODEL, 0, 1, int(rng.integers(1000)), api_name="/complete")
+        job = client.submit(model, 0, 1, int(rng.integers(1000)), api_name="/complete")
     elif kind == "marks":
         job = client.submit(str(rng.choice(["9" * 10_000, "1,1 " * 5000, "nan,inf", "0,0,7"])), "", api_name="/mark")
     elif kind == "numbers":

@@ -117,7 +117,8 @@ def visit(url: str, model: str, files: dict[str, Path], requests: int, seed: int
     from gradio_client import Client  # here, for the extra may be missing where only --help is asked for
 
     rng = np.random.default_rng(seed)
-    client = Client(url, verbose=False, download_files=False, analytics_enabled=False)
+    patient = {"timeout": SILENT}
+    client = Client(url, verbose=False, download_files=False, analytics_enabled=False, httpx_kwargs=patient)
     wrong = [name for name in files if name not in ("photo", "mask")]
     wild = [(10**9, 1, 0), (0, 10**6, 0), (0, 1, -1), ("x", 1, 0), (0.5, 1, 0)]
     numbers = [("/etc/passwd", 0, 1, 0), *((model, *three) for three in wild)]

@@ -52,7 +52,7 @@ def read_marks(points: str, box: str, height: int, width: int) -> Marks:
         return Marks(found, None)
     numbers = _numbers("".join(box.split()), (2, 4), "a box is X0,Y0,X1,Y1")
     if len(numbers) == 2:
-        _check_inside(*numbers, height, width)
+        _check_inside(numbers[0], numbers[1], height, width)
         return Marks(found, None, (numbers[0], numbers[1]))
     x0, y0, x1, y1 = numbers
     if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):

@@ -51,21 +51,23 @@ def main() -> int:
         command = [sys.executable, "-m", "amodalseg", "demo", options.model, "--port", str(port)]
         server = subprocess.Popen(command, env={**os.environ, "TMPDIR": str(temporary)}, stdout=subprocess.DEVNULL)
         url = f"http://127.0.0.1:{port}/"
-        wait_for(url, server)
-        before = memory(server.pid, "VmRSS")
-        began = time.perf_counter()
-        share = -(-options.requests // options.users)
-        with ThreadPoolExecutor(options.users) as pool:
-            visits = [
-                pool.submit(visit, url, options.model, files, share, options.seed + user)
-                for user in range(options.users)
-            ]
-            found = [row for one in visits for row in one.result()][: options.requests]
-        seconds = time.perf_counter() - began
-        ended = server.poll() is not None
-        peak = 0.0 if ended else memory(server.pid, "VmHWM")
-        server.send_signal(signal.SIGTERM)
-        server.wait(60)
+        try:
+            wait_for(url, server)
+            before = memory(server.pid, "VmRSS")
+            began = time.perf_counter()
+            share = -(-options.requests // options.users)
+            with ThreadPoolExecutor(options.users) as pool:
+                visits = [
+                    pool.submit(visit, url, options.model, files, share, options.seed + user)
+                    for user in range(options.users)
+                ]
+                found = [row for one in visits for row in one.result()][: options.requests]
+            seconds = time.perf_counter() - began
+            ended = server.poll() is not None
+            peak = 0.0 if ended else memory(server.pid, "VmHWM")
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.wait(60)
         left = sum(path.is_file() for path in temporary.rglob("*"))
     print_table(found)
     silent = sum(what == "silent" for _, what, _, _ in found)

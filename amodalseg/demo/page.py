@@ -135,7 +135,7 @@ def _connect(at: _Parts, models: Mapping[str, AmodalModel], examples: Sequence[P
     entered = [at.path, at.kept, at.points, at.box]
 
     def load(path: str | None) -> Update:
-        fresh = {at.path: None, at.kept: [], at.current: None, at.points: "", at.box: "", at.canvas: None,
+        fresh: Update = {at.path: None, at.kept: [], at.current: None, at.points: "", at.box: "", at.canvas: None,
                  at.editor: None, at.mask_file: None, at.object_status: "", at.slider: None, at.gallery: None,
                  at.files: None, at.answer_status: ""}  # fmt: skip
         if path is None:

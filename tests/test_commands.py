@@ -7,6 +7,7 @@ the comment does not show on the page. NAME, MODEL, GROUP and [key=value ...] st
 import argparse
 import importlib.util
 import os
+import pkgutil
 import re
 import shlex
 import sys
@@ -17,6 +18,7 @@ import cv2
 import numpy as np
 import pytest
 
+import amodalseg
 from amodalseg.cli import main
 from amodalseg.config.load import load_config
 from amodalseg.config.schema import ModelOnly, TrainConfig
@@ -82,8 +84,9 @@ def stops(monkeypatch):
     """Every command stops where its work begins, and every parser of a benchmark once it has parsed."""
 
     # imported under the patches, they would keep them for good
-    for name in ("edit", "move", "predict", "predict_coco", "scene"):
-        importlib.import_module(f"amodalseg.engine.prediction.{name}")
+    for module in pkgutil.walk_packages(amodalseg.__path__, "amodalseg."):
+        if not module.name.startswith(("amodalseg.integrations.", "amodalseg.demo", "amodalseg.__main__")):
+            importlib.import_module(module.name)
 
     def stop(*arguments, **_):
         raise Reached(arguments[0] if arguments else None)

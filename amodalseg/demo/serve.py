@@ -71,13 +71,15 @@ def serving(models: Mapping[str, AmodalModel], port: int | None = None, share: b
 
 @contextlib.contextmanager
 def _gradio_told(folder: str) -> Iterator[None]:
-    """Where gradio keeps files, and that it reports to nobody: it reads both from the environment."""
+    """Where gradio keeps files, those of uploads that break off too, and that it reports to nobody."""
     told = {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
     before = {name: os.environ.get(name) for name in told}
     os.environ.update(told)
+    usual, tempfile.tempdir = tempfile.tempdir, folder
     try:
         yield
     finally:
+        tempfile.tempdir = usual
         for name, value in before.items():
             if value is None:
                 del os.environ[name]

@@ -19,7 +19,8 @@ CITATION = (ROOT / "CITATION.cff").read_text()
 
 
 def test_every_library_that_is_imported_is_declared():
-    declared = {name.lower().replace("_", "-") for name in re.findall(r'"([A-Za-z0-9_-]+)[><=!]=?[0-9]', PYPROJECT)}
+    named = re.findall(r'"([A-Za-z0-9_-]+)(?:\[\w+\])?[><=!]=?[0-9]', PYPROJECT)
+    declared = {name.lower().replace("_", "-") for name in named}
     known = {*sys.stdlib_module_names, *OPTIONAL, "amodalseg"}
     for path in (ROOT / "amodalseg").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -1,12 +1,18 @@
 """The one exception that is meant for people."""
 
+LONGEST = 2000
+"""Characters of a message."""
+
 
 class UserError(ValueError):
     """Something the user gave is wrong: a file, a key, a mask, a size, a checkpoint.
 
     The message is one line that says what is wrong and what to do; the command line prints it without a traceback
-    and exits with code 2.
+    and exits with code 2. What a message quotes from a file may be long: of a long one the middle is left out.
     """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message if len(message) <= LONGEST else f"{message[: LONGEST // 2]} ... {message[-500:]}")
 
 
 TRAINING = {"torch", "torchvision", "timm", "lightning", "albumentations", "wandb", "matplotlib"}

@@ -88,6 +88,8 @@ def turning(picture: Image.Image) -> int:
     """
     if picture.format == "TIFF":
         return 1
+    if picture.format == "PNG" and "exif" not in picture.info:
+        return 1  # to look for it behind the pixels, Pillow would decode them, however many there are
     try:
         found = picture.getexif().get(EXIF_TURN, 1)
     except PICTURE_ERRORS:  # damaged EXIF data say nothing

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import warnings
 from pathlib import Path
+from tokenize import TokenError
 from typing import NamedTuple
 
 import cv2
@@ -268,7 +269,7 @@ def _array(path: Path) -> np.ndarray:
             raise ValueError("several arrays")
     except OSError as error:
         raise UserError(f"cannot read the mask {path}: {error.strerror or error}") from error
-    except (ValueError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError) as error:
+    except (ValueError, EOFError, SyntaxError, TokenError, TypeError, OverflowError, MemoryError) as error:
         raise UserError(f"cannot read the mask {path}: it is no whole array of numbers") from error
     shape = read.shape
     if read.ndim == 3 and 1 in (shape[0], shape[2]):

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from amodalseg import masks
 from amodalseg.data import images, mask_files, record_pictures
@@ -212,6 +212,22 @@ def test_bombs_devices_and_pipes_are_refused_before_anything_is_decoded(tmp_path
         for read in (images.load_image, images.image_size, mask_files.read_mask_file):
             with pytest.raises(UserError, match="it is no file, but a device, a pipe or a socket"):
                 read(Path(path))
+
+
+def test_nothing_is_decoded_to_find_how_a_png_is_turned(tmp_path, monkeypatch):
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+
+    def decoded(self):
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", decoded)
+    assert images.image_turning(tmp_path / "a.png") == 1
+    exif = Image.Exif()
+    exif[images.EXIF_TURN] = 6
+    monkeypatch.undo()
+    Image.new("RGB", (40, 30)).save(tmp_path / "b.png", exif=exif)
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", decoded)
+    assert images.image_turning(tmp_path / "b.png") == 6
 
 
 def test_a_part_of_a_file_is_read_without_pread(tmp_path, monkeypatch, pixels):

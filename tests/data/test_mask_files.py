@@ -251,3 +251,10 @@ def test_a_mask_is_turned_with_its_own_exif_data(tmp_path):
     Image.fromarray(WHITE).save(tmp_path / "turned.png", exif=exif)
     assert np.array_equal(read_mask_file(tmp_path / "turned.png"), DISC)
     assert np.array_equal(read_mask_file(tmp_path / "turned.png", upright=True), np.rot90(DISC))
+
+
+def test_an_array_whose_header_does_not_end_is_refused(tmp_path):
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (3, 4"
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + b"\0" * 12)
+    with pytest.raises(UserError, match=r"a\.npy: it is no whole array of numbers"):
+        read_mask_file(tmp_path / "a.npy")

@@ -154,5 +154,5 @@ def read_predictions(path: Path, wanted: Sequence[tuple[str, str]]) -> dict[tupl
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     except KeyError as error:
         raise UserError(f"{path} does not hold {error}; it belongs to another evaluation") from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is not a file of predictions: {error}") from error

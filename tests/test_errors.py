@@ -1,0 +1,21 @@
+"""Messages for people stay readable whatever a file makes them quote."""
+
+import pickle
+
+import pytest
+
+from amodalseg.engine.evaluation.collect import read_predictions
+from amodalseg.errors import LONGEST, UserError
+
+
+def test_of_a_long_message_the_middle_is_left_out():
+    error = UserError(f"{'a' * 9000}; take another file")
+    assert len(str(error)) < LONGEST and str(error).startswith("aaa") and str(error).endswith("; take another file")
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+    assert str(UserError("short")) == "short" and not str(UserError())
+
+
+def test_predictions_nested_without_end_are_refused(tmp_path):
+    (tmp_path / "predictions.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match="is not a file of predictions"):
+        read_predictions(tmp_path / "predictions.json", [("modal", "a")])

@@ -147,6 +147,8 @@ def _parser() -> argparse.ArgumentParser:
     release = commands.add_parser("release", help="turn a run's weights into a file to ship")
     release.add_argument("model", metavar="RUN", help="a run folder, a .safetensors file or a .ckpt")
     release.add_argument("--out", required=True, metavar="NAME.safetensors", help="of an inpainting prior, a folder")
+    release.add_argument("--mean-with", metavar="MODEL", help="a second model of the same options: ship their mean")
+    release.add_argument("--share", type=float, default=0.5, help="of the second model in that mean (0.5)")
     release.add_argument("--about", nargs="*", default=[], metavar="key=value", help="notes to keep in the file")
     release.set_defaults(run=_release)
 
@@ -258,7 +260,7 @@ def _release(options: argparse.Namespace) -> None:
 
     from amodalseg.engine.release import release
 
-    release(options.model, Path(options.out), options.about)
+    release(options.model, Path(options.out), options.about, options.mean_with, options.share)
 
 
 def _export(options: argparse.Namespace) -> None:

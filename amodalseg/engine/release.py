@@ -9,6 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from amodalseg.config.load import to_dict
+from amodalseg.config.schema import NetworkConfig
 from amodalseg.engine.run_folder import provenance
 from amodalseg.errors import UserError
 from amodalseg.models import model_file, network_model_class
@@ -21,7 +26,7 @@ OF_RUNS = ("out", "init", "continue_from")
 """Options that name a run, or its checkpoint, wherever it lay."""
 
 
-def release(run: str, out: Path, about: Sequence[str]) -> Path:
+def release(run: str, out: Path, about: Sequence[str], mean_with: str | None = None, share: float = 0.5) -> Path:
     """Write a model's weights in half the size, with what a reader must know about them.
 
     The file keeps what the run's own says (training configuration, step, scores), and gets the ``key=value`` notes
@@ -32,12 +37,16 @@ def release(run: str, out: Path, about: Sequence[str]) -> Path:
             that reads words or of a word segmenter, or the folder with the weights in it.
         out: ends in .safetensors; of a prior or a word segmenter a folder.
         about: notes; ``data``, ``command``, ``seed``, ``scores``, ``hardware`` and ``licence`` are worth one each.
+        mean_with: a second model of the same options, for instance the one that ``run`` went on from: the file holds
+            the mean of both.
+        share: of the second model in that mean, above 0 and below 1.
 
     Returns:
         ``out``.
 
     Raises:
-        UserError: weights that cannot be used, a note that is not key=value, a name with another ending.
+        UserError: weights that cannot be used, a note that is not key=value, a name with another ending; a second
+            model of other options.
     """
     notes = dict(note.partition("=")[::2] for note in about)
     wrong = [note for note in about if not note.partition("=")[0] or "=" not in note]
@@ -48,6 +57,8 @@ def release(run: str, out: Path, about: Sequence[str]) -> Path:
         folder = path / kind.FOLDER if (path / kind.FOLDER / kind.ABOUT).is_file() else path
         if (folder / kind.ABOUT).is_file():
             return write(_new_folder(out), folder, notes)
+    if mean_with is not None and out.suffix != ".safetensors":
+        raise UserError("--mean-with is for models in one .safetensors file")
     if (path / ABOUT).is_file() or (path / FOLDER).is_dir() or (path.suffix == ".ckpt" and not out.suffix):
         return _release_prior(find_prior(run), out, notes)
     if out.suffix != ".safetensors":
@@ -55,11 +66,29 @@ def release(run: str, out: Path, about: Sequence[str]) -> Path:
     path = model_file(run)
     state, config, known = read_weights(path)
     check_state(network_model_class(config.name)(config).network, state, path)
+    if mean_with is not None:
+        state = _mean(state, config, model_file(mean_with), share)
     known = {**without_folders(known), "commit": provenance()["commit"], **notes}
     save_weights(out, state, config, known, dtype="float16")
     content = out.read_bytes()
     print(f"{out}: {len(content) / 1e6:.1f} MB, sha256 {hashlib.sha256(content).hexdigest()}")
     return out
+
+
+def _mean(state: dict[str, Tensor], config: NetworkConfig, path: Path, share: float) -> dict[str, Tensor]:
+    """(1 - share) of a model and share of another. Raises UserError: the other has other options."""
+    if not 0 < share < 1:
+        raise UserError(f"invalid value for --share: {share} (above 0 and below 1)")
+    other, its, _ = read_weights(path)
+    if to_dict(its) != to_dict(config):
+        raise UserError(f"{path} is a model of other options: there is no mean of the two")
+    check_state(network_model_class(its.name)(its).network, other, path)
+    return {
+        key: torch.lerp(value.double(), other[key].double(), share).to(value.dtype)
+        if value.is_floating_point()
+        else value
+        for key, value in state.items()
+    }
 
 
 def _new_folder(out: Path) -> Path:

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from test_contract import tiny
 
 from amodalseg import UserError, load_model
 from amodalseg.cli import main
-from amodalseg.config.schema import AFGConfig, DNConfig
+from amodalseg.config.schema import AFGConfig, DNConfig, PostConfig
 from amodalseg.engine.release import without_folders
 from amodalseg.models.conddiff_amo.model import CondDiffAMO
 from amodalseg.models.weights import load_state, read_weights, save_weights
@@ -252,3 +253,24 @@ def test_numbers_that_overflow_are_no_prediction(saved):
     modal[5:20, 5:20] = True
     with pytest.raises(UserError, match="computes NaN or infinity"):
         model.predict(image, modal)
+
+
+def test_the_mean_of_two_models(saved, tmp_path, capsys):
+    first, config, about = read_weights(saved[1])
+    second = {key: value + 1 if value.is_floating_point() else value for key, value in first.items()}
+    save_weights(tmp_path / "second.safetensors", second, config, about)
+    command = ["release", str(saved[1]), "--out", str(tmp_path / "mean.safetensors"), "--mean-with"]
+    assert main([*command, str(tmp_path / "second.safetensors"), "--share", "0.25"]) == 0
+    found = read_weights(tmp_path / "mean.safetensors")[0]
+    for key, value in first.items():
+        wanted = value + 0.25 if value.is_floating_point() else value
+        assert torch.allclose(found[key].to(wanted.dtype), wanted, atol=2e-3, rtol=1e-3), key
+    capsys.readouterr()
+    save_weights(tmp_path / "other.safetensors", second, replace(config, post=PostConfig(threshold=0.4)), about)
+    for model, share, part in (
+        ("other", "0.5", "is a model of other options"),
+        ("second", "1", "invalid value for --share"),
+    ):
+        assert main([*command, str(tmp_path / f"{model}.safetensors"), "--share", share]) == 2
+        error = capsys.readouterr().err
+        assert part in error and error.count("\n") == 1

@@ -52,7 +52,7 @@ def serving(models: Mapping[str, AmodalModel], port: int | None = None, share: b
             raise UserError(f"the demo needs gradio 6: pip install 'amodalseg[demo]' ({error})") from error
         import gradio as gr
 
-        page = layout.build_page(models, draw_examples(Path(folder)))
+        page = layout.build_page(models, draw_examples(Path(folder) / "kept"))
         try:
             page.launch(
                 server_port=port, share=share, prevent_thread_lock=True, quiet=True, inbrowser=False, css=layout.CSS,
@@ -71,11 +71,18 @@ def serving(models: Mapping[str, AmodalModel], port: int | None = None, share: b
 
 @contextlib.contextmanager
 def _gradio_told(folder: str) -> Iterator[None]:
-    """Where gradio keeps files, those of uploads that break off too, and that it reports to nobody."""
-    told = {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
+    """Where gradio keeps files, those of uploads that break off too, and that it reports to nobody.
+
+    What is made for a visitor begins in another folder: what lies where gradio keeps files it does not copy, and it
+    would be gone when the visitor fetches it.
+    """
+    kept, made = (os.path.join(folder, name) for name in ("kept", "made"))
+    os.mkdir(kept)
+    os.mkdir(made)
+    told = {"GRADIO_TEMP_DIR": kept, "GRADIO_ANALYTICS_ENABLED": "False"}
     before = {name: os.environ.get(name) for name in told}
     os.environ.update(told)
-    usual, tempfile.tempdir = tempfile.tempdir, folder
+    usual, tempfile.tempdir = tempfile.tempdir, made
     try:
         yield
     finally:

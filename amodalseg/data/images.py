@@ -58,6 +58,20 @@ def check_pixels(height: int, width: int, path: object) -> None:
         )
 
 
+def is_whole_png(data: bytes) -> bool:
+    """Whether every part of a PNG file, up to its end mark, lies within its bytes.
+
+    OpenCV takes as much memory as a part says it is long, and be it four gigabytes in a file of a hundred bytes.
+    """
+    place = 8
+    while place + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, place)
+        place += 12 + length
+        if kind == b"IEND":
+            return place <= len(data)
+    return False
+
+
 def _size_of(data: bytes) -> tuple[int, int]:
     """Height and width that a picture's header says; (0, 0) if it does not. Quick for PNG and JPEG."""
     if data.startswith(b"\x89PNG"):
@@ -158,7 +172,7 @@ def load_turned(path: str | Path | FilePart, *, grey: bool = False, upright: boo
     # writes its own lines to the terminal; a whole PNG has a chunk IEND, here with its checksum.
     # Looked for from the end, either is found at once in a whole file.
     cut_jpeg = data.startswith(b"\xff\xd8") and data.find(b"\xff\xda", max(0, data.rfind(b"\xff\xd9"))) >= 0
-    cut_png = data.startswith(b"\x89PNG") and data.rfind(b"IEND\xae\x42\x60\x82") < 0
+    cut_png = data.startswith(b"\x89PNG") and not is_whole_png(data)
     if cut_jpeg or cut_png:
         raise UserError(f"the image {path} ends too early: the file is cut off, copy it again")
     check_pixels(*_size_of(data), path)

@@ -81,8 +81,11 @@ class OnnxPredictor(WindowModel):
             if isinstance(error, UserError):
                 raise
             raise UserError(f"{path} has no readable configuration inside; export the model again") from error
-        self._shapes = {node.name: tuple(node.shape) for node in self._session.get_inputs()}
-        outputs = {node.name for node in self._session.get_outputs()}
+        try:
+            self._shapes = {node.name: tuple(node.shape) for node in self._session.get_inputs()}
+            outputs = {node.name for node in self._session.get_outputs()}
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path} is damaged: its names are no text; export the model again") from error
         if not isinstance(config, CondDiffAMOConfig) or not _fits(self._shapes, outputs, config.window.size):
             raise UserError(f"{path} takes or gives something else than its configuration says; export the model again")
         self.config: CondDiffAMOConfig = config

@@ -230,6 +230,23 @@ def test_nothing_is_decoded_to_find_how_a_png_is_turned(tmp_path, monkeypatch):
     assert images.image_turning(tmp_path / "b.png") == 6
 
 
+def test_a_png_part_longer_than_its_file_is_refused_before_it_takes_memory(tmp_path, monkeypatch):
+    Image.new("L", (40, 30), 200).save(tmp_path / "a.png")
+    data = bytearray((tmp_path / "a.png").read_bytes())
+    place = data.index(b"IDAT") - 4
+    data[place : place + 4] = b"\xfe\x00\x00\x00"
+    (tmp_path / "a.png").write_bytes(data)
+
+    def decoded(*_):
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(cv2, "imdecode", decoded)
+    with pytest.raises(UserError, match="ends too early"):
+        images.load_image(tmp_path / "a.png")
+    with pytest.raises(UserError, match="is broken or cut off"):
+        mask_files.read_mask_file(tmp_path / "a.png")
+
+
 def test_a_part_of_a_file_is_read_without_pread(tmp_path, monkeypatch, pixels):
     monkeypatch.delattr(os, "pread", raising=False)  # Windows has none
     images.save_png(tmp_path / "a.png", pixels)

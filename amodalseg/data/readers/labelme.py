@@ -81,6 +81,9 @@ def read_labelme(folder: Path, split: str = "train") -> list[AmodalRecord]:
         sizes = {"imageHeight": (int, type(None)), "imageWidth": (int, type(None))}
         require(content, {"shapes": (list,), "imagePath": (str,)}, str(source), sizes)
         photo = source.parent / content["imagePath"].replace("\\", "/")
+        if Path(content["imagePath"]).is_absolute():
+            # labelme writes none, and a file of others may not name any file of this machine
+            raise UserError(f"{source}: imagePath '{photo}' is absolute: give it as it is seen from the json file")
         height, width = _photo_size(photo, content, source)
         objects: dict[str, list[tuple[Entry, str, str, str]]] = {}
         for number, shape in enumerate(content["shapes"], start=1):

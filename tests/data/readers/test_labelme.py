@@ -144,6 +144,7 @@ MISTAKES = [
     (lambda c: c["shapes"][3].pop("label"), "shape 4 lacks 'label'"),
     (lambda c: c.update(imageHeight=91), "was drawn on a photo of 120x91, .*desk 0.jpg is 120x90"),
     (lambda c: c.update(imagePath="absent.jpg"), "no photo at .*absent.jpg"),
+    (lambda c: c.update(imagePath="/etc/passwd"), "imagePath '/etc/passwd' is absolute"),
     (lambda c: c.pop("shapes"), "desk 0.json lacks 'shapes'"),
 ]
 

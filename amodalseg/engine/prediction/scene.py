@@ -133,11 +133,12 @@ def _photos(model: AmodalModel, given: CocoInput, out: Path, settings: Settings)
                     failures.append(f"annotation {key}: {error}")
             seed = stable_seed("scene", settings.seed, names[image_id])
             found = order(photo, np.stack(modal), model=model, seed=seed, steps=settings.steps) if modal else None
-            if found is not None:
-                titles = [_title(key, entry, categories) for key, entry in entries.items()]
-                _write(out / names[image_id], photo, list(entries.values()), titles, found)
         except UserError as error:
             failures.append(f"{given.paths[image_id]}: {error}")
+            continue
+        if found is not None:  # what cannot be written is not this photo's fault, and ends the run
+            titles = [_title(key, entry, categories) for key, entry in entries.items()]
+            _write(out / names[image_id], photo, list(entries.values()), titles, found)
     say_turned(turned, len(names), settings.upright)
     made = sum((out / f"{name}.json").is_file() for name in names.values())
     print(f"{made} of {len(of_photo)} photos are in {out}")

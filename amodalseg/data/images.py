@@ -34,6 +34,8 @@ PICTURE_ERRORS = (
     AttributeError, struct.error, zlib.error, cv2.error,
 )  # fmt: skip
 """What Pillow and OpenCV raise for files that are damaged, cut off, or none of theirs."""
+END_OF_PNG = b"\0\0\0\0IEND\xae\x42\x60\x82"
+"""The last part of a PNG file: no bytes, its kind, its checksum."""
 _bombs = threading.Lock()
 EXIF_TURN = 0x0112
 
@@ -68,7 +70,7 @@ def is_whole_png(data: bytes) -> bool:
         length, kind = struct.unpack_from(">I4s", data, place)
         place += 12 + length
         if kind == b"IEND":
-            return place <= len(data)
+            return data[place - 12 : place] == END_OF_PNG
     return False
 
 
@@ -169,8 +171,8 @@ def load_turned(path: str | Path | FilePart, *, grey: bool = False, upright: boo
         raise UserError(f"cannot read the image {path}: {error.strerror}") from error
     # Some releases of OpenCV fill the rest of a JPEG that ends too early with anything. Neither marker can occur within
     # its entropy-coded data, so a whole file has an end-of-image marker behind the last start-of-scan marker. Libpng
-    # writes its own lines to the terminal; a whole PNG has a chunk IEND, here with its checksum.
-    # Looked for from the end, either is found at once in a whole file.
+    # writes its own lines to the terminal about a PNG that does. The markers are found at once from the end of a whole
+    # file, and the parts of a PNG are few.
     cut_jpeg = data.startswith(b"\xff\xd8") and data.find(b"\xff\xda", max(0, data.rfind(b"\xff\xd9"))) >= 0
     cut_png = data.startswith(b"\x89PNG") and not is_whole_png(data)
     if cut_jpeg or cut_png:

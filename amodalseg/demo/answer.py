@@ -18,7 +18,7 @@ from amodalseg.metrics.order import Order, order_of, pairs
 from amodalseg.models.base import AmodalModel, whole_number
 from amodalseg.models.cutout import cutout
 from amodalseg.predictions import Prediction, PredictionStack
-from amodalseg.report.pictures import completion_picture, encode_png, order_picture
+from amodalseg.report.pictures import completion_picture, order_picture
 
 STEPS, SAMPLES = 100, 16
 """Most of an answer."""
@@ -97,7 +97,7 @@ def answer(
         save_png(files[-3], prediction.amodal.astype(np.uint8) * 255)
         save_png(files[-2], modal.astype(np.uint8) * 255)
         alone = cutout(photo, prediction).picture
-        files[-1].write_bytes(encode_png(alone))
+        save_png(files[-1], alone)
         pictures.append((shrunk(prediction.amodal).astype(np.uint8) * 255, f"Mask{of}"))
         pictures.append((shrunk(alone), f"Cut-out{of}"))
         if prediction.uncertainty is not None:

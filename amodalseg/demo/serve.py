@@ -45,14 +45,14 @@ def serving(models: Mapping[str, AmodalModel], port: int | None = None, share: b
 
     Args and Raises: as ``serve``.
     """
-    with tempfile.TemporaryDirectory(prefix="amodalseg-demo-") as folder, _gradio_told(folder):
+    with tempfile.TemporaryDirectory(prefix="amodalseg-demo-") as folder, _gradio_told(folder) as kept:
         try:
             from amodalseg.demo import page as layout
         except ImportError as error:
             raise UserError(f"the demo needs gradio 6: pip install 'amodalseg[demo]' ({error})") from error
         import gradio as gr
 
-        page = layout.build_page(models, draw_examples(Path(folder) / "kept"))
+        page = layout.build_page(models, draw_examples(kept))
         try:
             page.launch(
                 server_port=port, share=share, prevent_thread_lock=True, quiet=True, inbrowser=False, css=layout.CSS,
@@ -70,21 +70,24 @@ def serving(models: Mapping[str, AmodalModel], port: int | None = None, share: b
 
 
 @contextlib.contextmanager
-def _gradio_told(folder: str) -> Iterator[None]:
-    """Where gradio keeps files, those of uploads that break off too, and that it reports to nobody.
+def _gradio_told(folder: str) -> Iterator[Path]:
+    """Tell gradio where to keep files, and to report to nobody: it reads both from the environment.
+
+    Returns:
+        The folder. Uploads that break off leave nothing either: they go with ``folder``.
 
     What is made for a visitor begins in another folder: what lies where gradio keeps files it does not copy, and it
     would be gone when the visitor fetches it.
     """
-    kept, made = (os.path.join(folder, name) for name in ("kept", "made"))
-    os.mkdir(kept)
-    os.mkdir(made)
-    told = {"GRADIO_TEMP_DIR": kept, "GRADIO_ANALYTICS_ENABLED": "False"}
+    kept, made = Path(folder, "kept"), Path(folder, "made")
+    kept.mkdir()
+    made.mkdir()
+    told = {"GRADIO_TEMP_DIR": str(kept), "GRADIO_ANALYTICS_ENABLED": "False"}
     before = {name: os.environ.get(name) for name in told}
     os.environ.update(told)
-    usual, tempfile.tempdir = tempfile.tempdir, made
+    usual, tempfile.tempdir = tempfile.tempdir, str(made)
     try:
-        yield
+        yield kept
     finally:
         tempfile.tempdir = usual
         for name, value in before.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import importlib.util
 import json
 import warnings
@@ -14,8 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.numpy import load
 
 from amodalseg.atomic import replacing
 from amodalseg.config.load import to_dict
@@ -26,7 +23,7 @@ from amodalseg.export.verify import Comparison, Run, VerificationSet, compare
 from amodalseg.models.base import AmodalModel, whole_number
 from amodalseg.models.conddiff_amo.model import CondDiffAMO
 from amodalseg.models.exported import FORMAT, OnnxPredictor
-from amodalseg.models.exported_weights import PREFIX
+from amodalseg.models.exported_weights import PREFIX, read_state
 
 OPSET = 20
 """Of ONNX: the first in which GELU is one operation; as five it takes half as long again."""
@@ -146,11 +143,7 @@ def leave_weights(path: Path, beside: Path) -> None:
 
     if not beside.is_file():
         raise UserError(f"no model file at {beside}: a graph without weights needs them beside it")
-    content = beside.read_bytes()
-    try:
-        state = load(content)
-    except SafetensorError as error:
-        raise UserError(f"{beside} is not a complete safetensors file ({error}); copy it again") from error
+    state, digest = read_state(beside)
     graph = onnx.load(path)
     tensors = {tensor.name: tensor for tensor in graph.graph.initializer if tensor.name.startswith(PREFIX)}
     for name, tensor in tensors.items():
@@ -162,7 +155,7 @@ def leave_weights(path: Path, beside: Path) -> None:
         tensor.ClearField("raw_data")
         tensor.data_location = onnx.TensorProto.EXTERNAL
         tensor.external_data.add(key="location", value=beside.name)
-    graph.metadata_props.add(key="weights_sha256", value=hashlib.sha256(content).hexdigest())
+    graph.metadata_props.add(key="weights_sha256", value=digest)
     path.write_bytes(graph.SerializeToString())
 
 

@@ -6,7 +6,6 @@ What an object's prediction is, its seed included, is that of ``predict --coco``
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,20 +45,21 @@ def read_coco(source: str | Path, images: str | Path, *, crowd: str = "skip", ou
     if crowd not in ("skip", "complete"):
         raise UserError(f"invalid value for crowd: {crowd} (choose from skip, complete)")
     given = read_coco_input(Path(source), folder, outside=outside)
-    rows: dict[Any, dict[str, str]] = {}
     objects: dict[Any, dict[str, Any]] = {}
     for key, entry in given.entries.items():
         if not (crowd == "skip" and is_crowd(entry)):
             objects.setdefault(given.image_of[key], {})[key] = entry.get("segmentation")
-    for image_id, entries in objects.items():
-        rows[image_id] = {
+    rows = [
+        {
             "image_id": json.dumps(image_id),
             "photo": "" if image_id in given.refused else str(given.paths[image_id]),
             "refused": given.refused.get(image_id, ""),
             "size": json.dumps({k: v for k, v in given.photos[image_id].items() if k in ("height", "width")}),
             "objects": json.dumps(entries),
         }
-    return ray.data.from_items([*rows.values()])
+        for image_id, entries in objects.items()
+    ]
+    return ray.data.from_items(rows)
 
 
 def complete(
@@ -117,31 +117,20 @@ class Completer:
         rows: dict[str, dict[str, Any]] = {}
         items: list[Item] = []
         for place in range(len(batch["photo"])):
-            row = {name: str(column[place]) for name, column in batch.items()}
-            for key, item in self._objects(row, rows):
-                rows[key] = _row(row["image_id"], key, row["refused"])
-                items += [item] if item else []
+            photo = {name: str(column[place]) for name, column in batch.items()}
+            objects = json.loads(photo["objects"])
+            rows |= {key: _row(photo["image_id"], key, photo["refused"]) for key in objects}
+            if not photo["refused"]:
+                items += [self._item(photo, key, segmentation, rows) for key, segmentation in objects.items()]
         for line in complete_items(self.model, items, self.settings):
             key, _, error = line.removeprefix("annotation ").partition(": ")
             rows[key]["error"] = error
-        names = _row("", "", "").keys()
-        return {name: [row[name] for row in rows.values()] for name in names}
+        return {name: [row[name] for row in rows.values()] for name in _row("", "", "")}
 
-    def _objects(self, row: dict[str, str], rows: dict[str, dict[str, Any]]) -> Iterator[tuple[str, Item | None]]:
-        size = json.loads(row["size"])
-        for key, segmentation in json.loads(row["objects"]).items():
-            yield (
-                key,
-                None
-                if row["refused"]
-                else Item(
-                    f"annotation {key}",
-                    Path(row["photo"]),
-                    stable_seed("annotation", self.settings.seed, key),
-                    partial(modal_of, {"segmentation": segmentation}, size, self.settings.upright),
-                    partial(_keep, rows, key),
-                ),
-            )
+    def _item(self, photo: dict[str, str], key: str, segmentation: Any, rows: dict[str, dict[str, Any]]) -> Item:
+        modal = partial(modal_of, {"segmentation": segmentation}, json.loads(photo["size"]), self.settings.upright)
+        seed = stable_seed("annotation", self.settings.seed, key)
+        return Item(f"annotation {key}", Path(photo["photo"]), seed, modal, partial(_keep, rows, key))
 
 
 def _keep(rows: dict[str, dict[str, Any]], key: str, photo: np.ndarray, prediction: Prediction) -> None:

@@ -80,12 +80,9 @@ def weights_beside(path: Path, data: bytes) -> tuple[dict[str, np.ndarray], str]
         raise UserError(f"{path} names other files for its weights, which are not read; export the model again")
     beside = path.parent / place
     try:
-        content = read_regular(beside)
-        state = load(content)
+        state, digest = read_state(beside)
     except OSError as error:
         raise UserError(f"{path} needs its weights, {beside}: {error.strerror}; put the two into one folder") from error
-    except SafetensorError as error:
-        raise UserError(f"{beside} is not a complete safetensors file ({error}); copy it again") from error
     weights = {}
     for name in found:
         key = name.removeprefix(PREFIX)
@@ -94,7 +91,16 @@ def weights_beside(path: Path, data: bytes) -> tuple[dict[str, np.ndarray], str]
         weights[name] = np.asarray(state[key], np.float32)
         if not np.isfinite(weights[name]).all():
             raise UserError(f"{beside} is damaged: '{key}' holds NaN or infinity; copy it again")
-    return weights, hashlib.sha256(content).hexdigest()
+    return weights, digest
+
+
+def read_state(path: Path) -> tuple[dict[str, np.ndarray], str]:
+    """The tensors of a model file, and its SHA-256 in hexadecimal. Raises OSError, and UserError: it is damaged."""
+    content = read_regular(path)
+    try:
+        return load(content), hashlib.sha256(content).hexdigest()
+    except SafetensorError as error:
+        raise UserError(f"{path} is not a complete safetensors file ({error}); copy it again") from error
 
 
 def _external(graph: memoryview) -> Iterator[tuple[str, str]]:

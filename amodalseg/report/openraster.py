@@ -41,16 +41,14 @@ def write_layers(path: Path, layers: Sequence[Layer], height: int, width: int) -
     Raises:
         UserError: another ending, or the file cannot be written.
     """
-    if path.suffix.lower() != ".ora" or path.is_dir():
-        raise UserError(f"'{path}' is no layered picture; give a name that ends in .ora")
+    check_name(path)
     root = ElementTree.Element("image", {"version": "0.0.3", "w": str(width), "h": str(height)})
     stack = ElementTree.SubElement(root, "stack")
     merged = flattened(layers, height, width)
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr(
-            _member("mimetype"), "image/openraster"
-        )  # the first, and not compressed: that is how it is known
+        # the first, and not compressed: that is how it is known
+        archive.writestr(_member("mimetype"), "image/openraster")
         for number, layer in reversed(list(enumerate(layers))):  # the format has the nearest first
             source = f"data/layer{number:03d}.png"
             archive.writestr(_member(source), encode_png(layer.picture))
@@ -66,6 +64,12 @@ def write_layers(path: Path, layers: Sequence[Layer], height: int, width: int) -
         archive.writestr(_member("mergedimage.png"), encode_png(merged))
         archive.writestr(_member("Thumbnails/thumbnail.png"), encode_png(_small(merged)))
     write_whole(path, file.getvalue())
+
+
+def check_name(path: Path) -> None:
+    """Raises UserError: it is no name for a layered picture."""
+    if path.suffix.lower() != ".ora" or path.is_dir():
+        raise UserError(f"'{path}' is no layered picture; give a name that ends in .ora")
 
 
 def _member(name: str) -> zipfile.ZipInfo:

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from amodalseg.data.images import save_png
-from amodalseg.errors import UserError
 from amodalseg.models import load_model
 from amodalseg.models.base import AmodalModel
 from amodalseg.models.cutout import PAINTS, PARTS, cutout
@@ -78,9 +77,3 @@ def in_front(photo: np.ndarray, predictions: Sequence[Prediction]) -> Layer:
     seen = np.any([prediction.modal for prediction in predictions], axis=0)
     alpha = np.where(hidden & ~seen, np.uint8(255), np.uint8(0))
     return Layer("in front", np.dstack([photo * (alpha > 0)[..., None], alpha]))
-
-
-def check_layers(path: Path) -> None:
-    """Raises UserError: no name of a layered picture."""
-    if path.suffix.lower() != ".ora" or path.is_dir():
-        raise UserError(f"--layers '{path}' is no layered picture; give a name that ends in .ora")

@@ -6,6 +6,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from amodalseg.engine.prediction.coco_input import CocoInput, modal_of, read_coc
 from amodalseg.engine.prediction.coco_overlays import write_overlays
 from amodalseg.engine.prediction.complete import Item, Settings, complete, saying
 from amodalseg.engine.prediction.notes import Notes, notes_path
-from amodalseg.engine.prediction.shards import Part, read_part, read_parts, shard_path
+from amodalseg.engine.prediction.shards import Part, Shard, read_part, read_parts, shard_path
 from amodalseg.errors import UserError
 from amodalseg.lock import locked
 from amodalseg.models.base import AmodalModel
@@ -67,18 +68,22 @@ def predict_coco(
     if settings.shard:
         out = shard_path(out, settings.shard)
         mine = {key: e for key, e in given.entries.items() if settings.shard.has(place[given.image_of[key]])}
+    crowds = _crowds(mine, settings.crowd)
+    asked = {key: mine[key] for key in mine if key not in crowds}
     with locked(out, "--out", file=True):
-        if out.exists() and not settings.overwrite and not notes_path(out).exists():
-            if not settings.shard:
-                raise UserError(f"{out} is there; give another --out, or --overwrite")
-            return _kept_part(model, given, mine, out, settings)
-        crowds = _crowds(mine, settings.crowd)
-        done, failures = _complete(model, given, {key: mine[key] for key in mine if key not in crowds}, out, settings)
+        there = out.exists() and not settings.overwrite and not notes_path(out).exists()
+        if there and not settings.shard:
+            raise UserError(f"{out} is there; give another --out, or --overwrite")
+        # before anything is read: what changes meanwhile is noticed by the next run
+        begun = Part(_command(model, settings), _inputs(model, given, asked), settings.crowd, settings.upright, {}, [])
+        if there and settings.shard:
+            return _kept_part(out, settings.shard, begun)
+        done, failures = _complete(model, given, asked, out, settings, begun)
         if settings.overlay:  # first: an output that is there says that all is done
             failures += write_overlays(done, given, settings)
         if settings.shard:
-            _part_of(model, given, mine, settings, done, failures).write(out, settings.shard)
-            print(f"{len(done)} of {len(mine) - len(crowds)} annotations of shard {settings.shard}: {out}")
+            replace(begun, predictions=done, failures=failures).write(out, settings.shard)
+            print(f"{len(done)} of {len(asked)} annotations of shard {settings.shard}: {out}")
         else:
             _write(given, done, crowds, out, settings.upright)
         notes_path(out).unlink(missing_ok=True)
@@ -119,31 +124,20 @@ def _crowds(entries: Mapping[str, Entry], crowd: str) -> set[str]:
     return {key for key, entry in entries.items() if is_crowd(entry) and crowd == "skip"}
 
 
-def _part_of(
-    model: AmodalModel, given: CocoInput, mine: dict[str, Entry], settings: Settings, done: dict[str, Entry],
-    failures: list[str],
-) -> Part:  # fmt: skip
-    inputs = _inputs(model, given, mine)
-    return Part(_command(model, settings), inputs, settings.crowd, settings.upright, done, failures)
-
-
-def _kept_part(
-    model: AmodalModel, given: CocoInput, mine: dict[str, Entry], out: Path, settings: Settings
-) -> list[str]:
+def _kept_part(out: Path, shard: Shard, wanted: Part) -> list[str]:
     """A shard that is done. Returns: what failed in it. Raises UserError: it is of another command or other files."""
-    assert settings.shard is not None
-    part, wanted = read_part(out, settings.shard), _part_of(model, given, mine, settings, {}, [])
+    part = read_part(out, shard)
     if (part.command, part.inputs) != (wanted.command, wanted.inputs):
         raise UserError(f"{out} is of other options, weights, annotations or photos; --overwrite makes it anew")
-    print(f"shard {settings.shard} is done: {out}")
+    print(f"shard {shard} is done: {out}")
     return part.failures
 
 
 def _complete(
-    model: AmodalModel, given: CocoInput, mine: dict[str, Entry], out: Path, settings: Settings
+    model: AmodalModel, given: CocoInput, mine: dict[str, Entry], out: Path, settings: Settings, begun: Part
 ) -> tuple[dict[str, Entry], list[str]]:
     """Complete some of the annotations. Returns: predictions by key, and one line for each that failed."""
-    notes = Notes(out, _command(model, settings), _inputs(model, given, mine), settings.overwrite)
+    notes = Notes(out, begun.command, begun.inputs, settings.overwrite)
     refused = {key: given.refused[given.image_of[key]] for key in mine if given.image_of[key] in given.refused}
     failures = [f"annotation {key}: {why}" for key, why in refused.items()]
     place = {image_id: number for number, image_id in enumerate(given.photos)}

@@ -9,13 +9,13 @@ import numpy as np
 
 from amodalseg.data.images import load_turned, save_png
 from amodalseg.engine.prediction.complete import Settings, check_output, given_mask, keep_mask, say_turned
-from amodalseg.engine.prediction.cutout_files import check_layers, in_front, object_layers
+from amodalseg.engine.prediction.cutout_files import in_front, object_layers
 from amodalseg.engine.prediction.select import Prompt
 from amodalseg.errors import UserError
 from amodalseg.metrics.order import order_of, pairs
 from amodalseg.models.base import AmodalModel
 from amodalseg.predictions import Prediction
-from amodalseg.report.openraster import write_layers
+from amodalseg.report.openraster import check_name, write_layers
 from amodalseg.report.pictures import completion_picture
 
 
@@ -44,7 +44,7 @@ def predict_file(
     elif out.is_dir() and any(out.iterdir()) and not settings.overwrite:
         raise UserError(f"the folder '{out}' is not empty; give a new one as --out, or --overwrite")
     if layers is not None:
-        check_layers(layers)
+        check_name(layers)  # before the model is asked
     photo, turn = load_turned(image, upright=settings.upright)
     if isinstance(given, Prompt):
         modal = given.select(photo)

@@ -68,14 +68,16 @@ def main() -> int:
         finally:
             server.send_signal(signal.SIGTERM)
             server.wait(60)
-        left = sum(path.is_file() for path in temporary.rglob("*"))
+        left = [str(path.relative_to(temporary)) for path in temporary.rglob("*") if path.is_file()]
     print_table(found)
     silent = sum(what == "silent" for _, what, _, _ in found)
     print(f"\n{len(found)} requests of {options.users} visitors in {seconds:.0f} s")
-    print(f"memory {before:.2f} GB at first, {peak:.2f} GB at most; {left} files left behind{'; it ended' * ended}")
+    print(f"memory {before:.2f} GB at first, {peak:.2f} GB at most; {len(left)} files left behind{'; it ended' * ended}")
+    for file in left:
+        print(f"  left behind: {file}")
     for line in sorted({line for _, what, _, line in found if what == "refused"}):
         print(f"  refused: {line:.150}")
-    return int(ended or silent > 0 or left > 0)
+    return int(ended or silent > 0 or bool(left))
 
 
 def write_files(folder: Path, rng: np.random.Generator) -> dict[str, Path]:

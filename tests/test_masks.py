@@ -38,6 +38,11 @@ def random_masks():
         yield rng.random(rng.integers(1, 40, 2)) < rng.random()
     yield np.zeros((5, 9), bool)
     yield np.ones((70, 90), bool)
+    for rows, columns in ((slice(None), slice(3, 7)), (slice(2, 5), slice(0, 1)), (slice(5, 9), slice(4, 11))):
+        mask = np.zeros((9, 11), bool)
+        mask[rows, columns] = True
+        yield mask
+        yield mask ^ (rng.random(mask.shape) < 0.2)
 
 
 def test_codec_equals_the_slow_one():

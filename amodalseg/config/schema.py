@@ -29,7 +29,7 @@ class WindowConfig:
     size: int = number(256, 8, 100_000)  # pixels on a side after resizing; a multiple of 32
     kind: str = one_of("square", "c2f")  # c2f: the modal box, twice as wide and high, aspect not kept
     expand: float = number(3.0, 0.001, 1000)  # square: side = max(sqrt(expand * w * h), margin * w, margin * h)
-    margin: float = number(1.1, 0.001, 1000)
+    margin: float = number(1.1, 1, 1000)  # the window holds the whole modal box
 
 
 @dataclass

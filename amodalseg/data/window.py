@@ -149,28 +149,36 @@ def paste(values: np.ndarray, window: Window, height: int, width: int) -> np.nda
         float32 (H, W): linear where the window is larger than S, averaged where it is smaller, zero outside.
     """
     full = np.zeros((height, width), np.float32)
+    low, high = values.min(), values.max()  # an average of ones may come out as 1.0000001
     for inside, patch in _pieces(values, window, height, width):
-        full[inside] = patch
+        patch.clip(low, high, out=full[inside])
     return full
+
+
+def place_in(window: Window, height: int, width: int) -> tuple[slice, slice]:
+    """The rows and columns of a photo (height, width) that a window covers."""
+    return overlap((height, width), (window.height, window.width), window.left, window.top)[0]
 
 
 def paste_mask(values: np.ndarray, window: Window, height: int, width: int, threshold: float) -> np.ndarray:
     """``paste(...) > threshold`` for a threshold of at least 0, without a map of the photo's size. bool (H, W)."""
     full = np.zeros((height, width), bool)
+    if values.max() <= threshold:  # an average of ones may come out as 1.0000001
+        return full
+    everywhere = values.min() > threshold
     for inside, patch in _pieces(values, window, height, width):
-        full[inside] = patch > threshold
+        full[inside] = everywhere or patch > threshold
     return full
 
 
 def _pieces(
     values: np.ndarray, window: Window, height: int, width: int
 ) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
-    """The parts of the photo that a window covers, as (place in the photo, float32 values there)."""
+    """The parts of the photo that a window covers, as (place in the photo, float32 values there, up to rounding)."""
     assert values.shape == (window.size, window.size), values.shape
     inside, part = overlap((height, width), (window.height, window.width), window.left, window.top)
-    low, high = values.min(), values.max()  # an average of ones may come out as 1.0000001
     if window.height * window.width <= MAX_PIXELS:
-        yield inside, resize(values, window.height, window.width)[part].clip(low, high)
+        yield inside, resize(values, window.height, window.width)[part]
         return
     wide = resize(values, window.size, window.width)[:, part[1]]
     scale = window.size / window.height
@@ -180,7 +188,7 @@ def _pieces(
         above = np.floor(centres).astype(int)
         share = (centres - above).astype(np.float32)[:, None]
         rows = wide[above] * (1 - share) + wide[np.minimum(above + 1, window.size - 1)] * share
-        yield (slice(start + window.top, stop + window.top), inside[1]), rows.clip(low, high)
+        yield (slice(start + window.top, stop + window.top), inside[1]), rows
 
 
 def geometry_ceiling(records: Sequence[AmodalRecord], config: WindowConfig) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from amodalseg.config.load import build, own_options, to_dict
 from amodalseg.config.schema import ModelOnly, NetworkConfig
-from amodalseg.data.window import Window, crop_image, crop_mask, object_window, paste, paste_mask
+from amodalseg.data.window import Window, crop_image, crop_mask, object_window, paste, paste_mask, place_in
 from amodalseg.errors import UserError
 from amodalseg.models.base import AmodalModel, check_query, sample_seed
 from amodalseg.predictions import Prediction
@@ -34,6 +34,13 @@ class WindowPrediction(Prediction):
     def raw_mask(self, values: np.ndarray) -> np.ndarray:
         height, width = self.modal.shape
         return paste_mask(values, self.window, height, width, self.threshold)
+
+    def final_mask(self, values: np.ndarray) -> np.ndarray:
+        mask = self.raw_mask(values)
+        if self.union_visible:
+            here = place_in(self.window, *self.modal.shape)  # the modal mask lies in it
+            mask[here] |= self.modal[here]
+        return mask
 
 
 class WindowBatch(NamedTuple):

@@ -72,7 +72,7 @@ def main() -> int:
     print_table(found)
     silent = sum(what == "silent" for _, what, _, _ in found)
     print(f"\n{len(found)} requests of {options.users} visitors in {seconds:.0f} s")
-    print(f"memory {before:.2f} GB at first, {peak:.2f} GB at most; {len(left)} files left behind{'; it ended' * ended}")
+    print(f"memory {before:.2f} GB at first, {peak:.2f} GB at most{'; it ended' * ended}; {len(left)} files left")
     for file in left:
         print(f"  left behind: {file}")
     for line in sorted({line for _, what, _, line in found if what == "refused"}):

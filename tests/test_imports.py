@@ -22,6 +22,7 @@ ONLY_IN = {
     "onnx_ir": ["export/"],
     "onnxscript": ["export/"],
     "onnxruntime": ["models/exported.py"],
+    "openvino": ["models/openvino.py"],
     "diffusers": ["models/inpainting/"],
     "transformers": ["models/inpainting/"],
     "peft": ["models/inpainting/"],

@@ -20,7 +20,7 @@ def add_demo_command(commands: Any) -> None:
     )
     parser.add_argument("--port", type=count, help="of this computer (the first free one from 7860)")
     parser.add_argument("--share", action="store_true", help="also by a public link, through gradio's servers")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 (auto)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1; openvino for an .onnx file (auto)")
     parser.set_defaults(run=_demo)
 
 

@@ -23,7 +23,7 @@ def add_move_command(commands: Any) -> None:
     parser.add_argument("--overlay", metavar="DIR", help="also draw before and after side by side")
     parser.add_argument("--upright", action="store_true", help="turn the photo as its EXIF data say: masks are upright")
     parser.add_argument("--seed", type=whole_number, default=0, help="of all random numbers (0)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 (auto)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1; openvino for an .onnx file (auto)")
     parser.set_defaults(run=_move)
 
 

@@ -63,7 +63,7 @@ def add_predict_command(commands: Any) -> None:
         "--num-workers", type=whole_number, default=1, help="threads that read photos ahead; 0: none (1)"
     )
     parser.add_argument("--batch-size", type=count, default=16, help="samples in one run of the network (16)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 (auto)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1; openvino for an .onnx file (auto)")
     parser.set_defaults(run=_predict)
 
 

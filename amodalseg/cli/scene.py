@@ -25,7 +25,7 @@ def add_scene_command(commands: Any) -> None:
     parser.add_argument("--outside", action="store_true", help="allow a json's photos outside of --images")
     parser.add_argument("--seed", type=whole_number, default=0, help="of all random numbers (0)")
     parser.add_argument("--steps", type=count, help="of the sampler (the model's own)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 (auto)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1; openvino for an .onnx file (auto)")
     parser.set_defaults(run=_scene)
 
 

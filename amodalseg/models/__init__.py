@@ -56,7 +56,8 @@ def load_model(name: str | Path = DEFAULT, device: str = "auto", override: dict[
             ``model.safetensors``, ``hf:owner/name`` on the Hugging Face hub (``hf:owner/name@revision``), a
             ``.yaml`` file whose section ``model`` holds the options of one of ``METHODS``, or an exported ``.onnx``
             file. Where PyTorch is not installed, a name of weights that ship opens its exported file.
-        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:1``, ...
+        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:1``, ...; for an exported file also
+            ``openvino``: the CPU through OpenVINO.
         override: options in place of the model's own, nested as its ``override`` takes them; before anything that its
             own options name is looked for. Models without options ignore them.
 
@@ -103,10 +104,14 @@ def _load(name: str | Path, device: str, override: dict[str, Any] | None) -> Amo
 
 def _load_exported(path: Path, device: str, override: dict[str, Any] | None) -> AmodalModel:
     from amodalseg.models.exported import OnnxPredictor
+    from amodalseg.models.openvino import OpenVinoPredictor
 
-    if device not in ("auto", "cpu", "cuda"):
-        raise UserError(f"invalid device {device} for an exported file (choose from auto, cpu, cuda)")
-    model = OnnxPredictor(path, ["CUDAExecutionProvider"] if device == "cuda" else None)
+    if device not in ("auto", "cpu", "cuda", "openvino"):
+        raise UserError(f"invalid device {device} for an exported file (choose from auto, cpu, cuda, openvino)")
+    if device == "openvino":
+        model: OnnxPredictor = OpenVinoPredictor(path)
+    else:
+        model = OnnxPredictor(path, ["CUDAExecutionProvider"] if device == "cuda" else None)
     if override:
         model.override(override)
     return model

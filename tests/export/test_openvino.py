@@ -1,0 +1,53 @@
+"""The same file on OpenVINO: the models' contract, and ONNX Runtime's masks."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from amodalseg import UserError, load_model
+from amodalseg.models.exported import OnnxPredictor
+from amodalseg.models.openvino import OpenVinoPredictor
+from tests.models.contract import ModelContract, query
+
+CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
+
+
+class TestOpenVinoPredictor(ModelContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def model(cls, exported):
+        return OpenVinoPredictor(exported.onnx, num_threads=1)
+
+
+def test_masks_are_those_of_onnx_runtime(exported):
+    asked = query(60, 70, (5, 5, 40, 30))
+    modal = np.stack([asked.modal] + [np.roll(asked.modal, shift, axis=1) for shift in (3, 9)])
+    wanted = OnnxPredictor(exported.onnx).predict(asked.image, modal, seed=3, num_samples=2)
+    found = load_model(exported.onnx, "openvino").predict(asked.image, modal, seed=3, num_samples=2)
+    assert wanted.raw.any() and not wanted.raw.all()
+    assert np.abs(found.probability - wanted.probability).max() < 1e-4
+    assert (found.amodal == wanted.amodal).mean() >= 0.9999
+
+
+def test_the_graph_that_ships_without_its_weights(tmp_path):
+    name, asked = "conddiff_amo_lite", query(60, 70, (5, 5, 40, 30))
+    path = CHECKPOINTS / f"{name}.onnx"
+    wanted, found = (load_model(path, device).predict(asked.image, asked.modal) for device in ("cpu", "openvino"))
+    assert np.abs(found.probability - wanted.probability).max() < 1e-3
+    shutil.copy(path, tmp_path / path.name)
+    with pytest.raises(UserError, match="needs its weights"):
+        load_model(tmp_path / path.name, "openvino")
+
+
+def test_precision_and_a_missing_library_are_said(exported, monkeypatch):
+    predictor = OpenVinoPredictor(exported.onnx)
+    with pytest.raises(UserError, match=r"invalid value for precision: fp8 \(choose from fp32, bf16\)"):
+        predictor.accelerate(precision="fp8")
+    with pytest.raises(UserError, match="choose from auto, cpu, cuda, openvino"):
+        load_model(exported.onnx, "tpu")
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(UserError, match=r"OpenVINO is missing \(openvino\): pip install 'amodalseg\[openvino\]'"):
+        OpenVinoPredictor(exported.onnx)

@@ -36,7 +36,7 @@ class OpenVinoPredictor(OnnxPredictor):
         self, path: str | Path, num_threads: int | None = None, *, batch_size: int = 16, precision: str = "fp32"
     ) -> None:
         super().__init__(path, num_threads=num_threads, batch_size=batch_size)
-        self._graph, self._num_threads = _whole_graph(self.path), num_threads
+        self._graph, self._num_threads = whole_graph(self.path), num_threads
         self.accelerate(precision=precision)
 
     def accelerate(self, *, precision: str = "fp32") -> OpenVinoPredictor:
@@ -92,7 +92,7 @@ def _library() -> Any:
     return openvino
 
 
-def _whole_graph(path: Path) -> bytes:
+def whole_graph(path: Path) -> bytes:
     """The bytes of an ONNX file with all its weights inside."""
     _library()
     import onnx

@@ -1,5 +1,6 @@
-"""The benchmark of the exported file runs, and compares equal things."""
+"""The benchmark of runtimes runs, and compares equal things."""
 
+import csv
 import sys
 
 import numpy as np
@@ -7,18 +8,25 @@ import numpy as np
 from benchmarks import runtime as program
 
 
-def test_the_program_prints_a_row_for_each_batch(exported, monkeypatch, capsys, tmp_path):
-    weights = tmp_path / "small.safetensors"
+def test_the_program_prints_a_row_for_each_way(exported, monkeypatch, capsys, tmp_path):
+    weights, out = tmp_path / "small.safetensors", tmp_path / "results.csv"
     exported.model.save(weights)
-    given = [str(weights), str(exported.onnx), "--batches", "1", "2", "--repeats", "1"]
+    given = [str(weights), str(exported.onnx), "--batches", "1", "2", "--repeats", "1", "--out", str(out)]
     monkeypatch.setattr(sys, "argv", ["runtime.py", *given])
     program.main()
-    rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][1:]
-    assert [int(row[0]) for row in rows] == [1, 2]
-    for row in rows:
-        torch_ms, onnx_ms, ratio, same = map(float, row[1:])
-        assert torch_ms > 0 and onnx_ms > 0 and ratio > 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = {line.split(" | ")[0][2:]: line.split("|")[2:-1] for line in lines if line.startswith("| ")}
+    assert [*rows][:5] == ["way", "PyTorch", "ONNX Runtime", "ONNX Runtime, int8", "OpenVINO"]
+    for way in ("PyTorch", "ONNX Runtime", "OpenVINO"):
+        steps, one, two, speed_up, same = map(float, rows[way][:5])
+        assert steps == 1 and one > 0 and two > 0 and speed_up > 0
         assert same > 99.9
+    assert float(rows["ONNX Runtime, int8"][4]) < 100, "nothing was rounded"
+    kept = list(csv.DictReader(out.open()))
+    assert [(row["way"], row["batch"]) for row in kept][:4] == [
+        ("PyTorch", "1"), ("PyTorch", "2"), ("ONNX Runtime", "1"), ("ONNX Runtime", "2"),
+    ]  # fmt: skip
+    assert all(row["device"] and row["openvino"] and float(row["ms"]) > 0 for row in kept)
 
 
 def test_ways_run_in_turns():

@@ -32,6 +32,12 @@ def test_masks_are_those_of_onnx_runtime(exported):
     assert (found.amodal == wanted.amodal).mean() >= 0.9999
 
 
+def test_a_name_means_its_exported_file():
+    assert isinstance(load_model("conddiff_amo_lite", "openvino"), OpenVinoPredictor)
+    with pytest.raises(UserError, match="OpenVINO runs exported files: amodalseg export run --out model.onnx"):
+        load_model("run", "openvino")
+
+
 def test_the_graph_that_ships_without_its_weights(tmp_path):
     name, asked = "conddiff_amo_lite", query(60, 70, (5, 5, 40, 30))
     path = CHECKPOINTS / f"{name}.onnx"

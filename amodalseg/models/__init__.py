@@ -70,7 +70,7 @@ def load_model(name: str | Path = DEFAULT, device: str = "auto", override: dict[
     if device == "openvino":
         file = _shipped(".onnx").get(str(name), Path(name))
         if file.suffix != ".onnx":
-            raise UserError(f"OpenVINO runs exported files: amodalseg export {name} --out model.onnx, and give model.onnx")
+            raise UserError(f"OpenVINO runs exported files, made by 'amodalseg export {name} --out model.onnx'")
         return _load_exported(file, device, override)
     try:
         return _load(name, device, override)

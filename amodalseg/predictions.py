@@ -150,19 +150,19 @@ class Prediction:
         found.threshold = threshold
         return found
 
-    def to_coco(self) -> dict[str, Any]:
+    def to_coco(self, *, modal: bool = True) -> dict[str, Any]:
         """The object as an annotation of COCO, without ids: ``segmentation`` (amodal) and ``modal_segmentation``.
 
         Both are compressed run lengths as text; ``area`` (pixels) and ``bbox`` (x, y, width, height) are the amodal
-        mask's.
+        mask's. With ``modal=False`` the second is left out.
         """
         amodal = masks.encode(self.amodal)
-        return {
+        found = {
             "segmentation": masks.as_text(amodal),
             "area": masks.area(amodal),
             "bbox": list(masks.box_xywh(amodal)),
-            "modal_segmentation": masks.as_text(masks.encode(self.modal)),
         }
+        return found | {"modal_segmentation": masks.as_text(masks.encode(self.modal))} if modal else found
 
     def to_supervision(self) -> Any:
         """``supervision.Detections`` of one object, see ``PredictionStack.to_supervision``."""

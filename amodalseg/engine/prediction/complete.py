@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -98,36 +98,44 @@ def complete(model: AmodalModel, items: Sequence[Item], settings: Settings, done
     """
     failures: list[str] = []
     size = max(1, model.batch_size // settings.num_samples)
-    batch: list[tuple[Item, Query]] = []
     bar = tqdm(total=done + len(items), initial=done, desc=model.name, unit="object", disable=None)
+    turned: dict[Path, int] = {}
 
-    def run_batch() -> None:
-        queries = [query for _, query in batch]
-        predictions = model.predict_batch(queries, num_samples=settings.num_samples, steps=settings.steps)
+    def ready() -> Generator[tuple[Item, Query], None, None]:
+        for item, opened in _with_photos(items, settings.upright, settings.num_workers):
+            try:
+                if isinstance(opened, UserError):
+                    raise opened
+                photo, turn = opened
+                if turn != 1:
+                    turned[item.photo] = turn
+                query = Query(photo, item.modal(photo, turn), item.seed)
+                check_query(query)
+            except UserError as error:
+                failures.append(f"{item.name}: {error}")
+                bar.update()
+                continue
+            yield item, query
+
+    def keep(batch: list[tuple[Item, Query]], predictions: list[Prediction]) -> None:
         for (item, query), prediction in zip(batch, predictions, strict=True):
             item.keep(query.image, prediction if settings.threshold is None else prediction.at(settings.threshold))
         bar.update(len(batch))
-        batch.clear()
 
-    turned: dict[Path, int] = {}
-    for item, opened in _with_photos(items, settings.upright, settings.num_workers):
-        try:
-            if isinstance(opened, UserError):
-                raise opened
-            photo, turn = opened
-            if turn != 1:
-                turned[item.photo] = turn
-            query = Query(photo, item.modal(photo, turn), item.seed)
-            check_query(query)
-        except UserError as error:
-            failures.append(f"{item.name}: {error}")
-            bar.update()
-            continue
-        batch.append((item, query))
-        if len(batch) == size:
-            run_batch()
-    if batch:
-        run_batch()
+    objects = ready()
+    # while the model predicts, one thread opens the next batch and keeps the last: memory holds two
+    with closing(objects), ThreadPoolExecutor(1, thread_name_prefix="batches") as beside:
+        coming = beside.submit(lambda: list(itertools.islice(objects, size)))
+        kept: Future[None] | None = None
+        while batch := coming.result():
+            coming = beside.submit(lambda: list(itertools.islice(objects, size)))
+            queries = [query for _, query in batch]
+            predictions = model.predict_batch(queries, num_samples=settings.num_samples, steps=settings.steps)
+            if kept is not None:
+                kept.result()
+            kept = beside.submit(keep, batch, predictions)
+        if kept is not None:
+            kept.result()
     bar.close()
     say_turned(turned, len({item.photo for item in items}), settings.upright)
     return failures

@@ -182,9 +182,7 @@ def _say_left_out(given: CocoInput, crowds: set[str]) -> None:
 
 def _keep(notes: Notes, key: str, settings: Settings, photo: np.ndarray, prediction: Prediction) -> None:
     settings.cutouts.keep(quote(key, safe=""), photo, prediction, stable_seed("annotation", settings.seed, key))
-    found = prediction.to_coco()
-    del found["modal_segmentation"]  # it is what the file gives, in the file's own form
-    notes.add(key, found)
+    notes.add(key, prediction.to_coco(modal=False))  # the modal mask stays as the file gives it
 
 
 def _check_paths(source: Path, images: Path | None, out: Path) -> None:

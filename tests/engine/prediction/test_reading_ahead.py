@@ -68,4 +68,22 @@ def test_whoever_stops_stops_the_threads(reads):
 
     with pytest.raises(KeyboardInterrupt):
         run(2, on_keep=stop)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("photos")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(("photos", "batches"))]
+
+
+def test_predictions_are_kept_while_the_model_predicts(reads):
+    model, order = load_model("modal"), []
+    model.batch_size = 1
+    second = threading.Event()
+
+    def predict(queries, **options):
+        order.append(threading.current_thread().name)
+        if len(order) == 2:
+            assert second.wait(20), "the first prediction is not kept before the second one is made"
+        return type(model).predict_batch(model, queries, **options)
+
+    model.predict_batch = predict
+    modal = np.ones((20, 20), bool)
+    items = [Item(str(path), path, 0, lambda photo, turn: modal, lambda *_: second.set()) for path in PHOTOS[:3]]
+    assert complete(model, items, Settings()) == []
+    assert order == ["MainThread"] * 3, "Ctrl-C must reach the model"

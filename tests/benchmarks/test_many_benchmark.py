@@ -13,7 +13,7 @@ from tests.worlds import coco_world
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     config = CondDiffAMOConfig(
-        window=WindowConfig(size=32), pcn=PCNConfig(backbone="pvt_v2_b0", adapter_init="random"), dn=DNConfig(dim=8),
+        window=WindowConfig(size=32), pcn=PCNConfig(backbone="pvt_v2_b0", adapter_init="random"), dn=DNConfig(dim=16),
         sampler=SamplerConfig(steps=1),
     )  # fmt: skip
     path = tmp_path_factory.mktemp("many") / "small.safetensors"

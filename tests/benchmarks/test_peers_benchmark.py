@@ -1,0 +1,37 @@
+"""The benchmark of peers runs each row in a process of its own."""
+
+import csv
+import sys
+
+import pytest
+
+from benchmarks import peers as program
+
+
+def test_rows_and_their_file(monkeypatch, capsys, tmp_path):
+    out = tmp_path / "peers.csv"
+    given = ["--row", "convex_hull", "--row", "conddiff_amo_lite (exp", "--repeats", "1", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", ["peers.py", *given])
+    program.main()
+    rows = {row["what"]: row for row in csv.DictReader(out.open())}
+    assert [*rows] == ["conddiff_amo_lite (exported)", "convex_hull"]
+    for row in rows.values():
+        assert float(row["ms"]) > 0 and 0.05 < float(row["gb"]) < 3
+    printed = capsys.readouterr().out
+    assert all(f"| {name} | " in printed for name in rows)
+    assert 4 < float(rows["conddiff_amo_lite (exported)"]["parameters"]) < 5
+
+
+def test_a_row_that_is_not_there(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["peers.py", "--row", "unheard"])
+    with pytest.raises(SystemExit):
+        program.main()
+    assert "no row begins so; there are conddiff_amo_lite (exported)" in capsys.readouterr().err
+
+
+def test_evaluations_that_are_not_measured_are_multiplied(monkeypatch):
+    monkeypatch.setattr(program, "opened", lambda row, threads: (10**6, 100, 1, lambda: None))
+    clock = iter(range(100))
+    monkeypatch.setattr(program.time, "perf_counter", lambda: next(clock))
+    found = program.measured("pix2gestalt", 1, 3)
+    assert (found["parameters"], found["evaluations"], found["ms"]) == (1.0, 100, 100_000.0)

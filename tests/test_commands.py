@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")),
          *(ROOT / folder / "README.md" for folder in ("benchmarks", "checkpoints"))]  # fmt: skip
 BLOCK = re.compile(r"(<!-- runnable -->\n)?```bash\n(.*?)```", re.DOTALL)
-SHELL = {"cat", "python3", "."}
+SHELL = {"cat", "python3", ".", "docker"}
 """Programs of the system, which nothing here can check."""
 LAUNCHERS = {"timeout": 1, "torchrun": 2, "srun": 4}
 """Programs that start another one, and the number of their own words."""
@@ -122,6 +122,9 @@ def check(line: str, capsys, monkeypatch) -> None:
         words = words[1 + LAUNCHERS[words[0]] :] if words[0] in LAUNCHERS else words
         for path in re.findall(r"(?:configs|benchmarks|tests)/[\w./-]+\.(?:yaml|py)", part):
             assert (ROOT / path).is_file(), f"{line}: there is no {path}"
+        words = (
+            words[words.index("amodalseg") :] if words[:2] == ["docker", "run"] else words
+        )  # behind the image's name
         words = words[1:] if words[0] == "python" else words
         program, arguments = words[0], words[1:]
         if program in ("train.py", "eval.py"):

@@ -48,3 +48,26 @@ def test_citation_and_workflow_are_readable_and_true():
     for target in re.findall(r"make (\w+)", " ".join(commands)):
         assert re.search(rf"^{target}:", makefile, re.M), target
     assert {"lint", "test", "lowest"} <= set(re.findall(r"make (\w+)", " ".join(commands)))
+
+
+def test_container_images_have_the_tested_versions_by_hash():
+    pinned = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.M))
+    for target, extras in {"cpu": ["demo"], "cuda": ["train", "track", "inpaint", "export", "demo"]}.items():
+        entries = re.split(r"\n(?=\S)", (ROOT / f"docker/{target}.txt").read_text().strip())
+        locked = dict(entry.split(" ")[0].split("==") for entry in entries)
+        assert all("--hash=sha256:" in entry for entry in entries)
+        assert {name: version for name, version in locked.items() if pinned.get(name, version) != version} == {}
+        wanted = re.findall(r"^dependencies = \[(.*?)^\]", PYPROJECT, re.M | re.S)
+        wanted += [re.findall(rf"^{extra} = \[(.*?)\]$", PYPROJECT, re.M | re.S)[0] for extra in extras]
+        names = {name.lower() for name in re.findall(r'"([A-Za-z0-9_-]+)[><=!]', "".join(wanted))}
+        assert len(names) >= 10 and {name.replace("_", "-") for name in names} <= locked.keys(), target
+
+
+def test_the_dockerfile_copies_what_is_there():
+    text = (ROOT / "Dockerfile").read_text()
+    stages = re.findall(r"^FROM \S+ AS (\S+)$", text, re.M)
+    for source in re.findall(r"^COPY (?!--from)(\S+) ", text, re.M):
+        assert (ROOT / source).exists(), source
+    assert {*re.findall(r"--from=(\S+)", text)} <= {*stages} and stages[-1] == "cpu"
+    service = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["demo"]
+    assert service["build"]["target"] in stages and service["command"][0] == "demo"

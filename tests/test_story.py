@@ -11,13 +11,16 @@ DOCUMENTS = [
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "amodalseg").rglob("README.md")),
     *sorted((ROOT / "checkpoints").glob("*.md")),
+    ROOT / "examples/README.md",
+    ROOT / "examples/browser/README.md",
 ]
 NOT_OURS = ("outputs", ".git", "data")  # at the top; so are environments, .venv*
 SOURCES = [
     path
-    for pattern in ("*.py", "*.md", "*.yaml", "*.toml", "*.txt")
+    for pattern in ("*.py", "*.md", "*.yaml", "*.toml", "*.txt", "*.ipynb", "*.html", "*.mjs")
     for path in ROOT.rglob(pattern)
     if not path.relative_to(ROOT).parts[0].startswith(".venv") and path.relative_to(ROOT).parts[0] not in NOT_OURS
+    and "node_modules" not in path.parts
 ]
 
 

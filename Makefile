@@ -1,4 +1,4 @@
-# make demo | test | lint | lowest | docs: each creates the environment if it is missing; nothing but python3 and make is needed.
+# make demo | test | lint | lowest | docs | notebooks: each creates the environment if it is missing; nothing but python3 and make is needed.
 # An existing environment is used as it is with PYTHON=/path/to/bin/python.
 ifndef PYTHON
 PYTHON := .venv/bin/python
@@ -6,7 +6,7 @@ READY := .venv/.ready
 endif
 PYTHON3 ?= python3
 
-.PHONY: demo test lint lowest docs format env clean
+.PHONY: demo test lint lowest docs notebooks format env clean
 demo: $(READY)
 	$(PYTHON) train.py configs/experiment/demo.yaml
 	$(PYTHON) eval.py configs/eval/demo.yaml
@@ -28,6 +28,13 @@ docs: .venv-docs/.ready
 	$(PYTHON3) -m venv .venv-docs
 	.venv-docs/bin/python -m pip install --quiet -e ".[docs]"
 	touch $@
+
+# the notebooks of examples in a Jupyter kernel, with their outputs in outputs/notebooks
+notebooks: $(READY)
+	$(PYTHON) -m pip install --quiet -c constraints.txt -e ".[notebooks]"
+	mkdir -p outputs/notebooks
+	cp examples/*.ipynb outputs/notebooks
+	$(dir $(PYTHON))jupyter-execute --inplace outputs/notebooks/*.ipynb
 
 # the suite again, with the lowest versions that pyproject.toml declares
 lowest: .venv-lowest/.ready

@@ -23,6 +23,8 @@ PAGES = {
     **{f"docs/{path.name}": path.name for path in sorted((ROOT / "docs").glob("*.md"))},
     "checkpoints/README.md": "weights.md",
     "benchmarks/README.md": "benchmarks.md",
+    "examples/README.md": "examples.md",
+    "examples/browser/README.md": "browser.md",
     **{
         str(path.relative_to(ROOT)): f"networks/{path.parent.name}.md"
         for path in sorted((ROOT / "amodalseg/models").glob("*/README.md"))

@@ -46,7 +46,7 @@ if CHROMIUM is None:
 
 @pytest.fixture(scope="module")
 def whole_file(tmp_path_factory) -> Path:
-    """The graph that ships, with its weights inside, as `amodalseg export` writes it, but without a minute's tracing."""
+    """The graph that ships with its weights inside: what `amodalseg export` writes, without a minute's tracing."""
     values, _ = weights_beside(GRAPH, GRAPH.read_bytes())
     model = onnx.load(GRAPH, load_external_data=False)
     for tensor in model.graph.initializer:

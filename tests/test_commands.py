@@ -28,10 +28,11 @@ from tests.worlds import coco_world, cocoa_world
 from tests.worlds.drawing import disc, photo
 
 ROOT = Path(__file__).parents[1]
+FOLDERS = ("benchmarks", "checkpoints", "examples", "examples/browser")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")),
-         *(ROOT / folder / "README.md" for folder in ("benchmarks", "checkpoints"))]  # fmt: skip
+         *(ROOT / folder / "README.md" for folder in FOLDERS)]  # fmt: skip
 BLOCK = re.compile(r"(<!-- runnable -->\n)?```bash\n(.*?)```", re.DOTALL)
-SHELL = {"cat", "python3", ".", "docker"}
+SHELL = {"cat", "docker", "npm", "python3", "."}
 """Programs of the system, which nothing here can check."""
 LAUNCHERS = {"timeout": 1, "torchrun": 2, "srun": 4}
 """Programs that start another one, and the number of their own words."""

@@ -1,4 +1,7 @@
-"""The notebooks in ``examples`` run from top to bottom, here with small settings and without a kernel (``make notebooks`` has one)."""
+"""The notebooks in ``examples`` run from top to bottom, here with small settings and without a kernel.
+
+``make notebooks`` runs them in one, as they are.
+"""
 
 import ast
 import csv
@@ -8,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+
+from tests.test_light import run as run_light
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
@@ -47,13 +52,15 @@ def test_a_notebook_is_well_formed_and_without_outputs(path):
             assert (path.parent / target).exists(), target
 
 
-def test_complete_objects(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    shown = run("complete_objects.ipynb")
-    pictures = [value for value in shown if isinstance(value, Image.Image)]
-    assert len(pictures) == 5 and all(picture._repr_png_() for picture in pictures)
-    iou = re.search(r"IoU of the hidden part: (\d\.\d\d)", capsys.readouterr().out)
-    assert float(iou[1]) > 0.5
+def test_complete_objects_without_pytorch():
+    done = run_light(
+        "from tests.test_notebooks import Image, run\n"
+        "shown = run('complete_objects.ipynb')\n"
+        "print('pictures:', sum(bool(value._repr_png_()) for value in shown if isinstance(value, Image.Image)))"
+    )
+    assert done.stdout.endswith("pictures: 5\n"), done.stderr
+    iou = re.search(r"IoU of the hidden part: (\d\.\d\d)", done.stdout)
+    assert float(iou[1]) > 0.4
 
 
 def test_train_on_your_own(tmp_path, monkeypatch, capsys):

@@ -19,7 +19,8 @@ SOURCES = [
     path
     for pattern in ("*.py", "*.md", "*.yaml", "*.toml", "*.txt", "*.ipynb", "*.html", "*.mjs")
     for path in ROOT.rglob(pattern)
-    if not path.relative_to(ROOT).parts[0].startswith(".venv") and path.relative_to(ROOT).parts[0] not in NOT_OURS
+    if not path.relative_to(ROOT).parts[0].startswith(".venv")
+    and path.relative_to(ROOT).parts[0] not in NOT_OURS
     and "node_modules" not in path.parts
 ]
 
@@ -100,7 +101,7 @@ def test_dotted_options_in_the_documents_exist():
     for path in DOCUMENTS:
         for option in re.findall(r"`((?:\w+\.)+\w+)(?:=[^`]*)?`", path.read_text()):
             head, *rest = option.split(".")
-            if head in sections and not option.endswith((".py", ".yaml", ".safetensors", ".pt2")):
+            if head in sections and not option.endswith((".py", ".yaml", ".safetensors", ".pt2", ".onnx")):
                 found = any(there(model, rest) for model in models) if head == "model" else there(config, [head, *rest])
                 assert found, f"{path.name}: {option}"
 

@@ -149,6 +149,14 @@ def _parser() -> argparse.ArgumentParser:
     release.add_argument("--out", required=True, metavar="NAME.safetensors", help="of an inpainting prior, a folder")
     release.add_argument("--mean-with", metavar="MODEL", help="a second model of the same options: ship their mean")
     release.add_argument("--share", type=float, default=0.5, help="of the second model in that mean (0.5)")
+    release.add_argument(
+        "--set",
+        nargs="*",
+        default=[],
+        metavar="key=value",
+        help="of sampling and after it: sampler.steps=2",
+        dest="options",
+    )
     release.add_argument("--about", nargs="*", default=[], metavar="key=value", help="notes to keep in the file")
     release.set_defaults(run=_release)
 
@@ -260,7 +268,7 @@ def _release(options: argparse.Namespace) -> None:
 
     from amodalseg.engine.release import release
 
-    release(options.model, Path(options.out), options.about, options.mean_with, options.share)
+    release(options.model, Path(options.out), options.about, options.mean_with, options.share, options.options)
 
 
 def _export(options: argparse.Namespace) -> None:

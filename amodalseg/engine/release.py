@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amodalseg.config.load import to_dict
+from amodalseg.config.load import read_overrides, to_dict
 from amodalseg.config.schema import NetworkConfig
 from amodalseg.engine.run_folder import provenance
 from amodalseg.errors import UserError
@@ -22,11 +22,16 @@ from amodalseg.models.inpainting.backends.prior import ABOUT, FOLDER, WEIGHTS, f
 from amodalseg.models.inpainting.parts import small_segmenter
 from amodalseg.models.weights import check_state, read_weights, save_weights
 
+NOT_OF_WEIGHTS = ("sampler", "vgpe", "post", "loss", "diff.t_dist", "diff.beta_a", "diff.beta_b")
+"""Options that say how weights were found or are used, not what they are: two models may differ in them."""
 OF_RUNS = ("out", "init", "continue_from")
 """Options that name a run, or its checkpoint, wherever it lay."""
 
 
-def release(run: str, out: Path, about: Sequence[str], mean_with: str | None = None, share: float = 0.5) -> Path:
+def release(
+    run: str, out: Path, about: Sequence[str], mean_with: str | None = None, share: float = 0.5,
+    options: Sequence[str] = (),
+) -> Path:  # fmt: skip
     """Write a model's weights in half the size, with what a reader must know about them.
 
     The file keeps what the run's own says (training configuration, step, scores), and gets the ``key=value`` notes
@@ -40,13 +45,15 @@ def release(run: str, out: Path, about: Sequence[str], mean_with: str | None = N
         mean_with: a second model of the same options, for instance the one that ``run`` went on from: the file holds
             the mean of both.
         share: of the second model in that mean, above 0 and below 1.
+        options: ``key=value``, the model's options of sampling and of what follows it, in place of those it was trained
+            with, for instance ``sampler.steps=2``.
 
     Returns:
         ``out``.
 
     Raises:
         UserError: weights that cannot be used, a note that is not key=value, a name with another ending; a second
-            model of other options.
+            model of other options; an option that concerns the weights.
     """
     notes = dict(note.partition("=")[::2] for note in about)
     wrong = [note for note in about if not note.partition("=")[0] or "=" not in note]
@@ -57,8 +64,8 @@ def release(run: str, out: Path, about: Sequence[str], mean_with: str | None = N
         folder = path / kind.FOLDER if (path / kind.FOLDER / kind.ABOUT).is_file() else path
         if (folder / kind.ABOUT).is_file():
             return write(_new_folder(out), folder, notes)
-    if mean_with is not None and out.suffix != ".safetensors":
-        raise UserError("--mean-with is for models in one .safetensors file")
+    if (mean_with is not None or options) and out.suffix != ".safetensors":
+        raise UserError("--mean-with and --set are for models in one .safetensors file")
     if (path / ABOUT).is_file() or (path / FOLDER).is_dir() or (path.suffix == ".ckpt" and not out.suffix):
         return _release_prior(find_prior(run), out, notes)
     if out.suffix != ".safetensors":
@@ -68,6 +75,10 @@ def release(run: str, out: Path, about: Sequence[str], mean_with: str | None = N
     check_state(network_model_class(config.name)(config).network, state, path)
     if mean_with is not None:
         state = _mean(state, config, model_file(mean_with), share)
+    if options:
+        model = network_model_class(config.name)(config)
+        model.override(read_overrides(options))
+        config = model.config
     known = {**without_folders(known), "commit": provenance()["commit"], **notes}
     save_weights(out, state, config, known, dtype="float16")
     content = out.read_bytes()
@@ -80,7 +91,7 @@ def _mean(state: dict[str, Tensor], config: NetworkConfig, path: Path, share: fl
     if not 0 < share < 1:
         raise UserError(f"invalid value for --share: {share} (above 0 and below 1)")
     other, its, _ = read_weights(path)
-    if to_dict(its) != to_dict(config):
+    if _of_weights(its) != _of_weights(config):
         raise UserError(f"{path} is a model of other options: there is no mean of the two")
     check_state(network_model_class(its.name)(its).network, other, path)
     return {
@@ -89,6 +100,15 @@ def _mean(state: dict[str, Tensor], config: NetworkConfig, path: Path, share: fl
         else value
         for key, value in state.items()
     }
+
+
+def _of_weights(config: NetworkConfig) -> dict[str, Any]:
+    """The options that two models with a mean have in common."""
+    found = to_dict(config)
+    for name in NOT_OF_WEIGHTS:
+        section, _, key = name.rpartition(".")
+        (found.get(section, {}) if section else found).pop(key, None)
+    return found
 
 
 def _new_folder(out: Path) -> Path:

@@ -266,11 +266,31 @@ def test_the_mean_of_two_models(saved, tmp_path, capsys):
         wanted = value + 0.25 if value.is_floating_point() else value
         assert torch.allclose(found[key].to(wanted.dtype), wanted, atol=2e-3, rtol=1e-3), key
     capsys.readouterr()
-    save_weights(tmp_path / "other.safetensors", second, replace(config, post=PostConfig(threshold=0.4)), about)
+    # how a model is asked may differ, what it is asked with may not
+    cautious = replace(config, post=PostConfig(threshold=0.4), diff=replace(config.diff, t_dist="beta"))
+    save_weights(tmp_path / "second.safetensors", second, cautious, about)
+    assert main([*command, str(tmp_path / "second.safetensors")]) == 0
+    capsys.readouterr()
+    save_weights(tmp_path / "other.safetensors", second, replace(config, gauss=replace(config.gauss, shift=1.0)), about)
     for model, share, part in (
         ("other", "0.5", "is a model of other options"),
         ("second", "1", "invalid value for --share"),
     ):
         assert main([*command, str(tmp_path / f"{model}.safetensors"), "--share", share]) == 2
+        error = capsys.readouterr().err
+        assert part in error and error.count("\n") == 1
+
+
+def test_options_of_a_release(saved, tmp_path, capsys):
+    command = ["release", str(saved[1]), "--out", str(tmp_path / "fast.safetensors"), "--set"]
+    assert main([*command, "sampler.steps=2", "post.threshold=0.7"]) == 0
+    model = load_model(tmp_path / "fast.safetensors", "cpu")
+    assert (model.config.sampler.steps, model.config.post.threshold) == (2, 0.7)
+    capsys.readouterr()
+    for wrong, part in (
+        ("gauss.shift=0", "override.gauss cannot change after training"),
+        ("post.threshold=2", "post.threshold"), ("steps", "steps"),
+    ):  # fmt: skip
+        assert main([*command, wrong]) == 2
         error = capsys.readouterr().err
         assert part in error and error.count("\n") == 1

@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
 
+from amodalseg.engine.release import folders_named
 from amodalseg.models.describe import ZOO, describe_models
 from benchmarks.zoo import MARK, PAGES, SETS, TABLES, main, sha256, take_scores, with_tables
 
@@ -54,3 +56,22 @@ def test_scores_of_too_few_sets_or_of_no_commit_are_refused(zoo, tmp_path, capsy
     assert ZOO.read_bytes() == before
     with pytest.raises(ValueError):
         take_scores(zoo, [tmp_path / "photos"], "abc")
+
+
+def test_no_file_of_weights_names_a_folder_of_a_machine():
+    files = [*(ROOT / "checkpoints").rglob("*.safetensors"), *(ROOT / "checkpoints").rglob("*.json")]
+    assert len(files) > 5
+    for path in files:
+        if path.suffix == ".json":
+            known = json.loads(path.read_text())
+        else:
+            with safe_open(path, "numpy") as file:
+                known = {key: _parsed(value) for key, value in (file.metadata() or {}).items()}
+        assert list(folders_named(known)) == [], path
+
+
+def _parsed(text):
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,10 @@ def release(
         model.override(read_overrides(options))
         config = model.config
     known = {**without_folders(known), "commit": provenance()["commit"], **notes}
+    place = next(folders_named(known), None)
+    if place:
+        text = f"the file tells where something lay on this machine ({place}): set AMODALSEG_DATA to the folder of data"
+        warnings.warn(f"{text}, or change to the project's folder, and release again", stacklevel=2)
     save_weights(out, state, config, known, dtype="float16")
     content = out.read_bytes()
     print(f"{out}: {len(content) / 1e6:.1f} MB, sha256 {hashlib.sha256(content).hexdigest()}")
@@ -152,6 +157,15 @@ def _of_run(value: Any) -> Any:
     if not isinstance(found, str) or not Path(found).is_absolute():
         return found
     return "/".join(Path(found).parts[-2 if Path(found).suffix else -1 :])
+
+
+def folders_named(known: Any) -> Iterator[str]:
+    """Absolute names of files in what is known."""
+    if isinstance(known, (dict, list)):
+        for value in known.values() if isinstance(known, dict) else known:
+            yield from folders_named(value)
+    elif isinstance(known, str):
+        yield from re.findall(r"(?<![\w.$}:/])/(?:[\w.-]+/)+[\w.-]+", known)
 
 
 def without_folders(known: Any) -> Any:

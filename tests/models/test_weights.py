@@ -13,7 +13,7 @@ from test_contract import tiny
 from amodalseg import UserError, load_model
 from amodalseg.cli import main
 from amodalseg.config.schema import AFGConfig, DNConfig, PostConfig
-from amodalseg.engine.release import without_folders
+from amodalseg.engine.release import folders_named, without_folders
 from amodalseg.models.conddiff_amo.model import CondDiffAMO
 from amodalseg.models.weights import load_state, read_weights, save_weights
 
@@ -221,7 +221,9 @@ def test_a_release_names_no_folder_of_the_machine(monkeypatch, data, cwd, given,
         monkeypatch.setenv("AMODALSEG_DATA", data)
     wanted = given if wanted is None else wanted
     known = {"data": [{"root": given}], "step": 3, "best": None}
-    assert without_folders(known) == {"data": [{"root": wanted}], "step": 3, "best": None}
+    found = without_folders(known)
+    assert found == {"data": [{"root": wanted}], "step": 3, "best": None}
+    assert [*folders_named(found)] == [part for part in wanted.split() if part[0] == "/" and part.count("/") > 1]
 
 
 def test_a_release_names_its_runs_alone(monkeypatch):

@@ -217,9 +217,10 @@ def ious(first: Sequence[Rle], second: Sequence[Rle], crowd: Sequence[bool] = ()
 
 def box_xyxy(mask: np.ndarray) -> tuple[int, int, int, int] | None:
     """Tight box of a bool (H, W) mask as (x0, y0, x1, y1), x1 and y1 exclusive; None if the mask is empty."""
-    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-    if not len(columns):
+    rows = np.flatnonzero(mask.any(axis=1))
+    if not len(rows):
         return None
+    columns = np.flatnonzero(mask[rows[0] : rows[-1] + 1].any(axis=0))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 

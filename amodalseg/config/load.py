@@ -240,6 +240,12 @@ def _refuse_misplaced(layer: dict[str, Any], config: Any, known: list[str], orig
             raise UserError(f"{origin}: invalid value for {full}: {value} (a list is expected)")
         if OmegaConf.is_dict(section):
             _refuse_misplaced(value, section, known, origin, f"{full}.")
+        elif OmegaConf.is_list(section) and isinstance(value, list):
+            kind = section._metadata.element_type
+            for place, entry in enumerate(value) if dataclasses.is_dataclass(kind) else ():
+                if isinstance(entry, dict):
+                    one, begin = OmegaConf.structured(kind), f"{full}.{place}."
+                    _refuse_misplaced(entry, one, sorted(_keys(one, begin)), origin, begin)
 
 
 def _as_meant(config: DictConfig, key: Any, value: Any) -> Any:

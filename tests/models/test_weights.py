@@ -16,6 +16,7 @@ from amodalseg.config.schema import AFGConfig, DNConfig, PostConfig
 from amodalseg.engine.release import without_folders
 from amodalseg.models.conddiff_amo.model import CondDiffAMO
 from amodalseg.models.weights import load_state, read_weights, save_weights
+from tests.refusals import refused
 
 
 @pytest.fixture(scope="module")
@@ -271,6 +272,4 @@ def test_the_mean_of_two_models(saved, tmp_path, capsys):
         ("other", "0.5", "is a model of other options"),
         ("second", "1", "invalid value for --share"),
     ):
-        assert main([*command, str(tmp_path / f"{model}.safetensors"), "--share", share]) == 2
-        error = capsys.readouterr().err
-        assert part in error and error.count("\n") == 1
+        refused(capsys, [*command, str(tmp_path / f"{model}.safetensors"), "--share", share], part)

@@ -18,6 +18,9 @@ GROWN = 0.02
 """Of the longer side of the modal box, a pixel at least: how far beyond the modal mask a place is cleared."""
 ROOM = 8
 """Pixels around what is filled that the fill looks at."""
+RIM = 0.015
+"""Of the longer side of the modal box, two pixels at least: along the edge, where a mask's colours are not all the
+object's."""
 
 LARGEST = 1024
 """Pixels on the longer side of what is filled as it is; a larger part is filled at this size, for time."""
@@ -117,6 +120,9 @@ def completed(photo: np.ndarray, prediction: Prediction) -> Piece:
 def coloured(photo: np.ndarray, modal: np.ndarray, amodal: np.ndarray) -> np.ndarray:
     """uint8 (H, W, 3): the colours of the visible part go on in the hidden part, by Telea's method.
 
+    Pixels along the edge of a mask hold some of what lies beside the object, above all of what hides it. Those within
+    ``RIM`` of it stay as they are, but their colours do not go on.
+
     Args:
         photo: uint8 (H, W, 3).
         modal, amodal: bool (H, W), where the object's colours are known, and the whole of it.
@@ -131,8 +137,15 @@ def coloured(photo: np.ndarray, modal: np.ndarray, amodal: np.ndarray) -> np.nda
     place = slice(top, bottom), slice(left, right)
     colours = photo.copy()
     # nothing but the visible part is known: no colour of an occluder or of the ground may run into the object
-    colours[place] = np.where(hidden[place][..., None], _filled(photo[place], ~modal[place]), photo[place])
+    known = _without_rim(modal[place], max(2, round(RIM * max(visible[2] - visible[0], visible[3] - visible[1]))))
+    colours[place] = np.where(hidden[place][..., None], _filled(photo[place], ~known), photo[place])
     return colours
+
+
+def _without_rim(modal: np.ndarray, rim: int) -> np.ndarray:
+    """A mask without its edge, in pixels; parts that are edge alone, as legs of a chair, stay."""
+    inner = ~grown(~modal, rim)
+    return inner | modal & ~grown(inner, 2 * rim)
 
 
 def lay(photo: np.ndarray, piece: Piece, shift: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

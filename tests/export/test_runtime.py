@@ -1,5 +1,6 @@
 """The predictor without PyTorch keeps the models' contract and predicts as the trained model does."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -63,7 +64,7 @@ def test_what_may_change_after_export_and_what_it_looks_like(exported):
         predictor.override({"sampler": {"steps": 3}})
 
 
-def test_a_process_that_uses_it_never_imports_torch(exported):
+def test_a_process_that_uses_it_never_imports_torch_and_leaves_no_file_of_telemetry(exported, tmp_path):
     code = (
         "import sys, numpy as np; from amodalseg.export.runtime import OnnxPredictor\n"
         "modal = np.zeros((40, 50), bool); modal[10:30, 5:25] = True\n"
@@ -72,8 +73,11 @@ def test_a_process_that_uses_it_never_imports_torch(exported):
         "heavy = {'torch', 'timm', 'lightning', 'torchvision', 'onnx', 'albumentations'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    told = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    told["TMPDIR"] = str(tmp_path)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=told)
     assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_number_of_steps_is_the_files_own(exported):

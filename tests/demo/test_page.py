@@ -281,6 +281,8 @@ def test_the_server_bounds_requests_and_leaves_nothing(tmp_path, monkeypatch):
     models = {"modal": load_model("modal")}
     with serving(models) as page:
         folder = Path(os.environ["GRADIO_TEMP_DIR"])
+        numbers = [block for block in page.blocks.values() if block.get_block_name() == "number"]
+        assert [field.preprocess("x") for field in numbers] == ["x"] * 3, "a line refuses them, not gradio"
         upload = f"{page.local_url}gradio_api/upload"
 
         def answered(size):

@@ -57,7 +57,7 @@ def test_colours_of_a_masks_edge_stay_there_and_thin_parts_keep_theirs():
     photo, modal, amodal, post = scene()
     edge = modal & moving.grown(post, 2)  # pixels of the post in a mask that is a little too large
     photo[edge] = POST
-    picture = moving.coloured(photo, modal, amodal)
+    picture = moving.coloured(photo, modal, amodal, rim=0.06)
     assert close(picture[amodal & ~modal], OBJECT), "what hides the ball does not colour it"
     assert (picture[edge] == POST).all(), "the visible part is as it was"
     thin = np.zeros_like(modal)
@@ -65,7 +65,7 @@ def test_colours_of_a_masks_edge_stay_there_and_thin_parts_keep_theirs():
     whole = thin.copy()
     whole[20:22, 24:27] = True
     photo[thin] = OBJECT
-    assert close(moving.coloured(photo, thin, whole)[whole], OBJECT, 8)
+    assert close(moving.coloured(photo, thin, whole, rim=0.06)[whole], OBJECT, 8)
 
 
 def test_no_colour_of_the_occluder_runs_into_the_object():

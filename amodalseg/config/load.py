@@ -233,7 +233,7 @@ def _refuse_misplaced(layer: dict[str, Any], config: Any, known: list[str], orig
             value = layer[key] = _as_meant(config, key, value)
         if isinstance(value, str) and value == schema.REQUIRED and not OmegaConf.is_missing(config, key):
             raise UserError(f"{origin}: {full} has no value; give one, or leave the key out")
-        section = None if free else config._get_node(key)
+        section: Any = None if free else config._get_node(key)
         if not isinstance(value, dict) and (prefix == "override." or OmegaConf.is_dict(section)):
             raise UserError(f"{origin}: {full} is a section: give {full}.key=value, not {full}={value}")
         if OmegaConf.is_list(section) and (value is None or isinstance(value, dict)):

@@ -33,7 +33,9 @@ PRELOAD = [
     "benchmarks.faults", "amodalseg.engine.training.train", "amodalseg.engine.evaluation.evaluate",
     "amodalseg.engine.prediction.predict_coco", "amodalseg.data.pack.convert", "amodalseg.data.pack.shard_writer",
     "amodalseg.models.network_model", "amodalseg.models.conddiff_amo.model", "amodalseg.models.conddiff_amo.module",
-    "amodalseg.report.build", "amodalseg.export.write", "onnxruntime", "onnxscript",
+    "amodalseg.report.build", "amodalseg.export.write", "onnxruntime", "onnxscript", "amodalseg.engine.prediction.move",
+    "amodalseg.engine.prediction.edit", "amodalseg.models.inpainting.methods.mrgd",
+    "diffusers.models.unets.unet_2d_condition", "diffusers.models.attention_processor",
 ]  # fmt: skip
 """What all commands together import: once, in a server from which each command's process is forked."""
 WRITING = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
@@ -48,8 +50,9 @@ EVAL = [
     "models=[modal,convex_hull]", "data.num_objects=6", "data.size=64", "loader.batch_size=2", "trainer.progress=false",
     "trainer.accelerator=cpu", "report.html=false",
 ]  # fmt: skip
+EDIT = ["size=[16,16]", "model.sampler.steps=1", "model.inversion.updates=1", "device=cpu"]
 OF_THE_RUN = ("seconds", "peak_memory")
-"""Columns of ``objects.csv`` that no two runs have in common."""
+"""Columns of ``objects.csv``, and keys of ``edit.json``, that no two runs have in common."""
 MADE_ANEW = ("metrics", "answers")
 """Folders whose files are of one start of a run: logs, and predictions with the memory that they took."""
 
@@ -81,6 +84,11 @@ def commands(inputs: Path, quick_export: bool = False) -> dict[str, Callable[[Pa
         "scene": lambda to: [
             "scene", "convex_hull", "--coco", str(coco), "--images", str(inputs / "photos"), "--out", f"{to}/scenes",
         ],
+        "move": lambda to: [
+            "move", "convex_hull", "--image", str(inputs / "photos/0.png"), "--mask", str(inputs / "masks/0.png"),
+            "--to", "20,20", "--out", f"{to}/moved.png", "--overlay", f"{to}/drawn",
+        ],
+        "edit": lambda to: ["edit", str(configs / "edit/add.yaml"), f"out={to}/edit", *EDIT],
         "convert": lambda to: ["data", "convert", *world, "--out", f"{to}/data"],
         "shard": lambda to: ["data", "shard", *world, "--out", f"{to}/shards", "--size", "20"],
         "export": lambda to: ["export", str(inputs / "model.safetensors"), "--out", f"{to}/model.onnx", *quick],
@@ -295,6 +303,8 @@ def _content(path: Path, folder: Path) -> Any:
     if path.suffix == ".csv":
         with path.open() as file:
             return [{key: row[key] for key in row if key not in OF_THE_RUN} for row in csv.DictReader(file)]
+    if path.name == "edit.json":
+        return {key: value for key, value in json.loads(path.read_bytes()).items() if key not in OF_THE_RUN}
     content = path.read_bytes().replace(str(folder).encode(), b"FOLDER")
     if path.name in ("metrics.json", "report.md"):  # memory stands in them, too
         return len(content) > 0

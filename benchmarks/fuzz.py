@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--kinds", nargs="+", help="some of them (all)")
     parser.add_argument("--keep", type=Path, help="folder for inputs that failed (none are kept)")
     options = parser.parse_args(arguments)
-    os.environ.setdefault("AMODALSEG_MAX_MEGAPIXELS", "50")  # the default of 400 may take more than MEMORY_GB
+    os.environ.setdefault("AMODALSEG_MAX_MEGAPIXELS", "50")  # a JPEG header that names 400 takes 2.3 GB
     place = Path(tempfile.mkdtemp()).resolve()
     try:
         kinds = targets(place / "whole")

@@ -12,17 +12,10 @@ import torch
 
 from amodalseg.cli import main
 from amodalseg.errors import UserError
+from tests.refusals import refused
 from tests.worlds import coco_world, cocoa_world, edit_json
 
 ROOT = Path(__file__).parents[1]
-
-
-def refused(capsys, arguments, *parts):
-    assert main(arguments) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ") and error.count("\n") == 1, error
-    for part in parts:
-        assert part in error, error
 
 
 def occlude(annotations, images, out, *more):

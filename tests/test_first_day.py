@@ -20,7 +20,7 @@ from amodalseg.models.conddiff_amo import reach
 from amodalseg.report import table
 from amodalseg.report.page import html_page
 from tests.engine.journeys import SMALL
-from tests.test_cli import refused
+from tests.refusals import refused
 from tests.worlds import coco_amodal_world, coco_world, cocoa_world
 from tests.worlds.labelme import labelme_world
 

@@ -233,13 +233,19 @@ def _refuse_misplaced(layer: dict[str, Any], config: Any, known: list[str], orig
             value = layer[key] = _as_meant(config, key, value)
         if isinstance(value, str) and value == schema.REQUIRED and not OmegaConf.is_missing(config, key):
             raise UserError(f"{origin}: {full} has no value; give one, or leave the key out")
-        section = None if free else config._get_node(key)
+        section: Any = None if free else config._get_node(key)
         if not isinstance(value, dict) and (prefix == "override." or OmegaConf.is_dict(section)):
             raise UserError(f"{origin}: {full} is a section: give {full}.key=value, not {full}={value}")
         if OmegaConf.is_list(section) and (value is None or isinstance(value, dict)):
             raise UserError(f"{origin}: invalid value for {full}: {value} (a list is expected)")
         if OmegaConf.is_dict(section):
             _refuse_misplaced(value, section, known, origin, f"{full}.")
+        elif OmegaConf.is_list(section) and isinstance(value, list):
+            kind = section._metadata.element_type
+            for place, entry in enumerate(value) if dataclasses.is_dataclass(kind) else ():
+                if isinstance(entry, dict):
+                    one, begin = OmegaConf.structured(kind), f"{full}.{place}."
+                    _refuse_misplaced(entry, one, sorted(_keys(one, begin)), origin, begin)
 
 
 def _as_meant(config: DictConfig, key: Any, value: Any) -> Any:

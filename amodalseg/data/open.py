@@ -34,8 +34,8 @@ from amodalseg.data.draw.synthetic import SyntheticWorld
 from amodalseg.data.draw.whole_objects import whole_records
 from amodalseg.data.images import image_turning
 from amodalseg.data.pack.shards import Shards
-from amodalseg.data.predicted import use_predictions
 from amodalseg.data.readers import READERS, read_coco_files
+from amodalseg.data.readers.predicted import use_predictions
 from amodalseg.data.readers.sailvos import TolerantSource
 from amodalseg.data.record_pictures import check_size, record_image
 from amodalseg.data.source import PackedRecords, RecordList, Source, Subset

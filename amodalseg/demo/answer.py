@@ -18,7 +18,7 @@ from amodalseg.metrics.order import Order, order_of, pairs
 from amodalseg.models.base import AmodalModel, whole_number
 from amodalseg.models.cutout import cutout
 from amodalseg.predictions import Prediction, PredictionStack
-from amodalseg.report.pictures import completion_picture, order_picture
+from amodalseg.report.whole_photos import completion_picture, order_picture
 
 STEPS, SAMPLES = 100, 16
 """Most of an answer."""

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from amodalseg.errors import UserError
+from amodalseg.models.base import check_inside
 
 ON, OFF, CORNER = "On the object", "Beside the object", "Corner of a box"
 """What a click says."""
@@ -44,7 +45,7 @@ def read_marks(points: str, box: str, height: int, width: int) -> Marks:
         numbers = _numbers(part, (2, 3), "a point is X,Y or X,Y,0")
         if len(numbers) == 3 and numbers[2] not in (0, 1):
             raise UserError(f"'{part}': behind a point stands 1 (on the object) or 0 (beside it)")
-        _check_inside(numbers[0], numbers[1], height, width)
+        check_inside("point", numbers[0], numbers[1], height, width)
         found.append((numbers[0], numbers[1], numbers[2] if len(numbers) == 3 else 1))
     if len(found) > POINTS:
         raise UserError(f"{len(found)} points are too many: {POINTS} are taken")
@@ -52,7 +53,7 @@ def read_marks(points: str, box: str, height: int, width: int) -> Marks:
         return Marks(found, None)
     numbers = _numbers("".join(box.split()), (2, 4), "a box is X0,Y0,X1,Y1")
     if len(numbers) == 2:
-        _check_inside(numbers[0], numbers[1], height, width)
+        check_inside("point", numbers[0], numbers[1], height, width)
         return Marks(found, None, (numbers[0], numbers[1]))
     x0, y0, x1, y1 = numbers
     if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
@@ -103,8 +104,3 @@ def _numbers(text: str, counts: tuple[int, int], form: str) -> list[int]:
     if len(parts) not in counts or not all(part.isdecimal() and len(part) < 7 for part in parts):
         raise UserError(f"'{text:.60}': {form}, whole numbers in pixels of the photo")
     return [int(part) for part in parts]
-
-
-def _check_inside(x: int, y: int, height: int, width: int) -> None:
-    if not (x < width and y < height):
-        raise UserError(f"the point {x},{y} lies outside the photo of {width}x{height} (width x height)")

@@ -117,6 +117,8 @@ class _Parts:
                     self.steps = gr.Number(0, label="Steps (0: its own)", precision=0, minimum=0, min_width=96)
                     self.samples = gr.Number(1, label="Samples", precision=0, minimum=1, min_width=96)
                     self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, min_width=96)
+                for field in (self.steps, self.samples, self.seed):
+                    field.preprocess = _as_sent  # gradio would fail where a client sends text
                 self.complete = gr.Button("Complete", variant="primary", elem_id="complete")
                 self.answer_status = gr.HTML(elem_classes="status", elem_id="answer_status")
                 self.slider = gr.ImageSlider(
@@ -198,7 +200,7 @@ def _connect(at: _Parts, models: Mapping[str, AmodalModel], examples: Sequence[P
         return {**again(path, [*kept, current]), at.kept: [*kept, current]}
 
     def complete(
-        path: str | None, kept: list[Rle], current: Rle | None, name: str, steps: float, samples: float, seed: float,
+        path: str | None, kept: list[Rle], current: Rle | None, name: str, steps: Any, samples: Any, seed: Any,
         progress: Any = PROGRESS,
     ) -> Iterator[Update]:  # fmt: skip
         objects = [*kept, *([] if current is None else [current])]
@@ -266,7 +268,11 @@ def _path_of(payload: Any) -> str | None:
     return None if payload is None else payload.path
 
 
-def _whole(number: float | None) -> Any:
+def _as_sent(payload: Any) -> Any:
+    return payload
+
+
+def _whole(number: Any) -> Any:
     """A number as the page sends it; what is no whole one is left to who checks it."""
     return int(number) if isinstance(number, float) and number.is_integer() else number
 

@@ -42,13 +42,18 @@ def _check_move(query: Query, to: Any) -> None:
     height, width = query.modal.shape
     if not (isinstance(to, (tuple, list)) and len(to) == 2 and all(isinstance(n, (int, np.integer)) for n in to)):
         raise UserError(f"the target of a move must be two whole numbers (x, y), not {to!r:.60}")
-    if not (0 <= to[0] < width and 0 <= to[1] < height):
-        raise UserError(
-            f"the target {to[0]},{to[1]} lies outside the photo of {width}x{height} (width x height): give x from 0 to "
-            f"{width - 1} and y from 0 to {height - 1}"
-        )
+    check_inside("target", to[0], to[1], height, width)
     if query.modal.all():
         raise UserError("the modal mask covers the whole photo: nothing shows what could lie behind the object")
+
+
+def check_inside(what: str, x: float, y: float, height: int, width: int) -> None:
+    """Refuse a point of a photo, named ``what``, that is not in it. Raises UserError."""
+    if not (0 <= x < width and 0 <= y < height):
+        raise UserError(
+            f"the {what} {x:g},{y:g} lies outside the photo of {width}x{height} (width x height): give x from 0 to "
+            f"{width - 1} and y from 0 to {height - 1}"
+        )
 
 
 def as_rgb(image: np.ndarray) -> np.ndarray:

@@ -92,15 +92,16 @@ def _filled(picture: np.ndarray, hole: np.ndarray, how: str = "telea") -> np.nda
     return resize(remove(resize(picture, rows, columns), part, how), height, width)
 
 
-def completed(photo: np.ndarray, prediction: Prediction) -> Piece:
+def completed(photo: np.ndarray, prediction: Prediction, rim: float = 0.0) -> Piece:
     """The whole object as a model predicts it, with the part beyond the photo where the model looked there.
 
-    A model that draws no picture has no colours for what is hidden: those of the visible part go on in it.
+    A model that draws no picture has no colours for what is hidden: those of the visible part go on in it, ``rim`` as
+    for ``coloured``.
     """
     modal, amodal = prediction.modal, prediction.amodal
     picture = prediction.image
     if picture is None:
-        picture = coloured(photo, modal, amodal)
+        picture = coloured(photo, modal, amodal, rim)
     canvas = prediction.canvas
     if canvas is None or canvas.picture is None:
         x0, y0, x1, y1 = box_xyxy(amodal) or (0, 0, 1, 1)  # an empty prediction of a model that does not unite
@@ -114,12 +115,14 @@ def completed(photo: np.ndarray, prediction: Prediction) -> Piece:
     return Piece(mask, drawn, canvas.top, canvas.left)
 
 
-def coloured(photo: np.ndarray, modal: np.ndarray, amodal: np.ndarray) -> np.ndarray:
+def coloured(photo: np.ndarray, modal: np.ndarray, amodal: np.ndarray, rim: float = 0.0) -> np.ndarray:
     """uint8 (H, W, 3): the colours of the visible part go on in the hidden part, by Telea's method.
 
     Args:
         photo: uint8 (H, W, 3).
         modal, amodal: bool (H, W), where the object's colours are known, and the whole of it.
+        rim: share of the longer side of the modal box, if not 0 two pixels at least. So far from its edge the modal
+            mask may hold something else, above all of what hides the object: it stays as it is, but does not go on.
     """
     hidden = amodal & ~modal
     box = box_xyxy(hidden)
@@ -131,8 +134,17 @@ def coloured(photo: np.ndarray, modal: np.ndarray, amodal: np.ndarray) -> np.nda
     place = slice(top, bottom), slice(left, right)
     colours = photo.copy()
     # nothing but the visible part is known: no colour of an occluder or of the ground may run into the object
-    colours[place] = np.where(hidden[place][..., None], _filled(photo[place], ~modal[place]), photo[place])
+    known = modal[place]
+    if rim:
+        known = _without_rim(known, max(2, round(rim * max(visible[2] - visible[0], visible[3] - visible[1]))))
+    colours[place] = np.where(hidden[place][..., None], _filled(photo[place], ~known), photo[place])
     return colours
+
+
+def _without_rim(modal: np.ndarray, rim: int) -> np.ndarray:
+    """A mask without its edge, in pixels; parts that are edge alone, as legs of a chair, stay."""
+    inner = ~grown(~modal, rim)
+    return inner | modal & ~grown(inner, 2 * rim)
 
 
 def lay(photo: np.ndarray, piece: Piece, shift: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -15,9 +15,10 @@ from amodalseg.data.record_pictures import record_edited, record_image, record_m
 from amodalseg.masks import Rle
 from amodalseg.metrics.counts import Row, row_key
 from amodalseg.report.edits import edit_caption, edit_strip
+from amodalseg.report.grid import encode_png
 from amodalseg.report.html import Strip, write_report
 from amodalseg.report.moves import move_caption, move_strip, ranked_by_error
-from amodalseg.report.pictures import encode_png, object_strip
+from amodalseg.report.pictures import object_strip
 from amodalseg.report.select import best_median_worst, caption, ranked_by
 from amodalseg.report.table import by_data, result_key, rows_by_result
 from amodalseg.report.thumbnail import Thumbnail, show_thumbnail

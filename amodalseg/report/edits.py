@@ -9,8 +9,9 @@ import numpy as np
 
 from amodalseg.metrics.appearance import UNLIKE
 from amodalseg.metrics.counts import Row, row_key
+from amodalseg.report.grid import wrapped
 from amodalseg.report.moves import SIDE, decibels, resized, stays_percent
-from amodalseg.report.pictures import COMPLETED, VISIBLE, wrapped
+from amodalseg.report.pictures import COMPLETED, VISIBLE
 from amodalseg.types import EditRequest
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from amodalseg.metrics.counts import Row, row_key
 from amodalseg.metrics.rules import psnr
-from amodalseg.report.pictures import COMPLETED, TRUTH, VISIBLE, grid, wrapped
+from amodalseg.report.grid import grid, wrapped
+from amodalseg.report.pictures import COMPLETED, TRUTH, VISIBLE
 
 SIDE = 224  # pixels of a photo's longer side
 LARGE = 640  # the same where two stand side by side

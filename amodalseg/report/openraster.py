@@ -14,7 +14,7 @@ from PIL import Image
 
 from amodalseg.atomic import write_whole
 from amodalseg.errors import UserError
-from amodalseg.report.pictures import encode_png
+from amodalseg.report.grid import encode_png
 
 THUMBNAIL = 256
 """Pixels on the longer side at most, as the format asks."""

@@ -1,26 +1,22 @@
-"""Masks painted onto photos. All pictures are uint8 (H, W, 3) RGB arrays."""
+"""Masks painted onto photos, and the pictures of single objects. All pictures are uint8 (H, W, 3) RGB arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
 
 from amodalseg.data.record_pictures import record_image
 from amodalseg.masks import box_xyxy
-from amodalseg.metrics.order import Order
-from amodalseg.predictions import Prediction, PredictionStack
+from amodalseg.predictions import Prediction
+from amodalseg.report.grid import grid, paper, wrapped
 from amodalseg.types import AmodalRecord
 
 Color = tuple[int, int, int]
 VISIBLE: Color = (38, 120, 225)  # blue and orange stay apart for every kind of colour vision
 COMPLETED: Color = (255, 138, 20)
 TRUTH: Color = (255, 255, 255)
-PAPER: Color = (255, 255, 255)
-INK = "#303840"
-GAP = 6  # pixels between cells
-MOST = 7  # pictures side by side, so that a page shows them large enough
 MARGIN = 0.15  # around an object, as a share of the longer side of its box
 
 
@@ -117,84 +113,12 @@ def object_strip(
     if not completed:
         return wrapped([cells], titles)
     window = _square_window(_together(modal, given, amodal), MARGIN)
-    blank = _paper(side, side)
+    blank = paper(side, side)
     below = [_cut(completed[name], window, side) if name in completed else blank for name, _ in predictions]
     if amodal is not None:
-        alone = None if whole is None else np.where(amodal[..., None], whole, _paper(1, 1))
+        alone = None if whole is None else np.where(amodal[..., None], whole, paper(1, 1))
         below.append(blank if alone is None else _cut(alone, window, side))
     return wrapped([cells, [blank, blank, *below]], titles)
-
-
-def wrapped(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str]) -> np.ndarray:
-    """``grid`` of equally long rows, cut where they are wider than a page; the parts stand below each other."""
-    starts = range(0, len(titles), MOST)
-    parts = [grid([row[i : i + MOST] for row in rows], titles[i : i + MOST]) for i in starts]
-    width = max(part.shape[1] for part in parts)
-    return np.concatenate([np.pad(p, [(0, 0), (0, width - p.shape[1]), (0, 0)], constant_values=255) for p in parts])
-
-
-def completion_picture(image: np.ndarray, objects: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """A whole photo with its completed objects: hidden parts tinted ``COMPLETED``, visible ones ``VISIBLE``.
-
-    Args:
-        image: uint8 (H, W, 3).
-        objects: (modal, amodal) of each, bool (H, W).
-
-    Returns:
-        A new uint8 (H, W, 3) picture. What is visible lies above all hidden parts, as in the photo.
-    """
-    line = max(1, max(image.shape[:2]) // 640)
-    picture, seen = image, np.zeros(image.shape[:2], bool)
-    outlines: list[np.ndarray] = []
-    for modal, amodal in objects:
-        picture = overlay(picture, amodal & ~modal, COMPLETED, outline=line)
-        outlines += cv2.findContours(modal.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)[0]
-        seen |= modal
-    tinted = overlay(image, seen, VISIBLE)
-    picture = np.where(seen[..., None], tinted, picture)
-    return cv2.drawContours(picture, outlines, -1, VISIBLE, line, cv2.LINE_AA)
-
-
-def order_picture(image: np.ndarray, predictions: PredictionStack, order: Order) -> np.ndarray:
-    """A whole photo with its completed objects, numbered from the nearest, and an arrow from each to what it hides.
-
-    Args:
-        image: uint8 (H, W, 3).
-        predictions: of N objects.
-        order: of the same.
-
-    Returns:
-        A new uint8 (H, W, 3) picture.
-    """
-    picture = completion_picture(image, ((one.modal, one.amodal) for one in predictions))
-    size = max(image.shape[:2]) / 640
-    line = max(1, round(2 * size))
-    radius = round(9 * size)
-    middles = [_middle(mask) for mask in predictions.modal]
-    for nearer, farther in np.argwhere(order.hides).tolist():
-        start, end = (np.array(middles[place], float) for place in (nearer, farther))
-        # both ends beside the numbers, as far as there is room between them
-        step = (end - start) / max(1e-6, float(np.hypot(*(end - start))))
-        room = min(radius + line, float(np.hypot(*(end - start))) / 3)
-        begin, tip = (np.rint(point).astype(int).tolist() for point in (start + room * step, end - room * step))
-        for color, width in ((PAPER, line + 2), ((0, 0, 0), line)):
-            cv2.arrowedLine(picture, begin, tip, color, width, cv2.LINE_AA, tipLength=0.3)
-    for rank, place in enumerate(reversed(order.far_to_near), start=1):
-        x, y = middles[place]
-        cv2.circle(picture, (x, y), radius, (0, 0, 0), -1, cv2.LINE_AA)
-        (wide, tall), _ = cv2.getTextSize(str(rank), cv2.FONT_HERSHEY_SIMPLEX, 0.4 * size, 1)
-        where = (x - wide // 2, y + tall // 2)
-        cv2.putText(
-            picture, str(rank), where, cv2.FONT_HERSHEY_SIMPLEX, 0.4 * size, PAPER, max(1, line // 2), cv2.LINE_AA
-        )
-    return picture
-
-
-def _middle(mask: np.ndarray) -> tuple[int, int]:
-    """(x, y), the pixel of a mask that lies deepest in it."""
-    depth = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
-    y, x = np.unravel_index(int(depth.argmax()), mask.shape)
-    return int(x), int(y)
 
 
 def validation_grid(entries: Sequence[tuple[AmodalRecord, Prediction]], side: int = 160) -> np.ndarray:
@@ -219,67 +143,9 @@ def record_grid(records: Sequence[AmodalRecord], side: int = 160) -> np.ndarray:
     return grid(rows, ["image", "modal", "amodal"][: len(objects[0])] * min(2, len(objects)))
 
 
-def grid(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = ()) -> np.ndarray:
-    """Pictures in rows and columns on white.
-
-    Args:
-        rows: pictures, uint8 (H, W, 3) of any sizes; smaller ones are centred in the cell of the largest.
-        titles: one for each column, or none.
-
-    Returns:
-        uint8 (H', W', 3).
-    """
-    cells = [cell for row in rows for cell in row]
-    assert cells, "a grid needs pictures"
-    height, width = max(cell.shape[0] for cell in cells), max(cell.shape[1] for cell in cells)
-    columns = max(len(row) for row in rows)
-    sheet_width = GAP + columns * (width + GAP)
-    bands = [_titles(titles, width, sheet_width)] if titles else [_paper(GAP, sheet_width)]
-    for row in rows:
-        band = _paper(height + GAP, sheet_width)
-        for index, cell in enumerate(row):
-            y = (height - cell.shape[0]) // 2
-            x = GAP + index * (width + GAP) + (width - cell.shape[1]) // 2
-            band[y : y + cell.shape[0], x : x + cell.shape[1]] = cell
-        bands.append(band)
-    return np.concatenate(bands)
-
-
-def encode_png(picture: np.ndarray) -> bytes:
-    """uint8 (H, W, 3) RGB or (H, W, 4) RGBA -> PNG file."""
-    order = cv2.COLOR_RGBA2BGRA if picture.shape[2] == 4 else cv2.COLOR_RGB2BGR
-    done, data = cv2.imencode(".png", cv2.cvtColor(picture, order), [cv2.IMWRITE_PNG_COMPRESSION, 9])
-    assert done
-    return data.tobytes()
-
-
 def _together(modal: np.ndarray, predictions: Sequence[np.ndarray], amodal: np.ndarray | None) -> np.ndarray:
     everything: np.ndarray = np.logical_or.reduce([modal, *predictions, *([] if amodal is None else [amodal])])
     return everything
-
-
-def _paper(height: int, width: int) -> np.ndarray:
-    return np.full((height, width, 3), PAPER, np.uint8)
-
-
-def _titles(titles: Sequence[str], cell: int, width: int) -> np.ndarray:
-    """A band of centred titles. Names too long for their cell are cut; of a path, the end is kept."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    height, dots = 26, 100
-    size = min(9.0, max(6.5, cell / 18))  # points
-    letters = max(4, int(cell / (size * dots / 72 * 0.62)))  # 0.62: width of an average letter of this font
-    figure = Figure(figsize=(width / dots, height / dots), dpi=dots, facecolor="white")
-    for index, title in enumerate(titles):
-        text = title
-        if len(title) > letters:
-            text = "…" + title[1 - letters :] if "/" in title else title[: letters - 1] + "…"
-        x = (GAP + index * (cell + GAP) + cell / 2) / width
-        figure.text(x, 0.42, text, ha="center", va="center", fontsize=size, color=INK, parse_math=False)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def _square_window(mask: np.ndarray, margin: float) -> tuple[int, int, int]:
@@ -302,7 +168,7 @@ def _cut(array: np.ndarray, window: tuple[int, int, int], side: int) -> np.ndarr
     left, top = max(0, -x0), max(0, -y0)
     part = array[max(0, y0) : y0 + length, max(0, x0) : x0 + length]
     is_mask = array.dtype == bool
-    canvas = np.zeros((length, length), np.uint8) if is_mask else _paper(length, length)
+    canvas = np.zeros((length, length), np.uint8) if is_mask else paper(length, length)
     canvas[top : top + part.shape[0], left : left + part.shape[1]] = part
     if is_mask:
         return cv2.resize(canvas * 255, (side, side), interpolation=cv2.INTER_LINEAR) > 127

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from amodalseg.report.pictures import grid
+from amodalseg.report.grid import grid
 from amodalseg.types import Region
 
 SIDE = 512  # pixels of the longer side of each picture

@@ -62,7 +62,7 @@ def test_several_objects_come_in_the_order_of_the_library(tmp_path):
     [
         (0, {}, "mark an object first"), (9, {}, "completes 8 objects"), (1, {"steps": 1000}, "100 steps"),
         (1, {"num_samples": 17}, "16 samples"), (1, {"seed": -1}, "seed must be"), (1, {"seed": 0.5}, "seed must be"),
-        (1, {"steps": None}, "steps must be"),
+        (1, {"steps": None}, "steps must be"), (1, {"seed": "x"}, "seed must be"),
     ],
 )  # fmt: skip
 def test_it_is_bounded(tmp_path, count, options, said):

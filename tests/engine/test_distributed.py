@@ -9,12 +9,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from amodalseg.cli import main
 from amodalseg.config.schema import TrainerConfig
 from amodalseg.engine import distributed
 from amodalseg.engine.distributed import check_processes, peers_watched
 from amodalseg.errors import UserError
 from tests.engine.journeys import ROOT, train_arguments
+from tests.refusals import refused
 
 
 def test_more_processes_than_cores_are_refused(tmp_path, capsys, monkeypatch):
@@ -26,9 +26,8 @@ def test_more_processes_than_cores_are_refused(tmp_path, capsys, monkeypatch):
             check_processes(TrainerConfig(accelerator="cpu", devices=devices))
     check_processes(TrainerConfig(accelerator="gpu", devices=999))  # of those Lightning knows the number
     for command in (train_arguments(tmp_path / "x"), ["eval", "synthetic", f"out={tmp_path / 'x'}"]):
-        assert main([*command, "trainer.accelerator=cpu", "trainer.devices=999"]) == 2
-        error = capsys.readouterr().err
-        assert "trainer.devices=999 would start 999 processes" in error and error.count("\n") == 1
+        given = [*command, "trainer.accelerator=cpu", "trainer.devices=999"]
+        refused(capsys, given, "trainer.devices=999 would start 999 processes")
         assert not (tmp_path / "x").exists()
 
 

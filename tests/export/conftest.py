@@ -1,10 +1,13 @@
 """One small model and its exported files, made once: tracing and translating the network is what takes time."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from filelock import FileLock
 
 from amodalseg.config.schema import (
     AFGConfig,
@@ -15,6 +18,7 @@ from amodalseg.config.schema import (
     SamplerConfig,
     WindowConfig,
 )
+from amodalseg.export.verify import Comparison
 from amodalseg.export.write import export_model, read_pt2
 from amodalseg.models.conddiff_amo.model import CondDiffAMO
 
@@ -55,9 +59,17 @@ def spread_predictions(model: CondDiffAMO) -> None:
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory) -> SimpleNamespace:
-    """The model, its .onnx and .pt2 file, the latter's function, and how they compare."""
-    folder: Path = tmp_path_factory.mktemp("export")
-    model, onnx, pt2 = small(), folder / "small.onnx", folder / "small.pt2"
-    comparisons = export_model(model, onnx, pt2=pt2)
+def exported(tmp_path_factory, worker_id) -> SimpleNamespace:
+    """The model, its .onnx and .pt2 file, the latter's function, and how they compare.
+
+    Processes of one test run (pytest -n) share the files; the first to ask writes them.
+    """
+    folder: Path = tmp_path_factory.getbasetemp()
+    folder = (folder if worker_id == "master" else folder.parent) / "exported"
+    model, onnx, pt2, told = small(), folder / "small.onnx", folder / "small.pt2", folder / "comparisons.json"
+    folder.mkdir(exist_ok=True)
+    with FileLock(folder / "lock"):
+        if not told.exists():  # it comes last
+            told.write_text(json.dumps([asdict(one) for one in export_model(model, onnx, pt2=pt2)]))
+    comparisons = [Comparison(**one) for one in json.loads(told.read_text())]
     return SimpleNamespace(model=model, onnx=onnx, pt2=pt2, run_pt2=read_pt2(pt2), comparisons=comparisons)

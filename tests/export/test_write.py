@@ -14,7 +14,7 @@ from amodalseg.export import write
 from amodalseg.export.runtime import OnnxPredictor
 from amodalseg.export.verify import NUM_OBJECTS, VerificationSet, compare
 from tests.export.test_graph import arrays, expected
-from tests.test_cli import refused
+from tests.refusals import refused
 
 
 @pytest.fixture(scope="module")

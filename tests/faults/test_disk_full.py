@@ -60,8 +60,8 @@ def test_one_line_and_the_old_file(tmp_path, kind):
 
 @pytest.mark.parametrize(
     ("name", "limit"),
-    [("train", 50_000), ("eval", 2_000), ("predict", 700), ("masks", 100), ("scene", 1_000), ("convert", 1_500),
-     ("shard", 15_000), ("export", 1_000)],
+    [("train", 50_000), ("eval", 2_000), ("predict", 700), ("masks", 100), ("scene", 1_000), ("move", 1_000),
+     ("edit", 10_000), ("convert", 1_500), ("shard", 15_000), ("export", 1_000)],
 )  # fmt: skip
 def test_a_command_is_one_line_and_goes_on_when_there_is_space(undisturbed, tmp_path, name, limit):
     command, whole = undisturbed(name)

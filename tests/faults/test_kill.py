@@ -10,7 +10,8 @@ import pytest
 from benchmarks.faults import Disturbance, differences, half_files, log_of, run, says_done
 
 KILLS = {
-    "train": 2, "eval": 2, "predict": 2, "masks": 2, "part": 2, "scene": 3, "convert": 3, "shard": 3, "export": 2,
+    "train": 2, "eval": 2, "predict": 2, "masks": 2, "part": 2, "scene": 3, "move": 2, "edit": 2, "convert": 3,
+    "shard": 3, "export": 2,
 }  # fmt: skip
 
 

@@ -53,6 +53,21 @@ def test_a_perfect_prediction_moves_perfectly():
     assert moved[~there][:, 0].max() <= GROUND[0] + 4, "nothing red is left: the ground and the post have less"
 
 
+def test_colours_of_a_masks_edge_stay_there_and_thin_parts_keep_theirs():
+    photo, modal, amodal, post = scene()
+    edge = modal & moving.grown(post, 2)  # pixels of the post in a mask that is a little too large
+    photo[edge] = POST
+    picture = moving.coloured(photo, modal, amodal, rim=0.06)
+    assert close(picture[amodal & ~modal], OBJECT), "what hides the ball does not colour it"
+    assert (picture[edge] == POST).all(), "the visible part is as it was"
+    thin = np.zeros_like(modal)
+    thin[20:22, 5:24] = True  # nothing but edge
+    whole = thin.copy()
+    whole[20:22, 24:27] = True
+    photo[thin] = OBJECT
+    assert close(moving.coloured(photo, thin, whole, rim=0.06)[whole], OBJECT, 8)
+
+
 def test_no_colour_of_the_occluder_runs_into_the_object():
     photo, modal, amodal, _ = scene()
     piece = moving.completed(photo, Prediction(modal, amodal[None]))

@@ -13,12 +13,11 @@ from amodalseg.metrics.protocols import PROTOCOLS, summarize
 from amodalseg.models.geometric.model import ConvexHull, FilledBox, ModalCopy
 from amodalseg.report.build import build_report
 from amodalseg.report.figures import iou_against_rate, iou_against_steps
+from amodalseg.report.grid import encode_png, grid
 from amodalseg.report.html import Strip, write_report
 from amodalseg.report.pictures import (
     COMPLETED,
     VISIBLE,
-    encode_png,
-    grid,
     object_cells,
     object_strip,
     overlay,

@@ -12,10 +12,10 @@ import numpy as np
 from amodalseg import masks
 from amodalseg.config.schema import CocoAmodalData, PublishedData
 from amodalseg.data.open import open_source
-from amodalseg.data.predicted import image_ids
 from amodalseg.data.readers import READERS
 from amodalseg.data.readers.coco_amodal import file_ids
 from amodalseg.data.readers.files import ID, load_json, require
+from amodalseg.data.readers.predicted import image_ids
 from amodalseg.data.readers.record import read_mask
 from amodalseg.engine.evaluation.collect import CountedPredictions
 from amodalseg.engine.evaluation.sets import OpenSet

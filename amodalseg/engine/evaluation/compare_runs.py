@@ -18,7 +18,8 @@ from amodalseg.errors import UserError
 from amodalseg.metrics.counts import Row, read_rows, row_key
 from amodalseg.metrics.paired import differences, largest_changes, pair_rows, tally
 from amodalseg.report.comparison import Part, plain_comparison, write_comparison
-from amodalseg.report.pictures import encode_png, object_strip
+from amodalseg.report.grid import encode_png
+from amodalseg.report.pictures import object_strip
 
 
 class Side(NamedTuple):

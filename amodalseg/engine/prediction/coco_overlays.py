@@ -11,7 +11,7 @@ from amodalseg.data.images import load_turned, save_png
 from amodalseg.engine.prediction.coco_input import CocoInput, Entry, modal_of, output_name
 from amodalseg.engine.prediction.complete import Settings
 from amodalseg.errors import UserError
-from amodalseg.report.pictures import completion_picture
+from amodalseg.report.whole_photos import completion_picture
 
 
 def write_overlays(done: Mapping[str, Entry], given: CocoInput, settings: Settings) -> list[str]:

@@ -103,7 +103,8 @@ def run_edit(config: EditConfig) -> Path:
     folder = Path(config.out)
     check_folder(folder, config)
     if (folder / DONE).is_file():
-        print(f"already finished: {folder}")
+        with locked(folder, "out="):  # one that was killed right behind its last file has left its lock
+            print(f"already finished: {folder}")
         return folder
     regions = [
         Region(one.source, one.target, _box(one.box), tuple(one.keywords), one.feather) for one in config.regions

@@ -27,7 +27,7 @@ from amodalseg.errors import UserError
 from amodalseg.lock import locked
 from amodalseg.models.base import AmodalModel
 from amodalseg.models.fingerprint import model_fingerprint
-from amodalseg.report.pictures import completion_picture
+from amodalseg.report.whole_photos import completion_picture
 from amodalseg.types import stable_seed
 
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}

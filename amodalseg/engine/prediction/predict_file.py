@@ -16,7 +16,7 @@ from amodalseg.metrics.order import order_of, pairs
 from amodalseg.models.base import AmodalModel
 from amodalseg.predictions import Prediction
 from amodalseg.report.openraster import check_name, write_layers
-from amodalseg.report.pictures import completion_picture
+from amodalseg.report.whole_photos import completion_picture
 
 
 def predict_file(

@@ -26,7 +26,7 @@ from amodalseg.models import DEFAULT, load_model
 from amodalseg.models.base import AmodalModel, as_rgb
 from amodalseg.predictions import PredictionStack
 from amodalseg.report.openraster import write_layers
-from amodalseg.report.pictures import order_picture
+from amodalseg.report.whole_photos import order_picture
 from amodalseg.types import stable_seed
 
 

@@ -12,7 +12,7 @@ from amodalseg import masks
 from amodalseg.data.images import resize
 from amodalseg.errors import UserError
 from amodalseg.models import pick_device
-from amodalseg.models.base import as_rgb
+from amodalseg.models.base import as_rgb, check_inside
 from amodalseg.models.grabcut import GrabCut
 
 if TYPE_CHECKING:
@@ -132,11 +132,7 @@ def _checked(points: Any, box: Any, height: int, width: int) -> tuple[np.ndarray
         if len(point) not in (2, 3) or not _finite(point) or point[2:] not in ([], [0], [1]):
             raise UserError(f"a point is (x, y), or (x, y, label) with label 1 or 0, not {tuple(point)!r:.60}")
         x, y = point[:2]
-        if not (0 <= x < width and 0 <= y < height):
-            raise UserError(
-                f"the point {x:g},{y:g} lies outside the photo of {width}x{height} (width x height): give x from 0 to "
-                f"{width - 1} and y from 0 to {height - 1}"
-            )
+        check_inside("point", x, y, height, width)
         places[number], labels[number] = (int(x), int(y)), point[2] if len(point) == 3 else 1
         if labels[number] and frame is not None:
             x0, y0, x1, y1 = frame

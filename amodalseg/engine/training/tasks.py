@@ -24,7 +24,8 @@ from amodalseg.models.inpainting.prior_training.word_module import WordPriorModu
 from amodalseg.models.inpainting.prior_training.word_validation import word_scores
 from amodalseg.models.pcnet_m.module import PCNetMModule
 from amodalseg.models.training import TrainingModule
-from amodalseg.report.pictures import grid, validation_grid
+from amodalseg.report.grid import grid
+from amodalseg.report.pictures import validation_grid
 
 
 @dataclass(frozen=True)

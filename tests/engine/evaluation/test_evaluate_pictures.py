@@ -17,6 +17,7 @@ from amodalseg.models.geometric.model import ConvexHull, FilledBox, ModalCopy
 from amodalseg.models.inpainting.backends import word_files
 from amodalseg.types import stable_seed
 from tests.engine.journeys import ROOT, read_csv
+from tests.refusals import refused
 
 
 class Painter(ConvexHull):
@@ -193,9 +194,9 @@ def test_files_of_one_stem_are_called_by_their_folders_too(tmp_path, monkeypatch
     assert main(["compare", "out", "out", "--model-a", "a_sd2", "--model-b", "b_sd2"]) == 0
     assert "a_sd2" in capsys.readouterr().out
     for models_ in ("a/sd2.yaml,c/a/sd2.yaml", "a/sd2.yaml,b/sd2.yaml,c/a/sd2.yaml", "a/sd2.yaml,./a/sd2.yaml"):
-        assert main(arguments(tmp_path / "two", f"models=[{models_}]")) == 2
-        error = capsys.readouterr().err
-        assert "would both be called 'a_sd2'; rename a file" in error and error.count("\n") == 1
+        refused(
+            capsys, arguments(tmp_path / "two", f"models=[{models_}]"), "would both be called 'a_sd2'; rename a file"
+        )
     monkeypatch.chdir(tmp_path / "a")
     assert list(evaluating._names(["sd2.yaml", "../b/sd2.yaml"])) == ["a_sd2", "b_sd2"]
 

@@ -65,7 +65,7 @@ def test_without_a_photo_both_pictures_are_drawn(place, tmp_path, capsys):
         (["regions=[]"], "there is no region to edit"),
         (["regions=[{source: a, target: b, box: [0, 0, 1]}]"], "must be four numbers"),
         (["regions=[{source: a, target: b, box: [0, 0, 1, 2]}]"], "regions.0.box: 2.0 (must be between 0 and 1)"),
-        (["regions=[{sorce: a}]"], "Did you mean: 'source'"),
+        (["regions=[{sorce: a}]"], "there is no option 'regions.0.sorce'; did you mean 'regions.0.source'?"),
         (["size=[8]"], "must be two numbers, width and height"),
         (["image=nowhere.jpg"], "cannot read the image nowhere.jpg"),
         (["model.name=telea"], "model.name=telea does not edit"),

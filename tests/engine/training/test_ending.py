@@ -101,15 +101,18 @@ def test_a_resumed_run_is_one_run_at_weights_and_biases(tmp_path, monkeypatch):
     assert (tmp_path / "other/wandb_id.txt").read_text().strip() != name
 
 
-def test_two_processes_print_everything_once_and_warn_of_nothing_that_is_as_it_should_be(tmp_path):
+def test_two_processes_end_at_the_same_step_and_print_everything_once(tmp_path):
+    """Clocks of their own would part them, and one would wait for the other for ever."""
     # two objects in one batch: the second process has nothing to validate
-    options = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.max_steps=2", "val.num_objects=2"]
-    done = run_program(train_arguments(tmp_path / "two", *SHORT[1:], *options))
+    options = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.max_steps=1000000", "trainer.max_time=0.02"]
+    done = run_program(train_arguments(tmp_path / "two", *SHORT[1:], *options, "val.num_objects=2"))
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "two/model.safetensors").is_file()
-    assert torch.load(tmp_path / "two/last.ckpt", weights_only=True)["global_step"] == 2
+    steps = torch.load(tmp_path / "two/last.ckpt", weights_only=True)["global_step"]
+    assert 0 < steps < 1000000
     assert "sync_dist" not in done.stderr and "sync_dist" not in done.stdout
     printed = [line for line in [*done.stdout.splitlines(), *done.stderr.splitlines()] if line.strip()]
     assert len(printed) == len(set(printed)), printed
-    assert sum("2 steps done, best" in line for line in printed) == 1
+    assert sum(f"the time was up after {steps} of 1000000 steps" in line for line in printed) == 1
+    assert sum(f"{steps} steps done, best" in line for line in printed) == 1
     assert sum(line.startswith("model: ") for line in printed) == 1

@@ -12,7 +12,7 @@ from amodalseg.engine.training import train
 from amodalseg.engine.training.time_limit import TimeLimit
 from amodalseg.models.conddiff_amo import module
 from amodalseg.models.training import learning_rate_factor
-from tests.engine.journeys import assert_same_weights, read_csv, run_program, train_arguments
+from tests.engine.journeys import assert_same_weights, read_csv, train_arguments
 
 RATES = OptimConfig(lr=1e-3, min_lr=1e-5, warmup_steps=4)
 
@@ -115,14 +115,6 @@ def test_a_run_ends_by_the_clock_validated_and_stays_as_it_is(tmp_path):
     (tmp_path / "run/model.safetensors").unlink()
     assert main(arguments) == 0
     assert (tmp_path / "run/model.safetensors").is_file()
-
-
-def test_two_processes_end_at_the_same_step(tmp_path):
-    """Clocks of their own would part them, and one would wait for the other for ever."""
-    options = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.max_steps=1000000", "trainer.max_time=0.02"]
-    done = run_program(train_arguments(tmp_path / "two", *options, "val.num_objects=2"))
-    assert done.returncode == 0, done.stderr
-    assert 0 < torch.load(tmp_path / "two/last.ckpt", weights_only=True)["global_step"] < 1000000
 
 
 @pytest.mark.parametrize("minutes", ["0", "-1", "nan", "00:08:00"])

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from amodalseg.models.inpainting.backends.backend import CLEAN, Abilities, Estimate, InpaintingBackend, Level, Prepared
-from amodalseg.models.inpainting.methods.base_method import Crop
+from amodalseg.models.inpainting.methods.completion import Crop
 from amodalseg.models.inpainting.prior_training.validation import to_pictures
 
 SIDE = 32

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from amodalseg.config.schema import NoiseFillConfig, TeleaConfig
-from amodalseg.models.inpainting.methods.base_method import Completion, Crop, ReadsOff
+from amodalseg.models.inpainting.methods.base_method import ReadsOff
+from amodalseg.models.inpainting.methods.completion import Completion, Crop
 from amodalseg.models.inpainting.parts.areas import area
 from amodalseg.models.inpainting.parts.backgrounds import background
 from amodalseg.models.inpainting.parts.removal import remove

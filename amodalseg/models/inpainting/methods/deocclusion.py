@@ -17,7 +17,7 @@ from torch.nn.functional import interpolate
 from amodalseg.config.schema import DiffOOMConfig
 from amodalseg.errors import UserError
 from amodalseg.models.inpainting.backends.backend import InpaintingBackend, Prepared
-from amodalseg.models.inpainting.methods.base_method import Crop
+from amodalseg.models.inpainting.methods.completion import Crop
 from amodalseg.models.inpainting.parts.backgrounds import background
 from amodalseg.models.inpainting.prior_training.validation import to_pictures
 from amodalseg.models.inpainting.steps.guidance import MaskGuidance

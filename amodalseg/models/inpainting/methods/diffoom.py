@@ -14,7 +14,8 @@ import torch
 from amodalseg.config.schema import DiffOOMConfig
 from amodalseg.data.images import resize
 from amodalseg.data.window import crop_mask
-from amodalseg.models.inpainting.methods.base_method import Completion, Crop, InpaintingMethod, cut
+from amodalseg.models.inpainting.methods.base_method import InpaintingMethod
+from amodalseg.models.inpainting.methods.completion import Completion, Crop, cut
 from amodalseg.models.inpainting.methods.deocclusion import Deocclusion, deocclusion, prompt_of
 from amodalseg.models.inpainting.methods.movement import Box, move_in_latents
 from amodalseg.models.inpainting.parts.read_off import whole

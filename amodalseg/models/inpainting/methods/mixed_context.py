@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from amodalseg.config.schema import InpaintConfig, MixedContextConfig
-from amodalseg.models.inpainting.methods.base_method import Completion, Crop
+from amodalseg.models.inpainting.methods.completion import Completion, Crop
 from amodalseg.models.inpainting.methods.context import Windows, inpaint_windows, mix_contexts
 from amodalseg.models.inpainting.methods.opening import Helpers
 from amodalseg.models.inpainting.methods.progressive import Progressive

@@ -16,7 +16,7 @@ from amodalseg.config.schema import MRGDConfig
 from amodalseg.data.images import resize
 from amodalseg.masks import box_xyxy
 from amodalseg.models.inpainting.backends.backend import InpaintingBackend, within_memory
-from amodalseg.models.inpainting.methods.base_method import Completion, Crop
+from amodalseg.models.inpainting.methods.completion import Completion, Crop
 from amodalseg.models.inpainting.methods.edit_paste import paste_edit
 from amodalseg.models.inpainting.methods.edit_request import check_request, layout, request_of
 from amodalseg.models.inpainting.methods.editing import Drawn, draw_edits

@@ -13,7 +13,8 @@ import torch
 
 from amodalseg.config.schema import OcclusionFreeBiasConfig
 from amodalseg.errors import UserError
-from amodalseg.models.inpainting.methods.base_method import Completion, Crop, InpaintingMethod
+from amodalseg.models.inpainting.methods.base_method import InpaintingMethod
+from amodalseg.models.inpainting.methods.completion import Completion, Crop
 from amodalseg.models.inpainting.methods.opening import Helpers
 from amodalseg.models.inpainting.parts.areas import area
 from amodalseg.models.inpainting.parts.backgrounds import background

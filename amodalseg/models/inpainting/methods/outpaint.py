@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from amodalseg.config.schema import NaiveOutpaintConfig
-from amodalseg.models.inpainting.methods.base_method import Completion, Crop, InpaintingMethod
+from amodalseg.models.inpainting.methods.base_method import InpaintingMethod
+from amodalseg.models.inpainting.methods.completion import Completion, Crop
 from amodalseg.models.inpainting.methods.context import Windows, inpaint_windows
 from amodalseg.models.inpainting.parts.areas import area
 from amodalseg.models.inpainting.parts.removal import remove

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from amodalseg.models.base import check_query, sample_seed
-from amodalseg.models.inpainting.methods.base_method import Crop, InpaintingMethod
+from amodalseg.models.inpainting.methods.base_method import InpaintingMethod
+from amodalseg.models.inpainting.methods.completion import Crop
 from amodalseg.models.inpainting.methods.opening import Helpers
 from amodalseg.models.inpainting.methods.progress import Progress
 from amodalseg.models.inpainting.parts.detector import Detector, open_detector

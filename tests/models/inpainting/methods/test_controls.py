@@ -7,7 +7,7 @@ from amodalseg import Query, UserError
 from amodalseg.config.schema import NoiseFillConfig, ReadOffConfig, SquareConfig, TeleaConfig
 from amodalseg.models import load_model
 from amodalseg.models.geometric.model import ConvexHull, HullInOccluders
-from amodalseg.models.inpainting.methods.base_method import Crop
+from amodalseg.models.inpainting.methods.completion import Crop
 from amodalseg.models.inpainting.methods.controls import NoiseFill, Telea
 from tests.models.contract import ModelContract
 

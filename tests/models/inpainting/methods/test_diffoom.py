@@ -21,7 +21,7 @@ from amodalseg.config.schema import (
 from amodalseg.models.inpainting.backends.backend import EmbeddedPrior
 from amodalseg.models.inpainting.backends.hub_models import open_hub_model
 from amodalseg.models.inpainting.backends.prior import build_scheduler
-from amodalseg.models.inpainting.methods.base_method import Crop
+from amodalseg.models.inpainting.methods.completion import Crop
 from amodalseg.models.inpainting.methods.deocclusion import FAR, deocclusion, flat_fill, visible_places
 from amodalseg.models.inpainting.methods.diffoom import DiffOOM
 from amodalseg.models.inpainting.steps.inversion import invert

@@ -22,7 +22,7 @@ from amodalseg.config.schema import (
 )
 from amodalseg.models.inpainting.backends.backend import EmbeddedPrior, Estimate
 from amodalseg.models.inpainting.backends.prior import build_scheduler, build_unet
-from amodalseg.models.inpainting.methods.base_method import Completion
+from amodalseg.models.inpainting.methods.completion import Completion
 from amodalseg.models.inpainting.methods.context import Windows, inpaint_windows, mix_contexts, pick_tap
 from amodalseg.models.inpainting.methods.mixed_context import Inpaint, MixedContext
 from amodalseg.models.inpainting.methods.outpaint import NaiveOutpaint

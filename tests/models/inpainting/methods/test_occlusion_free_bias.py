@@ -26,7 +26,7 @@ from amodalseg.config.schema import (
 from amodalseg.models import load_model
 from amodalseg.models.inpainting.backends.backend import EmbeddedPrior, Estimate
 from amodalseg.models.inpainting.backends.prior import build_scheduler, build_unet, save_prior
-from amodalseg.models.inpainting.methods.base_method import Crop
+from amodalseg.models.inpainting.methods.completion import Crop
 from amodalseg.models.inpainting.methods.controls import NoiseFill
 from amodalseg.models.inpainting.methods.occlusion_free_bias import OcclusionFreeBias, noised
 from amodalseg.models.inpainting.prior_training.validation import to_pictures

@@ -10,8 +10,8 @@ from amodalseg.config.schema import CocoaData, Pix2gestaltData
 from amodalseg.data.dataset import EvaluationSet
 from amodalseg.data.open import open_source
 from amodalseg.data.pack.convert import write_coco_amodal
-from amodalseg.data.predicted import match_by_iou, use_predictions
 from amodalseg.data.readers import READERS, read_cocoa
+from amodalseg.data.readers.predicted import match_by_iou, use_predictions
 from amodalseg.data.source import RecordList
 from amodalseg.data.views import shared_pixels
 from amodalseg.errors import UserError

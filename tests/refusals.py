@@ -1,0 +1,12 @@
+"""What the command line says of a mistake."""
+
+from amodalseg.cli import main
+
+
+def refused(capsys, arguments, *parts):
+    """A command ends with 2 and one line, with all these parts in it."""
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1, error
+    for part in parts:
+        assert part in error, error

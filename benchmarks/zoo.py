@@ -26,7 +26,7 @@ from amodalseg.atomic import write_whole  # noqa: E402
 from amodalseg.errors import UserError  # noqa: E402
 from amodalseg.metrics.counts import read_rows  # noqa: E402
 from amodalseg.metrics.paired import differences, pair_rows  # noqa: E402
-from amodalseg.models import DEFAULT  # noqa: E402
+from amodalseg.models import DEFAULT, list_models  # noqa: E402
 from amodalseg.models.describe import ZOO  # noqa: E402
 
 PAGES = (ROOT / "README.md", ROOT / "checkpoints/README.md")
@@ -95,11 +95,16 @@ def sha256(path: Path) -> str:
 
 
 def take_scores(zoo: Zoo, folders: list[Path], commit: str) -> None:
-    """Figures in percent with their intervals, and differences of the default model to all others."""
+    """Figures in percent with their intervals, and differences of the default model to all others.
+
+    Models without a name of their own are left out: files that were evaluated beside them to compare.
+    """
+    known = {*list_models()}
     scores: dict[str, Any] = {}
     apart: dict[str, Any] = {}
     for folder in folders:
-        for result in json.loads((folder / "metrics.json").read_text("utf-8"))["results"]:
+        results = json.loads((folder / "metrics.json").read_text("utf-8"))["results"]
+        for result in (result for result in results if result["model"] in known):
             name = _set_of(folder, result["dataset"])
             figures = {f"{protocol}.{figure}": _figure(result, protocol, figure) for protocol, figure in FIGURES}
             place = scores.setdefault(name, {"objects": result["num_objects"], "occluded": result["num_occluded"]})
@@ -107,7 +112,7 @@ def take_scores(zoo: Zoo, folders: list[Path], commit: str) -> None:
         rows: dict[str, list[Any]] = {}
         for row in read_rows(folder / "objects.csv"):
             rows.setdefault(str(row["model"]), []).append(row)
-        for other in sorted(rows.keys() - {DEFAULT}) if DEFAULT in rows else ():
+        for other in sorted((rows.keys() & known) - {DEFAULT}) if DEFAULT in rows else ():
             for key, pairs in pair_rows(rows[other], rows[DEFAULT]).items():
                 found = {f"{d.protocol}.{d.figure}": _percent(d.b - d.a, d.low, d.high) for d in differences(pairs)}
                 kept = {figure: found[figure] for figure in map(".".join, FIGURES) if figure in found}

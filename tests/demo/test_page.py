@@ -50,29 +50,24 @@ def browser():
         yield started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
 
 
-@pytest.fixture(scope="module")
-def desktop(browser):
-    """One for all visitors, so that the page's code is fetched once; the server tells them apart by their pages."""
-    return browser.new_context(viewport={"width": 1200, "height": 900}, reduced_motion="reduce")
-
-
 @pytest.fixture
-def visit(server, browser, desktop):
+def visit(server, browser):
     """Opens the page as another visitor, who asks nobody but the server."""
-    pages, asked = [], set()
+    contexts, asked = [], set()
 
     def opened(**options):
-        context = browser.new_context(**options) if options else desktop
-        context.set_default_timeout(SLOW)
-        pages.append(context.new_page())
-        pages[-1].on("request", lambda request: asked.add(request.url))
-        pages[-1].goto(server.local_url)
-        pages[-1].get_by_role("button", name="Complete").wait_for()
-        return pages[-1]
+        usual = {"viewport": {"width": 1200, "height": 900}, "reduced_motion": "reduce"}
+        contexts.append(browser.new_context(**{**usual, **options}))
+        contexts[-1].set_default_timeout(SLOW)
+        page = contexts[-1].new_page()
+        page.on("request", lambda request: asked.add(request.url))
+        page.goto(server.local_url)
+        page.get_by_role("button", name="Complete").wait_for()
+        return page
 
     yield opened
-    for page in pages:
-        page.close()
+    for context in contexts:
+        context.close()
     assert asked and all(url.startswith((server.local_url, "data:", "blob:")) for url in asked), asked
 
 
@@ -119,6 +114,18 @@ def keep_picture(page, name):
         page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
 
+def check_names(page):
+    """Every control of the page has a name for those who do not see it."""
+    for role in ("button", "textbox", "spinbutton", "combobox", "radio", "tab"):
+        nameless = page.get_by_role(role).evaluate_all(
+            "all => all.filter(e => !(e.innerText || e.ariaLabel || e.title || (e.labels && e.labels.length &&"
+            " e.labels[0].innerText) || (e.querySelector('img') && e.querySelector('img').alt) || '').trim())"
+            ".map(e => e.outerHTML)"
+        )
+        assert not nameless
+        assert page.get_by_role(role).count(), f"no {role} is on the page"
+
+
 def test_a_click_completes_an_object_as_predict_does(visit, vase, tmp_path):
     page = visit()
     assert "320 x 320" in give_photo(page, vase)
@@ -137,7 +144,7 @@ def test_a_click_completes_an_object_as_predict_does(visit, vase, tmp_path):
     keep_picture(page, "click")
 
 
-def test_boxes_and_the_keyboard_alone_and_the_order_of_two_objects(visit, vase, tmp_path):
+def test_boxes_and_the_keyboard_alone_the_order_of_two_objects_and_the_names_of_controls(visit, vase, tmp_path):
     page = visit()
     page.get_by_role("button", name="Example 1").press("Enter")
     said(page, "photo", "320 x 320")
@@ -162,6 +169,7 @@ def test_boxes_and_the_keyboard_alone_and_the_order_of_two_objects(visit, vase, 
     page.get_by_role("button", name="Complete").press("Enter")
     assert "Objects from far to near: " in said(page, "answer", "Object 2: ")
     assert read_mask_file(download(page, "amodal_2.png", tmp_path)).any()
+    check_names(page)
     keep_picture(page, "order")
 
 
@@ -256,20 +264,6 @@ def test_two_visitors_at_once_get_each_their_own_and_a_phone_is_wide_enough(visi
         assert name == "Use the brushed area" or button.bounding_box()["height"] >= 40
     one.get_by_role("tab", name="Brush").tap()
     assert one.locator("#editor").bounding_box()["width"] > 300
-
-
-def test_every_control_has_a_name(visit):
-    page = visit()
-    page.get_by_role("button", name="Example 1").click()
-    said(page, "photo", "320 x 320")
-    for role in ("button", "textbox", "spinbutton", "combobox", "radio", "tab"):
-        nameless = page.get_by_role(role).evaluate_all(
-            "all => all.filter(e => !(e.innerText || e.ariaLabel || e.title || (e.labels && e.labels.length &&"
-            " e.labels[0].innerText) || (e.querySelector('img') && e.querySelector('img').alt) || '').trim())"
-            ".map(e => e.outerHTML)"
-        )
-        assert not nameless
-        assert page.get_by_role(role).count(), f"no {role} is on the page"
 
 
 def test_the_server_bounds_requests_and_leaves_nothing(tmp_path, monkeypatch):

@@ -1,0 +1,77 @@
+"""The run lengths of Label Studio's brush: a mask as a list of bytes, and back.
+
+The bytes are a stream of bits, those of https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack. First comes
+how many values there are (32 bits), the bits of a value less 1 (5 bits), and four widths less 1 (4 bits each). Blocks
+follow: one bit, two bits that choose a width, and in that width the block's length less 1; after the bit 1 one value,
+which is repeated; after the bit 0 that many values. The values are the picture's, row by row, four for each pixel
+(red, green, blue, alpha); the mask is the alpha.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+WIDTHS = 3, 4, 8, 16
+"""Bits of a block's length, as written here: whatever is read has its own."""
+OPAQUE = 128
+"""Alpha from which on a pixel belongs to the mask: brushes have soft edges."""
+
+
+def encode(mask: np.ndarray) -> list[int]:
+    """Args: mask, bool (H, W). Returns: the bytes, each 0 to 255."""
+    flat = mask.ravel()
+    starts = np.flatnonzero(np.diff(flat, prepend=~flat[:1]))
+    bits = [f"{4 * flat.size:032b}", f"{7:05b}", *(f"{width - 1:04b}" for width in WIDTHS)]
+    for start, length in zip(starts, 4 * np.diff(starts, append=flat.size), strict=True):
+        value = "1" * 8 if flat[start] else "0" * 8
+        while length > 0:
+            part = min(int(length), 1 << WIDTHS[-1])
+            choice = next(number for number, width in enumerate(WIDTHS) if part <= 1 << width)
+            bits.append(f"1{choice:02b}{part - 1:0{WIDTHS[choice]}b}{value}")
+            length -= part
+    stream = np.frombuffer("".join(bits).encode(), np.uint8) - ord("0")
+    return np.packbits(stream).tolist()
+
+
+def decode(rle: list[int], height: int, width: int) -> np.ndarray:
+    """Read a mask.
+
+    Args:
+        rle: the bytes, each 0 to 255.
+        height, width: of the picture, in pixels.
+
+    Returns:
+        bool (H, W).
+
+    Raises:
+        ValueError: these are no bytes, or of another size, or cut off.
+    """
+    if not isinstance(rle, list) or not all(type(byte) is int and 0 <= byte <= 255 for byte in rle):
+        raise ValueError("the run lengths of a brush are a list of bytes")
+    stream = np.unpackbits(np.array(rle, np.uint8))
+    place = 0
+
+    def read(width: int, count: int = 1) -> np.ndarray:
+        """``count`` numbers of ``width`` bits."""
+        nonlocal place
+        found = stream[place : place + width * count]
+        if len(found) < width * count:
+            raise ValueError("the run lengths of a brush are cut off")
+        place += width * count
+        return found.reshape(count, width) @ (1 << np.arange(width, dtype=np.int64)[::-1])
+
+    count = int(read(32)[0])
+    if count != 4 * height * width:
+        raise ValueError(f"the run lengths of a brush have {count} values, not 4 x {height} x {width}")
+    word = int(read(5)[0]) + 1
+    widths = read(4, 4) + 1
+    values = np.empty(count, np.int64 if word > 8 else np.uint8)
+    done = 0
+    while done < count:
+        repeated, choice = read(1)[0], read(2)[0]
+        end = done + int(read(int(widths[choice]))[0]) + 1
+        if end > count:
+            raise ValueError("the run lengths of a brush have more values than they say")
+        values[done:end] = read(word, 1 if repeated else end - done)
+        done = end
+    return values.reshape(height, width, 4)[..., 3] >= OPAQUE

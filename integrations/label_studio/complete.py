@@ -1,0 +1,110 @@
+"""Tasks of Label Studio with modal masks -> predictions with amodal ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from xml.etree import ElementTree
+
+import brush
+import numpy as np
+
+from amodalseg import UserError, masks
+from amodalseg.models.base import AmodalModel
+from amodalseg.types import stable_seed
+
+Entry = dict[str, Any]
+MODAL, AMODAL = "modal", "amodal"
+"""How the names of a configuration's controls begin that hold modal masks, and the name of the one for amodal masks."""
+
+
+def complete_task(task: Entry, config: str, model: AmodalModel, read: Callable[[str], np.ndarray], seed: int) -> Entry:
+    """Complete the objects of one task.
+
+    Args:
+        task: with ``data`` and ``annotations``, as Label Studio sends it. Of several annotations the last one counts
+            that is not cancelled; of a task without any there is nothing to complete.
+        config: the project's labelling configuration.
+        model: any model.
+        read: the value of an image in the task's data -> uint8 (H, W, 3) RGB.
+        seed: an object's seed follows from it and from its region's id.
+
+    Returns:
+        ``result``: one region of the control ``amodal`` for each modal one, with its label; its ``score`` is the mean
+        probability of the predicted hidden part, None where nothing is hidden. The prediction's ``score`` is their
+        mean, None if none has one.
+
+    Raises:
+        UserError: a configuration without these controls; a mask that cannot be read.
+    """
+    labels, fields = controls(config)
+    kept = [entry for entry in task.get("annotations", []) if not entry.get("was_cancelled")]
+    last = max(kept, key=lambda entry: entry.get("updated_at") or "", default={"result": []})
+    regions = [region for region in last["result"] if is_modal(region)]
+    found = []
+    for name in dict.fromkeys(region["to_name"] for region in regions):  # a photo is read once
+        if name not in fields:
+            raise UserError(f"the control '{AMODAL}' is not of the image '{name}': give it toName=\"{name}\"")
+        image = read(task["data"][fields[name]])
+        of_image = [region for region in regions if region["to_name"] == name]
+        found += [_completed(region, labels, image, model, seed) for region in of_image]
+    scores = [region["score"] for region in found if region["score"] is not None]
+    return {"result": found, "score": float(np.mean(scores)) if scores else None}
+
+
+def controls(config: str) -> tuple[set[str], dict[str, str]]:
+    """The labels of the control ``amodal``, and the key in a task's data of each image that it is for.
+
+    Raises:
+        UserError: there is no such control.
+    """
+    try:
+        root = ElementTree.fromstring(config)
+    except ElementTree.ParseError as error:
+        raise UserError(f"the labelling configuration is no XML: {error}") from error
+    found = root.find(f".//BrushLabels[@name='{AMODAL}']")
+    if found is None:
+        raise UserError(f'the labelling configuration has no <BrushLabels name="{AMODAL}">; labels.xml shows one')
+    images = {tag.get("name", ""): tag.get("value", "").removeprefix("$") for tag in root.iter("Image")}
+    names = found.get("toName", "").split(",")
+    return {label.get("value", "") for label in found.iter("Label")}, {n: images[n] for n in names if n in images}
+
+
+def is_modal(region: Entry) -> bool:
+    """Whether a region of an annotation is a modal mask."""
+    return region.get("type") in ("brushlabels", "polygonlabels") and region["from_name"].startswith(MODAL)
+
+
+def modal_mask(region: Entry) -> np.ndarray:
+    """The mask of a region, bool (H, W). Raises UserError: it cannot be read."""
+    height, width, value = region["original_height"], region["original_width"], region["value"]
+    if region.get("image_rotation"):
+        raise UserError(f"region {region['id']}: the picture is turned in Label Studio; turn it back")
+    try:
+        if region["type"] == "brushlabels":
+            return brush.decode(value["rle"], height, width)
+        ring = np.asarray(value["points"], float) * [width / 100, height / 100]  # percent -> pixels
+        return masks.decode(masks.from_segmentation(ring.ravel().tolist(), height, width))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"region {region['id']}: {error}") from error
+
+
+def _completed(region: Entry, labels: set[str], image: np.ndarray, model: AmodalModel, seed: int) -> Entry:
+    mask, label = modal_mask(region), region["value"][region["type"]][0]
+    if label not in labels:
+        raise UserError(f"the control '{AMODAL}' has no label '{label}', but a modal region has it: add it there")
+    if mask.shape != image.shape[:2]:
+        raise UserError(f"region {region['id']} is of a picture of {mask.shape[::-1]}, not {image.shape[1::-1]}")
+    prediction = model.predict(image, mask, seed=stable_seed("region", seed, region["id"]))
+    sure = None if prediction.probability is None else prediction.probability[prediction.occluded]
+    return {
+        "id": f"{region['id']}-{AMODAL}",
+        "from_name": AMODAL,
+        "to_name": region["to_name"],
+        "type": "brushlabels",
+        "original_height": mask.shape[0],
+        "original_width": mask.shape[1],
+        "image_rotation": 0,
+        "score": None if sure is None or not sure.size else float(sure.mean()),
+        "value": {"format": "rle", "rle": brush.encode(prediction.amodal), "brushlabels": [label]},
+    }

@@ -25,6 +25,9 @@ PAGES = {
     "benchmarks/README.md": "benchmarks.md",
     "examples/README.md": "examples.md",
     "examples/browser/README.md": "browser.md",
+    "integrations/README.md": "integrations.md",
+    "integrations/label_studio/README.md": "label_studio.md",
+    "integrations/fiftyone/README.md": "fiftyone.md",
     **{
         str(path.relative_to(ROOT)): f"networks/{path.parent.name}.md"
         for path in sorted((ROOT / "amodalseg/models").glob("*/README.md"))
@@ -43,6 +46,8 @@ GALLERY = {
     "inpainting_prior.jpg": "What the small inpainting prior draws.",
     "word_prior.jpg": "What the prior that reads words draws.",
     "demo.jpg": "The web demo.",
+    "label_studio.jpg": "A prediction in Label Studio: the object of which the lower left was hidden.",
+    "fiftyone.jpg": "Modal and amodal masks as two fields of a FiftyOne dataset.",
 }
 
 

@@ -28,12 +28,15 @@ from tests.worlds import coco_world, cocoa_world
 from tests.worlds.drawing import disc, photo
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("benchmarks", "checkpoints", "examples", "examples/browser")
+FOLDERS = (
+    "benchmarks", "checkpoints", "examples", "examples/browser",
+    "integrations", "integrations/label_studio", "integrations/fiftyone",
+)  # fmt: skip
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")),
          *(ROOT / folder / "README.md" for folder in FOLDERS)]  # fmt: skip
 BLOCK = re.compile(r"(<!-- runnable -->\n)?```bash\n(.*?)```", re.DOTALL)
-SHELL = {"cat", "docker", "npm", "python3", "."}
-"""Programs of the system, which nothing here can check."""
+SHELL = {"cat", "docker", "export", "label-studio", "npm", "python3", "."}
+"""Programs of the system and of others, which nothing here can check."""
 LAUNCHERS = {"timeout": 1, "torchrun": 2, "srun": 4}
 """Programs that start another one, and the number of their own words."""
 STANDS_FOR = {
@@ -121,7 +124,7 @@ def check(line: str, capsys, monkeypatch) -> None:
         while re.fullmatch(r"[A-Z_]+=\S*", words[0]):
             monkeypatch.setenv(*words.pop(0).split("="))
         words = words[1 + LAUNCHERS[words[0]] :] if words[0] in LAUNCHERS else words
-        for path in re.findall(r"(?:configs|benchmarks|tests)/[\w./-]+\.(?:yaml|py)", part):
+        for path in re.findall(r"(?:configs|benchmarks|integrations|tests)/[\w./-]+\.(?:yaml|py)", part):
             assert (ROOT / path).is_file(), f"{line}: there is no {path}"
         words = (
             words[words.index("amodalseg") :] if words[:2] == ["docker", "run"] else words
@@ -132,8 +135,8 @@ def check(line: str, capsys, monkeypatch) -> None:
             program, arguments = "amodalseg", [Path(program).stem, *arguments]
         if program == "amodalseg":
             check_own(line, arguments, capsys)
-        elif program.startswith("benchmarks/"):
-            check_benchmark(line, Path(program).stem, arguments, monkeypatch)
+        elif program.startswith(("benchmarks/", "integrations/")):
+            check_script(line, ROOT / program, arguments, monkeypatch)
         elif program == "make":
             targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
             assert set(arguments) <= set(targets), line
@@ -165,13 +168,15 @@ def assert_model(line: str, name: str) -> None:
         assert str(name).startswith("outputs/") or name in known, f"{line}: there is no model {name}"
 
 
-def check_benchmark(line: str, name: str, arguments: list[str], monkeypatch) -> None:
-    if name == "train":  # has no parser of its own
+def check_script(line: str, path: Path, arguments: list[str], monkeypatch) -> None:
+    if path.stem == "train":  # has no parser of its own
         load_config(TrainConfig, arguments[0], [*arguments[1:], "out=unused"])
         return
     monkeypatch.setattr(sys, "argv", ["benchmark", *arguments])
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    spec = importlib.util.spec_from_file_location(f"command_{name}", ROOT / f"benchmarks/{name}.py")
+    monkeypatch.syspath_prepend(str(path.parent))
+    if path.parent.name == "fiftyone":
+        pytest.importorskip("fiftyone", reason="the script needs fiftyone")
+    spec = importlib.util.spec_from_file_location(f"command_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, module)
     spec.loader.exec_module(module)

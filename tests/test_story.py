@@ -13,6 +13,7 @@ DOCUMENTS = [
     *sorted((ROOT / "checkpoints").glob("*.md")),
     ROOT / "examples/README.md",
     ROOT / "examples/browser/README.md",
+    *sorted((ROOT / "integrations").rglob("README.md")),
 ]
 NOT_OURS = ("outputs", ".git", "data")  # at the top; so are environments, .venv*
 SOURCES = [

@@ -1,7 +1,7 @@
 """Golden predictions of the weights that ship: ``python tests/golden/make.py`` writes them anew.
 
 Each file in this folder belongs to one file of weights, which it names by its sha256. It holds, for each case, the mask
-as COCO run lengths and the values of the map at every fourth pixel, zeros left out: enough to notice any change.
+as COCO run lengths and the values of the map at every third pixel, zeros left out: enough to notice any change.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from amodalseg.models.inpainting.steps.sample import advance, begin, inpaint  # 
 from amodalseg.types import Query  # noqa: E402
 
 FOLDER = Path(__file__).parent
-EVERY = 4
+EVERY = 3
 """Pixels between the values that are kept."""
 WEIGHTS = {
     "conddiff_amo_lite": ROOT / "checkpoints/conddiff_amo_lite.safetensors",

@@ -67,7 +67,7 @@ def test_predictions_say_something():
         assert len(cases) >= least
         for case, found in cases.items():
             assert len(set(found["values"].values())) > 20, (name, case)
-        assert (FOLDER / f"{name}.json").stat().st_size < 20_000
+        assert (FOLDER / f"{name}.json").stat().st_size < 25_000
 
 
 def test_predictions_of_other_weights_are_refused(monkeypatch):

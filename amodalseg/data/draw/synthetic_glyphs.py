@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 
 from amodalseg.data.draw.synthetic_shapes import Rng, Silhouette
+from amodalseg.errors import explain_missing
 
 LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZabdefghkmnpqrstuwy234567890&?@€£"
 PICTOGRAMS = (
@@ -25,9 +26,14 @@ def glyph_rings(character: str, bold: bool) -> tuple[np.ndarray, ...]:
     Returns:
         Closed rings, float64 (N, 2), to be filled by the even-odd rule; x to the right, y down.
     """
-    import matplotlib
-    from matplotlib.ft2font import FT2Font  # reads the file itself: the font manager would index every installed font
-    from matplotlib.path import Path
+    try:
+        import matplotlib
+        from matplotlib.ft2font import (
+            FT2Font,
+        )  # reads the file itself: the font manager would index every installed one
+        from matplotlib.path import Path
+    except ModuleNotFoundError as error:
+        raise explain_missing(error, "the synthetic world, which draws letters,") or error from error
 
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     font = FT2Font(f"{matplotlib.get_data_path()}/fonts/ttf/{name}")

@@ -44,6 +44,8 @@ from amodalseg.models.conddiff_amo.model import CondDiffAMO  # noqa: E402
 from amodalseg.models.openvino import OpenVinoPredictor  # noqa: E402
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
+PAUSE = 0.05
+"""Seconds before a way's turn: threads of the last one stop waiting busily for more. Its first call is not counted."""
 PACKAGES = ("torch", "onnxruntime", "openvino")
 
 
@@ -191,6 +193,8 @@ def measure(ways: Sequence[Callable[[], np.ndarray]], repeats: int) -> tuple[lis
     times: list[list[float]] = [[] for _ in ways]
     for _ in range(repeats):
         for way, found in zip(ways, times, strict=True):
+            time.sleep(PAUSE)
+            way()
             began = time.perf_counter()
             way()
             found.append(time.perf_counter() - began)

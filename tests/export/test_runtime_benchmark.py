@@ -33,5 +33,5 @@ def test_ways_run_in_turns():
     order = []
     ways = [lambda: order.append("a") or np.zeros(1), lambda: order.append("b") or np.ones(1)]
     seconds, predictions = program.measure(ways, repeats=3)
-    assert "".join(order) == "abababab"
+    assert "".join(order) == "ab" + 3 * "aabb"
     assert len(seconds) == 2 and [float(prediction[0]) for prediction in predictions] == [0, 1]

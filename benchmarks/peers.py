@@ -27,6 +27,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the project need not be installed
 
+from benchmarks.machine import facts  # noqa: E402
+
 SHIPPED = ("conddiff_amo_lite", "conddiff_amo_tiny")
 CONTROLS = {"direct": "configs/experiment/photos_direct.yaml", "pcnet_m": "configs/experiment/photos_pcnet_m.yaml"}
 PUBLISHED = {
@@ -70,9 +72,10 @@ def main() -> None:
         print("| {what} | {parameters:.1f} | {evaluations} | {ms:.1f} | {gb:.2f} |".format(**found[-1]), flush=True)
     if options.out and found:
         with options.out.open("w", newline="") as file:
-            writer = csv.DictWriter(file, [*found[0]])
+            about = facts(options.threads)
+            writer = csv.DictWriter(file, [*found[0], *about])
             writer.writeheader()
-            writer.writerows(found)
+            writer.writerows(row | about for row in found)
 
 
 def measured(row: str, threads: int, repeats: int) -> dict[str, float]:

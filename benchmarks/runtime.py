@@ -13,15 +13,12 @@ from __future__ import annotations
 
 import argparse
 import csv
-import platform
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
@@ -42,11 +39,11 @@ from amodalseg.models import load_model  # noqa: E402
 from amodalseg.models.base import AmodalModel  # noqa: E402
 from amodalseg.models.conddiff_amo.model import CondDiffAMO  # noqa: E402
 from amodalseg.models.openvino import OpenVinoPredictor  # noqa: E402
+from benchmarks.machine import device, facts  # noqa: E402
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 PAUSE = 0.05
 """Seconds before a way's turn: threads of the last one stop waiting busily for more. Its first call is not counted."""
-PACKAGES = ("torch", "onnxruntime", "openvino")
 
 
 @dataclass
@@ -216,26 +213,18 @@ def peak() -> float:
     return 2 * 1024**3 / 1e9 / measure([lambda: (a @ a).numpy()], 9)[0][0]
 
 
-def device() -> str:
-    """The processor's name."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-
-
 def write_rows(options: argparse.Namespace, way: Way, spent: Iterator[tuple[int, float]]) -> None:
     """Add rows to the results."""
-    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-    facts = {"commit": done.stdout.strip(), "device": device(), "threads": options.threads}
-    facts |= {package: version(package) for package in PACKAGES}
+    about = facts(options.threads)
     new = not options.out.exists()
     with options.out.open("a", newline="") as file:
         for batch, ms in spent:
             row = {"model": options.model, "way": way.name, "steps": way.steps, "batch": batch, "ms": f"{ms:.2f}"}
-            writer = csv.DictWriter(file, [*row, *facts])
+            writer = csv.DictWriter(file, [*row, *about])
             if new:
                 writer.writeheader()
             new = False
-            writer.writerow(row | facts)
+            writer.writerow(row | about)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,30 @@
+"""What a figure was measured on: for the files in ``benchmarks/results``."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("torch", "onnxruntime", "openvino")
+
+
+def device() -> str:
+    """The processor's name."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def facts(threads: int) -> dict[str, Any]:
+    """Commit, device, threads, and versions of PACKAGES, empty where one is not installed."""
+    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    found: dict[str, Any] = {"commit": done.stdout.strip(), "device": device(), "threads": threads}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = ""
+    return found

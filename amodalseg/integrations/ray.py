@@ -94,11 +94,12 @@ def complete(
         reason why the object has no mask. ``write_parquet`` stores them.
     """
     settings = Settings(seed=seed, num_samples=num_samples, steps=steps, upright=upright)
+    least, most = (concurrency, concurrency) if isinstance(concurrency, int) else concurrency
     found: Dataset = dataset.map_batches(
         Completer,
         fn_constructor_kwargs={"model": str(model), "device": device, "size": batch_size, "settings": settings},
         batch_size=PHOTOS,
-        concurrency=concurrency,
+        compute=ray.data.ActorPoolStrategy(min_size=least, max_size=most),
         num_cpus=num_cpus,
         num_gpus=num_gpus,
     )

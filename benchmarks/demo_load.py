@@ -29,6 +29,11 @@ import cv2
 import httpx
 import numpy as np
 
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # the project need not be installed
+
+from benchmarks.machine import memory  # noqa: E402
+
 SILENT = 300
 """Seconds after which a request counts as not answered."""
 
@@ -185,12 +190,6 @@ def wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
         except httpx.HTTPError:
             time.sleep(0.5)
     raise SystemExit("the server does not answer")
-
-
-def memory(process: int, what: str) -> float:
-    """GB that a process holds (VmRSS), or has held at most (VmHWM)."""
-    lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{what}:")) / 1e6
 
 
 def print_table(found: list[tuple[str, str, float, str]]) -> None:

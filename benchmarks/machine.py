@@ -1,4 +1,4 @@
-"""What a figure was measured on: for the files in ``benchmarks/results``."""
+"""What a figure was measured on, for the files in ``benchmarks/results``, and the memory of a process."""
 
 from __future__ import annotations
 
@@ -28,3 +28,9 @@ def facts(threads: int) -> dict[str, Any]:
         except PackageNotFoundError:
             found[package] = ""
     return found
+
+
+def memory(process: int, what: str) -> float:
+    """GB that a process holds (VmRSS), or has held at most (VmHWM)."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{what}:")) / 1e6

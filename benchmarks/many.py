@@ -31,6 +31,7 @@ from amodalseg.engine.prediction.complete import Settings  # noqa: E402
 from amodalseg.engine.prediction.predict_coco import predict_coco  # noqa: E402
 from amodalseg.models import load_model  # noqa: E402
 from amodalseg.models.windowed import WindowModel  # noqa: E402
+from benchmarks.machine import memory  # noqa: E402
 
 SIZE = 480, 640
 """Height and width of the photos that are drawn."""
@@ -65,14 +66,15 @@ def main() -> None:
         )
         seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     assert not failures, failures[:3]
-    count = options.objects
+    count, late = options.objects, memory(os.getpid(), "VmRSS")
     print(
         "| objects | photos | objects/s | network alone, objects/s | share of the network % | CPU ms/object |", end=""
     )
     print(" memory after a tenth, MB | at the end, MB |\n|---:|---:|---:|---:|---:|---:|---:|---:|")
+    early = clock.early
     print(
         f"| {count} | {len(content['images'])} | {count / seconds:.1f} | {count / clock.seconds:.1f} | "
-        f"{100 * clock.seconds / seconds:.1f} | {1000 * cpu / count:.2f} | {clock.early:.0f} | {resident():.0f} |"
+        f"{100 * clock.seconds / seconds:.1f} | {1000 * cpu / count:.2f} | {1000 * early:.0f} | {1000 * late:.0f} |"
     )
 
 
@@ -90,13 +92,8 @@ class Clock:
         self.seconds += time.perf_counter() - began
         self.done += len(batch.image)
         if not self.early and self.done >= self.objects / 10:
-            self.early = resident()
+            self.early = memory(os.getpid(), "VmRSS")
         return found
-
-
-def resident() -> float:
-    """MB that this process holds."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def drawn(photos: int, objects: int, folder: Path) -> dict[str, Any]:

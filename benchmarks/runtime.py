@@ -40,6 +40,7 @@ from amodalseg.models.base import AmodalModel  # noqa: E402
 from amodalseg.models.conddiff_amo.model import CondDiffAMO  # noqa: E402
 from amodalseg.models.openvino import OpenVinoPredictor  # noqa: E402
 from benchmarks.machine import device, facts  # noqa: E402
+from benchmarks.sampler import matmul_peak  # noqa: E402
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 PAUSE = 0.05
@@ -78,7 +79,8 @@ def main() -> None:
             arrays = random_windows(ways[0].model, batch, max(number_of_maps(way) for way in ways))
             runs = [partial(way.run, *of_steps(arrays, way)) for way in ways]
             times[batch], probabilities[batch] = measure(runs, options.repeats)
-        print(f"{device()}, {options.threads} threads; matrix products reach {peak():.0f} GFLOP/s\n")
+        peak = matmul_peak("cpu", torch.float32)
+        print(f"{device()}, {options.threads} threads; matrix products reach {peak:.0f} GFLOP/s\n")
         columns = [f"batch {batch}, ms/object" for batch in options.batches]
         print(f"| way | steps | {' | '.join(columns)} | speed-up | same pixels % | occluded | full |")
         print("|---|---:|" + "---:|" * (len(columns) + 4))
@@ -205,12 +207,6 @@ def scores(way: Way, dataset: object, objects: int) -> list[str]:
     found = collect_predictions(way.model, dataset, 16, limit=objects)  # type: ignore[arg-type]
     by = score([counted.row for counted in found])["per_object_occluded"]
     return [f"{100 * by[figure]:.2f}" for figure in ("occluded", "full")]
-
-
-def peak() -> float:
-    """GFLOP/s of PyTorch's product of two float32 matrices of 1024 x 1024."""
-    a = torch.randn(1024, 1024)
-    return 2 * 1024**3 / 1e9 / measure([lambda: (a @ a).numpy()], 9)[0][0]
 
 
 def write_rows(options: argparse.Namespace, way: Way, spent: Iterator[tuple[int, float]]) -> None:

@@ -73,11 +73,11 @@ def release(
         raise UserError(f"--out '{out}' is not a model file; give a name that ends in .safetensors")
     path = model_file(run)
     state, config, known = read_weights(path)
-    check_state(network_model_class(config.name)(config).network, state, path)
+    model = network_model_class(config.name)(config)
+    check_state(model.network, state, path)
     if mean_with is not None:
         state = _mean(state, config, model_file(mean_with), share)
     if options:
-        model = network_model_class(config.name)(config)
         model.override(read_overrides(options))
         config = model.config
     known = {**without_folders(known), "commit": provenance()["commit"], **notes}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,7 @@ class _Session:
         if precision == "bf16" and "BF16" not in can:
             raise UserError("this CPU does not compute in bf16: leave precision out")
         self.requests: dict[int, Any] = {}
+        self.turn = Lock()
 
     def run(self, names: Sequence[str], given: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Returns: the named outputs, new arrays."""
@@ -74,13 +76,14 @@ class _Session:
         batch = 1 << (count - 1).bit_length()
         places = np.arange(batch) % count
         filled = {name: array.take(places, axis=int(name == "noise")) for name, array in given.items()}
-        if batch not in self.requests:
-            model = self.core.read_model(self.graph)
-            model.reshape({name: list(array.shape) for name, array in filled.items()})
-            self.requests[batch] = self.core.compile_model(model, "CPU", self.options).create_infer_request()
-        request = self.requests[batch]
-        request.infer(filled)
-        return [request.get_tensor(name).data[:count].copy() for name in names]
+        with self.turn:  # a request holds the inputs and outputs of one run
+            if batch not in self.requests:
+                model = self.core.read_model(self.graph)
+                model.reshape({name: list(array.shape) for name, array in filled.items()})
+                self.requests[batch] = self.core.compile_model(model, "CPU", self.options).create_infer_request()
+            request = self.requests[batch]
+            request.infer(filled)
+            return [request.get_tensor(name).data[:count].copy() for name in names]
 
 
 def _library() -> Any:

@@ -10,6 +10,7 @@ import brush
 import numpy as np
 
 from amodalseg import UserError, masks
+from amodalseg.data.images import check_pixels
 from amodalseg.models.base import AmodalModel
 from amodalseg.types import stable_seed
 
@@ -80,6 +81,7 @@ def modal_mask(region: Entry) -> np.ndarray:
     height, width, value = region["original_height"], region["original_width"], region["value"]
     if region.get("image_rotation"):
         raise UserError(f"region {region['id']}: the picture is turned in Label Studio; turn it back")
+    check_pixels(height, width, f"region {region['id']}")
     try:
         if region["type"] == "brushlabels":
             return brush.decode(value["rle"], height, width)

@@ -68,13 +68,10 @@ class Server:
 
 def configuration(labels: list[str]) -> str:
     """``labels.xml`` with other labels."""
-    text = Path(__file__).with_name("labels.xml").read_text()
-    lines = text.splitlines()
-    out = []
-    for line in lines:
-        many = [line.replace('"object"', quoteattr(label)) for label in labels] if "<Label " in line else [line]
-        out += many
-    return "\n".join(out)
+    lines = []
+    for line in Path(__file__).with_name("labels.xml").read_text().splitlines():
+        lines += [line.replace('"object"', quoteattr(label)) for label in labels] if "<Label " in line else [line]
+    return "\n".join(lines)
 
 
 def annotation(given: CocoInput, keys: list[str], labels: dict[Any, str]) -> list[dict[str, Any]]:

@@ -71,11 +71,11 @@ class Answer(BaseHTTPRequestHandler):
         self._send(*self.server.answer(self.path, {}))
 
     def do_POST(self) -> None:
-        size = int(self.headers.get("Content-Length", 0))
-        if size > MAX_BYTES:
-            self._send(413, {"error": f"a request has at most {MAX_BYTES} bytes, not {size}"})
-            return
         try:
+            size = int(self.headers.get("Content-Length", 0))
+            if not 0 <= size <= MAX_BYTES:
+                self._send(413, {"error": f"a request has at most {MAX_BYTES} bytes, not {size}"})
+                return
             self._send(*self.server.answer(self.path, json.loads(self.rfile.read(size) or b"{}")))
         except UserError as error:
             self._send(400, {"error": str(error)})

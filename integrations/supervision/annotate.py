@@ -13,6 +13,7 @@ import supervision as sv
 import amodalseg
 from amodalseg import UserError
 from amodalseg.data.images import load_image, save_png
+from amodalseg.data.mask_files import read_mask_file
 from amodalseg.predictions import Prediction, PredictionStack
 
 
@@ -40,7 +41,7 @@ def main() -> None:
     parser.add_argument("--model", default="conddiff_amo_lite")
     given = parser.parse_args()
     try:
-        photo, mask = load_image(given.photo), load_image(given.mask, grey=True) > 127
+        photo, mask = load_image(given.photo), read_mask_file(given.mask)
         save_png(given.out, drawn(photo, amodalseg.load_model(given.model).predict(photo, mask)))
     except UserError as error:
         sys.exit(str(error))

@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,15 @@ def test_masks_are_those_of_onnx_runtime(exported):
     assert wanted.raw.any() and not wanted.raw.all()
     assert np.abs(found.probability - wanted.probability).max() < 1e-4
     assert (found.amodal == wanted.amodal).mean() >= 0.9999
+
+
+def test_several_threads_at_once(exported):
+    predictor, asked = OpenVinoPredictor(exported.onnx), query(60, 70, (5, 5, 40, 30))
+    masks = [np.roll(asked.modal, shift, axis=1) for shift in range(6)]
+    wanted = [predictor.predict(asked.image, mask).probability for mask in masks]
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda mask: predictor.predict(asked.image, mask).probability, 4 * masks))
+    assert all(np.array_equal(one, wanted[place % 6]) for place, one in enumerate(found))
 
 
 def test_a_name_means_its_exported_file():

@@ -4,6 +4,7 @@ import base64
 import json
 import sys
 import threading
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.error import HTTPError
@@ -140,6 +141,7 @@ def test_last_annotation_counts(picture):
         (brushed(MODAL[:-2]), CONFIG, "is of a picture of"), (brushed(image_rotation=90), CONFIG, "is turned"),
         (brushed(value={"rle": [1], "brushlabels": ["object"]}), CONFIG, "region r1: .* cut off"),
         (brushed(type="polygonlabels", value={"points": [[1, 2]], "polygonlabels": ["object"]}), CONFIG, "three"),
+        (brushed(original_height=10**6, original_width=10**6), CONFIG, "region r1 is a picture of .* the limit is"),
     ],
 )  # fmt: skip
 def test_mistakes_are_said(region, config, said, picture):
@@ -190,6 +192,11 @@ def test_backend_speaks_as_documented(backend, picture, capsys):
     assert status == 400 and "elsewhere" in found["error"]  # all tasks fail
     assert asked(f"{backend}/webhook", {"action": "ANNOTATION_CREATED"})[0] == 201
     assert asked(f"{backend}/train", {})[0] == 404
+    for length, status in (("-1", 413), ("10000000000", 413), ("many", 400)):
+        connection = HTTPConnection(*backend.removeprefix("http://").split(":"), timeout=20)
+        connection.request("POST", "/predict", headers={"Content-Length": length})
+        assert connection.getresponse().status == status, length
+        connection.close()
     assert asked(f"{backend}/predict", b"{")[0] == asked(f"{backend}/predict", {})[0] == 400
 
 

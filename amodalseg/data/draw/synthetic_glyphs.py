@@ -28,9 +28,7 @@ def glyph_rings(character: str, bold: bool) -> tuple[np.ndarray, ...]:
     """
     try:
         import matplotlib
-        from matplotlib.ft2font import (
-            FT2Font,
-        )  # reads the file itself: the font manager would index every installed one
+        from matplotlib.ft2font import FT2Font  # the font manager would index every font that is installed
         from matplotlib.path import Path
     except ModuleNotFoundError as error:
         raise explain_missing(error, "the synthetic world, which draws letters,") or error from error

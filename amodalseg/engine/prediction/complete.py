@@ -123,17 +123,22 @@ def complete(model: AmodalModel, items: Sequence[Item], settings: Settings, done
         bar.update(len(batch))
 
     objects = ready()
+
+    def take() -> list[tuple[Item, Query]]:
+        return list(itertools.islice(objects, size))
+
     # while the model predicts, one thread opens the next batch and keeps the last: memory holds two
     with closing(objects), ThreadPoolExecutor(1, thread_name_prefix="batches") as beside:
-        coming = beside.submit(lambda: list(itertools.islice(objects, size)))
+        coming = beside.submit(take)
         kept: Future[None] | None = None
         while batch := coming.result():
-            coming = beside.submit(lambda: list(itertools.islice(objects, size)))
+            coming = beside.submit(take)
             queries = [query for _, query in batch]
             predictions = model.predict_batch(queries, num_samples=settings.num_samples, steps=settings.steps)
             if kept is not None:
                 kept.result()
             kept = beside.submit(keep, batch, predictions)
+            del predictions  # with the full-size masks that keeping them makes, they go when they are kept
         if kept is not None:
             kept.result()
     bar.close()

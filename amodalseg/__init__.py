@@ -6,7 +6,7 @@ Public names load on first use, so importing the package is quick and has no sid
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 _PUBLIC = {
     "AmodalRecord": "amodalseg.types",

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from amodalseg.atomic import write_whole
 from amodalseg.config.schema import CaptionsData
@@ -35,6 +36,7 @@ from amodalseg.models.inpainting.steps.sample import Hook, advance, begin
 from amodalseg.types import Region, stable_seed
 
 WEIGHT = GUIDANCE - 1
+AT_ONCE = 16  # pairs in a batch; their noise is a function of the seed and of where the batch begins
 LEFT, RIGHT = (0.0, 0.0, 4 / 7, 1.0), (3 / 7, 0.0, 1.0, 1.0)  # of a canvas of 7 x 4, two squares that overlap
 IP_ONLY = LossWeights(region=0.0, similarity=0.0)
 
@@ -225,9 +227,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         inner = WordPrior(options.prior, pick_device(options.device))
         pairs = pairs_of(options.pairs, options.seed)
-        found = {}
-        for task in (both, swap, add):
-            found |= task(inner, pairs, options.steps, options.seed)
+        found: dict[str, list[float]] = {}
+        jobs = [(task, first) for task in (both, swap, add) for first in range(0, len(pairs), AT_ONCE)]
+        for task, first in tqdm(jobs, desc="pairs", disable=None):
+            some = pairs[first : first + AT_ONCE]
+            for name, values in task(inner, some, options.steps, stable_seed("regions", options.seed, first)).items():
+                found.setdefault(name, []).extend(values)
         if options.photos:
             found |= photo(inner, options.photos, options.steps, options.seed)
     except UserError as error:

@@ -46,6 +46,8 @@ def test_a_name_means_its_exported_file():
     assert isinstance(load_model("conddiff_amo_lite", "openvino"), OpenVinoPredictor)
     with pytest.raises(UserError, match=r"OpenVINO runs exported files, made by 'amodalseg export run"):
         load_model("run", "openvino")
+    with pytest.raises(UserError, match="'telea' cannot be exported"):
+        load_model("telea", "openvino")
 
 
 def test_the_graph_that_ships_without_its_weights(tmp_path):

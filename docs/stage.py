@@ -28,6 +28,7 @@ PAGES = {
     "integrations/README.md": "integrations.md",
     "integrations/label_studio/README.md": "label_studio.md",
     "integrations/fiftyone/README.md": "fiftyone.md",
+    "integrations/comfyui/README.md": "comfyui.md",
     **{
         str(path.relative_to(ROOT)): f"networks/{path.parent.name}.md"
         for path in sorted((ROOT / "amodalseg/models").glob("*/README.md"))

@@ -30,12 +30,12 @@ from tests.worlds.drawing import disc, photo
 ROOT = Path(__file__).parents[1]
 FOLDERS = (
     "benchmarks", "checkpoints", "examples", "examples/browser",
-    "integrations", "integrations/label_studio", "integrations/fiftyone",
+    "integrations", "integrations/label_studio", "integrations/fiftyone", "integrations/comfyui",
 )  # fmt: skip
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")),
          *(ROOT / folder / "README.md" for folder in FOLDERS)]  # fmt: skip
 BLOCK = re.compile(r"(<!-- runnable -->\n)?```bash\n(.*?)```", re.DOTALL)
-SHELL = {"cat", "docker", "export", "label-studio", "npm", "python3", "."}
+SHELL = {"cat", "docker", "export", "label-studio", "ln", "npm", "python3", "."}
 """Programs of the system and of others, which nothing here can check."""
 LAUNCHERS = {"timeout": 1, "torchrun": 2, "srun": 4}
 """Programs that start another one, and the number of their own words."""

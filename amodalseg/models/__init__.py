@@ -70,7 +70,9 @@ def load_model(name: str | Path = DEFAULT, device: str = "auto", override: dict[
     if device == "openvino":
         file = _shipped(".onnx").get(str(name), Path(name))
         if str(name) in METHODS or file.suffix in {".yaml", ".yml"}:
-            raise UserError(f"'{name}' cannot be exported, and OpenVINO runs exported files only: device auto, cpu or cuda")
+            raise UserError(
+                f"'{name}' cannot be exported, and OpenVINO runs exported files only: device auto, cpu, cuda"
+            )
         if file.suffix != ".onnx":
             raise UserError(f"OpenVINO runs exported files, made by 'amodalseg export {name} --out model.onnx'")
         return _load_exported(file, device, override)

@@ -87,7 +87,7 @@ def test_the_spread_that_the_text_names(rows):
     full = [scores[name]["full"] for name in every] + [scores["five_bins"]["full_of_five"]]
     occluded = [scores[name]["occluded"] for name in every[:-1]]
     low, high, occ_low, occ_high = re.search(
-        r"worth ([\d.]+) to ([\d.]+) percent `full` over all of them, and ([\d.]+) to ([\d.]+)\s+percent\s+`occluded`",
+        r"scores ([\d.]+) to ([\d.]+) percent `full` over all of them, and ([\d.]+) to ([\d.]+)\s+percent\s+`occluded`",
         PAGE,
     ).groups()
     assert (low, high) == (f"{100 * min(full):.1f}", f"{100 * max(full):.1f}")

@@ -1,1 +1,1 @@
-"""What in a copy of a data set would falsify a score: checks, cards of the published sets, statistics."""
+"""What in a copy of a data set would distort a score: checks, cards of the published sets, statistics."""

@@ -10,13 +10,13 @@ from textwrap import wrap
 from amodalseg.types import AmodalRecord
 
 KINDS = {
-    "files": "the files that the data set consists of are there",
-    "counts": "images and objects are as many as published",
+    "files": "all files of the data set are there",
+    "counts": "the numbers of images and objects are those published",
     "inside": "every modal mask lies inside its amodal mask",
-    "rates": "stored occlusion rates are those of the masks",
-    "areas": "stored areas are those of the masks",
-    "boxes": "stored boxes are those of the masks",
-    "sizes": "masks, annotation file and photo have one size",
+    "rates": "stored occlusion rates agree with the masks",
+    "areas": "stored areas agree with the masks",
+    "boxes": "stored boxes agree with the masks",
+    "sizes": "masks, annotation file and photo have the same size",
     "ids": "every id occurs once",
     "duplicates": "no object is annotated twice with the same mask",
     "overlap": "no photo belongs to two splits",
@@ -29,7 +29,7 @@ KINDS = {
 }
 """Kinds of findings, and what is true where nothing is wrong."""
 NOTES_ONLY = ("boxes", "prompt", "order", "reader")
-"""Kinds that can falsify no score."""
+"""Kinds that cannot distort a score."""
 MOVES_A_MEAN = 0.001
 """Share of objects from which on a mistake can move a mean by 0.1 points, the last digit that tables print."""
 PLACES = 5
@@ -40,7 +40,7 @@ WIDTH = 120
 class Finding:
     """One line of a check.
 
-    kind: of ``KINDS``. severity: ``fault`` (would falsify a score), ``note``, or ``fine``. split: where, or "" for all.
+    kind: of ``KINDS``. severity: ``fault`` (would distort a score), ``note``, or ``fine``. split: where, or "" for all.
     where: the first few places: file, object key. text: what was found. count: how many places there are.
     """
 
@@ -99,7 +99,7 @@ def describe(findings: Sequence[Finding]) -> str:
     kinds = ", ".join(dict.fromkeys(item.kind for item in findings if item.severity == "fault"))
     ending = f"{notes} note{'s' * (notes != 1)}"
     if faults:
-        lines.append(f"verdict: {faults} fault{'s' * (faults != 1)} ({kinds}) would falsify scores; {ending}")
+        lines.append(f"verdict: {faults} fault{'s' * (faults != 1)} ({kinds}) would distort scores; {ending}")
     else:
-        lines.append(f"verdict: nothing that would falsify a score; {ending}")
+        lines.append(f"verdict: nothing that would distort a score; {ending}")
     return "\n".join(lines)

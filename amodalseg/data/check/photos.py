@@ -82,7 +82,7 @@ def check_photos(records: Sequence[AmodalRecord], split: str) -> tuple[list[Find
         if cases:
             found.append(finding("sizes", severity, split, f"{len(cases):,} {what} (width x height)", cases))
     if not reported:
-        found.append(finding("sizes", "fine", split, "masks, annotation file and photos have one size"))
+        found.append(finding("sizes", "fine", split, "masks, annotation file and photos have the same size"))
     return found, usable
 
 

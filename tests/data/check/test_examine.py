@@ -147,7 +147,7 @@ PLANTS = [
 @pytest.mark.parametrize(("kind", "plant", "where"), PLANTS, ids=[f"{p[0]}-{i}" for i, p in enumerate(PLANTS)])
 def test_a_planted_fault_is_found_alone_and_with_its_place(cocoa, capsys, kind, plant, where):
     code, text = check(capsys, cocoa, "--subset", "--split", "val")
-    assert code == 0 and "verdict: nothing that would falsify a score" in text
+    assert code == 0 and "verdict: nothing that would distort a score" in text
     plant(cocoa)
     code, text = check(capsys, cocoa, "--subset", "--split", "val")
     assert code == 1
@@ -155,7 +155,7 @@ def test_a_planted_fault_is_found_alone_and_with_its_place(cocoa, capsys, kind, 
     assert [item.kind for item in found] == [kind]
     assert any(where in place for place in found[0].where) or where in found[0].text
     assert f"FAULT  {kind}" in text and where in text
-    assert text.splitlines()[-1].startswith(f"verdict: 1 fault ({kind}) would falsify scores")
+    assert text.splitlines()[-1].startswith(f"verdict: 1 fault ({kind}) would distort scores")
 
 
 def test_the_plants_and_the_counts_are_all_kinds_that_can_be_faults():
@@ -485,7 +485,7 @@ def test_only_the_first_places_are_printed_and_the_rest_counted():
     item = finding("empty", "fault", "val", "8 of 9", [f"place {i}" for i in range(8)])
     text = describe([item, finding("boxes", "fault", "val", "one")])
     assert "place 4" in text and "place 5" not in text and "... and 3 more" in text
-    assert text.endswith("verdict: 1 fault (empty) would falsify scores; 1 note")  # boxes can falsify nothing
+    assert text.endswith("verdict: 1 fault (empty) would distort scores; 1 note")  # boxes cannot distort a score
 
 
 @pytest.mark.parametrize("content", [[], [{"id": 1, "image_id": 2, "url": "u/x.jpg", "regions": []}]])

@@ -3,9 +3,9 @@
     python benchmarks/steps.py configs/experiment/photos_tiny.yaml --threads 1 --processes 2
     python benchmarks/steps.py configs/experiment/photos_lite.yaml --compile loader.batch_size=32
 
-One batch of drawn objects stays in memory, so that nothing but the step is measured: forward, loss, backward, clipping,
-optimiser. Each row adds one thing to the last. The floor is the step's operations at the speed of a large matrix
-product in the row's precision. With ``--processes N`` the last way runs in N processes that exchange gradients (DDP),
+One batch of procedural objects stays in memory, so that only the step is measured: forward, loss, backward, clipping,
+optimiser. Each row adds one change to the one above. The bound is the time if all operations ran as fast as a large matrix
+product in the row's precision. With ``--processes N`` the last variant runs in N processes that exchange gradients (DDP),
 each with its own threads; the efficiency is their objects per second over N times those of one.
 """
 
@@ -106,12 +106,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seconds = in_turns([*steps.values()], options.repeats)
     gflop, size = steps[WAYS[0]].gflop(), config.loader.batch_size
     print(f"{options.config}: batch {size}, {options.threads} threads, {gflop:.0f} GFLOP a step\n")
-    print("| way | ms/step | objects/s | speed-up | floor, ms | of the floor % |\n|---|---:|---:|---:|---:|---:|")
+    print("| variant | ms/step | objects/s | speed-up | bound, ms | % of the bound |\n|---|---:|---:|---:|---:|---:|")
     for way, spent in zip(ways, seconds, strict=True):
-        floor = gflop / matmul_peak(device, torch.bfloat16 if steps[way].half else torch.float32)
+        bound = gflop / matmul_peak(device, torch.bfloat16 if steps[way].half else torch.float32)
         print(
-            f"| {way} | {1000 * spent:.0f} | {size / spent:.1f} | {seconds[0] / spent:.2f} | {1000 * floor:.1f} | "
-            f"{100 * floor / spent:.1f} |"
+            f"| {way} | {1000 * spent:.0f} | {size / spent:.1f} | {seconds[0] / spent:.2f} | {1000 * bound:.1f} | "
+            f"{100 * bound / spent:.1f} |"
         )
     if options.processes > 1:
         rate = parallel_rate(config, WAYS[3], device, options)

@@ -204,7 +204,7 @@ def print_scenes(config: str, size: int, count: int, rounds: int) -> None:
 
 def print_rates(title: str, rates: dict[str, list[tuple[float, float]]]) -> None:
     """A table of samples per second by the clock and by the process's own CPU time."""
-    print(f"| {title} | samples/s | least to most | samples/s of its own CPU time |\n|---|---:|---:|---:|")
+    print(f"| {title} | samples/s | min to max | samples per second of its own CPU time |\n|---|---:|---:|---:|")
     for name, found in rates.items():
         wall, own = ([rate[i] for rate in found] for i in range(2))
         print(f"| {name} | {median(wall):.0f} | {min(wall):.0f} to {max(wall):.0f} | {median(own):.0f} |")
@@ -294,7 +294,7 @@ class Small:
 
 def print_growth(folder: Path, steps: Sequence[int]) -> None:
     """Time to build and to open, and memory, of sets of growing size."""
-    print("\n| from | objects | listed or packed, s | opened, ms | more memory, MB | of one worker alone, MB |")
+    print("\n| from | objects | listing or packing, s | opening, ms | additional memory, MB | private memory of one worker, MB |")
     print("|---|---:|---:|---:|---:|---:|")
     some = next((folder / "loose/occlusion").iterdir()).name.removesuffix(pix2gestalt.FOLDERS["occlusion"])
     for kind in ("loose files", "shards"):

@@ -112,7 +112,7 @@ def asked(photo: Photo) -> list[tuple[int, int]]:
 
 
 def table(photos: Sequence[Photo], models: Sequence[str], device: str) -> dict[str, dict[str, object]]:
-    """Accuracies by name: over all pairs, over those with a hidden part, and over those without."""
+    """Accuracies by name: over all pairs, over those with occlusion, and over those without."""
     right: dict[str, list[bool]] = {name: [] for name in (*RULES, *models)}
     opened = {name: load_model(name, device) for name in models}
     true, groups, names = [], [], sorted({photo.name for photo in photos})
@@ -176,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, rows in tables.items():
         counts = {kind: cell["pairs"] for kind, cell in next(iter(rows.values())).items()}
         print(f"{name}: {len(told[name])} photos, percent of pairs right")
-        print("| | all {all} | with a hidden part {hidden} | without {none} |\n|---|---:|---:|---:|".format(**counts))
+        print("| | all {all} | with occlusion {hidden} | without {none} |\n|---|---:|---:|---:|".format(**counts))
         for row, cells in rows.items():
             print(f"| {row} | {' | '.join(_text(cell) for cell in cells.values())} |")
     if options.out:

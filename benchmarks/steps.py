@@ -4,9 +4,9 @@
     python benchmarks/steps.py configs/experiment/photos_lite.yaml --compile loader.batch_size=32
 
 One batch of procedural objects stays in memory, so that only the step is measured: forward, loss, backward, clipping,
-optimiser. Each row adds one change to the one above. The bound is the time if all operations ran as fast as a large matrix
-product in the row's precision. With ``--processes N`` the last variant runs in N processes that exchange gradients (DDP),
-each with its own threads; the efficiency is their objects per second over N times those of one.
+optimiser. Each row adds one change to the one above. The bound is the time if all operations ran as fast as a large
+matrix product in the row's precision. With ``--processes N`` the last variant runs in N processes that exchange
+gradients (DDP), each with its own threads; the efficiency is their objects per second over N times those of one.
 """
 
 from __future__ import annotations

@@ -294,9 +294,7 @@ class Small:
 
 def print_growth(folder: Path, steps: Sequence[int]) -> None:
     """Time to build and to open, and memory, of sets of growing size."""
-    print(
-        "\n| from | objects | listing or packing, s | opening, ms | additional memory, MB | private memory of one worker, MB |"
-    )
+    print("\n| from | objects | listing or packing, s | opening, ms | additional memory, MB | per worker, MB |")
     print("|---|---:|---:|---:|---:|---:|")
     some = next((folder / "loose/occlusion").iterdir()).name.removesuffix(pix2gestalt.FOLDERS["occlusion"])
     for kind in ("loose files", "shards"):

@@ -78,7 +78,7 @@ KINS = Card(
     errors=(
         "the two files of 2020 are said to share image ids and counts [I]: ids restart in every file, so an image is "
         "named by its file, and photos of the two splits are compared byte for byte",
-        "some `inmodal_bbox` are wrong [I]: boxes are computed from masks, stored ones only compared",
+        "some `inmodal_bbox` are wrong [I]: boxes are computed from masks and only compared with the stored ones",
         "multi-ring polygons occur: their union is the mask",
         "category 3 (rider) is listed in 2020 and has no object",
         "two different versions of the files of 2019 exist in the repository's history [C]; lists also name "
@@ -97,10 +97,10 @@ FISHBOWL = Card(
     licence="the generator is Apache-2.0 [D]; none is stated for the rendered videos",
     parts={"train": _fishbowl("train", 10_000), "test": _fishbowl("test", 1000)},
     errors=(
-        "boxes of the prepared form are [rowmin, rowmax, colmin, colmax], inclusive: brought into the usual form",
-        "run lengths of the prepared form stand in a list of one: taken out",
-        "numbers of videos restart in every split",
-        "SaVOS tests on 1,521 tracks [U] that are partly hidden at some time: `subset=savos`",
+        "boxes of the prepared form are [rowmin, rowmax, colmin, colmax], inclusive: converted to the usual form",
+        "run lengths of the prepared form are wrapped in a list of one: unwrapped",
+        "video numbers restart in every split",
+        "SaVOS tests on 1,521 tracks [U] that are partly occluded at some time: `subset=savos`",
     ),
     names_restart=True,
 )
@@ -120,8 +120,8 @@ CARDS: dict[str, Card] = {
             "a visible mask can be present and empty (total occlusion): it stays empty, flag `empty_modal`",
             "masks, json and photo can differ in size, probably in test: flag `size_mismatch`, the photo is resized",
             "`images` and `annotations` are in different order: joined by `image_id`, never by position",
-            "`order` has gaps and `size` is not the number of regions where regions were removed: neither is relied on",
-            "names carry typing errors and trailing blanks: blanks are stripped",
+            "`order` has gaps and `size` is not the number of regions where regions were removed: neither is used",
+            "names contain typos and trailing blanks: blanks are stripped",
         ),
     ),
     "bsds_a": Card(
@@ -135,7 +135,7 @@ CARDS: dict[str, Card] = {
             "test": _bsds("test", _images(200, "D")),
         },
         errors=(
-            "about 5 to 7 people annotated each image, as records of their own: never merged; `annotator=first` takes "
+            "about 5 to 7 people annotated each image, in separate records: never merged; `annotator=first` takes "
             "the first record of an image, as the amodal API does. The papers do not say whose annotation they use",
             "licence and date of test images can be `?`: not read",
         ),
@@ -150,7 +150,7 @@ CARDS: dict[str, Card] = {
         total=(_objects(10562, "D"),),
         errors=(
             "papers print 2,476 training images, the file has 2,276 [I]",
-            "the only box is the amodal one: a crop by it leaks the truth, so boxes come from masks",
+            "the only box is the amodal one: a crop by it leaks the ground truth, so boxes are computed from masks",
             "what C2F-Seg calls COCOA is this set",
         ),
     ),
@@ -175,9 +175,9 @@ CARDS: dict[str, Card] = {
         },
         errors=(
             "masks of 1440x1920 or padded to 1534x1920 (height x width): compared with the photo, flag `size_mismatch`",
-            "`amodal_region.order` calls occluded objects the nearest: not used",
-            "`iscrowd` is true or false, areas and boxes are no whole numbers: read as they are",
-            "test_info has no truth: refused",
+            "`amodal_region.order` gives occluded objects as the nearest: not used",
+            "`iscrowd` is true or false, areas and boxes are not integers: read unchanged",
+            "test_info has no ground truth: refused",
         ),
         known={"sizes": "masks can be padded"},
     ),
@@ -189,8 +189,8 @@ CARDS: dict[str, Card] = {
         licence="the terms of use of Matterport3D",
         parts={"train": _mp3d("train"), "eval": _mp3d("eval")},
         errors=(
-            "the annotations are a pickle: nothing in it is executed, as a closed list of names makes containers, "
-            "numbers and texts, and any other name is refused; `amodalseg data convert` makes json of it once",
+            "the annotations are a pickle: none of it is executed, because only a fixed list of names for containers, "
+            "numbers and text is allowed; `amodalseg data convert` converts it to json once",
             "the README says `same with COCOA`; run lengths are bytes, the rate's key is `occlusion_rate`, both masks "
             "are always there [C]",
             "a later paper removes `meaningless architectural elements` from it [D]: they are still in these files",
@@ -222,7 +222,7 @@ CARDS: dict[str, Card] = {
         errors=(
             "visible masks are slightly eroded against the amodal mask even where nothing occludes [C]: `tolerance=2` "
             "undoes it as Diffusion-VAS does, before anything is scored",
-            "papers drop objects that are hidden more than 0.95, or 0.75, and 20 categories [C]: `max_rate`, "
+            "papers drop objects with an occlusion rate above 0.95, or 0.75, and 20 categories [C]: `max_rate`, "
             "`drop_categories`",
         ),
         known={"rates": "visible masks are slightly eroded"},
@@ -230,8 +230,8 @@ CARDS: dict[str, Card] = {
     "coco_amodal": Card(
         title="the exchange format",
         paper="two COCO-instances files, modal and amodal, that share ids",
-        get="amodalseg data convert makes it of any other data set",
-        licence="that of the data set it was made of",
+        get="amodalseg data convert writes it from any other data set",
+        licence="that of the original data set",
         parts={},
         names_restart=True,
     ),

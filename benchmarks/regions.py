@@ -1,4 +1,4 @@
-"""What regions do on the prior that reads words: objects in their boxes, edits that keep the rest, a picture inverted.
+"""What regions do on the text-conditioned prior: objects in their boxes, edits that keep the rest, a picture inverted.
 
     python benchmarks/regions.py [PRIOR] [--pairs 64] [--steps 20] [--seed 0] [--out DIR]
 

@@ -1,4 +1,4 @@
-"""What the prior that reads words can do for editing: do its words localise, does it invert, and do words segment?
+"""What the text-conditioned prior can do for editing: do its words localise, does it invert, and do words segment?
 
     python benchmarks/word_prior.py [PRIOR] [--segmenter NAME] [--objects 64] [--out DIR] [val.key=value ...]
 

@@ -42,12 +42,12 @@ LINK = re.compile(r"(?P<mark>!?)\[(?P<text>(?:[^\[\]]|\[[^\]]*\])*)\]\((?P<targe
 FENCE = re.compile(r"(```.*?```)", re.DOTALL)
 GALLERY = {
     "conddiff_amo_tiny_typical.jpg": "Typical predictions on objects of the procedural world. White: the true outline; "
-    "the number: the IoU of the hidden part.",
-    "conddiff_amo_tiny_failures.jpg": "Some of the worst of a hundred.",
-    "inpainting_prior.jpg": "What the small inpainting prior draws.",
-    "word_prior.jpg": "What the prior that reads words draws.",
+    "the number: the IoU of the occluded region.",
+    "conddiff_amo_tiny_failures.jpg": "Some of the worst of a hundred predictions.",
+    "inpainting_prior.jpg": "What the small inpainting prior generates.",
+    "word_prior.jpg": "What the text-conditioned prior generates.",
     "demo.jpg": "The web demo.",
-    "label_studio.jpg": "A prediction in Label Studio: the object of which the lower left was hidden.",
+    "label_studio.jpg": "A prediction in Label Studio: the object whose lower left was occluded.",
     "fiftyone.jpg": "Modal and amodal masks as two fields of a FiftyOne dataset.",
 }
 

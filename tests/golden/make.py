@@ -86,7 +86,7 @@ def prior_cases() -> dict[str, Case]:
 
 
 def word_cases() -> dict[str, Case]:
-    """Of the prior that reads words: two captions, drawn in four steps."""
+    """Of the text-conditioned prior: two captions, drawn in four steps."""
     prior = WordPrior()
     side, captions = prior.abilities.size, ["a red star on a black ground", "a blue fish in front of a green tree"]
     blank = torch.zeros(2, 3, side, side)

@@ -1,4 +1,4 @@
-"""Captioned pictures as training samples: what the prior that reads words, and the word segmenter, learn from."""
+"""Captioned pictures as training samples: what the text-conditioned prior, and the word segmenter, learn from."""
 
 from __future__ import annotations
 

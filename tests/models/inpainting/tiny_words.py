@@ -1,4 +1,4 @@
-"""A tiny random prior that reads words, and segmenters of words: what edits are tested with."""
+"""A tiny random text-conditioned prior, and text-driven segmenters: what edits are tested with."""
 
 import torch
 

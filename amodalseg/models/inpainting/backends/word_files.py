@@ -1,4 +1,4 @@
-"""The prior that reads words, in and out of a folder that diffusers opens as a ``StableDiffusionPipeline``."""
+"""The text-conditioned prior, in and out of a folder that diffusers opens as a ``StableDiffusionPipeline``."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ FILES = (
 
 
 def find_word_prior(name: str | Path = SHIPPED) -> Path:
-    """The place of a prior that reads words: one in ``checkpoints``, a run folder, a folder itself, or a ``.ckpt``.
+    """The place of a text-conditioned prior: one in ``checkpoints``, a run folder, a folder itself, or a ``.ckpt``.
 
     Raises:
         UserError: there is none.
@@ -48,7 +48,7 @@ def find_word_prior(name: str | Path = SHIPPED) -> Path:
         if (place / ABOUT).is_file():
             return place
     raise UserError(
-        f"there is no prior that reads words at '{name}': give the folder of one, or train it with "
+        f"there is no text-conditioned prior at '{name}': give the folder of one, or train it with "
         "configs/experiment/word_prior_cpu.yaml"
     )
 
@@ -100,7 +100,7 @@ def load_word_prior(folder: Path) -> tuple[nn.ModuleDict, Any, Any, dict[str, An
         return _of_checkpoint(folder)
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
-        raise UserError(f"{folder} is no prior that reads words: {missing[0]} is missing; copy it again, or train one")
+        raise UserError(f"{folder} is no text-conditioned prior: {missing[0]} is missing; copy it again, or train one")
     diffusers, transformers = import_diffusers(), import_transformers()
     try:
         about = json.loads((folder / ABOUT).read_text("utf-8"))
@@ -127,7 +127,7 @@ def _of_checkpoint(path: Path) -> tuple[nn.ModuleDict, Any, Any, dict[str, Any]]
     checkpoint = read_checkpoint(path)
     plain = checkpoint["amodalseg"]["model"]
     if plain.get("name") != "word_prior":
-        raise UserError(f"{path} is a checkpoint of {plain.get('name')}, not of a prior that reads words")
+        raise UserError(f"{path} is a checkpoint of {plain.get('name')}, not of a text-conditioned prior")
     config = build(ModelOnly, [(str(path), {"model": plain})]).model
     network = build_network(config)
     state = {key.removeprefix("network."): value for key, value in checkpoint["state_dict"].items()}

@@ -1,4 +1,4 @@
-"""The prior that reads words: Stable Diffusion's parts in small, on patches of pixels in place of latents."""
+"""The text-conditioned prior: Stable Diffusion's parts in small, on patches of pixels in place of latents."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def pipeline_of(network: Any, tokenizer: Any, scheduler: Any) -> Any:
 
 
 class WordPrior(StableDiffusion):
-    """The prior that reads words, as a backend: a text-to-image network whose latents are patches of pixels.
+    """The text-conditioned prior, as a backend: a text-to-image network whose latents are patches of pixels.
 
     Args:
         prior: whatever ``find_word_prior`` takes; default: ``checkpoints/word_prior``.

@@ -46,7 +46,7 @@ class MRGD(Progressive):
 
     Args:
         config, backend: as ``InpaintingMethod``.
-        words: default: the segmenter of words that the configuration names, opened when it is first needed.
+        words: default: the text-driven segmenter that the configuration names, opened when it is first needed.
     """
 
     config: MRGDConfig
@@ -64,7 +64,7 @@ class MRGD(Progressive):
 
     @property
     def words(self) -> WordSegmenter | None:
-        """The segmenter of words; None where no loss needs it. Raises UserError if it cannot be opened."""
+        """The text-driven segmenter; None where no loss needs it. Raises UserError if it cannot be opened."""
         if self._words is None and _looks(self.config):
             self._words = open_word_segmenter(self.config.words, self.device)
         return self._words

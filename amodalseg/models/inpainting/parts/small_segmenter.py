@@ -1,4 +1,4 @@
-"""A small segmenter of words: it finds what words of the captioned world name, and stands in for CLIPSeg offline."""
+"""A small text-driven segmenter: it finds what words of the captioned world name, and stands in for CLIPSeg offline."""
 
 from __future__ import annotations
 

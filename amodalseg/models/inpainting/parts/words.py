@@ -34,7 +34,7 @@ class WordSegmenter(Protocol):
 
 
 def find_word_segmenter(name: str) -> tuple[Path, bool]:
-    """Find the files of a segmenter of words; those of CLIPSeg may be downloaded now, and weights stay unread.
+    """Find the files of a text-driven segmenter; those of CLIPSeg may be downloaded now, and weights stay unread.
 
     Args:
         name: as ``open_word_segmenter``.
@@ -57,7 +57,7 @@ def find_word_segmenter(name: str) -> tuple[Path, bool]:
 
 
 def open_word_segmenter(name: str = SHIPPED, device: str | torch.device = "cpu") -> WordSegmenter:
-    """Open a segmenter of words.
+    """Open a text-driven segmenter.
 
     Args:
         name: ``word_segmenter``, the small one that ships; the run folder or the folder of another such; ``clipseg``;

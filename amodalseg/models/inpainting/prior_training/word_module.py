@@ -1,4 +1,4 @@
-"""The prior that reads words as a training module: noise, captions, the loss, and validation on held-out captions."""
+"""The text-conditioned prior as a training module: noise, captions, the loss, and validation on held-out captions."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class WordPriorModule(TrainingModule):
         self.validation_pictures += pictures[:room]
 
     def start_from(self, name: str) -> None:
-        """As ``TrainingModule``; another prior that reads words."""
+        """As ``TrainingModule``; another text-conditioned prior."""
         load_state(self.network, load_word_prior(find_word_prior(name))[0].state_dict(), Path(name))
 
     def save(self, folder: Path, about: dict[str, Any]) -> Path:

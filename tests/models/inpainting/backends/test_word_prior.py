@@ -1,4 +1,4 @@
-"""The prior that reads words: its tokens, its files, diffusers' own view of them, and the backend around it."""
+"""The text-conditioned prior: its tokens, its files, diffusers' own view of them, and the backend around it."""
 
 import json
 
@@ -223,7 +223,7 @@ def test_one_line_for_what_is_wrong(copy, how, part):
 
 
 def test_a_prior_that_is_not_there(tmp_path, folder):
-    with pytest.raises(UserError, match="no prior that reads words at"):
+    with pytest.raises(UserError, match="no text-conditioned prior at"):
         find_word_prior(tmp_path)
     (tmp_path / "word_prior").symlink_to(folder)
     assert find_word_prior(tmp_path) == tmp_path / "word_prior" and find_word_prior(folder) == folder

@@ -1,4 +1,4 @@
-"""Segmenters of words: CLIPSeg put together anew, and the small one."""
+"""Text-driven segmenters: CLIPSeg put together anew, and the small one."""
 
 import json
 

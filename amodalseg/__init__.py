@@ -1,4 +1,4 @@
-"""Amodal segmentation: image + visible mask -> whole mask.
+"""Amodal segmentation: image + modal mask -> amodal mask.
 
 Public names load on first use, so importing the package is quick and has no side effect.
 """

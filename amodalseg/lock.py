@@ -54,7 +54,7 @@ def locked(place: Path, what: str, *, file: bool = False, hold: bool = True) -> 
             _acquire(lock, path, owner, place, what)
         except NotImplementedError:
             warnings.warn(
-                f"{folder} cannot be locked on this file system: see that no second process uses it", stacklevel=3
+                f"{folder} cannot be locked on this file system: make sure that no second process uses it", stacklevel=3
             )
         mine = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
         write_whole(owner, json.dumps({**mine, "command": shlex.join(sys.argv)[:300]}))
@@ -87,15 +87,14 @@ def _acquire(lock: FileLock, path: Path, owner: Path, place: Path, what: str) ->
                 lock.acquire(timeout=PATIENCE)
             except Timeout:
                 raise UserError(
-                    f"{place} is held by what is left of {_named(holder)}: end its other processes, or give another "
-                    f"{what}"
+                    f"{place} is held by remaining processes of {_named(holder)}: end these, or give another {what}"
                 ) from None
         if path.exists():  # whoever held it before may have removed its file meanwhile
             break
         lock.release()
     left = _read(owner)
     if left:
-        print(f"{place} is taken over from {_named(left)}, which has ended before it was done", flush=True)
+        print(f"{place} is taken over from {_named(left)}, which ended before it was done", flush=True)
 
 
 def _read(owner: Path) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def most_pixels() -> float:
     try:
         return float(os.environ.get(LIMIT, MEGAPIXELS)) * 1e6
     except ValueError:
-        raise UserError(f"{LIMIT}={os.environ[LIMIT]} is no number of megapixels") from None
+        raise UserError(f"{LIMIT}={os.environ[LIMIT]} is not a number of megapixels") from None
 
 
 def _checked_size(size: Any) -> list[int]:
@@ -172,7 +172,7 @@ def _from_polygons(rings: list[Any], size: list[int]) -> Rle:
         if not np.isfinite(polygon).all():
             raise ValueError("a polygon holds nan or infinity")
         if not (np.abs(polygon.reshape(-1, 2) - middle) <= 21 * middle).all():
-            raise ValueError(f"a polygon has a point far outside of its image of {size[1]}x{size[0]} (width x height)")
+            raise ValueError(f"a polygon has a point far outside its image of {size[1]}x{size[0]} (width x height)")
     return cast(Rle, coco.merge(coco.frPyObjects(polygons, *size)))
 
 

@@ -143,7 +143,7 @@ class Prediction:
         if not self.has_probability:
             raise UserError("threshold has no effect on a model that predicts no probability; leave it out")
         if self.canvas is not None:
-            raise UserError("the part beyond the photo has no probability: give this model's own option post.threshold")
+            raise UserError("the part beyond the photo has no probability: set this model's option post.threshold")
         found = copy(self)
         for name in ("amodal", "raw", "samples", "image"):
             vars(found).pop(name, None)

@@ -205,7 +205,7 @@ def log_of(folder: Path) -> str:
 
 def says_done(log: str) -> bool:
     """Whether a command was refused because all that it would write is there: it was killed when it had finished."""
-    said = ("is there; give", "exists; remove", "holds a packed data set already", "is done: ")
+    said = ("exists; give", "exists; remove", "already holds a packed data set", "is done: ")
     return any(text in log for text in said)
 
 

@@ -35,7 +35,7 @@ def main() -> None:
     given = parser.parse_args()
     try:
         if given.out.resolve() == given.coco.resolve():
-            raise UserError("--out would overwrite what is read; give another name")
+            raise UserError("--out would overwrite an input; give another name")
         content: dict[str, Any] = load_json(given.coco)
         sizes = {image["id"]: (image["height"], image["width"]) for image in content["images"]}
         worst, key = 1.0, "modal_segmentation" if given.modal else "segmentation"

@@ -84,7 +84,7 @@ def test_cost_of_a_model_by_name_and_of_an_experiment(capsys):
     assert capsys.readouterr().out == by_name
     assert main(["cost", "conddiff_amo_tiny", "model.window.size=64"]) == 0
     assert "conddiff_amo, 64 px" in capsys.readouterr().out
-    refused(capsys, ["cost", "modal"], "costs are counted for conddiff_amo, direct, pcnet_m only, not for modal")
+    refused(capsys, ["cost", "modal"], "costs are available for conddiff_amo, direct, pcnet_m only, not for modal")
     refused(capsys, ["cost", "mixed_context"], "not for mixed_context")
 
 
@@ -195,7 +195,7 @@ def test_a_named_validation_set_is_used_and_one_photo_is_refused(tmp_path, monke
     found = load_config(TrainConfig, mine, arguments[:2])
     assert (found.data.photos, found.val.photos, found.val.name) == ("most", "held_out", "coco_occlude")
     refused(capsys, ["train", "photos_tiny", *own_photos(tmp_path / "one", 1), f"out={tmp_path / 'x'}"],
-            "no photo can be held out", "val.annotations")  # fmt: skip
+            "a single photo cannot be split", "val.annotations")  # fmt: skip
 
 
 def test_from_labelme_to_a_trained_and_scored_model(tmp_path, capsys):
@@ -263,7 +263,7 @@ def test_a_published_set_that_is_missing_says_what_is_expected_and_who_tells_mor
 
 def test_the_main_table_of_a_report_fits_a_window_of_1300_pixels(tmp_path):
     header = ["model", *(f"{protocol} · {name}" for protocol, name in [*table.MAIN, *table.PICTURES]), "objects",
-              "with a hidden part", "seconds / object, median", "peak memory, MB", "evaluations / object"]  # fmt: skip
+              "with occlusion", "seconds / object, median", "peak memory, MB", "evaluations / object"]  # fmt: skip
     figures, plain = [table.Cell("75.25", "[73.95 – 76.25]", True)] * 7, [table.Cell("12,345")] * 5
     line = [table.Cell("outputs/conddiff_amo_cocoa"), *figures, *plain]
     made = table.to_html(table.Table("cocoa / val", header, [line]))

@@ -76,7 +76,7 @@ def test_what_is_left_of_a_killed_process_is_waited_for(tmp_path, capsys):
 def test_what_never_ends_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(lock, "PATIENCE", 0.2)
     monkeypatch.setattr(lock, "_is_dead", lambda holder: True)
-    message = "is held by what is left of process"
+    message = "is held by remaining processes of process"
     with holding(tmp_path / "run"), pytest.raises(UserError, match=message), locked(tmp_path / "run", "out="):
         raise AssertionError("two at once")
 

@@ -84,7 +84,7 @@ def test_polygon_up_to_the_far_border_fills_the_picture():
         ({"size": [3, 4]}, "'counts'"),
         ({"counts": "abc"}, "'size'"),
         ([1, 2, 3, 4, 5, None], "list of numbers"),
-        ([1, 2, 3, 4, 5, 1e300], "far outside of its image of 20x16"),
+        ([1, 2, 3, 4, 5, 1e300], "far outside its image of 20x16"),
         ([[1, 2, 3, 4, 5, 1e9]], "far outside"),
         ([[1, 2, 3, 4, 5, float("nan")]], "nan or infinity"),
         ([[1, 2, 3, 4, 5, float("inf")]], "nan or infinity"),
@@ -209,5 +209,5 @@ def test_a_mask_has_no_more_pixels_than_a_picture(monkeypatch):
     with pytest.raises(ValueError, match=r"the limit is 0\.001 .AMODALSEG_MAX_MEGAPIXELS"):
         masks.from_segmentation({"size": [40, 26], "counts": [1040]}, 40, 26)
     monkeypatch.setenv(masks.LIMIT, "many")
-    with pytest.raises(UserError, match="is no number of megapixels"):
+    with pytest.raises(UserError, match="is not a number of megapixels"):
         masks.most_pixels()

@@ -12,14 +12,16 @@ class Parser(argparse.ArgumentParser):
     """Argument mistakes are UserErrors, like all others."""
 
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; '{self.prog} --help' lists what can be given")
+        raise UserError(f"{message}; '{self.prog} --help' lists the valid arguments")
 
 
 def configured(commands: Any, name: str, text: str, run: Any) -> argparse.ArgumentParser:
     """Add a command that takes a configuration file and ``key=value`` options."""
     parser = commands.add_parser(name, help=text, description=text)
-    parser.add_argument("config", metavar="CONFIG.yaml", help="a file, or the name of one that ships: 'photos_tiny'")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="options that win over the file's")
+    parser.add_argument(
+        "config", metavar="CONFIG.yaml", help="a file, or the name of a shipped configuration: 'photos_tiny'"
+    )
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="options that override the file's")
     parser.set_defaults(run=run)
     return parser
 
@@ -53,5 +55,5 @@ def numbers(text: str, counts: tuple[int, ...], example: str) -> tuple[float, ..
     except ValueError:
         found = ()
     if len(found) not in counts:
-        raise argparse.ArgumentTypeError(f"'{text}' is none; give pixels of the photo: {example}")
+        raise argparse.ArgumentTypeError(f"'{text}' is not valid; give pixels of the photo: {example}")
     return found

@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if (gone and not _reader_is_gone()) or (not gone and error.errno not in NO_SPACE):
             raise  # another pipe than the one to the reader, another fault than a full disk
         if not gone:
-            print(f"error: cannot write what there is to print: {error.strerror}", file=sys.stderr)
+            print(f"error: cannot write to standard output: {error.strerror}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor may the interpreter's end complain
         return 141 if gone else 2
 
@@ -124,19 +124,24 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="amodalseg", description="Amodal segmentation: image + visible mask -> whole mask.")
+    parser = Parser(prog="amodalseg", description="Amodal segmentation: image + modal mask -> amodal mask.")
     parser.add_argument("--version", action="version", version=f"amodalseg {amodalseg.__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
-    configured(commands, "train", "train a model, or go on with a run", _train)
+    configured(commands, "train", "train a model, or resume a run", _train)
     configured(commands, "eval", "score models on a data set and write a report", _eval)
-    configured(commands, "edit", "edit a photo by words in its regions, or draw a picture before and after", _edit)
-    text = "parameters and operations of one evaluation of a network"
+    configured(
+        commands,
+        "edit",
+        "edit regions of a photo by text prompts, or generate a picture before and after the edit",
+        _edit,
+    )
+    text = "count the parameters and operations of one evaluation of a network"
     price = commands.add_parser("cost", help=text, description=text)
     price.add_argument("model", metavar="MODEL", help="a name, a run folder or a file; or a training configuration")
     price.add_argument("overrides", nargs="*", metavar="key=value", help="other options: model.window.size=128")
     price.set_defaults(run=cost)
     models = commands.add_parser("models", help="list the available models: name, size, description")
-    models.add_argument("-v", "--verbose", action="store_true", help="also what the files of weights say")
+    models.add_argument("-v", "--verbose", action="store_true", help="also show the metadata of the weights")
     models.set_defaults(run=_models)
 
     add_predict_command(commands)
@@ -144,45 +149,53 @@ def _parser() -> argparse.ArgumentParser:
     add_move_command(commands)
     add_scene_command(commands)
     add_demo_command(commands)
-    release = commands.add_parser("release", help="turn a run's weights into a file to ship")
+    release = commands.add_parser("release", help="convert a run's weights into a file for release")
     release.add_argument("model", metavar="RUN", help="a run folder, a .safetensors file or a .ckpt")
-    release.add_argument("--out", required=True, metavar="NAME.safetensors", help="of an inpainting prior, a folder")
-    release.add_argument("--mean-with", metavar="MODEL", help="a second model of the same options: ship their mean")
-    release.add_argument("--share", type=float, default=0.5, help="of the second model in that mean (0.5)")
+    release.add_argument(
+        "--out", required=True, metavar="NAME.safetensors", help="output file; for an inpainting prior, a folder"
+    )
+    release.add_argument(
+        "--mean-with", metavar="MODEL", help="a second model with the same options: average the weights of both"
+    )
+    release.add_argument("--share", type=float, default=0.5, help="weight of the second model in that average (0.5)")
     release.add_argument(
         "--set",
         nargs="*",
         default=[],
         metavar="key=value",
-        help="of sampling and after it: sampler.steps=2",
+        help="options of sampling and post-processing, for instance sampler.steps=2",
         dest="options",
     )
     release.add_argument("--about", nargs="*", default=[], metavar="key=value", help="notes to keep in the file")
     release.set_defaults(run=_release)
 
-    export = commands.add_parser("export", help="write a model's whole sampler to one ONNX file, and check it")
+    export = commands.add_parser("export", help="write a model's whole sampler to one ONNX file, and verify it")
     export.add_argument("model", metavar="MODEL", help="a name, a run folder or a file")
     export.add_argument("--out", required=True, metavar="NAME.onnx")
     export.add_argument("--pt2", metavar="NAME.pt2", help="also write the module for torch.export.load")
-    export.add_argument("--steps", type=count, help="of the sampler, fixed in the file (the model's own)")
-    export.add_argument("--graph-only", action="store_true", help="leave the weights in NAME.safetensors beside it")
+    export.add_argument("--steps", type=count, help="sampler steps, fixed in the file (the model's own)")
+    export.add_argument(
+        "--graph-only", action="store_true", help="write only the graph; the weights stay in NAME.safetensors beside it"
+    )
     export.set_defaults(run=_export)
 
     _score_options(commands)
-    data = commands.add_parser("data", help="look at data, check it, bring it into other forms")
+    data = commands.add_parser("data", help="inspect, check and convert data sets")
     add_data_commands(data.add_subparsers(dest="data_command", required=True))
     return parser
 
 
 def _score_options(commands: Any) -> None:
-    text = "compare two models object by object, from what eval left behind"
+    text = "compare two models object by object, from the results of eval"
     compare = commands.add_parser("compare", help=text, description=text)
-    compare.add_argument("a", metavar="A/objects.csv", help="of an evaluation, or its folder")
-    compare.add_argument("b", metavar="B/objects.csv", nargs="?", help="of another evaluation (default: the same)")
-    compare.add_argument("--model-a", metavar="NAME", help="which model of A (needed where it holds several)")
+    compare.add_argument("a", metavar="A/objects.csv", help="objects.csv of an evaluation, or its folder")
+    compare.add_argument("b", metavar="B/objects.csv", nargs="?", help="the same of another evaluation (default: A)")
+    compare.add_argument("--model-a", metavar="NAME", help="which model of A (needed if it holds several)")
     compare.add_argument("--model-b", metavar="NAME", help="which model of B")
-    compare.add_argument("--out", metavar="FOLDER", help="for compare.md and compare.html (compare, beside B)")
-    compare.add_argument("--pictures", type=whole_number, default=6, help="objects of each direction (6)")
+    compare.add_argument(
+        "--out", metavar="FOLDER", help="folder for compare.md and compare.html (default: compare, beside B)"
+    )
+    compare.add_argument("--pictures", type=whole_number, default=6, help="objects shown per direction (6)")
     compare.set_defaults(run=_compare)
 
     ap = named_set(commands, "ap", "score a detector's amodal masks by average precision", _ap)

@@ -11,42 +11,52 @@ from amodalseg.errors import UserError
 
 def add_data_commands(commands: Any) -> None:
     """Add the parsers. Args: commands, the subparsers of ``amodalseg data``."""
-    named_set(commands, "ceiling", "what the window alone costs: the true mask through it and back", _ceiling)
-    text = "whether a published data set on disk is what its papers used"
-    check = named_set(commands, "check", text, _check, "every part whose files exist")
-    check.add_argument("--subset", action="store_true", help="a part of it is intended: counts are told, not judged")
-    check.add_argument("--all", action="store_true", help="open every object where a sample would be opened")
+    named_set(
+        commands, "ceiling", "what the window alone costs: the scores of the true mask after window and back", _ceiling
+    )
+    text = "check whether a data set on disk is the one that papers used"
+    check = named_set(commands, "check", text, _check, "every split whose files exist")
+    check.add_argument(
+        "--subset",
+        action="store_true",
+        help="the data set is incomplete on purpose: report counts, but do not judge them",
+    )
+    check.add_argument("--all", action="store_true", help="open every object instead of a sample")
     check.add_argument("--draw", nargs=2, metavar=("N", "NAME.png"), help="draw N objects: image, modal, amodal")
-    text = "write any data set as two plain COCO files, modal and amodal; also SET=labelme, and SET=mp3d-pickle"
+    text = "convert any data set to two plain COCO files, modal and amodal; also SET=labelme and SET=mp3d-pickle"
     convert = named_set(commands, "convert", text, _convert)
     convert.add_argument("--out", required=True, metavar="FOLDER", help="a new folder (mp3d-pickle: a new json file)")
-    convert.add_argument("--copy-photos", action="store_true", help="copy photos into it; otherwise they stay")
-    stats = named_set(commands, "stats", "occlusion rates, sizes and categories, from the annotations alone", _stats)
-    stats.add_argument("--to", metavar="NAME.png", help="also draw them")
-    shard = named_set(
-        commands, "shard", "pack a data set into tar files that are read at random or in a stream", _shard
+    convert.add_argument(
+        "--copy-photos", action="store_true", help="copy the photos into it; by default they stay where they are"
     )
+    stats = named_set(
+        commands, "stats", "print occlusion rates, sizes and categories, from the annotations alone", _stats
+    )
+    stats.add_argument("--to", metavar="NAME.png", help="also save a figure")
+    shard = named_set(commands, "shard", "pack a data set into tar files, for random access or streaming", _shard)
     shard.add_argument("--out", required=True, metavar="FOLDER", help="a new folder")
-    shard.add_argument("--size", type=count, default=256, metavar="MB", help="of a tar file (256)")
+    shard.add_argument("--size", type=count, default=256, metavar="MB", help="size of a tar file (256)")
     shard.add_argument("--no-whole", action="store_true", help="leave out the pictures of whole objects")
-    text = "what trivial predictions score by every protocol: the given mask, its box, the true mask through a window"
+    text = "score trivial predictions by every protocol: the given mask, its box, the true mask through a window"
     protocols = named_set(commands, "protocols", text, _protocols)
     protocols.add_argument("--csv", metavar="NAME.csv", help="also write the rows behind the figures")
-    draw = named_set(commands, "draw", "draw objects: image, modal mask, hidden part", _draw)
+    draw = named_set(commands, "draw", "draw objects: image, modal mask, occluded region", _draw)
     draw.add_argument("--count", type=count, default=16, help="number of objects (16)")
     draw.add_argument("--to", default="objects.png", help="picture file (objects.png)")
 
 
 def named_set(
-    commands: Any, name: str, text: str, run: Any, part: str = "the data set's usual test part"
+    commands: Any, name: str, text: str, run: Any, part: str = "the data set's usual test split"
 ) -> argparse.ArgumentParser:
     """Add a command that takes a data set by name and folder, or an evaluation's configuration file."""
     parser = commands.add_parser(name, help=text, description=text)
     parser.add_argument(
         "set", metavar="SET", help="name of a data set ('cocoa', ...), or CONFIG.yaml with a data section"
     )
-    parser.add_argument("rest", nargs="*", metavar="ROOT key=value", help="its folder or file; options of its section")
-    parser.add_argument("--split", help=f"which part ({part})")
+    parser.add_argument(
+        "rest", nargs="*", metavar="ROOT key=value", help="its folder or file, and options of the data section"
+    )
+    parser.add_argument("--split", help=f"which split ({part})")
     parser.set_defaults(run=run)
     return parser
 
@@ -137,7 +147,7 @@ def _check(options: argparse.Namespace) -> int:
         save_png(picture, record_grid(records))
         print(f"{len(records)} objects: {picture}")
     elif picture:
-        print(f"no object can be drawn: {picture} is not written")
+        print(f"there is no object to draw; {picture} was not written")
     return int(any(item.severity == "fault" for item in found.findings))
 
 
@@ -158,7 +168,7 @@ def _protocols(options: argparse.Namespace) -> None:
     for name, text in TRIVIAL.items():
         print(f"{name:18s} {text}")
     for result in results[:: len(TRIVIAL)]:
-        counts = f"{result['num_objects']} objects, {result['num_occluded']} with a hidden part"
+        counts = f"{result['num_objects']} objects, {result['num_occluded']} with occlusion"
         print(f"{result['dataset']} / {result['split']}: {counts}")
     if unprompted:
         print(f"{unprompted} objects with no visible pixels are excluded")

@@ -9,15 +9,17 @@ from typing import Any
 
 def add_merge_command(commands: Any) -> None:
     """Add the command to the subparsers."""
-    text = "make one COCO file of the shards that 'predict --coco --shard' has written"
+    text = "merge the shards of 'predict --coco --shard' into one COCO file"
     parser = commands.add_parser("merge", help=text, description=text)
-    parser.add_argument("--coco", required=True, metavar="JSON", help="the file that was predicted from")
+    parser.add_argument("--coco", required=True, metavar="JSON", help="the COCO file that was predicted")
     parser.add_argument("--images", help="its folder of photos")
-    parser.add_argument("--image", help="the one photo, where there is one")
+    parser.add_argument("--image", help="the photo, if all annotations are of one photo")
     parser.add_argument("--coco-images", metavar="JSON", help="a COCO file with the images of a list of results")
-    parser.add_argument("--outside", action="store_true", help="allow a json's photos outside of --images")
-    parser.add_argument("--out", required=True, help="the .json file that the shards are named after")
-    parser.add_argument("--overwrite", action="store_true", help="replace an output that is there")
+    parser.add_argument(
+        "--outside", action="store_true", help="allow photo names in the json that lead out of --images"
+    )
+    parser.add_argument("--out", required=True, help="the .json output from which the shards are named")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
     parser.set_defaults(run=_merge)
 
 

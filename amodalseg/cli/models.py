@@ -28,7 +28,7 @@ def cost(options: argparse.Namespace) -> None:
     model = _model_options(options.model, options.overrides)
     if getattr(model, "name", "") not in NETWORKS:
         named = getattr(model, "name", options.model)
-        raise UserError(f"costs are counted for {', '.join(NETWORKS)} only, not for {named}")
+        raise UserError(f"costs are available for {', '.join(NETWORKS)} only, not for {named}")
     from amodalseg.models.cost import describe_cost
 
     print(f"{model.name}, {model.window.size} px, one evaluation of one window")

@@ -11,18 +11,20 @@ from amodalseg.cli.arguments import whole_number
 
 def add_move_command(commands: Any) -> None:
     """Add the command to the subparsers."""
-    text = "complete an object of a photo and lay it down elsewhere"
+    text = "complete an object of a photo and move it elsewhere"
     parser = commands.add_parser("move", help=text, description=text)
     parser.add_argument("model", metavar="MODEL", help="a name, a run folder, a file (also .onnx), or hf:owner/name")
     parser.add_argument("--image", required=True, help="a photo")
     parser.add_argument("--mask", required=True, help="the object's modal mask, white on black")
-    parser.add_argument("--to", required=True, type=_pixel, metavar="X,Y", help="where the middle of its box is to lie")
+    parser.add_argument("--to", required=True, type=_pixel, metavar="X,Y", help="new centre of its modal box")
     parser.add_argument("--out", required=True, metavar="NAME.png", help="the photo after the move")
-    parser.add_argument("--occluder", metavar="FILE", help="mask of what hides the object and stays where it is")
-    parser.add_argument("--category", metavar="NAME", help="what the object is, for models that read text")
-    parser.add_argument("--overlay", metavar="DIR", help="also draw before and after side by side")
-    parser.add_argument("--upright", action="store_true", help="turn the photo as its EXIF data say: masks are upright")
-    parser.add_argument("--seed", type=whole_number, default=0, help="of all random numbers (0)")
+    parser.add_argument("--occluder", metavar="FILE", help="mask of the occluder, which stays where it is")
+    parser.add_argument("--category", metavar="NAME", help="category of the object, for models that read text")
+    parser.add_argument("--overlay", metavar="DIR", help="also write before and after side by side")
+    parser.add_argument(
+        "--upright", action="store_true", help="rotate the photo by its EXIF data: the masks are upright"
+    )
+    parser.add_argument("--seed", type=whole_number, default=0, help="random seed (0)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1; openvino for an .onnx file (auto)")
     parser.set_defaults(run=_move)
 
@@ -33,7 +35,7 @@ def _pixel(text: str) -> tuple[int, int]:
     try:
         x, y = (int(part) for part in parts)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is no place in a photo; give two whole numbers: 420,300") from None
+        raise argparse.ArgumentTypeError(f"'{text}' is not a pixel of a photo; give two integers: 420,300") from None
     return x, y
 
 

@@ -17,15 +17,17 @@ def add_predict_command(commands: Any) -> None:
     parser.add_argument("--image", help="a photo; with --mask and --out, mask files")
     parser.add_argument("--mask", help="its modal mask, a picture or .npy (docs/predict.md says how it is read)")
     parser.add_argument(
-        "--point", action="append", type=_point, metavar="X,Y[,0]", help="in place of --mask, again for each: a pixel "
+        "--point", action="append", type=_point, metavar="X,Y[,0]", help="instead of --mask, may be repeated: a pixel "
         "on the object, or with 0 on something else"
     )  # fmt: skip
-    parser.add_argument("--box", type=_box, metavar="X0,Y0,X1,Y1", help="in place of --mask: around the visible part")
-    parser.add_argument("--text", metavar="WORDS", help="in place of --mask: what to look for; --out is a folder")
     parser.add_argument(
-        "--select", metavar="MODEL", help="finds the object at points and boxes: grabcut, sam2, a folder, ... (grabcut)"
+        "--box", type=_box, metavar="X0,Y0,X1,Y1", help="instead of --mask: a box around the visible part"
     )
-    parser.add_argument("--detector", metavar="MODEL", help="finds what --text names (grounding_dino)")
+    parser.add_argument("--text", metavar="WORDS", help="instead of --mask: what to look for; --out is a folder")
+    parser.add_argument(
+        "--select", metavar="MODEL", help="segmenter for points and boxes: grabcut, sam2, a folder, ... (grabcut)"
+    )
+    parser.add_argument("--detector", metavar="MODEL", help="detector for --text (grounding_dino)")
     parser.add_argument("--images", help="a folder of photos; with --masks and --out, folders of masks")
     parser.add_argument("--masks", help="their modal masks: NAME.png, NAME_*.png or NAME.*.png for NAME.jpg")
     parser.add_argument(
@@ -34,35 +36,41 @@ def add_predict_command(commands: Any) -> None:
     parser.add_argument("--coco-images", metavar="JSON", help="a COCO file with the images of a list of results")
     parser.add_argument("--out", required=True, help="a .png file, a folder, or a .json file")
     parser.add_argument(
-        "--label", metavar="VALUE", help="of mask files of several objects: a value, or a colour rrggbb"
+        "--label", metavar="VALUE", help="which object of a mask file with several: a value, or a colour rrggbb"
     )
     parser.add_argument("--invert", action="store_true", help="in mask files the object is black on white")
     parser.add_argument(
         "--crowd", choices=("skip", "complete"), default="skip", help="annotations with iscrowd=1 (skip)"
     )
-    parser.add_argument("--outside", action="store_true", help="allow a json's photos outside of --images")
-    parser.add_argument("--upright", action="store_true", help="turn photos as their EXIF data say: masks are upright")
-    parser.add_argument("--overlay", metavar="DIR", help="also draw each photo with its completed objects")
-    parser.add_argument("--shard", type=shard, metavar="I/N", help="only every N-th photo, from the I-th: 1/8 to 8/8")
-    parser.add_argument("--cutout", metavar="DIR", help="also write the visible part and the whole as RGBA pictures")
     parser.add_argument(
-        "--paint", metavar="MODEL", help="colours of hidden parts: telea, none, mixed_context, ... (the model's own, "
-        "or telea if it draws none)"
+        "--outside", action="store_true", help="allow photo names in the json that lead out of --images"
+    )
+    parser.add_argument(
+        "--upright", action="store_true", help="rotate photos by their EXIF data: the masks are upright"
+    )
+    parser.add_argument("--overlay", metavar="DIR", help="also write each photo with its completed objects drawn in")
+    parser.add_argument("--shard", type=shard, metavar="I/N", help="only every N-th photo, from the I-th: 1/8 to 8/8")
+    parser.add_argument(
+        "--cutout", metavar="DIR", help="also write the visible part and the whole object as RGBA pictures"
+    )
+    parser.add_argument(
+        "--paint", metavar="MODEL", help="colours of occluded regions: telea, none, mixed_context, ... (the model's "
+        "own, or telea if it has none)"
     )  # fmt: skip
-    parser.add_argument("--crop", action="store_true", help="cut-outs end at their object's box")
-    parser.add_argument("--soft", type=_pixels, help="pixels over which outlines of hidden parts fade (0)")
+    parser.add_argument("--crop", action="store_true", help="crop cut-outs to the object's box")
+    parser.add_argument("--soft", type=_pixels, help="pixels over which outlines of occluded regions fade (0)")
     parser.add_argument("--layers", metavar="NAME.ora", help="also write the photo in layers, for GIMP or Krita")
     parser.add_argument(
-        "--threshold", type=_share, help="of the probability: low is generous, high cautious (the model's own)"
+        "--threshold", type=_share, help="probability above which a pixel belongs to the object (the model's own)"
     )
-    parser.add_argument("--overwrite", action="store_true", help="start over instead of keeping existing outputs")
-    parser.add_argument("--seed", type=whole_number, default=0, help="of all random numbers (0)")
-    parser.add_argument("--num-samples", type=count, default=1, help="samples of each object, averaged (1)")
-    parser.add_argument("--steps", type=count, help="of the sampler (the model's own)")
+    parser.add_argument("--overwrite", action="store_true", help="start again instead of keeping existing outputs")
+    parser.add_argument("--seed", type=whole_number, default=0, help="random seed (0)")
+    parser.add_argument("--num-samples", type=count, default=1, help="samples per object, averaged (1)")
+    parser.add_argument("--steps", type=count, help="sampler steps (the model's own)")
     parser.add_argument(
         "--num-workers", type=whole_number, default=1, help="threads that read photos ahead; 0: none (1)"
     )
-    parser.add_argument("--batch-size", type=count, default=16, help="samples in one run of the network (16)")
+    parser.add_argument("--batch-size", type=count, default=16, help="windows per batch (16)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1; openvino for an .onnx file (auto)")
     parser.set_defaults(run=_predict)
 
@@ -97,11 +105,11 @@ def _predict(options: argparse.Namespace) -> int:
     given = {name for name in ("image", "mask", "images", "masks", "coco", "coco_images") if getattr(options, name)}
     prompted = options.point is not None or options.box is not None or options.text is not None
     if prompted and given != {"image"}:
-        raise UserError("--point, --box and --text are in place of --mask: give them with --image and --out alone")
+        raise UserError("--point, --box and --text replace --mask: give them only with --image and --out")
     if (options.select or options.detector) and not prompted:
-        raise UserError("--select and --detector are about --point, --box and --text; give one of these")
+        raise UserError("--select and --detector need --point, --box or --text")
     if options.detector and options.text is None:
-        raise UserError("--detector is about --text, which is not given")
+        raise UserError("--detector needs --text")
     forms = ({"image", "mask"}, {"images", "masks"}, {"coco", "images"}, {"coco", "image"}, *([{"image"}] * prompted))
     if given - {"coco_images"} not in forms or ("coco_images" in given and not {"coco", "images"} <= given):
         raise UserError(
@@ -109,11 +117,13 @@ def _predict(options: argparse.Namespace) -> int:
             "--coco-images)"
         )
     if options.layers and not given <= {"image", "mask"}:
-        raise UserError("--layers is of one photo: give it with --image; `amodalseg scene` writes layers of COCO files")
+        raise UserError(
+            "--layers works on one photo: give it with --image; `amodalseg scene` writes layers of COCO files"
+        )
     if options.crop and not options.cutout:
-        raise UserError("--crop is about --cutout, which is not given")
+        raise UserError("--crop needs --cutout")
     if (options.paint or options.soft) and not (options.cutout or options.layers):
-        raise UserError("--paint and --soft are about --cutout and --layers; give one of these")
+        raise UserError("--paint and --soft need --cutout or --layers")
     from amodalseg.engine.prediction.complete import Settings
     from amodalseg.engine.prediction.cutout_files import CutoutFiles, open_paint
     from amodalseg.engine.prediction.predict import predict_folder, report_failures
@@ -127,9 +137,9 @@ def _predict(options: argparse.Namespace) -> int:
     model.batch_size = options.batch_size
     overlay = Path(options.overlay) if options.overlay else None
     if (options.coco or prompted) and (options.label or options.invert):
-        raise UserError("--label and --invert are about mask files, and none is given")
+        raise UserError("--label and --invert need mask files")
     if options.shard and not (options.coco or options.masks):
-        raise UserError("--shard divides folders and COCO files, not one photo")
+        raise UserError("--shard splits folders and COCO files, not one photo")
     folder, paint = Path(options.cutout) if options.cutout else None, open_paint(options.paint, options.device)
     cutouts = CutoutFiles(folder, options.crop, options.soft or 0.0, paint)
     layers = Path(options.layers) if options.layers else None

@@ -11,20 +11,24 @@ from amodalseg.cli.arguments import count, whole_number
 
 def add_scene_command(commands: Any) -> None:
     """Add the command to the subparsers."""
-    text = "complete all objects of photos, decide who hides whom, and write them as layers"
+    text = "complete all objects of photos, estimate their occlusion order, and write them as layers"
     parser = commands.add_parser("scene", help=text, description=text)
     parser.add_argument("model", metavar="MODEL", help="a name, a run folder, a file (also .onnx), or hf:owner/name")
-    parser.add_argument("--coco", required=True, metavar="JSON", help="instances: the objects' modal masks")
+    parser.add_argument("--coco", required=True, metavar="JSON", help="COCO instances with the objects' modal masks")
     parser.add_argument("--images", required=True, help="the folder of their photos")
-    parser.add_argument("--out", required=True, metavar="DIR", help="for NAME.ora, NAME.png and NAME.json")
-    parser.add_argument("--overwrite", action="store_true", help="start over instead of keeping existing outputs")
-    parser.add_argument("--upright", action="store_true", help="turn photos as their EXIF data say: masks are upright")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for NAME.ora, NAME.png and NAME.json")
+    parser.add_argument("--overwrite", action="store_true", help="start again instead of keeping existing outputs")
+    parser.add_argument(
+        "--upright", action="store_true", help="rotate photos by their EXIF data: the masks are upright"
+    )
     parser.add_argument(
         "--crowd", choices=("skip", "complete"), default="skip", help="annotations with iscrowd=1 (skip)"
     )
-    parser.add_argument("--outside", action="store_true", help="allow a json's photos outside of --images")
-    parser.add_argument("--seed", type=whole_number, default=0, help="of all random numbers (0)")
-    parser.add_argument("--steps", type=count, help="of the sampler (the model's own)")
+    parser.add_argument(
+        "--outside", action="store_true", help="allow photo names in the json that lead out of --images"
+    )
+    parser.add_argument("--seed", type=whole_number, default=0, help="random seed (0)")
+    parser.add_argument("--steps", type=count, help="sampler steps (the model's own)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1; openvino for an .onnx file (auto)")
     parser.set_defaults(run=_scene)
 

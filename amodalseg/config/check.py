@@ -58,7 +58,7 @@ def _check_together(config: Any, prefix: str) -> None:
     if isinstance(config, schema.EvalConfig) and config.data is None and not config.sets:
         raise UserError("no data set is left: keep one of sets")
     if isinstance(config, schema.LossConfig) and config.bce == config.iou == 0:
-        raise UserError(f"{prefix}bce=0 and {prefix}iou=0 leave nothing to learn from; give one of them a weight")
+        raise UserError(f"{prefix}bce=0 and {prefix}iou=0 leave no loss; give one of them a weight")
     if isinstance(config, schema.RegionConfig) and len(config.box) not in (0, 4):
         raise UserError(f"{prefix}box={config.box} must be four numbers, x0, y0, x1 and y1, or [] for everything")
     if isinstance(config, schema.EditConfig):
@@ -67,7 +67,7 @@ def _check_together(config: Any, prefix: str) -> None:
                 f"{prefix}size={config.size} must be two numbers, width and height, or [] for the model's own"
             )
         if config.size and config.image is not None:
-            raise UserError(f"{prefix}size is that of pictures which are drawn: a photo keeps its own, leave it out")
+            raise UserError(f"{prefix}size applies to generated pictures only; a photo keeps its size: leave it out")
     if isinstance(config, schema.SquareConfig) and config.size is not None:
         _check_multiple(f"{prefix}size", config.size, 8)
     if isinstance(config, schema.ReadOffConfig) and config.kind == "segmenter" and not config.segmenter:
@@ -109,7 +109,7 @@ def _check_pyramid(config: schema.PyramidConfig, prefix: str) -> None:
             raise UserError(f"{prefix}backbone={config.backbone} takes no time token: set {prefix}ttc=false")
         if config.adapter_init != "zero_conv":
             raise UserError(
-                f"{prefix}backbone={config.backbone} has a path of its own for the modal mask: "
+                f"{prefix}backbone={config.backbone} has a separate input for the modal mask: "
                 f"set {prefix}adapter_init=zero_conv"
             )
 

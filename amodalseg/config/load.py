@@ -124,7 +124,7 @@ def _read_layers(path: Path, above: tuple[Path, ...]) -> Iterator[tuple[str, dic
         raise UserError(f"{path}: 'base' must be the name of a file, or a list of names, not {bases}")
     other = next((base for base in bases if not base.endswith((".yaml", ".yml"))), None)
     if other is not None:  # which may be any file of the machine
-        raise UserError(f"{path}: 'base' names {other!r:.200}, which is no configuration: these end in .yaml")
+        raise UserError(f"{path}: 'base' names {other!r:.200}, which is not a configuration: these end in .yaml")
     for base in bases:
         yield from _read_layers(path.parent / base, (*above, path.resolve()))
     yield str(path), content

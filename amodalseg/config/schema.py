@@ -920,7 +920,7 @@ class TrainerConfig(ProcessConfig):
     max_steps: Optional[int] = number(None, 1)
     # minutes from the first step on; the schedule ends with them or with the steps
     max_time: Optional[float] = number(None, 0.0001, 1_000_000)
-    precision: str = one_of("auto", "32-true", "bf16-mixed", "16-mixed")  # auto: bf16 where the hardware has it
+    precision: str = one_of("auto", "32-true", "bf16-mixed", "16-mixed")  # auto: bf16 if the hardware has it
     accumulate: int = number(1, 1)
     sync_batchnorm: bool = False
     compile: bool = False

@@ -39,7 +39,7 @@ def read_yaml(path: Path) -> Any:
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text; save it in that encoding") from error
     if len(data) > MOST_BYTES:
-        raise UserError(f"{path} has more than {MOST_BYTES / 1e6:g} MB, which no configuration has")
+        raise UserError(f"{path} has more than {MOST_BYTES / 1e6:g} MB, too large for a configuration")
     try:
         _check_size(text, path)
         return OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))
@@ -74,7 +74,7 @@ def _check_size(text: str, path: Path) -> None:
                 sizes[anchor] = total - before
         if total > MOST_NODES or len(open_nodes) > DEEPEST:
             what = f"lists in each other deeper than {DEEPEST}" if len(open_nodes) > DEEPEST else f"{MOST_NODES} values"
-            raise UserError(f"{path} is no configuration: it makes more than {what}")
+            raise UserError(f"{path} is not a configuration: it expands to more than {what}")
 
 
 def check_interpolations(content: Any, origin: str) -> None:

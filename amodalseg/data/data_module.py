@@ -189,7 +189,7 @@ class PriorDataModule(AmodalDataModule):
 
     def _objects(self, data: Any) -> WholeObjects:
         if not isinstance(data, WholeObjectsData):
-            raise UserError(f"the inpainting prior learns from data.name=whole_objects, not {data.name}")
+            raise UserError(f"the inpainting prior trains on data.name=whole_objects, not {data.name}")
         source = open_source(data)
         records = [source.get(index) for index in range(len(source))]
         return WholeObjects(records, max(self.full_size, self.config.optim.early_size or 0), self.config.seed)
@@ -212,7 +212,7 @@ class CaptionDataModule(AmodalDataModule):
 
     def _world(self, data: Any) -> CaptionedWorld:
         if not isinstance(data, CaptionsData):
-            raise UserError(f"{self.config.model.name} learns from data.name=captions, not {data.name}")
+            raise UserError(f"{self.config.model.name} trains on data.name=captions, not {data.name}")
         return CaptionedWorld(data)
 
 

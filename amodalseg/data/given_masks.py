@@ -72,7 +72,7 @@ def _of_object(given: Any, height: int, width: int) -> np.ndarray | None:
         return _of_ultralytics(given.masks, height, width)
     if hasattr(given, "xyxy") and hasattr(given, "mask"):  # supervision's Detections
         if given.mask is None and len(given.xyxy):
-            raise UserError("the detections have boxes and no masks: take a model that segments")
+            raise UserError("the detections have boxes but no masks: use a model that segments")
         return np.zeros((0, height, width), bool) if given.mask is None else np.asarray(given.mask)
     return None
 
@@ -105,7 +105,7 @@ def _of_list(given: list[Any], height: int, width: int) -> np.ndarray:
         return _segmentation(given, height, width)
     if isinstance(first, (list, tuple)):
         if len(first) and isinstance(first[0], bool):
-            raise UserError("of rows of true and false, np.array(rows, bool) makes a mask")
+            raise UserError("rows of true and false: convert them with np.array(rows, bool)")
         return _segmentation([list(ring) for ring in given], height, width)
     found = [as_masks(one, height, width) for one in given]
     if len(found) == 1 and found[0].ndim == 3:  # detectors answer a list of photos

@@ -184,7 +184,7 @@ def load_turned(path: str | Path | FilePart, *, grey: bool = False, upright: boo
     except cv2.error:  # an empty file, or more pixels than OpenCV allows
         pixels = None
     if pixels is None:
-        raise UserError(f"cannot decode the image {path}: it is broken, or no picture")
+        raise UserError(f"cannot decode the image {path}: it is broken, or not a picture")
     turn = _turning_of(data)
     return (turned(pixels, turn) if upright and turn != 1 else pixels), turn
 
@@ -205,7 +205,7 @@ def image_size(path: str | Path | FilePart, *, upright: bool = False) -> tuple[i
             if turn >= 5 and (upright or tags is not None):
                 height, width = width, height
     except PICTURE_ERRORS as error:
-        reason = getattr(error, "strerror", None) or "it is broken, or no picture"
+        reason = getattr(error, "strerror", None) or "it is broken, or not a picture"
         raise UserError(f"cannot read the image {path}: {reason}") from error
     check_pixels(height, width, path)
     return height, width

@@ -62,7 +62,7 @@ def read_mask_file(
         mask = _labelled(stored, label)
         if mask is None:
             held = found.names if isinstance(found, Labels) else ["one object, without labels"]
-            raise UserError(f"{path} holds nothing labelled {label}; it holds {_some(held)}")
+            raise UserError(f"{path} holds no label {label}; it holds {_some(held)}")
     elif isinstance(found, Labels):
         raise UserError(
             f"{path} holds several objects, labelled {_some(found.names)}: choose one by --label, or give a folder of "
@@ -71,13 +71,13 @@ def read_mask_file(
     else:
         mask = found
         if not quiet and _has_void(stored, mask):
-            warnings.warn(f"{path}: label {VOID} is taken for void, and is no part of the object", stacklevel=2)
+            warnings.warn(f"{path}: label {VOID} is read as void, not as part of the object", stacklevel=2)
     if invert:
         return ~mask
     if not quiet and looks_inverted(mask):
         warnings.warn(
             f"{path} looks inverted: {100 * mask.mean():.0f} % of it is object, nearly all of its border too; "
-            "--invert takes the other part",
+            "--invert swaps object and background",
             stacklevel=2,
         )
     return mask
@@ -96,7 +96,7 @@ def read_mask_bytes(data: bytes, where: str) -> np.ndarray:
     try:
         found = _decide(_of_bytes(data, where, upright=False))
     except ValueError as error:
-        raise error if isinstance(error, UserError) else UserError(f"{where} is no mask: {error}") from error
+        raise error if isinstance(error, UserError) else UserError(f"{where} is not a mask: {error}") from error
     if isinstance(found, Labels):
         raise UserError(f"{where} holds several objects, labelled {_some(found.names)}: draw one shape for each")
     return found
@@ -125,7 +125,7 @@ def _decided(path: Path, upright: bool) -> tuple[Stored, np.ndarray | Labels]:
         return stored, _decide(stored)
     except ValueError as error:
         raise UserError(
-            f"{path} is no mask: {error}; save it as white on black, in a format without loss (PNG)"
+            f"{path} is not a mask: {error}; save it as white on black, in a format without loss (PNG)"
         ) from error
 
 
@@ -272,7 +272,7 @@ def _array(path: Path) -> np.ndarray:
     except OSError as error:
         raise UserError(f"cannot read the mask {path}: {error.strerror or error}") from error
     except (ValueError, EOFError, SyntaxError, TokenError, TypeError, OverflowError, MemoryError) as error:
-        raise UserError(f"cannot read the mask {path}: it is no whole array of numbers") from error
+        raise UserError(f"cannot read the mask {path}: it is not a complete array of numbers") from error
     shape = read.shape
     if read.ndim == 3 and 1 in (shape[0], shape[2]):
         read = read.reshape(*(shape[1:] if shape[0] == 1 else shape[:2]))

@@ -46,7 +46,7 @@ def decide_grey(values: np.ndarray, lossy: bool = False) -> np.ndarray | Labels:
             return np.asarray(values > 0.5)
         if (values != np.round(values)).any() or np.abs(values).max() > 2**31:
             raise ValueError(
-                f"its numbers go from {values.min():g} to {values.max():g}, and are neither 0..1 nor whole"
+                f"its numbers go from {values.min():g} to {values.max():g}, and are neither 0..1 nor integers"
             )
         values = values.astype(np.int64)
     if values.min() < 0:
@@ -60,7 +60,7 @@ def decide_grey(values: np.ndarray, lossy: bool = False) -> np.ndarray | Labels:
     if soft is not None:
         return soft
     if lossy:
-        raise ValueError("it is compressed with losses, and not white on black")
+        raise ValueError("it is compressed with loss, and not white on black")
     return _labels(values, present)
 
 
@@ -148,7 +148,7 @@ def decide_indices(values: np.ndarray, palette: np.ndarray) -> np.ndarray | Labe
 def decide_alpha(alpha: np.ndarray, colours: np.ndarray) -> np.ndarray | Labels:
     """Of an alpha channel that varies: what is opaque is the object, unless its colours tell several apart."""
     if alpha.min() > 0.2 * alpha.max():
-        raise ValueError("nothing in it is transparent, though it has an alpha channel")
+        raise ValueError("it has an alpha channel, but nothing in it is transparent")
     mask = decide_grey(alpha)
     if isinstance(mask, Labels):
         raise ValueError(f"its alpha channel has the levels {', '.join(mask.names[:5])}, and none is the object's")
@@ -159,7 +159,7 @@ def decide_alpha(alpha: np.ndarray, colours: np.ndarray) -> np.ndarray | Labels:
     if len(kinds) > 256 or len(large) < 2 or counts[np.isin(kinds, large)].sum() < 0.9 * counts.sum():
         return mask  # a cut-out photo, or one colour
     if set(large.tolist()) == {0, _code((255, 255, 255))} or colours.ndim == 2:
-        raise ValueError("its alpha channel says one thing, its black and white another")
+        raise ValueError("its alpha channel and its black and white disagree")
     return Labels([f"{int(kind):06x}" for kind in large])
 
 

@@ -119,7 +119,7 @@ def _of_photos(records: list[AmodalRecord], which: str) -> list[AmodalRecord]:
     photos = sorted({record.image_id for record in records})
     if len(photos) < 2:
         raise UserError(
-            "no photo can be held out for validation where there is one only: give more photos, or name a validation "
+            "a single photo cannot be split into training and validation: give more photos, or name a validation "
             "set by val.annotations=[FILE] and val.images=[FOLDER]"
         )
     count = max(min(4, len(photos) // 2), round(HELD_OUT * len(photos)))
@@ -141,7 +141,7 @@ def _published(config: PublishedData, photos: bool) -> Source:
         raise UserError(_where_expected(config, str(error))) from error
     if not isinstance(found, list):  # too many to be held as records
         if config.modal_source == "pred":
-            raise UserError(f"predicted masks cannot be put into '{config.name}': convert it to coco_amodal first")
+            raise UserError(f"predicted masks cannot be used with '{config.name}': convert it to coco_amodal first")
         return _some_of(found, config)
     records: list[AmodalRecord] = found
     outside = sum("modal_outside_amodal" in record.flags for record in records)
@@ -168,8 +168,8 @@ def _settle_crowds(records: list[AmodalRecord], how: str) -> None:
             record.flags -= {"crowd"}
     elif crowds:
         logger.info(
-            f"{len(crowds)} of {len(records)} objects are marked as crowds (iscrowd=1) and are not used; where they "
-            "are single objects in several pieces, data.crowd=complete takes each as one"
+            f"{len(crowds)} of {len(records)} objects are marked as crowds (iscrowd=1) and not used; if they "
+            "are single objects in several pieces, data.crowd=complete treats each as one object"
         )
 
 
@@ -227,7 +227,7 @@ def decodable(records: list[AmodalRecord], skip_broken: bool, headers_only: bool
         broken = {record.image: text for record, text in zip(first_of, checks, strict=True) if text}
     if turned:
         warnings.warn(
-            f"{len(turned)} of {len(cases)} photos are stored turned or mirrored, as their EXIF data say (the first: "
+            f"{len(turned)} of {len(cases)} photos are stored rotated or mirrored by their EXIF data (the first: "
             f"{min(turned)}), and are read as stored; if their masks were drawn on upright pictures: data.upright=true",
             stacklevel=2,
         )

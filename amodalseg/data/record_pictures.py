@@ -93,7 +93,7 @@ def _other_size(record: AmodalRecord, height: int, width: int) -> UserError:
         upright = "upright" in record.flags
         advice = "the masks are of the stored size: data.upright=false" if upright else "data.upright=true turns it"
         return UserError(
-            f"{what} is stored turned, as its EXIF data say (orientation {turn}), so it is read as {width}x{height}, "
+            f"{what} is stored rotated by its EXIF data (orientation {turn}), so it is read as {width}x{height}, "
             f"and the masks of {record.key} are {record.width}x{record.height} (width x height); {advice}"
         )
     return UserError(

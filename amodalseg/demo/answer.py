@@ -82,7 +82,7 @@ def answer(
     files: list[Path] = []
     text: list[str] = []
     if not model.stochastic and (num_samples > 1 or steps):
-        text.append(f"'{model.name}' does not sample: steps and samples have no effect")
+        text.append(f"'{model.name}' is deterministic: steps and samples have no effect")
         num_samples, steps = 1, 0
     for place, rle in enumerate(objects, start=1):
         progress(place - 1)

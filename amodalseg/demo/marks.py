@@ -44,7 +44,7 @@ def read_marks(points: str, box: str, height: int, width: int) -> Marks:
     for part in points.split():
         numbers = _numbers(part, (2, 3), "a point is X,Y or X,Y,0")
         if len(numbers) == 3 and numbers[2] not in (0, 1):
-            raise UserError(f"'{part}': behind a point stands 1 (on the object) or 0 (beside it)")
+            raise UserError(f"'{part}': after a point write 1 (on the object) or 0 (beside it)")
         check_inside("point", numbers[0], numbers[1], height, width)
         found.append((numbers[0], numbers[1], numbers[2] if len(numbers) == 3 else 1))
     if len(found) > POINTS:
@@ -95,7 +95,7 @@ def brushed(layers: Sequence[np.ndarray], height: int, width: int) -> np.ndarray
             painted = enlarged.astype(bool)
         mask |= painted
     if not mask.any():
-        raise UserError("nothing is brushed yet: paint over the visible part of the object")
+        raise UserError("nothing is painted yet: paint over the visible part of the object")
     return mask
 
 

@@ -62,7 +62,7 @@ def serving(models: Mapping[str, AmodalModel], port: int | None = None, share: b
                 app_kwargs={"middleware": [(BodyLimit, (MEGABYTES * 2**20 + 2**16, Path(folder)), {})]},
             )  # fmt: skip
         except OSError as error:
-            raise UserError(f"the port {port or 'from 7860 to 7959'} is taken: give another --port") from error
+            raise UserError(f"the port {port or 'from 7860 to 7959'} is in use: give another --port") from error
         try:
             yield page
         finally:

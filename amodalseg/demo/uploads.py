@@ -81,11 +81,11 @@ def _check(path: Path, types: set[str]) -> None:
         with open_regular(path) as file, any_size(file) as picture:
             found, pixels = picture.format, picture.width * picture.height
     except FileNotFoundError as error:
-        raise UserError("the file is no longer here: uploads are kept for an hour, give it again") from error
+        raise UserError("the file has been deleted: uploads are kept for an hour; upload it again") from error
     except UserError:
         raise
     except PICTURE_ERRORS as error:
-        raise UserError(f"{path.name} is broken, or no picture: the demo takes {taken}") from error
+        raise UserError(f"{path.name} is broken, or not a picture: the demo takes {taken}") from error
     if found not in types:
         raise UserError(f"{path.name} is a {found} file: the demo takes {taken}")
     if pixels > MEGAPIXELS * 1e6:

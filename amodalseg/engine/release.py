@@ -97,7 +97,7 @@ def _mean(state: dict[str, Tensor], config: NetworkConfig, path: Path, share: fl
         raise UserError(f"invalid value for --share: {share} (above 0 and below 1)")
     other, its, _ = read_weights(path)
     if _of_weights(its) != _of_weights(config):
-        raise UserError(f"{path} is a model of other options: there is no mean of the two")
+        raise UserError(f"{path} has other options: the two cannot be averaged")
     check_state(network_model_class(its.name)(its).network, other, path)
     return {
         key: torch.lerp(value.double(), other[key].double(), share).to(value.dtype)
@@ -118,7 +118,7 @@ def _of_weights(config: NetworkConfig) -> dict[str, Any]:
 
 def _new_folder(out: Path) -> Path:
     if out.suffix or out.exists():
-        raise UserError(f"--out '{out}' must be a new folder: a prior is one, with its parts in it")
+        raise UserError(f"--out '{out}' must be a new folder, because a prior consists of several files")
     return out
 
 

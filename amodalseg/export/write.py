@@ -56,7 +56,7 @@ def export_model(
             model file beside ``path``, or one of other weights.
     """
     if not isinstance(model, CondDiffAMO):
-        raise UserError(f"'{model.name}' has no sampler to export; only a CondDiff-AMO model can become a file")
+        raise UserError(f"'{model.name}' has no sampler to export; only CondDiff-AMO models can be exported")
     for name, suffix in ((path, ".onnx"), (pt2, ".pt2")):
         if name is not None and Path(name).suffix != suffix:
             raise UserError(f"cannot export to '{name}': give a name that ends in {suffix}")
@@ -151,7 +151,7 @@ def leave_weights(path: Path, beside: Path) -> None:
         if own.dtype != np.float32 or own.size == 1:
             continue  # counters, and what the runtime folds away
         if kept is None or not np.array_equal(own, np.asarray(kept, np.float32)):
-            raise UserError(f"{beside} holds other weights than the model that is exported ('{name}')")
+            raise UserError(f"{beside} holds other weights than the exported model ('{name}')")
         tensor.ClearField("raw_data")
         tensor.data_location = onnx.TensorProto.EXTERNAL
         tensor.external_data.add(key="location", value=beside.name)

@@ -83,12 +83,12 @@ def pair_rows(a: Sequence[Row], b: Sequence[Row]) -> dict[tuple[str, str], Pairs
         one, other = differing[0]
         name = next(name for name in TRUTH if one[name] != other[name])
         raise UserError(
-            f"{row_key(one)} was scored against different truths: {name} is {one[name]} in A and {other[name]} in B "
-            f"({len(differing)} of {len(both)} objects differ); evaluate both on the same annotations"
+            f"{row_key(one)} was scored against different ground truths: {name} is {one[name]} in A and {other[name]} "
+            f"in B ({len(differing)} of {len(both)} objects differ); evaluate both on the same annotations"
         )
     if not both:
         raise UserError(
-            f"A and B have no object in common: A holds {row_key(a[0]) if a else 'nothing'}, ..., "
+            f"A and B have no objects in common: A holds {row_key(a[0]) if a else 'nothing'}, ..., "
             f"B holds {row_key(b[0]) if b else 'nothing'}, ..."
         )
     pairs: dict[tuple[str, str], Pairs] = {}

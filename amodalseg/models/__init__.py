@@ -71,7 +71,7 @@ def load_model(name: str | Path = DEFAULT, device: str = "auto", override: dict[
         file = _shipped(".onnx").get(str(name), Path(name))
         if str(name) in METHODS or file.suffix in {".yaml", ".yml"}:
             raise UserError(
-                f"'{name}' cannot be exported, and OpenVINO runs exported files only: device auto, cpu, cuda"
+                f"'{name}' cannot be exported, and OpenVINO runs exported files only: device auto, cpu or cuda"
             )
         if file.suffix != ".onnx":
             raise UserError(f"OpenVINO runs exported files, made by 'amodalseg export {name} --out model.onnx'")
@@ -175,14 +175,14 @@ def model_file(name: str | Path) -> Path:
     path, shipped = Path(name), _shipped()
     if str(name) in shipped:
         if path.exists():
-            warnings.warn(f"'{name}' is taken as the weights that ship; for {path} here give ./{name}", stacklevel=3)
+            warnings.warn(f"'{name}' means the shipped weights; for the local {path} give ./{name}", stacklevel=3)
         return shipped[str(name)]
     if path.suffix in {".safetensors", ".ckpt", ".pt", ".pth", ".bin"} or path.is_file():
         return path
     if path.is_dir():
         inside = path / "model.safetensors"
         if not inside.is_file():
-            raise UserError(f"the folder {path} holds no model.safetensors: did its training run reach a validation?")
+            raise UserError(f"the folder {path} holds no model.safetensors: did its training reach a validation?")
         return inside
     near = difflib.get_close_matches(str(name), list_models(), n=1)
     hint = f"; did you mean '{near[0]}'?" if near else ""

@@ -29,7 +29,7 @@ def check_query(query: Query) -> None:
         raise UserError(f"the image must be a uint8 array (H, W, 3) in RGB, not {_kind(image)}")
     check_masks(image, modal)
     if modal.ndim != 2:
-        raise UserError(f"a query asks for one object: the modal mask must be (H, W), not {modal.shape}")
+        raise UserError(f"a query is about one object: the modal mask must be (H, W), not {modal.shape}")
     if query.occluder is not None and query.occluder.shape != query.modal.shape:
         (height, width), (rows, columns) = query.occluder.shape[:2], query.modal.shape
         sizes = f"{width}x{height} and {columns}x{rows}"
@@ -44,7 +44,7 @@ def _check_move(query: Query, to: Any) -> None:
         raise UserError(f"the target of a move must be two whole numbers (x, y), not {to!r:.60}")
     check_inside("target", to[0], to[1], height, width)
     if query.modal.all():
-        raise UserError("the modal mask covers the whole photo: nothing shows what could lie behind the object")
+        raise UserError("the modal mask covers the whole photo: no background is visible")
 
 
 def check_inside(what: str, x: float, y: float, height: int, width: int) -> None:
@@ -284,4 +284,4 @@ class AmodalModel(ABC):
     def warn_if_unused(self, num_samples: int, steps: int | None) -> None:
         """Say that a model which does not sample has no use for ``num_samples`` and ``steps``."""
         if not self.stochastic and (num_samples != 1 or steps is not None):
-            warnings.warn(f"'{self.name}' does not sample: num_samples and steps have no effect", stacklevel=3)
+            warnings.warn(f"'{self.name}' is deterministic: num_samples and steps have no effect", stacklevel=3)

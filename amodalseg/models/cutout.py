@@ -91,7 +91,7 @@ def _painted(photo: np.ndarray, prediction: Prediction, paint: AmodalModel, seed
     """The photo with the object's hidden part drawn by another model, uint8 (H, W, 3)."""
     drawn = paint.predict_batch([Query(photo, prediction.modal, seed)])[0]
     if drawn.image is None:
-        raise UserError(f"'{paint.name}' draws no picture: take 'mixed_context' or another one that does")
+        raise UserError(f"'{paint.name}' generates no picture: use 'mixed_context' or another one that does")
     return coloured(drawn.image, prediction.modal | (drawn.occluded & prediction.amodal), prediction.amodal, RIM)
 
 

@@ -64,9 +64,7 @@ class OnnxPredictor(WindowModel):
         try:
             metadata = self._session.get_modelmeta().custom_metadata_map
         except UnicodeDecodeError as error:
-            raise UserError(
-                f"{path} is damaged: what it says about itself is no text; export the model again"
-            ) from error
+            raise UserError(f"{path} is damaged: its metadata is not text; export the model again") from error
         found = metadata.get("format")
         if found != FORMAT:
             known = f"in the format {found!r}" if found else "by another program"
@@ -86,9 +84,9 @@ class OnnxPredictor(WindowModel):
             self._shapes = {node.name: tuple(node.shape) for node in self._session.get_inputs()}
             outputs = {node.name for node in self._session.get_outputs()}
         except UnicodeDecodeError as error:
-            raise UserError(f"{path} is damaged: its names are no text; export the model again") from error
+            raise UserError(f"{path} is damaged: its names are not text; export the model again") from error
         if not isinstance(config, CondDiffAMOConfig) or not _fits(self._shapes, outputs, config.window.size):
-            raise UserError(f"{path} takes or gives something else than its configuration says; export the model again")
+            raise UserError(f"{path} has other inputs or outputs than its configuration says; export the model again")
         self.config: CondDiffAMOConfig = config
 
     stochastic = True
@@ -133,7 +131,7 @@ class OnnxPredictor(WindowModel):
             raise UserError(f"{self.path} cannot be run ({first:.200}); export the model again") from error
         shape = (len(image), 1, *image.shape[2:])
         if probability.shape != shape or mask.shape != shape:
-            raise UserError(f"{self.path} gives maps of another size than it was given; export the model again")
+            raise UserError(f"{self.path} returns maps of another size than its input; export the model again")
         return probability, mask
 
     def window_probability(self, batch: WindowBatch) -> np.ndarray:

@@ -78,7 +78,7 @@ def weights_beside(path: Path, data: bytes) -> tuple[dict[str, np.ndarray], str]
     places = {*found.values()}
     place = places.pop() if len(places) == 1 else ""
     if len(found) != _places(data) or not re.fullmatch(r"[\w-][\w.-]*\.safetensors", place):
-        raise UserError(f"{path} names other files for its weights, which are not read; export the model again")
+        raise UserError(f"{path} refers to other files for its weights, which are not read; export the model again")
     beside = path.parent / place
     try:
         state, digest = read_state(beside)

@@ -151,7 +151,7 @@ def model_config(plain: dict[str, Any], path: Path) -> NetworkConfig:
 
     if not isinstance(plain, dict) or plain.get("name") not in (*NETWORKS, "inpainting_prior"):
         name = plain.get("name") if isinstance(plain, dict) else type(plain).__name__
-        raise UserError(f"{path} holds the options of {name!r:.60}, which is no network with weights; copy it again")
+        raise UserError(f"{path} holds the options of {name!r:.60}, which is not a network with weights; copy it again")
     try:
         return without_download(build(ModelOnly, [(str(path), {"model": plain})]).model)
     except RecursionError as error:
@@ -171,7 +171,7 @@ def check_state(network: torch.nn.Module, state: dict[str, Tensor], path: Path) 
     odd = [key for key, value in state.items() if not isinstance(value, Tensor) or value.layout != torch.strided]
     odd += [key for key in own.keys() & state.keys() if key not in odd and _kind(own[key]) != _kind(state[key])]
     if odd:
-        raise UserError(f"{path} is damaged: {len(odd)} of its weights are no plain numbers ({_some(sorted(odd))})")
+        raise UserError(f"{path} is damaged: {len(odd)} of its weights are not plain numbers ({_some(sorted(odd))})")
     shapes = [
         f"{key} is {_shape(state[key])}, not {_shape(own[key])}"
         for key in sorted(own.keys() & state.keys())

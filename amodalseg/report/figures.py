@@ -77,7 +77,7 @@ def iou_against_steps(curves: Mapping[str, Sequence[tuple[int, float | None, flo
         area.set_xticks(sorted({point[0] for points in curves.values() for point in points}))
         area.set_title(title)
         area.set_xlabel("sampling steps")
-        area.set_ylabel("mean IoU, objects with a hidden part")
+        area.set_ylabel("mean IoU, objects with occlusion")
         clean_axes(area, zero=False)
     figure.legend(
         *figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False, fontsize=8.5

@@ -147,7 +147,7 @@ def _fold(summary: str, tables: Sequence[Table]) -> str:
 def _summary(results: Sequence[dict]) -> str:
     models = list(dict.fromkeys(result["model"] for result in results))
     data = {(r["dataset"], r["split"]): (r["num_objects"], r["num_occluded"]) for r in results}
-    sizes = "; ".join(f"{d} / {s}: {n} objects, {k} with a hidden part" for (d, s), (n, k) in data.items())
+    sizes = "; ".join(f"{d} / {s}: {n} objects, {k} with occlusion" for (d, s), (n, k) in data.items())
     return f"{', '.join(models)} on {sizes}" if results else "No results."
 
 

@@ -69,7 +69,7 @@ def write_layers(path: Path, layers: Sequence[Layer], height: int, width: int) -
 def check_name(path: Path) -> None:
     """Raises UserError: it is no name for a layered picture."""
     if path.suffix.lower() != ".ora" or path.is_dir():
-        raise UserError(f"'{path}' is no layered picture; give a name that ends in .ora")
+        raise UserError(f"'{path}' is not a layered picture file; give a name that ends in .ora")
 
 
 def _member(name: str) -> zipfile.ZipInfo:

@@ -45,7 +45,7 @@ def _rates(area: Any, columns: Sequence[Stats]) -> None:
         if stats.amodal:
             share = 100 * np.histogram(100 * stats.rates, edges)[0] / len(stats)
             _outline(area, share, edges, index)
-    _finish(area, "objects with a hidden part", "occlusion rate in %", "share of all objects in %")
+    _finish(area, "objects with occlusion", "occlusion rate in %", "share of all objects in %")
 
 
 def _sizes(area: Any, columns: Sequence[Stats]) -> None:

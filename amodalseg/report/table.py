@@ -73,7 +73,7 @@ def main_tables(results: Sequence[dict], rows: Sequence[Row] = ()) -> list[Table
         for protocol, further in (("appearance", PICTURES), ("moved", MOVED), ("edited", EDITED)):
             shown += further if any(result["scores"][protocol]["num_objects"] for result in group) else []
         columns += [_figure_cells(group, protocol, name) for protocol, name in shown]
-        header = ["model", *(label(protocol, name) for protocol, name in shown), "objects", "with a hidden part"]
+        header = ["model", *(label(protocol, name) for protocol, name in shown), "objects", "with occlusion"]
         columns += [[Cell(str(result[name])) for result in group] for name in ("num_objects", "num_occluded")]
         if rows:
             header += ["seconds / object, median", "peak memory, MB", "evaluations / object"]

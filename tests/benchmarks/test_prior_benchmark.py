@@ -60,4 +60,4 @@ def test_an_interval_holds_the_mean():
 
 def test_no_prior_is_one_line(capsys):
     assert bench.main(["nothing"]) == 2
-    assert "there is not an inpainting prior 'nothing'" in capsys.readouterr().err
+    assert "there is no inpainting prior 'nothing'" in capsys.readouterr().err

@@ -13,12 +13,12 @@ LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9)
 )
 CONTENTS = {
-    "aliases": (LAUGHS, "makes more than 50000 values"),
+    "aliases": (LAUGHS, "expands to more than 50000 values"),
     "flow": (f"seed: {'[' * 5000}", "deeper than 40|not valid YAML"),
     "maps": ("seed: " + "{a: " * 200 + "1" + "}" * 200, "deeper than 40"),
     "long": ("# " + "x" * 2_000_000, "more than 1 MB"),
     "itself": ("seed: &a [*a]", "."),
-    "base": ("base: ../../etc/passwd", "which is no configuration"),
+    "base": ("base: ../../etc/passwd", "which is not a configuration"),
     "tag": ("seed: !!python/object/apply:os.system ['touch ran']", "not valid YAML"),
     "date": ("seed: 2001-99-99", "."),
     "home": ("seed: ${oc.env:HOME}", r"\$\{oc.env:HOME\}' is not allowed"),

@@ -101,7 +101,7 @@ def test_no_object(given):
         ({"counts": "zz", "size": [20, 30]}, "a mask cannot be read: an RLE"),
         ({"boxes": []}, "a mask cannot be read: an RLE needs the keys"),
         ([1, 2, 3], "a mask cannot be read: a polygon needs at least three"),
-        (SimpleNamespace(xyxy=np.ones((1, 4)), mask=None), "boxes and no masks"),
+        (SimpleNamespace(xyxy=np.ones((1, 4)), mask=None), "boxes but no masks"),
         (Image.fromarray(np.arange(600, dtype=np.uint8).reshape(20, 30)), "the picture "),
     ],
 )

@@ -205,7 +205,7 @@ def test_several_objects_are_told_apart(tmp_path, name):
     if name in ("labels.png", "palette.png", "deep_labels.png"):
         assert np.array_equal(found[0], DISC) and np.array_equal(found[1], BAR & ~DISC)
     assert holds_label(path, names[0]) and not holds_label(path, "77")
-    with pytest.raises(UserError, match=rf"nothing labelled 77; it holds {names[0]}"):
+    with pytest.raises(UserError, match=rf"no label 77; it holds {names[0]}"):
         read_mask_file(path, "77")
 
 
@@ -220,7 +220,7 @@ def test_what_is_no_mask_is_refused(tmp_path, name):
 @pytest.mark.parametrize("content", [indexed(labels(1, 255)), labels(1, 255)])
 def test_void_is_no_part_of_the_object_and_is_said(tmp_path, content):
     path = write(tmp_path / "void.png", content)
-    with pytest.warns(UserWarning, match="label 255 is taken for void"):
+    with pytest.warns(UserWarning, match="label 255 is read as void"):
         assert np.array_equal(read_mask_file(path), DISC)
     assert read_mask_file(path, "255").sum() == (BAR & ~DISC).sum()
 
@@ -256,5 +256,5 @@ def test_a_mask_is_turned_with_its_own_exif_data(tmp_path):
 def test_an_array_whose_header_does_not_end_is_refused(tmp_path):
     header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (3, 4"
     (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + b"\0" * 12)
-    with pytest.raises(UserError, match=r"a\.npy: it is no whole array of numbers"):
+    with pytest.raises(UserError, match=r"a\.npy: it is not a complete array of numbers"):
         read_mask_file(tmp_path / "a.npy")

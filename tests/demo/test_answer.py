@@ -49,7 +49,7 @@ def test_several_objects_come_in_the_order_of_the_library(tmp_path):
     model = load_model("convex_hull")
     found = answer(PHOTO, [masks.encode(FAR), masks.encode(NEAR)], model, tmp_path, num_samples=2)
     order = amodalseg.order(PHOTO, np.stack([FAR, NEAR]), model=model).order
-    assert found.text[0] == "'convex_hull' does not sample: steps and samples have no effect"
+    assert found.text[0] == "'convex_hull' is deterministic: steps and samples have no effect"
     assert f"Objects from far to near: {', '.join(str(place + 1) for place in order.far_to_near)}" in found.text
     assert "Object 2 hides 1" in found.text and found.pictures[0][1] == "Order"
     assert {path.name for path in found.files} == {

@@ -44,7 +44,7 @@ def test_what_is_brushed_comes_back_pixel_by_pixel():
     assert np.array_equal(brushed([layer, np.zeros_like(layer)], 30, 40), mask)
     large = brushed([layer], 90, 120)
     assert np.array_equal(large, mask.repeat(3, 0).repeat(3, 1))
-    with pytest.raises(UserError, match="nothing is brushed yet"):
+    with pytest.raises(UserError, match="nothing is painted yet"):
         brushed([np.full((30, 40, 4), 127, np.uint8)], 30, 40)
 
 

@@ -183,7 +183,7 @@ def test_a_brushed_mask_comes_back_at_the_photos_size(visit, tmp_path, monkeypat
     give_photo(page, tmp_path / "wide.png")
     page.get_by_role("tab", name="Brush").click()
     page.get_by_role("button", name="Use the brushed area").click()
-    said(page, "object", "nothing is brushed yet")
+    said(page, "object", "nothing is painted yet")
     page.wait_for_timeout(500)
     box = page.locator("#editor canvas").first.bounding_box()
     middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -207,7 +207,7 @@ def test_a_brushed_mask_comes_back_at_the_photos_size(visit, tmp_path, monkeypat
 def test_wrong_files_are_refused_in_a_line_and_the_next_photo_is_taken(visit, vase, tmp_path):
     page = visit()
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\nxx")
-    assert "a.png is broken, or no picture" in give_photo(page, tmp_path / "a.png", "broken")
+    assert "a.png is broken, or not a picture" in give_photo(page, tmp_path / "a.png", "broken")
     assert "900 megapixels" in give_photo(page, huge_png(tmp_path / "bomb.png", 30_000, 30_000), "megapixels")
     page.get_by_role("button", name="Complete").click()
     said(page, "answer", "give a photo first")

@@ -44,10 +44,10 @@ def test_a_photo_is_read_as_viewers_show_it(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("a.jpg", b"", "a.jpg is broken, or no picture: the demo takes BMP, JPEG, PNG, TIFF, WebP"),
-        ("a.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "a.svg is broken, or no picture"),
-        ("<b>.png", b"\x89PNG\r\n\x1a\nxx", "<b>.png is broken, or no picture"),
-        ("a.zip", b"PK\3\4", "a.zip is broken, or no picture"),
+        ("a.jpg", b"", "a.jpg is broken, or not a picture: the demo takes BMP, JPEG, PNG, TIFF, WebP"),
+        ("a.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "a.svg is broken, or not a picture"),
+        ("<b>.png", b"\x89PNG\r\n\x1a\nxx", "<b>.png is broken, or not a picture"),
+        ("a.zip", b"PK\3\4", "a.zip is broken, or not a picture"),
     ],
 )
 def test_what_is_no_picture_is_refused_in_a_line_without_folders(tmp_path, name, content, said):
@@ -70,7 +70,7 @@ def test_photos_are_bounded_in_pixels_bytes_and_types(tmp_path, monkeypatch):
     monkeypatch.setattr(uploads, "MEGABYTES", 0)
     with pytest.raises(UserError, match=r"photo.png has 0 MB; the demo takes 0"):
         read_photo(upload(tmp_path))
-    with pytest.raises(UserError, match="no longer here: uploads are kept for an hour"):
+    with pytest.raises(UserError, match="has been deleted: uploads are kept for an hour"):
         read_photo(tmp_path / "gone.png")
 
 

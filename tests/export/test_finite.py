@@ -61,5 +61,5 @@ def test_weights_in_another_file_are_refused_and_that_file_is_not_read(tmp_path)
     (tmp_path / "secret.bin").write_bytes(b"\0" * 8)
     path = tmp_path / "model/a.onnx"
     path.write_bytes(helper.make_model(graph).SerializeToString())
-    with pytest.raises(UserError, match="names other files for its weights, which are not read"):
+    with pytest.raises(UserError, match="refers to other files for its weights, which are not read"):
         OnnxPredictor(path)

@@ -69,7 +69,7 @@ def test_weights_anywhere_else_are_not_read(copied, place):
         for entry in tensor.external_data:
             entry.value = place
     (copied / "small.onnx").write_bytes(graph.SerializeToString())
-    with pytest.raises(UserError, match="names other files for its weights, which are not read"):
+    with pytest.raises(UserError, match="refers to other files for its weights, which are not read"):
         OnnxPredictor(copied / "small.onnx")
 
 
@@ -78,7 +78,7 @@ def test_weights_of_another_model_are_not_left_out(exported, copied):
     state = load_file(copied / "small.safetensors")
     key = max(state, key=lambda name: state[name].size)
     save_file(state | {key: -state[key]}, copied / "small.safetensors")
-    with pytest.raises(UserError, match=f"holds other weights than the model that is exported .*{key}"):
+    with pytest.raises(UserError, match=f"holds other weights than the exported model .*{key}"):
         leave_weights(copied / "small.onnx", copied / "small.safetensors")
     with pytest.raises(UserError, match=r"no model file at .*absent"):
         leave_weights(copied / "small.onnx", copied / "absent.safetensors")

@@ -36,9 +36,9 @@ def change_annotation(inputs):
 @pytest.mark.parametrize(
     ("name", "change", "says"),
     [
-        ("predict", change_photo, "the photos have changed: all annotations are asked again"),
-        ("predict", change_annotation, "the annotations have changed: all annotations are asked again"),
-        ("masks", change_mask, "1 masks are older than their photo or mask file: they are made anew"),
+        ("predict", change_photo, "the photos have changed: predicting all annotations again"),
+        ("predict", change_annotation, "the annotations have changed: predicting all annotations again"),
+        ("masks", change_mask, "1 masks are older than their photo or mask file: predicting them again"),
     ],
 )
 def test_predictions_of_the_inputs_as_they_are_now(inputs, tmp_path, name, change, says):

@@ -69,7 +69,7 @@ def test_different_truths_are_refused(name):
 
 
 def test_nothing_in_common_is_refused():
-    with pytest.raises(UserError, match=r"no object in common: A holds discs/val/0/0, .* B holds other/val/0/0"):
+    with pytest.raises(UserError, match=r"no objects in common: A holds discs/val/0/0, .* B holds other/val/0/0"):
         pair_rows(rows_of("a", 3, 0), rows_of("b", 3, 1, dataset="other"))
 
 

@@ -77,7 +77,7 @@ def test_what_lies_beyond_the_photo_enlarges_it():
 def test_another_model_paints_the_hidden_part(given):
     photo, prediction = given
     painter = amodalseg.load_model("convex_hull")
-    with pytest.raises(UserError, match="'convex_hull' draws no picture"):
+    with pytest.raises(UserError, match="'convex_hull' generates no picture"):
         cutout(photo, prediction, paint=painter)
     asked = []
 

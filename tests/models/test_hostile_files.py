@@ -36,7 +36,7 @@ def write(folder, state, model, about="{}"):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ('{"name": "mixed_context"}', "the options of 'mixed_context', which is no network"),
+        ('{"name": "mixed_context"}', "the options of 'mixed_context', which is not a network"),
         ('{"name": 5}', "the options of 5"), ("[]", "the options of 'list'"), ("null", "the options of 'NoneType'"),
         ('"text"', "the options of 'str'"), ("{}", "the options of None"), ("[" * 100_000, "no readable configuration"),
         ('{"name": "conddiff_amo", "dn": 5}', "dn is a section"),
@@ -81,7 +81,7 @@ def test_weights_of_another_kind(saved, tmp_path, spoil):
     network = tiny(afg=AFGConfig(kernel=1)).network
     state = dict(network.state_dict())
     name = next(key for key, value in state.items() if value.is_floating_point() and value.dim() > 1)
-    with pytest.raises(UserError, match=rf"1 of its weights are no plain numbers \({name}\)"):
+    with pytest.raises(UserError, match=rf"1 of its weights are not plain numbers \({name}\)"):
         check_state(network, {**state, name: spoil(state[name])}, tmp_path / "x.ckpt")
 
 

@@ -153,5 +153,5 @@ def test_a_place_that_occluders_enclose_is_filled_by_what_there_is():
 
 def test_a_mask_that_covers_the_whole_photo_cannot_be_moved():
     photo = np.zeros((8, 9, 3), np.uint8)
-    with pytest.raises(UserError, match="covers the whole photo: nothing shows what could lie behind"):
+    with pytest.raises(UserError, match="covers the whole photo: no background is visible"):
         MODELS["modal"]().predict_batch([Query(photo, np.ones((8, 9), bool), to=(1, 1))])

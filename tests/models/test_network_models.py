@@ -73,7 +73,7 @@ def test_a_class_opens_its_own_kind_only(kind, tmp_path):
 
 def test_it_predicts_once_whatever_is_asked_for(kind, tmp_path):
     model, asked = KINDS[kind](), query(40, 60, (10, 10, 30, 30))
-    with pytest.warns(UserWarning, match="does not sample: num_samples and steps have no effect"):
+    with pytest.warns(UserWarning, match="is deterministic: num_samples and steps have no effect"):
         several = model.predict(asked.image, np.stack([asked.modal] * 2), num_samples=3, steps=4)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -96,7 +96,7 @@ def test_what_may_change_after_training(kind):
 
 
 def test_it_cannot_be_exported_and_says_so(kind, tmp_path):
-    with pytest.raises(UserError, match="has no sampler to export; only a CondDiff-AMO"):
+    with pytest.raises(UserError, match="has no sampler to export; only CondDiff-AMO"):
         export_model(KINDS[kind](), tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
 

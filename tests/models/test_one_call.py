@@ -106,7 +106,7 @@ def test_a_prediction_stays_as_it_was_given(photo):
 
 
 def test_models_that_do_not_sample_say_so(model, photo, recwarn):
-    with pytest.warns(UserWarning, match="'box' does not sample: num_samples and steps have no effect"):
+    with pytest.warns(UserWarning, match="'box' is deterministic: num_samples and steps have no effect"):
         result = MODELS["box"]().predict(photo, STACK[0], num_samples=4)
     assert result.samples is None
     with pytest.warns(UserWarning, match="no effect"):
@@ -209,7 +209,7 @@ def test_weights_that_ship_are_not_shadowed(tmp_path, monkeypatch, kind):
         (tmp_path / "conddiff_amo_tiny").mkdir()
     else:
         (tmp_path / "conddiff_amo_tiny").write_text("mine")
-    with pytest.warns(UserWarning, match=r"taken as the weights that ship; .* give \./conddiff_amo_tiny"):
+    with pytest.warns(UserWarning, match=r"means the shipped weights; .* give \./conddiff_amo_tiny"):
         assert load_model("conddiff_amo_tiny", "cpu").num_parameters() > 1_000_000
     with pytest.raises(UserError):
         load_model("./conddiff_amo_tiny", "cpu")

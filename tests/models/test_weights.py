@@ -276,7 +276,7 @@ def test_the_mean_of_two_models(saved, tmp_path, capsys):
     capsys.readouterr()
     save_weights(tmp_path / "other.safetensors", second, replace(config, gauss=replace(config.gauss, shift=1.0)), about)
     for model, share, part in (
-        ("other", "0.5", "is a model of other options"),
+        ("other", "0.5", "has other options"),
         ("second", "1", "invalid value for --share"),
     ):
         refused(capsys, [*command, str(tmp_path / f"{model}.safetensors"), "--share", share], part)

@@ -140,7 +140,7 @@ def _numbers(stats: Stats) -> list[tuple[str, str]]:
         ("objects", f"{number:,}"),
         ("objects a photo, mean", f"{stats.per_image.mean():.2f}"),
         (f"  {quantiles} %", _quantiles(stats.per_image, ".0f")),
-        ("with a hidden part", known(_share(int(hidden.sum()), number))),
+        ("with occlusion", known(_share(int(hidden.sum()), number))),
         ("  occlusion rate of these in %, mean", known(f"{100 * stats.rates.mean():.1f}" if hidden.any() else "-")),
         (f"  {quantiles} %", known(_quantiles(100 * stats.rates, ".1f"))),
         ("totally hidden", known(_share(int((unseen & hidden).sum()), number))),

@@ -81,7 +81,7 @@ class Occluder:
             reasons = (
                 ", ".join(f"{count} {reason}" for reason, count in dropped.most_common()) or "there is none at all"
             )
-            raise UserError(f"no whole object among {len(records)} to put occluders on: {reasons}")
+            raise UserError(f"no whole object among {len(records)} that could be occluded: {reasons}")
         if len(self.sides) < 2 and self.sides.keys() <= set(self.whole):
             raise UserError(
                 f"{len(records)} objects hold no second one to use as occluder: it must not be a crowd, must "

@@ -39,7 +39,7 @@ class Progress:
         found: list[dict[str, Any]] = []
         while (content := self._read(len(found))) is not None:
             if content["stamp"] != self._stamp:
-                print(f"{self.folder}: options, data or program have changed since packing broke off; packing anew")
+                print(f"{self.folder}: options, data or program have changed since the interruption; starting again")
                 found = []
                 break
             shard = self.folder / content["shard"]["name"]
@@ -52,7 +52,7 @@ class Progress:
                 shard.unlink()
         self.clear(behind=self._count)
         if found:
-            print(f"{self.folder}: {len(found)} shards are whole; going on behind them")
+            print(f"{self.folder}: {len(found)} shards are complete; continuing after them")
         return found
 
     def save(self, shard: dict[str, Any]) -> None:

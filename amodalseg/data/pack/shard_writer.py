@@ -75,13 +75,12 @@ def write_shards(
         if (folder / SUMMARY_NAME).is_file():
             summary = progress.finished()
             if summary is None:
-                raise UserError(f"{folder} holds a packed data set already; give another folder, or delete this one")
+                raise UserError(f"{folder} already holds a packed data set; give another folder, or delete this one")
             return summary
         unfinished = {path for path in folder.iterdir() if path.name.startswith(".") and path.suffix == PART}
         if any(not path.name.startswith(LOCK) for path in set(folder.iterdir()) - unfinished - progress.files()):
             raise UserError(
-                f"{folder} is not empty, and holds no unfinished set that can be continued; give another folder, or "
-                "empty it"
+                f"{folder} is not empty, and holds no unfinished data set to continue; give another folder, or empty it"
             )
         for path in unfinished:
             path.unlink()

@@ -136,7 +136,7 @@ def _open_index(path: Path, summary: dict[str, Any]) -> np.ndarray:
     try:
         checksum = hashlib.sha256(path.read_bytes()).hexdigest()
         if checksum != summary["index"]:
-            raise UserError(f"{path} is cut off, damaged or of another set; {again}")
+            raise UserError(f"{path} is truncated, damaged or of another data set; {again}")
         index: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; {again}") from error

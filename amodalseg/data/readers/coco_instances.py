@@ -111,12 +111,14 @@ def read_coco_instances(
         )
         records.append(record)
     if scraps:
-        logger.info(f"{source}: {scraps} annotations have polygons of two points or fewer beside whole ones: ignored")
+        logger.info(
+            f"{source}: {scraps} annotations have polygons of two points or fewer beside valid ones, which are ignored"
+        )
     if unreadable:
         some = ", ".join(map(str, [*unreadable][:10])) + (", ..." if len(unreadable) > 10 else "")
         text = f"{next(iter(unreadable.values()))} ({len(unreadable)} of {len(objects)} annotations, ids {some})"
         if not skip_broken:
-            raise UserError(f"{text}; correct them, or go on without them by data.skip_broken=true")
+            raise UserError(f"{text}; correct them, or leave them out with data.skip_broken=true")
         warnings.warn(f"{text}: left out (data.skip_broken=true)", stacklevel=2)
     return records
 

@@ -46,15 +46,15 @@ def load_json(path: Path) -> Any:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
-        raise UserError(f"{path} is broken json at {place}: {error.msg}; was it copied as a whole?") from error
+        raise UserError(f"{path} is broken json at {place}: {error.msg}; was it copied completely?") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not json: byte {error.start} is not text") from error
     except (RecursionError, ValueError) as error:
         raise UserError(f"{path} is broken json: nested too deeply, or a number of thousands of digits") from error
     if twice:
         raise UserError(
-            f"{path}: the key '{twice[0]}' stands twice in one object, with different values ({len(twice)} such "
-            "keys): it is unclear which one counts; remove one of each"
+            f"{path}: the key '{twice[0]}' occurs twice in one object, with different values ({len(twice)} such "
+            "keys): it is unclear which one is meant; remove one of each"
         )
     return content
 
@@ -104,7 +104,7 @@ def by_id(entries: list[Any], keys: Keys, kind: str, source: Path, optional: Key
     both = [key for key in found if isinstance(key, int) and str(key) in found] if len(texts) < len(found) else []
     if both:
         raise UserError(
-            f"{source}: {len(both)} {kind} ids are there as a number and as a text too: {_some(both)}; make them unique"
+            f"{source}: {len(both)} {kind} ids occur both as a number and as text: {_some(both)}; make them unique"
         )
     if twice:
         raise UserError(f"{source}: {len(twice)} {kind} ids occur more than once: {_some(twice)}; make them unique")
@@ -134,7 +134,7 @@ def check_join(annotations: Iterable[dict[str, Any]], images: dict[Any, Any], so
         key, other = next(iter(joined.items()))
         warnings.warn(
             f"{source}: {_word(type(key))} as image_id of annotations, {_word(type(other))} as id of images ({key!r} "
-            f"and {other!r}): {len(joined)} image ids are taken for the same",
+            f"and {other!r}): {len(joined)} image ids are treated as the same",
             stacklevel=3,
         )
         images.update({key: images[other] for key, other in joined.items()})
@@ -176,9 +176,9 @@ def photo_path(folder: Path, name: str, outside: bool = False) -> Path:
     try:
         name.encode()
     except UnicodeEncodeError as error:
-        raise UserError(f"the photo's name {name!r:.200} is no text that a file can be called by") from error
+        raise UserError(f"the photo's name {name!r:.200} is not a valid file name") from error
     if "\0" in name or not name.strip("./\\ "):
-        raise UserError(f"the photo's name {name!r:.200} is none that a file can have")
+        raise UserError(f"the photo's name {name!r:.200} is not a valid file name")
     if "\\" in name and (outside or ".." not in name) and (folder / name).is_file():
         return folder / name  # a name with a backslash in it
     parts = name.replace("\\", "/").split("/")
@@ -220,7 +220,7 @@ def photo_paths(
     if refused:
         text = f"{source}: {next(iter(refused.values()))} ({len(refused)} such images, ids {_some(list(refused))})"
         if not skip_broken:
-            raise UserError(f"{text}; or go on without their objects by data.skip_broken=true")
+            raise UserError(f"{text}; or leave their objects out with data.skip_broken=true")
         warnings.warn(f"{text}: their objects are left out (data.skip_broken=true)", stacklevel=3)
     return paths
 
@@ -246,7 +246,7 @@ def missing_photos(folder: Path, paths: Iterable[Path], skip_broken: bool) -> se
     if missing:
         text = f"no image file at {missing[0]} ({len(missing)} of {len(needed)} photos are missing)"
         if not skip_broken:
-            raise UserError(f"{text}; complete {folder}, or go on without them by skip_broken=true")
+            raise UserError(f"{text}; complete {folder}, or leave them out with skip_broken=true")
         warnings.warn(f"{text}: their objects are left out", stacklevel=3)
     return set(missing)
 

@@ -92,7 +92,7 @@ def read_fishbowl(config: FishBowlData, *, photos: bool = True) -> list[AmodalRe
     if not source.exists():
         raise UserError(
             f"no FishBowl annotations at {source}: the prepared form is {pickle}, the raw one {base / split} with a "
-            "folder for each video; what lies elsewhere is given by data.annotations"
+            "folder for each video; for files elsewhere set data.annotations"
         )
     raw = source.is_dir()
     if config.form == ("prepared" if raw else "raw"):
@@ -241,10 +241,10 @@ def _raw(folder: Path) -> Iterator[Track]:
             yield Track(path.name, str(entry["id"]), entry.get("type_id"), entry.get("type_name"), len(visible), frames)
         unknown += len(seen)
     if unseen:
-        logger.info(f"{folder}: {unseen} fish are rendered alone but hardly seen in their video; they are left out")
+        logger.info(f"{folder}: {unseen} fish are rendered alone but hardly visible in their video; they are left out")
     if unknown:
         text = f"{folder}: {unknown} fish have no re-render <video>_object<N> in {wholes}"
-        warnings.warn(f"{text}: their whole masks are unknown, so they are left out", stacklevel=3)
+        warnings.warn(f"{text}: their amodal masks are unknown, so they are left out", stacklevel=3)
 
 
 def _frame(number: int, visible: list[Any], whole: list[Any], where: str) -> Frame | None:

@@ -101,7 +101,7 @@ def read_flat(
     content = load_json(source)
     require(content, {"images": (list,), "annotations": (list,)}, str(source), {"categories": (list,)})
     if not content["annotations"]:
-        raise UserError(f"{source} holds no annotation: there is nothing to learn from it and nothing to score")
+        raise UserError(f"{source} holds no annotation: nothing to train on or to score")
     images, names = _images(content["images"], form, source, prefix), _categories(content, source)
     unknown = set(form.drop) - set(names.values())
     if unknown:
@@ -219,8 +219,8 @@ def _images(entries: list[Any], form: Form, source: Path, prefix: str) -> dict[A
         sides = [photo.get("height", 1), photo.get("width", 1)]
         if not all(0 < side <= MAX_SIDE for side in sides):
             raise UserError(
-                f"{source}: image {image_id} is said to be of {sides[1]}x{sides[0]} (width x height); sides are 1 to "
-                f"{MAX_SIDE} pixels"
+                f"{source}: image {image_id} has a stated size of {sides[1]}x{sides[0]} (width x height); sides are "
+                f"1 to {MAX_SIDE} pixels"
             )
     return found
 

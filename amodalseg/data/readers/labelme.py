@@ -83,7 +83,7 @@ def read_labelme(folder: Path, split: str = "train") -> list[AmodalRecord]:
         photo = source.parent / content["imagePath"].replace("\\", "/")
         if Path(content["imagePath"]).is_absolute():
             # labelme writes none, and a file of others may not name any file of this machine
-            raise UserError(f"{source}: imagePath '{photo}' is absolute: give it as it is seen from the json file")
+            raise UserError(f"{source}: imagePath '{photo}' is absolute: make it relative to the json file")
         height, width = _photo_size(photo, content, source)
         objects: dict[str, list[tuple[Entry, str, str, str]]] = {}
         for number, shape in enumerate(content["shapes"], start=1):
@@ -98,7 +98,7 @@ def read_labelme(folder: Path, split: str = "train") -> list[AmodalRecord]:
     if stray:
         kinds = ", ".join(f"{count} {kind}" for kind, count in stray.items())
         warnings.warn(
-            f"{folder}: {sum(stray.values())} shapes enclose nothing and are left out ({kinds})", stacklevel=2
+            f"{folder}: {sum(stray.values())} shapes enclose no area and are left out ({kinds})", stacklevel=2
         )
     return records
 
@@ -117,7 +117,7 @@ def _photo_size(photo: Path, content: Entry, source: Path) -> tuple[int, int]:
     height, width = image_size(photo)
     if image_turning(photo) != 1:
         raise UserError(
-            f"{photo} is stored turned (its EXIF data say so), so points drawn on the upright picture do not fit its "
+            f"{photo} is stored rotated (by its EXIF data), so points drawn on the upright picture do not fit its "
             "pixels; save it upright and draw it again"
         )
     said = content.get("imageHeight") or height, content.get("imageWidth") or width
@@ -160,7 +160,7 @@ def _record(
     kinds = {kind for _, _, kind, _ in members}
     if kinds == {"amodal"}:
         raise UserError(
-            f"{first} is the whole of '{name}', and no shape is its visible part: give both the same group_id (Group "
+            f"{first} is the whole of '{name}', but no shape is its visible part: give both the same group_id (Group "
             f"ID), or call it '{name}' if it is fully visible"
         )
     if "amodal" not in kinds:
@@ -187,7 +187,7 @@ def _bitmap(shape: Entry, size: tuple[int, int], where: str) -> np.ndarray:
     try:
         data = base64.b64decode(shape.get("mask") or "", validate=True)
     except (ValueError, TypeError) as error:
-        raise UserError(f"{where}: its mask is no picture in base64") from error
+        raise UserError(f"{where}: its mask is not a picture in base64") from error
     mask = read_mask_bytes(data, f"{where}, its mask")
     if mask.shape != (y1 - y0 + 1, x1 - x0 + 1):
         raise UserError(

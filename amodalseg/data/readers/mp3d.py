@@ -62,7 +62,7 @@ def read_mp3d(config: MP3DData, *, photos: bool = True) -> list[AmodalRecord]:
     content = load_pickle(source) if source.suffix == ".pkl" else load_json(source)
     if source.suffix == ".pkl":
         logger.info(
-            f"{source} is read as a pickle; 'amodalseg data convert mp3d-pickle' makes json of it once, for quick use"
+            f"{source} is read as a pickle; 'amodalseg data convert mp3d-pickle' converts it to json, which is faster"
         )
     require(content, {"images": (list,), "annotations": (list,)}, str(source), {"categories": (list,)})
     annotations, images = open_regions(content, source)
@@ -86,7 +86,7 @@ def read_mp3d(config: MP3DData, *, photos: bool = True) -> list[AmodalRecord]:
     visible = sum("fully_visible" in record.flags for record in records)
     if visible:
         warnings.warn(
-            f"{source}: {visible} of {len(records)} objects are not occluded at all, though all should be"
+            f"{source}: {visible} of {len(records)} objects are not occluded, although all should be"
             f"{f'; {without} of them have no visible mask' if without else ''}",
             stacklevel=2,
         )

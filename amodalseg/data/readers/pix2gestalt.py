@@ -109,7 +109,7 @@ def read_pix2gestalt(config: Pix2gestaltData, *, photos: bool = True) -> Pix2ges
     header, entries = _open_index(root)
     if header["lacking"]:
         counts = ", ".join(f"{count} in {folder}" for folder, count in header["lacking"].items())
-        warnings.warn(f"{root}: ids without their file: {counts}; only 'whole' can be done without", stacklevel=2)
+        warnings.warn(f"{root}: ids without their file: {counts}; only 'whole' is optional", stacklevel=2)
     first = header["train"]
     return Pix2gestalt(
         root, config.split, entries[first:] if config.split == "val" else entries[:first], config.fix_subset

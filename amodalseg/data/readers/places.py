@@ -25,8 +25,8 @@ def annotation_file(config: PublishedData, names: Sequence[str], folders: Sequen
             return place
     tried = ", ".join(map(str, places))
     raise UserError(
-        f"no annotations of {config.name}, split {config.split}; these places were tried: {tried}. {origin}; a file "
-        "that lies elsewhere is given by data.annotations=FILE"
+        f"no annotations of {config.name}, split {config.split}; these places were tried: {tried}. {origin}; for a "
+        "file elsewhere set data.annotations=FILE"
     )
 
 
@@ -61,6 +61,6 @@ def photo_folder(config: PublishedData, folders: Sequence[str], names: Collectio
     if photos and not there:
         raise UserError(
             f"no photos of {config.name}, split {config.split}; these folders were tried: "
-            f"{', '.join(map(str, places))}; a folder elsewhere is given by data.images=FOLDER"
+            f"{', '.join(map(str, places))}; for a folder elsewhere set data.images=FOLDER"
         )
     return (there or places)[0]  # whoever asks for its photos says which are missing

@@ -51,7 +51,7 @@ def compare(
     """
     sides = open_side(a, model_a, "a"), open_side(b, model_b, "b")
     if sides[0].folder == sides[1].folder and sides[0].model == sides[1].model:
-        raise UserError(f"A and B are both '{sides[0].model}' of {a}: name two models by --model-a and --model-b")
+        raise UserError(f"A and B are both '{sides[0].model}' of {a}: name two models with --model-a and --model-b")
     parts = {}
     for name, pairs in pair_rows(sides[0].rows, sides[1].rows).items():
         gains, losses = largest_changes(pairs, pictures)
@@ -81,7 +81,7 @@ def open_side(path: Path, model: str | None, letter: str) -> Side:
         raise UserError(f"{path} contains no objects")
     models = list(dict.fromkeys(row["model"] for row in rows))
     if model is None and len(models) > 1:
-        raise UserError(f"{path} holds several models: choose one by --model-{letter} ({', '.join(models)})")
+        raise UserError(f"{path} holds several models: choose one with --model-{letter} ({', '.join(models)})")
     model = models[0] if model is None else model
     if model not in models:
         raise UserError(f"{path} holds no model '{model}'; it has {', '.join(models)}")

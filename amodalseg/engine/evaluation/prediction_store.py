@@ -62,13 +62,13 @@ class PredictionStore:
             return None
         content = _unsealed(path)
         if content is None:
-            print(f"{model} on {name}: its kept predictions ({path}) are damaged; predicting again")
+            print(f"{model} on {name}: its stored predictions ({path}) are damaged; predicting again")
             return None
         if content["stamp"] != self._stamp(model, dataset):
             print(f"{model} on {name}: weights, data or program have changed since; predicting again")
             return None
         if (self.folder.parent / "objects.csv").is_file():
-            print(f"{model} on {name}: already predicted; these predictions are kept")
+            print(f"{model} on {name}: already predicted; using the stored predictions")
         else:
             print(f"{model} on {name}: already predicted when the evaluation was interrupted; resuming after it")
         curve = [(steps, full, occluded) for steps, full, occluded in content["curve"]]
@@ -96,7 +96,7 @@ class PredictionStore:
                 return []
             by_place |= {index: _unpack(packed) for index, packed in content["answers"]}
         if damaged:
-            print(f"{model} on {name}: {damaged} parts of its kept predictions are damaged; predicting those again")
+            print(f"{model} on {name}: {damaged} parts of its stored predictions are damaged; predicting those again")
         found = list(by_place.items())
         if found:
             print(

@@ -82,7 +82,7 @@ def _open(name: str, section: Any, seed: int) -> OpenSet:
     if section.name == "coco":
         raise UserError(
             "data.name=coco has modal masks only, so there is nothing to score against; use coco_occlude to make "
-            "amodal truth from whole objects"
+            "composites with amodal ground truth"
         )
     dataset = EvaluationSet(open_source(section), seed)
     if len(dataset) == 0:

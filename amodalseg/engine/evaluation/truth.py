@@ -22,7 +22,7 @@ class Truth(AmodalModel):
     def predict_batch(
         self, queries: Sequence[Query], *, num_samples: int = 1, steps: int | None = None
     ) -> list[Prediction]:
-        raise UserError("'truth' is the end of a scale and needs records with annotations: amodalseg eval asks it")
+        raise UserError("'truth' is an upper bound that needs annotated records: use it in amodalseg eval")
 
     def recite(self, record: AmodalRecord, query: Query) -> Prediction:
         """The prediction to a record's query. Picture, move and edit are None where the record does not know them."""

@@ -79,7 +79,7 @@ def modal_of(entry: Entry, photo: Entry, upright: bool, image: np.ndarray, turn:
     if said != (height, width) and not (upright and turn >= 5 and said == (width, height)):
         how = ""
         if turn >= 5 and said == (width, height):
-            how = f": the photo is stored turned, as its EXIF data say (orientation {turn}); give --upright"
+            how = f": the photo is stored rotated by its EXIF data (orientation {turn}); give --upright"
         raise UserError(f"its photo is {width}x{height}, but the file says {said[1]}x{said[0]} (width x height){how}")
     if not entry.get("segmentation"):
         raise UserError("it has no segmentation; a box alone does not say which pixels are the object's")
@@ -143,7 +143,9 @@ def read_coco_input(
 def _of_one_photo(content: Any, listed: list[Entry], files: list[Path], image: Path) -> CocoInput:
     images = {entry["image_id"] for entry in listed if "image_id" in entry}
     if len(images) > 1:
-        raise UserError(f"{files[0]} has annotations of {len(images)} images, and --image is one: give --images")
+        raise UserError(
+            f"{files[0]} has annotations of {len(images)} images, but --image names one photo: give --images"
+        )
     if not image.is_file():
         raise UserError(f"no photo at {image}")
     entries = _by_key(content, listed, files[0])
@@ -170,8 +172,8 @@ def _of_results(content: Any, listed: list[Entry], files: list[Path], listing: P
         return CocoInput(content, files, entries, names, {name: {"file_name": name} for name in names.values()})
     if lacking:
         raise UserError(
-            f"{source}: {lacking} of {len(listed)} masks name no image_id, as those of automatic mask generators: give "
-            "the one photo that they are of by --image PHOTO in place of --images"
+            f"{source}: {lacking} of {len(listed)} masks have no image_id, like those of automatic mask generators: "
+            "name their photo with --image PHOTO instead of --images"
         )
     if listing is None:
         what = "is a list of results, without images" if isinstance(content, list) else "has annotations, but no images"

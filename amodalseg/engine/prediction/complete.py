@@ -166,7 +166,7 @@ def say_turned(turned: Mapping[Path, int], count: int, upright: bool) -> None:
     if turned and not upright:
         first = next(iter(turned))
         warnings.warn(
-            f"{len(turned)} of {count} photos are stored turned or mirrored, as their EXIF data say (orientation "
+            f"{len(turned)} of {count} photos are stored rotated or mirrored by their EXIF data (orientation "
             f"{turned[first]}: {first}); they were read as stored: if masks were drawn on the upright picture, give "
             "--upright",
             stacklevel=2,
@@ -178,7 +178,7 @@ def check_output(out: Path, given: Iterable[Path]) -> None:
     if out.suffix.lower() != ".png" or out.is_dir():
         raise UserError(f"--out '{out}' is not a picture file; give a name that ends in .png")
     if out.resolve() in {path.resolve() for path in given}:
-        raise UserError(f"--out '{out}' would overwrite what is read; give another name")
+        raise UserError(f"--out '{out}' would overwrite an input; give another name")
 
 
 def mask_for_photo(

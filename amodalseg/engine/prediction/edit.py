@@ -75,11 +75,11 @@ def edit(
     from amodalseg.models.inpainting.methods.mrgd import MRGD
 
     if not isinstance(model, MRGD):
-        raise UserError(f"'{model.name}' does not edit: take mrgd, or a file of its options")
+        raise UserError(f"'{model.name}' cannot edit: use mrgd, or a file with its options")
     if image is not None:
         image = as_rgb(image)
         if size is not None:
-            raise UserError("size is that of pictures which are drawn: a photo keeps its own, leave it out")
+            raise UserError("size applies to generated pictures only; a photo keeps its size: leave it out")
     began = time.perf_counter()
     found = model.edit(
         request_of(regions, source, target), image, whole_number(seed, "seed", 0), None if size is None else size[::-1]
@@ -110,7 +110,7 @@ def run_edit(config: EditConfig) -> Path:
         Region(one.source, one.target, _box(one.box), tuple(one.keywords), one.feather) for one in config.regions
     ]
     if config.model.name != "mrgd":
-        raise UserError(f"model.name={config.model.name} does not edit: take mrgd")
+        raise UserError(f"model.name={config.model.name} cannot edit: use mrgd")
     image = None if config.image is None else load_turned(config.image, upright=True)[0]
     model = create_method(config.model).to(pick_device(config.device))
     size = (config.size[0], config.size[1]) if config.size else None

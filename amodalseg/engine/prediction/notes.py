@@ -63,13 +63,13 @@ class Notes:
         """Read what is done, as far as it is of this command and of these inputs."""
         head = _parsed(lines[0])
         if not isinstance(head, dict) or head.keys() != {"command", "inputs"} or not isinstance(head["inputs"], dict):
-            print(f"{self.path} is damaged at its beginning: all annotations are asked again")
+            print(f"{self.path} is damaged at its beginning: predicting all annotations again")
             return
         if head["command"] != command:
-            raise UserError(f"{self.path} is of a command with other options; go on with those, or give --overwrite")
+            raise UserError(f"{self.path} was written with other options; use those again, or give --overwrite")
         changed = [name for name in inputs if head["inputs"].get(name) != inputs[name]]
         if changed:
-            print(f"since {self.path} was begun {' and '.join(changed)} have changed: all annotations are asked again")
+            print(f"since {self.path} was begun {' and '.join(changed)} have changed: predicting all annotations again")
             return
         damaged = 0
         for line in lines[1:]:
@@ -84,7 +84,7 @@ class Notes:
             elif line:
                 damaged += 1
         if damaged:
-            print(f"{damaged} lines of {self.path} are cut off or damaged: their annotations are asked again")
+            print(f"{damaged} lines of {self.path} are truncated or damaged: predicting their annotations again")
 
     def _check(self, key: str, prediction: Any) -> str:
         text = f"{self._head}\n{json.dumps([key, prediction], sort_keys=True)}"

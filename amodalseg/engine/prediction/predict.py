@@ -69,7 +69,7 @@ def predict_folder(model: AmodalModel, images: Path, masks: Path, out: Path, set
     if out.exists() and not out.is_dir():
         raise UserError(f"--out '{out}' is a file; name a folder")
     if settings.shard and settings.overwrite:
-        raise UserError(f"shards share --out {out}: remove what is in it instead of --overwrite")
+        raise UserError(f"shards share --out {out}: delete its content instead of using --overwrite")
     # shards write different files of one folder side by side
     place = out / f"shard {settings.shard}" if settings.shard else out
     with locked(place, "--out", file=settings.shard is not None):
@@ -93,7 +93,7 @@ def _folder(
             failures.append(str(error))
     wanted, lacking = len(pairs) + len(failures), len(files) - len({pair.mask for pair in pairs}) - len(failures)
     if lacking:
-        print(f"{lacking} of {len(files)} mask files do not hold label {settings.label}: left out")
+        print(f"{lacking} of {len(files)} mask files have no label {settings.label}: left out")
     names = [pair.name for pair in pairs]
     twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
     if twice is not None:
@@ -103,7 +103,7 @@ def _folder(
     there -= {name for name in there if (out / f"{name}.png").stat().st_mtime_ns < since}
     older = {pair.name for pair in pairs if pair.name in there and _is_older(out / f"{pair.name}.png", pair)}
     if older:
-        print(f"{len(older)} masks are older than their photo or mask file: they are made anew")
+        print(f"{len(older)} masks are older than their photo or mask file: predicting them again")
         there -= older
     if there:
         print(f"{len(there)} of {wanted} masks exist and are kept; --overwrite replaces them")
@@ -152,7 +152,7 @@ def check_command(out: Path, model: AmodalModel, settings: Settings, kept: bool)
         return note.stat().st_mtime_ns if found == texts[True] else 0
     if kept and found:
         raise UserError(
-            f"{out} holds masks of other weights or options; give another --out, or --overwrite to make all anew"
+            f"{out} holds masks of other weights or options; give another --out, or --overwrite to replace them"
         )
     write_whole(note, texts[settings.overwrite])
     return 0
@@ -186,7 +186,7 @@ def _overlays(pairs: Sequence[Pair], out: Path, settings: Settings) -> list[str]
                 given = [given_mask(pair.mask, pair.label, settings, image, turn) for pair in objects[path]]
             made = [read_mask_file(out / f"{pair.name}.png", quiet=True) for pair in objects[path]]
             if any(mask.shape != image.shape[:2] for mask in (*given, *made)):
-                raise UserError("a mask in the output folder is of another photo; --overwrite makes all anew")
+                raise UserError("a mask in the output folder is of another photo; --overwrite replaces all")
             picture = completion_picture(image, zip(given, made, strict=True))
         except UserError as error:
             failures.append(f"overlay of {path}: {error}")
@@ -203,7 +203,7 @@ def _pictures(folder: Path, endings: set[str]) -> dict[str, Path]:
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in endings and path.is_file():
             if path.stem in found:
-                raise UserError(f"{found[path.stem]} and {path.name} have one name; rename one of them")
+                raise UserError(f"{found[path.stem]} and {path.name} have the same name; rename one of them")
             found[path.stem] = path
     if not found:
         raise UserError(f"the folder {folder} holds no pictures ({', '.join(sorted(endings))})")

@@ -73,7 +73,7 @@ def predict_coco(
     with locked(out, "--out", file=True):
         there = out.exists() and not settings.overwrite and not notes_path(out).exists()
         if there and not settings.shard:
-            raise UserError(f"{out} is there; give another --out, or --overwrite")
+            raise UserError(f"{out} exists; give another --out, or --overwrite")
         # before anything is read: what changes meanwhile is noticed by the next run
         begun = Part(_command(model, settings), _inputs(model, given, asked), settings.crowd, settings.upright, {}, [])
         if there and settings.shard:
@@ -99,7 +99,7 @@ def merge_coco(
     Args:
         source, images, listing, image, outside: as for ``predict_coco``.
         out: the json file that the shards were given.
-        overwrite: replace an output that is there.
+        overwrite: replace an existing output.
 
     Returns:
         One line for each annotation that failed.
@@ -109,11 +109,11 @@ def merge_coco(
     """
     _check_paths(source, images, out)
     if out.exists() and not overwrite:
-        raise UserError(f"{out} is there; give another --out, or --overwrite")
+        raise UserError(f"{out} exists; give another --out, or --overwrite")
     parts = read_parts(out)
     given = read_coco_input(source, images, listing=listing, image=image, outside=outside)
     if parts[0].inputs.get("the annotations") != _annotations(given.files):
-        raise UserError(f"{source} is not, or no longer, what the shards of {out} were predicted from")
+        raise UserError(f"{source} is not, or no longer, the file from which the shards of {out} were predicted from")
     done = {key: prediction for part in parts for key, prediction in part.predictions.items()}
     with locked(out, "--out", file=True):
         _write(given, done, _crowds(given.entries, parts[0].crowd), out, parts[0].upright)
@@ -128,7 +128,7 @@ def _kept_part(out: Path, shard: Shard, wanted: Part) -> list[str]:
     """A shard that is done. Returns: what failed in it. Raises UserError: it is of another command or other files."""
     part = read_part(out, shard)
     if (part.command, part.inputs) != (wanted.command, wanted.inputs):
-        raise UserError(f"{out} is of other options, weights, annotations or photos; --overwrite makes it anew")
+        raise UserError(f"{out} is of other options, weights, annotations or photos; --overwrite replaces it")
     print(f"shard {shard} is done: {out}")
     return part.failures
 
@@ -171,11 +171,11 @@ def _write(given: CocoInput, done: dict[str, Entry], crowds: set[str], out: Path
 def _say_left_out(given: CocoInput, crowds: set[str]) -> None:
     scraps = sum(masks.num_scraps(entry.get("segmentation")) > 0 for entry in given.entries.values())
     if scraps:
-        print(f"{scraps} annotations have polygons of two points or fewer beside whole ones: these are ignored")
+        print(f"{scraps} annotations have polygons of two points or fewer beside valid ones, which are ignored")
     if crowds:
         warnings.warn(
-            f"{len(crowds)} of {len(given.entries)} annotations are marked as crowds (iscrowd=1) and kept as they are, "
-            "not completed; where they are single objects in several pieces, --crowd complete takes each as one",
+            f"{len(crowds)} of {len(given.entries)} annotations are marked as crowds (iscrowd=1) and kept unchanged, "
+            "not completed; if they are single objects in several pieces, --crowd complete treats each as one object",
             stacklevel=2,
         )
 
@@ -191,7 +191,7 @@ def _check_paths(source: Path, images: Path | None, out: Path) -> None:
     if out.suffix.lower() != ".json" or out.is_dir():
         raise UserError(f"--out '{out}' is not a json file; give a name that ends in .json")
     if out.resolve() == source.resolve():
-        raise UserError(f"--out '{out}' would overwrite what is read; give another name")
+        raise UserError(f"--out '{out}' would overwrite an input; give another name")
 
 
 def _completed(entry: Entry, prediction: Entry | None, crowd: bool) -> Entry | None:

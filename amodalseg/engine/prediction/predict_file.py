@@ -40,7 +40,7 @@ def predict_file(
     if not several:
         check_output(out, (image, *([] if isinstance(given, Prompt) else [given])))
     elif out.suffix.lower() == ".png" or out.is_file():
-        raise UserError(f"words may name several objects: --out '{out}' must be a folder, not a file")
+        raise UserError(f"text may find several objects: --out '{out}' must be a folder, not a file")
     elif out.is_dir() and any(out.iterdir()) and not settings.overwrite:
         raise UserError(f"the folder '{out}' is not empty; give a new one as --out, or --overwrite")
     if layers is not None:
@@ -59,9 +59,7 @@ def predict_file(
     names = [out / f"{image.stem}_{number}.png" for number in range(1, len(predictions) + 1)] if several else [out]
     for name, prediction in zip(names, predictions, strict=True):
         keep_mask(name, settings, settings.seed, photo, prediction)
-        print(
-            f"{int(prediction.occluded.sum())} hidden pixels beside {int(prediction.modal.sum())} visible ones: {name}"
-        )
+        print(f"{int(prediction.occluded.sum())} occluded and {int(prediction.modal.sum())} visible pixels: {name}")
     if settings.overlay:
         objects = [(prediction.modal, prediction.amodal) for prediction in predictions]
         save_png(settings.overlay / f"{image.stem}.png", completion_picture(photo, objects))

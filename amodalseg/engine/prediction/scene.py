@@ -169,6 +169,6 @@ def _write(base: Path, photo: np.ndarray, entries: Sequence[Entry], titles: Sequ
     ]  # fmt: skip
     cycles = [[ids[nearer], ids[farther]] for nearer, farther in dropped]
     if cycles:
-        print(f"{base.name}: {len(cycles)} pairs would close a cycle and are left out of the order: {cycles[:5]}")
+        print(f"{base.name}: {len(cycles)} pairs would close a cycle and were dropped from the order: {cycles[:5]}")
     # the last of the three: where it is, the others are
     write_whole(base.with_name(f"{base.name}.json"), json.dumps({"annotations": annotations, "cycles": cycles}) + "\n")

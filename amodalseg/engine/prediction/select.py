@@ -90,7 +90,7 @@ def select(
         if all(_iou(mask, other) < SAME for other in found):
             found.append(mask)
     if not found:
-        raise UserError(f"nothing in the photo is found to be '{text}': take other words, or give points or a box")
+        raise UserError(f"nothing in the photo matches '{text}': try other words, or give points or a box")
     return np.stack(found)
 
 
@@ -190,7 +190,7 @@ def _selected(
     mask = found if scale == 1 else resize(found.astype(np.float32), height, width) > 0.5
     if not mask.any():
         where = "in the box" if box is not None else "at the points"
-        raise UserError(f"nothing is found {where}: give points on the object too, or another model, as 'sam2'")
+        raise UserError(f"nothing is found {where}: give points on the object too, or another model, such as 'sam2'")
     return mask
 
 

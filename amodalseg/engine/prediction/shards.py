@@ -73,7 +73,9 @@ def read_part(path: Path, shard: Shard) -> Part:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or found.keys() != KEYS or found.pop("shard") != str(shard):
-        raise UserError(f"{path} is no shard {shard} of a prediction, or damaged: remove it, and run that shard again")
+        raise UserError(
+            f"{path} is not shard {shard} of a prediction, or it is damaged: remove it, and run that shard again"
+        )
     return Part(**found)
 
 

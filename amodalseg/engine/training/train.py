@@ -109,7 +109,7 @@ def _train(config: TrainConfig, folder: Path, task: Task) -> Path:
             raise KeyboardInterrupt(goes_on(folder)) from None
         raise
     if trainer.is_global_zero and module.elapsed_share >= 1:
-        print(f"{config.out}: the time was up after {trainer.global_step} of {num_steps} steps", flush=True)
+        print(f"{config.out}: the time limit was reached after {trainer.global_step} of {num_steps} steps", flush=True)
     weights = folder / task.weights
     if trainer.is_global_zero and not weights.exists():
         validation.save(module, trainer.global_step, {})  # a finished run whose file was removed
@@ -158,7 +158,7 @@ def _check(config: TrainConfig) -> None:
         )
     check_processes(config.trainer)
     if config.trainer.precision == "16-mixed" and not torch.cuda.is_available():
-        raise UserError("trainer.precision=16-mixed needs a GPU; auto takes bf16 where the hardware has it")
+        raise UserError("trainer.precision=16-mixed needs a GPU; auto takes bf16 if the hardware has it")
     if config.data.name == "coco" or config.val.name == "coco":
         raise UserError("data.name=coco has modal masks only, which cannot be trained on; use coco_occlude")
 

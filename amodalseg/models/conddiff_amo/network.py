@@ -116,5 +116,5 @@ def check_size(height: int, width: int) -> None:
         right = f"{-(-width // STRIDE) * STRIDE}x{-(-height // STRIDE) * STRIDE}"
         raise UserError(
             f"the network takes widths and heights that are multiples of {STRIDE}, not {width}x{height}; "
-            f"the next right size is {right}"
+            f"the next valid size is {right}"
         )

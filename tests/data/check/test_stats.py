@@ -46,7 +46,7 @@ def test_the_text_says_what_was_counted(root):
     assert lines[0].split() == ["cocoa", "/", "train", "cocoa", "/", "val"]
     for title, values in {
         "objects": ("18", "12"), "photos with objects": ("3", "2"), "totally hidden": ("3 (16.7 %)", "2 (16.7 %)"),
-        "with a hidden part": ("12 (66.7 %)", "8 (66.7 %)"), "crowds": ("0 (0.0 %)", "0 (0.0 %)"),
+        "with occlusion": ("12 (66.7 %)", "8 (66.7 %)"), "crowds": ("0 (0.0 %)", "0 (0.0 %)"),
         "modal pixels outside the amodal mask": ("0 (0.0 %)", "0 (0.0 %)"),
         "stuff": ("3 (16.7 %)", "2 (16.7 %)"), "touching the photo's border": ("3 (16.7 %)", "2 (16.7 %)"),
     }.items():  # fmt: skip
@@ -70,7 +70,7 @@ def test_sets_without_amodal_masks_have_sizes_only(tmp_path):
     annotations, images = coco_world(tmp_path)
     stats = measure(open_source(CocoData(annotations=[str(annotations)], images=[str(images)])))
     assert not stats.amodal and not len(stats.rates) and stats.num_stuff is None
-    line = next(line for line in describe([stats]).splitlines() if line.startswith("with a hidden part"))
+    line = next(line for line in describe([stats]).splitlines() if line.startswith("with occlusion"))
     assert line.endswith("unknown")
     with pytest.raises(UserError, match="no object"):
         measure(RecordList([]))

@@ -245,7 +245,7 @@ def test_the_command(tmp_path, capsys):
     shard = out / summary["shards"][0]["name"]
     assert hashlib.sha256(shard.read_bytes()).hexdigest() == summary["shards"][0]["sha256"]
     assert main(arguments) == 2
-    assert "holds a packed data set already" in capsys.readouterr().err
+    assert "already holds a packed data set" in capsys.readouterr().err
 
 
 def test_drawn_sets_are_packed_as_the_first_epoch_draws_them(tmp_path, capsys):

@@ -70,7 +70,7 @@ def test_a_run_that_broke_off_goes_on_behind_its_whole_shards(tmp_path, monkeypa
         write_shards(source, tmp_path / "shards", about={}, size=1000)
     (tmp_path / "shards/.shard-000003.tar.1.part").write_text("half")
     write_shards(source, tmp_path / "shards", about={}, size=1000)
-    assert "2 shards are whole; going on behind them" in capsys.readouterr().out
+    assert "2 shards are complete; continuing after them" in capsys.readouterr().out
     assert asked[-18:] == list(range(12, 30)), "objects of whole shards are not packed again"
     assert files_of(tmp_path / "shards") == files_of(tmp_path / "undisturbed")
 
@@ -85,7 +85,7 @@ def test_shards_of_other_data_are_never_mixed_with_new_ones(tmp_path, capsys):
         write_shards(source, tmp_path / "shards", about={}, size=1000)
     photo.write_bytes(whole)
     write_shards(source, tmp_path / "shards", about={}, size=10**6)
-    assert "have changed since packing broke off; packing anew" in capsys.readouterr().out
+    assert "have changed since the interruption; starting again" in capsys.readouterr().out
     assert len(list((tmp_path / "shards").glob("*.tar"))) == 1
     assert len(opened(tmp_path / "shards")) == len(source)
 
@@ -102,7 +102,7 @@ def test_shards_of_somebody_else_are_not_touched(tmp_path, note):
 
 def test_a_whole_set_is_not_overwritten(packed, tmp_path):
     before = (packed / "shards.json").read_bytes()
-    with pytest.raises(UserError, match="holds a packed data set already"):
+    with pytest.raises(UserError, match="already holds a packed data set"):
         write_shards(synthetic(), packed, about={})
     assert (packed / "shards.json").read_bytes() == before
 
@@ -133,7 +133,7 @@ def cut(path):
     [
         ("shard-000001.tar", cut, r"shard-000001\.tar has \d+ bytes, not \d+"),
         ("shard-000001.tar", lambda path: path.unlink(), r"shard-000001\.tar is missing"),
-        ("index.npy", cut, r"index\.npy is cut off, damaged or of another set"),
+        ("index.npy", cut, r"index\.npy is truncated, damaged or of another data set"),
         ("index.npy", lambda path: path.unlink(), r"cannot read .*index\.npy: No such file"),
         ("shards.json", cut, "broken json|interrupted"),
         ("shards.json", lambda path: path.unlink(), "packing it was interrupted"),

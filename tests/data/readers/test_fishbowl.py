@@ -68,7 +68,7 @@ def test_raw_joins_video_and_re_renders_by_id(drawn, caplog):
     assert expected == len(records)
     hidden = [record for record in records if "empty_modal" in record.flags]
     assert hidden and {record.group["track"] for record in hidden} == {"3"}
-    assert "2 fish are rendered alone but hardly seen" in caplog.text
+    assert "2 fish are rendered alone but hardly visible" in caplog.text
 
 
 def test_prepared(drawn):

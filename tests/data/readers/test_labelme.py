@@ -112,7 +112,7 @@ def test_stray_shapes_are_counted_and_left_out(folder):
              labelme_shape("z", [])]  # fmt: skip
     edit_json(folder / "desk 0.json", lambda content: content["shapes"].extend(stray))
     with pytest.warns(
-        UserWarning, match=r"5 shapes enclose nothing and are left out \(1 point, 1 line, 1 linestrip, 2"
+        UserWarning, match=r"5 shapes enclose no area and are left out \(1 point, 1 line, 1 linestrip, 2"
     ):
         assert [(record.key, record.modal_rle) for record in read_labelme(folder)] == before
 
@@ -127,9 +127,9 @@ MISTAKES = [
     (shape(1, label=" "), "shape 2: the label ' '"),
     (shape(4, label="mug"), "shape 5 is called 'mug', another shape of its group 'cup' .*shape 1"),
     (shape(0, shape_type="line"), "shape 1 is a line; draw objects as polygon, rectangle, circle or mask"),
-    (shape(6, label="shadow:amodal"), "shape 7 is the whole of 'shadow', and no shape is its visible part.*group_id"),
-    (shape(1, group_id=None), "shape 2 is the whole of 'cup', and no shape is its visible part.*group_id"),
-    (shape(7, shape_type="mask", mask="?"), "shape 8: its mask is no picture in base64"),
+    (shape(6, label="shadow:amodal"), "shape 7 is the whole of 'shadow', but no shape is its visible part.*group_id"),
+    (shape(1, group_id=None), "shape 2 is the whole of 'cup', but no shape is its visible part.*group_id"),
+    (shape(7, shape_type="mask", mask="?"), "shape 8: its mask is not a picture in base64"),
     (shape(7, shape_type="mask", mask=None), "shape 8, its mask: it is broken|cannot read the mask .*shape 8"),
     (shape(7, shape_type="mask", mask=bitmap(disc(9, 9, 4, 4, 4, 4))), "shape 8: its mask is 9x9, the box .* 1x16"),
     (shape(0, points=[[1, 2], [3, 4]]), "shape 1: a polygon has 3 or more points"),
@@ -162,7 +162,7 @@ def test_a_photo_that_viewers_turn_is_refused(folder):
         exif = image.getexif()
         exif[0x0112] = 6
         image.save(folder / "desk 1.jpg", exif=exif)
-    with pytest.raises(UserError, match=r"desk 1\.jpg is stored turned"):
+    with pytest.raises(UserError, match=r"desk 1\.jpg is stored rotated"):
         read_labelme(folder)
 
 

@@ -97,7 +97,7 @@ def test_claims_of_the_file_are_checked(root):
         del content["annotations"][1]["regions"][2]["visible_mask"]
 
     change(root, whole)
-    text = r"2 of 6 objects are not occluded at all, though all should be; 1 of them have no visible mask"
+    text = r"2 of 6 objects are not occluded, although all should be; 1 of them have no visible mask"
     with pytest.warns(UserWarning, match=text):
         records = read(root)
     assert ["fully_visible" in record.flags for record in records] == [True, False, False, False, False, True]

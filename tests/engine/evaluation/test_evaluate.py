@@ -185,7 +185,7 @@ def test_a_model_that_joins_an_evaluation_is_the_only_one_asked(tmp_path, monkey
     monkeypatch.setattr(FilledBox, "predict_batch", interrupted)
     capsys.readouterr()
     assert main(eval_arguments(out, "models=[modal,box,convex_hull]", "report.html=false")) == 0
-    assert capsys.readouterr().out.count("already predicted; these predictions are kept") == 2
+    assert capsys.readouterr().out.count("already predicted; using the stored predictions") == 2
     after = read_csv(out / "objects.csv")
     assert after[: len(before)] == before and {row["model"] for row in after[len(before) :]} == {"convex_hull"}
     assert len(after) == 21 and (out / "predictions.json").read_text().count("convex_hull") == 1

@@ -66,7 +66,7 @@ def test_predictions_with_moves_are_kept(folder, monkeypatch):
 
 
 def test_truth_says_nothing_to_a_mere_query():
-    with pytest.raises(UserError, match="amodalseg eval asks it"):
+    with pytest.raises(UserError, match="use it in amodalseg eval"):
         Truth().predict_batch([query(20, 30, (2, 2, 9, 9))])
     with pytest.raises(UserError, match="there is no model 'truth'"):
         load_model("truth")

@@ -192,7 +192,7 @@ def test_damaged_predictions_are_made_again(tmp_path, capsys, damage):
     kept = PredictionStore(tmp_path).load_parts("box", "half", dataset)
     assert [place for place, _ in kept] == [2, 3] and not first.exists()
     printed = capsys.readouterr().out
-    assert "are damaged; predicting again" in printed and "1 parts of its kept predictions are damaged" in printed
+    assert "are damaged; predicting again" in printed and "1 parts of its stored predictions are damaged" in printed
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_damaged_predictions_are_made_again(tmp_path, capsys, damage):
         (["sets.cars.root=absent"], ["sets.cars: ", "absent", "sets.cars=null leaves this set out"]),
         (["sets.cars.root=absent", "sets.cocoa.root=away"],
          ["2 of 3 data sets cannot be opened (sets.cocoa=null sets.cars=null leaves these sets out): sets.cocoa: ",
-          "; sets.cars: ", "is given by sets.cars.annotations=FILE"]),
+          "; sets.cars: ", "elsewhere set sets.cars.annotations=FILE"]),
         (["sets.plain.name=coco"], ["sets.plain: ", "modal masks only", "sets.plain=null leaves this set out"]),
         (["sets.twin={name: cocoa, split: val, root: COCOA}"],
          ["sets.cocoa and sets.twin both hold objects of cocoa / val", "sets.twin=null"]),

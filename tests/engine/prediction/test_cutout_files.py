@@ -140,11 +140,11 @@ def test_a_threshold_is_cautious_or_generous(tmp_path):
     [
         (["--threshold=1"], "'1' is not a number between 0 and 1"),
         (["--threshold=0.3"], "threshold has no effect on a model that predicts no probability"),
-        (["--crop"], "--crop is about --cutout"),
-        (["--paint=telea"], "--paint and --soft are about --cutout and --layers"),
+        (["--crop"], "--crop needs --cutout"),
+        (["--paint=telea"], "--paint and --soft need --cutout or --layers"),
         (["--soft=-1", "--cutout=c"], "'-1' is not a number of pixels from 0"),
-        (["--layers=a.png"], "is no layered picture; give a name that ends in .ora"),
-        (["--cutout=c", "--paint=box"], "'box' draws no picture"),
+        (["--layers=a.png"], "is not a layered picture file; give a name that ends in .ora"),
+        (["--cutout=c", "--paint=box"], "'box' generates no picture"),
     ],
 )
 def test_mistakes_are_one_line(files, more, message, monkeypatch, capsys):

@@ -68,9 +68,9 @@ def test_without_a_photo_both_pictures_are_drawn(place, tmp_path, capsys):
         (["regions=[{sorce: a}]"], "there is no option 'regions.0.sorce'; did you mean 'regions.0.source'?"),
         (["size=[8]"], "must be two numbers, width and height"),
         (["image=nowhere.jpg"], "cannot read the image nowhere.jpg"),
-        (["model.name=telea"], "model.name=telea does not edit"),
-        (["image=a.png", "size=[8,8]"], "a photo keeps its own"),
-        (["total.target=a zebra"], "'zebra' in 'a zebra' says nothing to word_prior"),
+        (["model.name=telea"], "model.name=telea cannot edit"),
+        (["image=a.png", "size=[8,8]"], "a photo keeps its size"),
+        (["total.target=a zebra"], "'zebra' in 'a zebra' is unknown to word_prior"),
     ],
 )
 def test_each_mistake_is_one_line_and_nothing_is_written(place, tmp_path, capsys, more, message):
@@ -82,7 +82,7 @@ def test_each_mistake_is_one_line_and_nothing_is_written(place, tmp_path, capsys
 
 
 def test_a_model_that_does_not_edit_is_one_line():
-    with pytest.raises(UserError, match="'modal' does not edit: take mrgd"):
+    with pytest.raises(UserError, match="'modal' cannot edit: use mrgd"):
         amodalseg.edit([Region("a", "b")], model="modal")
 
 

@@ -80,13 +80,13 @@ def test_what_could_be_better_is_said_in_the_same_line(files, capsys):
     ("changes", "parts"),
     [
         ({"to": "90,10"}, ["the target 90,10 lies outside the photo of 90x60", "x from 0 to 89 and y from 0 to 59"]),
-        ({"to": "10"}, ["'10' is no place in a photo", "420,300"]),
-        ({"to": "10,2.5"}, ["'10,2.5' is no place"]),
+        ({"to": "10"}, ["'10' is not a pixel of a photo", "420,300"]),
+        ({"to": "10,2.5"}, ["'10,2.5' is not a pixel"]),
         ({"mask": "empty"}, ["the modal mask is empty"]),
         ({"mask": "small"}, ["image and modal mask differ in size: 90x60 and 90x59"]),
         ({"mask": "none"}, ["none.png"]),
         ({"out": "moved.jpg"}, ["ends in .png"]),
-        ({"out": "mask.png"}, ["would overwrite what is read"]),
+        ({"out": "mask.png"}, ["would overwrite an input"]),
         ({"model": "conddif"}, ["there is no model 'conddif'"]),
     ],
 )

@@ -66,7 +66,7 @@ def test_one_file_is_the_call(weights, folders, tmp_path, capsys):
     pixels = cv2.cvtColor(cv2.imread(str(image)), cv2.COLOR_BGR2RGB)
     wanted = load_model(weights, "cpu").predict(pixels, modal, seed=3, num_samples=2, steps=1)
     assert ((found > 0) == wanted.amodal).all()
-    assert f"{wanted.occluded.sum()} hidden pixels beside {modal.sum()} visible ones" in capsys.readouterr().out
+    assert f"{wanted.occluded.sum()} occluded and {modal.sum()} visible pixels" in capsys.readouterr().out
     drawn = read(tmp_path / "overlay/a.png")
     assert drawn.shape == (40, 50, 3) and (drawn[~wanted.amodal] == read(image)[~wanted.amodal]).mean() > 0.8
 
@@ -106,7 +106,7 @@ def test_folders_that_cannot_be_paired(weights, folders, tmp_path, capsys):
     refused([images, masks_, f"--out={tmp_path / 'images'}"], "three different folders")
     refused([f"--images={tmp_path / 'none'}", masks_, out], "no folder at")
     write_photo(tmp_path / "images/a.png", np.zeros((9, 9, 3), np.uint8))
-    refused(folders, "have one name")
+    refused(folders, "have the same name")
     (tmp_path / "empty").mkdir()
     refused([f"--images={tmp_path / 'empty'}", masks_, out], "holds no pictures")
 
@@ -185,7 +185,7 @@ def test_a_killed_run_goes_on_to_the_same_file(coco, weights, tmp_path, monkeypa
         file.write('{"965": {"segmentation": {"si')  # a line that the kill cut off
     monkeypatch.setattr(CondDiffAMO, "predict_batch", predict_batch)
     assert main(command(coco, out, "--batch-size=1", "--seed=1", model=weights)) == 2
-    assert "a command with other options" in capsys.readouterr().err
+    assert "was written with other options" in capsys.readouterr().err
     assert main(command(coco, out, "--batch-size=1", model=weights)) == 0
     assert "4 annotations are done; resuming" in capsys.readouterr().out
     assert out.read_bytes() == whole.read_bytes() and not notes.exists()
@@ -237,7 +237,7 @@ def test_predictions_of_changed_inputs_are_never_mixed(coco, weights, tmp_path, 
     capsys.readouterr()
     assert main(command(coco, out, "--batch-size=1", model=str(model))) == 0
     printed = capsys.readouterr().out
-    assert f"{changed} have changed: all annotations are asked again" in printed and "resuming" not in printed
+    assert f"{changed} have changed: predicting all annotations again" in printed and "resuming" not in printed
     assert main(command(coco, anew, "--batch-size=1", model=str(model))) == 0
     assert out.read_bytes() == anew.read_bytes()
 
@@ -334,11 +334,11 @@ def test_a_detectors_results(coco, tmp_path, capsys):
         (["box", "--image=a.png", "--mask=b.png"], "required: --out"),
         (["bax", "--image=a.png", "--mask=b.png", "--out=c.png"], "did you mean 'box'"),
         (["box", "--image=a.png", "--mask=b.png", "--out=c.jpg"], "ends in .png"),
-        (["box", "--image=a.png", "--mask=b.png", "--out=./a.png"], "would overwrite what is read"),
+        (["box", "--image=a.png", "--mask=b.png", "--out=./a.png"], "would overwrite an input"),
         (["box", "--image=a.png", "--mask=b.png", "--out=c.png"], "cannot read the image a.png"),
         (["box", "--coco=a.json", "--images=absent", "--out=b.json"], "no image folder at absent"),
         (["box", "--coco=a.json", "--images=.", "--out=b.txt"], "ends in .json"),
-        (["box", "--coco=a.json", "--images=.", "--out=a.json"], "would overwrite what is read"),
+        (["box", "--coco=a.json", "--images=.", "--out=a.json"], "would overwrite an input"),
         (["box", "--coco=a.json", "--images=.", "--out=b.json"], "cannot read a.json"),
         (["box", "--image=a.png", "--mask=b.png", "--out=c.png", "--steps=0"], "not a whole number of at least 1"),
         (["box", "--image=a.png", "--mask=b.png", "--out=c.png", "--seed=-1"], "not a whole number of at least 0"),
@@ -386,7 +386,7 @@ def test_labels_of_a_mask_file_are_objects_of_their_own(film, tmp_path, capsys):
 
 def test_one_label_of_every_file(film, tmp_path, capsys):
     assert main(["predict", "modal", *film, "--label=2"]) == 0
-    assert "1 of 2 mask files do not hold label 2: left out" in capsys.readouterr().out
+    assert "1 of 2 mask files have no label 2: left out" in capsys.readouterr().out
     assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["0.png"]
     assert np.array_equal(read(tmp_path / "out/0.png") > 0, read(tmp_path / "masks/0.png") == 2)
 

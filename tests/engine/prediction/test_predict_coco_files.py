@@ -57,7 +57,7 @@ def test_crowds_are_said_and_completed_on_demand(folder, capsys, mask, mark):
     content = coco(entry(1, 1, mask, iscrowd=mark), entry(2, 1, [RING], iscrowd=0), entry(3, 2, [RING], iscrowd="0"))
     code, found = predict(folder, content)
     assert code == 0 and found[0]["segmentation"] == mask
-    assert "1 of 3 annotations are marked as crowds (iscrowd=1) and kept as they are" in capsys.readouterr().err
+    assert "1 of 3 annotations are marked as crowds (iscrowd=1) and kept unchanged" in capsys.readouterr().err
     code, found = predict(folder, content, "--crowd=complete")
     assert code == 0 and found[0]["area"] > PIECES.sum() + 50 and found[0]["iscrowd"] == mark
     assert "crowd" not in capsys.readouterr().err
@@ -84,7 +84,7 @@ def test_scraps_beside_whole_polygons_are_ignored_and_counted(folder, capsys, ca
     content = coco(entry(0, 1, [RING]), *(entry(1 + n, 2, [RING, scrap]) for n, scrap in enumerate(SCRAPS)))
     code, found = predict(folder, content)
     assert code == 0 and len({json.dumps(one["segmentation"]) for one in found}) == 1 and len(found) == 5
-    assert "4 annotations have polygons of two points or fewer beside whole ones" in capsys.readouterr().out
+    assert "4 annotations have polygons of two points or fewer beside valid ones" in capsys.readouterr().out
     with caplog.at_level("INFO", "amodalseg"):
         assert len({record.modal_rle["counts"] for record in source(folder, content)}) == 1
     assert "4 annotations have polygons of two points" in caplog.text
@@ -161,7 +161,7 @@ def test_ids_that_are_text_here_and_numbers_there(folder, capsys):
     code, found = predict(folder, content)
     assert code == 0 and [one["image_id"] for one in found] == ["1", 2]
     assert "a text as image_id of annotations, a whole number as id of images ('1' and 1)" in capsys.readouterr().err
-    with pytest.warns(UserWarning, match="1 image ids are taken for the same"):
+    with pytest.warns(UserWarning, match="1 image ids are treated as the same"):
         assert [(record.image_id, record.category) for record in source(folder, content)] == [
             ("1", "cup"),
             ("2", "cup"),
@@ -169,13 +169,13 @@ def test_ids_that_are_text_here_and_numbers_there(folder, capsys):
     code, _ = predict(folder, coco(entry(1, "01", [RING])))
     assert code == 2 and "annotation without image" in capsys.readouterr().err
     code, _ = predict(folder, coco(entry(1, 1, [RING]), images=[image(1), image("1", "b.png")]))
-    assert code == 2 and "are there as a number and as a text too: 1" in capsys.readouterr().err
+    assert code == 2 and "occur both as a number and as text: 1" in capsys.readouterr().err
 
 
 def test_a_key_twice_is_said(folder, capsys):
     text = json.dumps(coco(entry(1, 1, [RING])))
     assert predict(folder, text.replace('"id": 1, "image_id": 1', '"id": 1, "image_id": 2, "image_id": 1'))[0] == 2
-    assert "the key 'image_id' stands twice in one object, with different values" in capsys.readouterr().err
+    assert "the key 'image_id' occurs twice in one object, with different values" in capsys.readouterr().err
     assert predict(folder, text.replace('"id": 1, "image_id": 1', '"id": 1, "image_id": 1, "image_id": 1'))[0] == 0
 
 
@@ -183,7 +183,7 @@ def test_lists_of_mask_generators_and_jsons_of_one_photo(folder, capsys):
     rle = compressed(PIECES)
     generated = [{"segmentation": rle, "area": 5, "predicted_iou": 0.9}, {"segmentation": run_lengths(PIECES)}]
     assert predict(folder, generated)[0] == 2
-    assert "2 of 2 masks name no image_id" in (said := capsys.readouterr().err) and "--image PHOTO" in said
+    assert "2 of 2 masks have no image_id" in (said := capsys.readouterr().err) and "--image PHOTO" in said
     code, found = predict(folder, generated, given=("--image",))
     assert code == 0 and len(found) == 2 and found[0]["predicted_iou"] == 0.9
     of_one = {"image": {"image_id": 7, "file_name": "a.png", "height": 48, "width": 64},

@@ -140,7 +140,7 @@ def test_words_with_a_tiny_detector_from_its_folder(hub, monkeypatch):
     detector = open_detector(hub.dino, "cpu")
     boxes = detector.boxes
     monkeypatch.setattr(detector, "boxes", lambda picture, words: boxes(picture, words, 1.0))
-    with pytest.raises(UserError, match="nothing in the photo is found to be 'cat'"):
+    with pytest.raises(UserError, match="nothing in the photo matches 'cat'"):
         amodalseg.select(image, text="cat", detector=detector)
 
 
@@ -187,7 +187,7 @@ def test_a_click_on_the_command_line(files, capsys):
     modal = amodalseg.select(scene()[0], points=[(40, 45), (95, 30, 0)], box=(10, 12, 74, 80))
     wanted = amodalseg.load_model("box").predict(scene()[0], modal).amodal
     assert np.array_equal(cv2.imread(str(files / "result.png"), cv2.IMREAD_GRAYSCALE) > 0, wanted)
-    assert f"beside {modal.sum()} visible ones" in capsys.readouterr().out
+    assert f"and {modal.sum()} visible pixels" in capsys.readouterr().out
 
 
 def test_words_on_the_command_line(files, hub, monkeypatch, capsys):
@@ -206,12 +206,12 @@ def test_words_on_the_command_line(files, hub, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--point=1"], "'1' is none; give pixels of the photo: 420,300"),
-        (["--box=1,2,3"], "'1,2,3' is none; give pixels of the photo: 120,80,420,300"),
-        (["--point=1,1", "--mask=m.png"], "are in place of --mask"),
-        (["--select=sam2", "--mask=m.png"], "--select and --detector are about --point, --box and --text"),
-        (["--point=1,1", "--detector=x"], "--detector is about --text"),
-        (["--point=1,1", "--invert"], "--label and --invert are about mask files"),
+        (["--point=1"], "'1' is not valid; give pixels of the photo: 420,300"),
+        (["--box=1,2,3"], "'1,2,3' is not valid; give pixels of the photo: 120,80,420,300"),
+        (["--point=1,1", "--mask=m.png"], "replace --mask"),
+        (["--select=sam2", "--mask=m.png"], "--select and --detector need --point, --box or --text"),
+        (["--point=1,1", "--detector=x"], "--detector needs --text"),
+        (["--point=1,1", "--invert"], "--label and --invert need mask files"),
         (["--point=500,1"], "the point 500,1 lies outside the photo"),
     ],
 )

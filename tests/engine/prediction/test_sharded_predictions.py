@@ -49,7 +49,7 @@ def test_together_they_are_what_one_run_gives(folder, capsys):
     assert predict(folder, "--shard=2/3") == 0, "a second time"
     assert "shard 2-of-3 is done" in capsys.readouterr().out
     assert merge(folder) == 2
-    assert "out.json is there; give another --out, or --overwrite" in capsys.readouterr().err
+    assert "out.json exists; give another --out, or --overwrite" in capsys.readouterr().err
     assert merge(folder, "--overwrite") == 0
 
 
@@ -84,18 +84,18 @@ def test_what_does_not_belong_together_is_not_merged(folder, capsys):
     assert predict(folder, "--shard=2/3", "--upright") == 0 and predict(folder, "--shard=3/3") == 0
     refused("were predicted with other options, weights or annotations")
     assert predict(folder, "--shard=2/3") == 2
-    assert "--overwrite makes it anew" in capsys.readouterr().err
+    assert "--overwrite replaces it" in capsys.readouterr().err
     assert predict(folder, "--shard=2/3", "--overwrite") == 0
     shutil.copy(folder / "out.1-of-3.json", folder / "out.1-of-2.json")
     refused("holds shards of 2 and 3 parts")
     (folder / "out.1-of-2.json").unlink()
     whole = (folder / "out.1-of-3.json").read_text()
     (folder / "out.1-of-3.json").write_text(whole[:50])
-    refused("is no shard 1-of-3 of a prediction, or damaged")
+    refused("is not shard 1-of-3 of a prediction, or it is damaged")
     (folder / "out.1-of-3.json").write_text(whole)
     content = json.loads((folder / "a.json").read_text())
     (folder / "a.json").write_text(json.dumps({**content, "annotations": content["annotations"][:-1]}))
-    refused("is not, or no longer, what the shards")
+    refused("is not, or no longer, the file from which the shards")
 
 
 def test_a_changed_photo_makes_its_shard_anew(folder, capsys):
@@ -130,4 +130,4 @@ def test_folders_are_shared_by_their_shards(folder, capsys):
     for path in (folder / "whole").glob("*.png"):
         assert path.read_bytes() == (folder / "parts" / path.name).read_bytes()
     assert run("--shard=2/2", "--overwrite", out="parts") == 2
-    assert "remove what is in it instead of --overwrite" in capsys.readouterr().err
+    assert "delete its content instead of using --overwrite" in capsys.readouterr().err

@@ -93,7 +93,7 @@ def test_coco_upright(tmp_path, capsys):
     command = coco(tmp_path, (64, 48), [ring(20, 14, 9, 10)])
     assert main(command) == 1, "two of three fail"
     said = capsys.readouterr().err
-    assert said.count("give --upright") == 3 and "3 of 3 photos are stored turned" in said
+    assert said.count("give --upright") == 3 and "3 of 3 photos are stored rotated" in said
     assert main([*command, "--overwrite", "--upright", f"--overlay={tmp_path / 'shown'}"]) == 0
     after = json.loads((tmp_path / "o.json").read_text())
     assert not capsys.readouterr().err
@@ -122,8 +122,8 @@ def source(folder, **options):
 def test_data_sets_say_it_and_read_upright(tmp_path):
     coco(tmp_path, (64, 48), [ring(20, 14, 9, 10)])
     with (
-        pytest.warns(UserWarning, match=r"3 of 3 photos are stored turned .*data\.upright=true"),
-        pytest.raises(UserError, match=r"\.png is stored turned, as its EXIF data say .*data\.upright=true"),
+        pytest.warns(UserWarning, match=r"3 of 3 photos are stored rotated .*data\.upright=true"),
+        pytest.raises(UserError, match=r"\.png is stored rotated by its EXIF data .*data\.upright=true"),
     ):
         source(tmp_path)
     for record in source(tmp_path, upright=True).records:

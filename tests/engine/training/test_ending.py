@@ -113,6 +113,6 @@ def test_two_processes_end_at_the_same_step_and_print_everything_once(tmp_path):
     assert "sync_dist" not in done.stderr and "sync_dist" not in done.stdout
     printed = [line for line in [*done.stdout.splitlines(), *done.stderr.splitlines()] if line.strip()]
     assert len(printed) == len(set(printed)), printed
-    assert sum(f"the time was up after {steps} of 1000000 steps" in line for line in printed) == 1
+    assert sum(f"the time limit was reached after {steps} of 1000000 steps" in line for line in printed) == 1
     assert sum(f"{steps} steps done, best" in line for line in printed) == 1
     assert sum(line.startswith("model: ") for line in printed) == 1

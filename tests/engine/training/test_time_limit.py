@@ -65,7 +65,7 @@ def test_a_killed_run_goes_on_with_the_time_that_is_left(steps_of_ten_seconds, t
     clock, minute = steps_of_ten_seconds, ["trainer.max_time=1", "trainer.max_steps=50"]
     assert main(train_arguments(tmp_path / "whole", *minute)) == 0
     assert torch.load(tmp_path / "whole/last.ckpt", weights_only=True)["global_step"] == 6
-    assert "the time was up after 6 of 50 steps" in capsys.readouterr().out
+    assert "the time limit was reached after 6 of 50 steps" in capsys.readouterr().out
 
     clock["breaks"] = 4
     with pytest.raises(RuntimeError, match="power cut"):

@@ -146,7 +146,7 @@ def test_a_checkpoint_can_be_used_and_released_before_its_run_ends(finished, tmp
         (["model.channels=[8,16,16]", "model.size=18"], "model.size=18 must be a multiple of 8, for instance 24"),
         (["optim.early_size=9"], "optim.early_size=9 must be a multiple of 4"),
         (["model.patch=3"], "invalid value for model.patch: 3 (choose from 1, 2, 4, 8)"),
-        (["init=nothing"], "there is not an inpainting prior 'nothing'"),
+        (["init=nothing"], "there is no inpainting prior 'nothing'"),
         (["data.min_area=0.5"], "is whole"),
     ],
 )
@@ -161,6 +161,6 @@ def test_a_prior_learns_from_whole_objects_only(tmp_path, capsys, files):
     config.write_text("out: x\nmodel: {name: inpainting_prior}\ndata: {name: synthetic}\nval: {name: synthetic}\n"
                       "checkpoint: {monitor: half_hidden.iou}\n")  # fmt: skip
     assert main(["train", str(config), f"out={tmp_path / 'x'}"]) == 2
-    assert "learns from data.name=whole_objects, not synthetic" in capsys.readouterr().err
+    assert "trains on data.name=whole_objects, not synthetic" in capsys.readouterr().err
     assert main(["cost", str(config)]) == 2
     assert "pcnet_m only, not for inpainting_prior" in capsys.readouterr().err

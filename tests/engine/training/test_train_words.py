@@ -169,8 +169,8 @@ def test_release_writes_folders_with_notes(prior, segmenter, tmp_path, capsys):
     ("name", "options", "part"),
     [
         ("word_prior_cpu", ["checkpoint.monitor=per_object.full"], "choose from drawn.named"),
-        ("word_prior_cpu", ["data.name=synthetic"], "word_prior learns from data.name=captions, not synthetic"),
-        ("word_segmenter", ["val.name=synthetic"], "word_segmenter learns from data.name=captions, not synthetic"),
+        ("word_prior_cpu", ["data.name=synthetic"], "word_prior trains on data.name=captions, not synthetic"),
+        ("word_segmenter", ["val.name=synthetic"], "word_segmenter trains on data.name=captions, not synthetic"),
         ("word_prior_cpu", ["init=nothing"], "there is no text-conditioned prior at 'nothing'"),
         ("word_segmenter", ["init=nothing"], "there is no word segmenter 'nothing'"),
         ("word_segmenter", ["model.size=18"], "model.size=18 must be a multiple of 4"),

@@ -48,7 +48,7 @@ def test_a_window_need_not_be_square() -> None:
 
 def test_a_wrong_size_is_refused_with_the_next_right_one() -> None:
     inputs = [x[..., :70] if x.ndim == 4 else x for x in make_inputs(96, 1)]
-    with pytest.raises(UserError, match="multiples of 32, not 70x96; the next right size is 96x96"):
+    with pytest.raises(UserError, match="multiples of 32, not 70x96; the next valid size is 96x96"):
         CondDiffAMONetwork(tiny())(*inputs)
 
 

@@ -100,8 +100,8 @@ def attended(network: Any, controls: Sequence[Control], grid: tuple[int, int]) -
     layers = attention_layers(network)
     if not layers:
         raise UserError(
-            f"nothing can step into the attention layers of a {type(network).__name__}: "
-            "take Stable Diffusion or the embedded prior"
+            f"attention controls do not work with a {type(network).__name__}: "
+            "use Stable Diffusion or the embedded prior"
         )
     own = {name: layer.processor for name, layer in layers.items()}
     for control in controls:

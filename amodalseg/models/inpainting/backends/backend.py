@@ -166,7 +166,7 @@ class InpaintingBackend(ABC):
         Raises:
             UserError: it reads no text.
         """
-        raise UserError(f"{self.name} has no attention to words: take Stable Diffusion")
+        raise UserError(f"{self.name} has no cross-attention to words: use Stable Diffusion")
 
     def unknown(self, prompt: str) -> list[str]:
         """Words of a text that say nothing to the network, in their order; there are none where any word is read."""

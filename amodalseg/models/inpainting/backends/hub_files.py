@@ -51,7 +51,7 @@ def find_files(name: str, short: Mapping[str, str], patterns: Sequence[str]) -> 
     except (HfHubHTTPError, OSError) as error:
         raise UserError(
             f"{name} is not in the cache ({constants.HF_HUB_CACHE}) and cannot be downloaded ({first_line(error)}); "
-            f"where there is a network run `{here}`, and give that folder here in place of the name"
+            f"with a network connection run `{here}`, and give that folder here instead of the name"
         ) from error
 
 

@@ -49,7 +49,7 @@ def find_prior(name: str | Path = SHIPPED) -> Path:
         if (place / ABOUT).is_file():
             return place
     raise UserError(
-        f"there is not an inpainting prior '{name}': give the folder of one, or train it with "
+        f"there is no inpainting prior '{name}': give the folder of one, or train it with "
         "configs/experiment/inpainting_prior_cpu.yaml"
     )
 

@@ -100,7 +100,9 @@ def load_word_prior(folder: Path) -> tuple[nn.ModuleDict, Any, Any, dict[str, An
         return _of_checkpoint(folder)
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
-        raise UserError(f"{folder} is no text-conditioned prior: {missing[0]} is missing; copy it again, or train one")
+        raise UserError(
+            f"{folder} is not a text-conditioned prior: {missing[0]} is missing; copy it again, or train one"
+        )
     diffusers, transformers = import_diffusers(), import_transformers()
     try:
         about = json.loads((folder / ABOUT).read_text("utf-8"))

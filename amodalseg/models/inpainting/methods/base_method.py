@@ -39,7 +39,7 @@ def overridden(config: Any, options: dict[str, Any]) -> Any:
     """The options of a method with others in their places; arguments and errors as ``AmodalModel.override``."""
     own = own_options(config, options)
     if "name" in own:
-        raise UserError("override cannot make one method of another; name the other in models")
+        raise UserError("override cannot change the method; name the other method in models")
     return build(ModelOnly, [("the model", {"model": to_dict(config)}), ("override", {"model": own})]).model
 
 

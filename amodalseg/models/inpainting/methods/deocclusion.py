@@ -115,8 +115,8 @@ def check_abilities(config: DiffOOMConfig, backend: InpaintingBackend) -> None:
     for option, instead in (("attention", "off"), ("answer", "read_off")):
         if wanted[option] and not can.attention:
             raise UserError(
-                f"{option}={getattr(config, option)} looks into attention layers, and {backend.name} has none that can "
-                f"be looked into: take {option}={instead}"
+                f"{option}={getattr(config, option)} reads attention layers, but {backend.name} has none that can "
+                f"be read: use {option}={instead}"
             )
     if config.seed == "word" and any(wanted.values()) and not can.text:
         raise UserError(f"seed=word needs a model that reads text, and {backend.name} does not: take seed=visible")

@@ -39,17 +39,17 @@ def check_request(request: EditRequest, backend: InpaintingBackend, height: int,
     """
     if not backend.abilities.text:
         raise UserError(
-            f"{backend.name} reads no text, so it cannot edit by words: take Stable Diffusion "
+            f"{backend.name} reads no text, so it cannot edit by text: use Stable Diffusion "
             "(model.backend.name=sd15_text) or word_prior"
         )
     regions = request.regions
     if not regions:
-        raise UserError("there is no region to edit: give regions, each with its words before and after")
+        raise UserError("there is no region to edit: give regions, each with a text before and after")
     if all(region.kind not in EDITED for region in regions) and request.source == request.target:
-        raise UserError("nothing is to be changed: every region has the same words before and after")
+        raise UserError("nothing would change: every region has the same text before and after")
     if not (request.source and request.target):
         when = "before" if not request.source else "after"
-        raise UserError(f"no words say what the picture shows {when} the edit: add a region without a box that stays")
+        raise UserError(f"no text describes the picture {when} the edit: add a background region without a box")
     _check_boxes(regions, backend, height, width)
     for region in regions:
         _check_words(region, backend)
@@ -62,7 +62,7 @@ def _check_boxes(regions: Sequence[Region], backend: InpaintingBackend, height: 
     rows, columns, step = height // factor, width // factor, max(1, backend.abilities.multiple // factor)
     for region in regions:
         if region.box is not None and len(region.box) != 4:
-            raise UserError(f"a box is four numbers, x0, y0, x1 and y1 as shares of the picture, not {region.box}")
+            raise UserError(f"a box is four numbers, x0, y0, x1 and y1 as fractions of the picture, not {region.box}")
         alpha(region, on_grid(region, rows, columns, step), rows, columns)
     edited = [region for region in regions if region.kind in EDITED and region.box is not None]
     for one, other in combinations(edited, 2):
@@ -70,16 +70,16 @@ def _check_boxes(regions: Sequence[Region], backend: InpaintingBackend, height: 
         (x0, y0, x1, y1), (left, top, right, bottom) = one.box, other.box
         if max(x0, left) < min(x1, right) and max(y0, top) < min(y1, bottom):
             raise UserError(
-                f"the boxes {list(one.box)} and {list(other.box)} overlap and both are edited: let them end where they "
-                "meet, or make one edit after the other"
+                f"the boxes {list(one.box)} and {list(other.box)} overlap and both are edited: separate them, "
+                "or make one edit after the other"
             )
 
 
 def _check_words(region: Region, backend: InpaintingBackend) -> None:
     if not (region.source or region.target):
-        raise UserError("a region has no words, neither before nor after the edit: give it some or leave it out")
+        raise UserError("a region has no text, neither before nor after the edit: give it one, or leave the region out")
     if "" in (region.source, region.target):
-        raise UserError("the words of a region are empty: where it has none before or after, give null (None)")
+        raise UserError("the text of a region is empty: for no text before or after, give null (None)")
     for text in (region.source, region.target):
         if text is not None:
             _check_text(text, backend, "the text of a region", "; give a shorter one")
@@ -87,7 +87,7 @@ def _check_words(region: Region, backend: InpaintingBackend) -> None:
     for keyword in region.keywords:
         missing = [word for word in keyword.lower().split() if word not in own]
         if missing:
-            raise UserError(f"the keyword '{missing[0]}' stands in none of its region's texts: take one of their words")
+            raise UserError(f"the keyword '{missing[0]}' occurs in none of its region's texts: use one of their words")
 
 
 def _check_text(text: str, backend: InpaintingBackend, what: str, hint: str) -> None:
@@ -98,7 +98,7 @@ def _check_text(text: str, backend: InpaintingBackend, what: str, hint: str) -> 
                         f"away{hint}")  # fmt: skip
     if unknown:
         raise UserError(
-            f"'{unknown[0]}' in '{text}' says nothing to {backend.name}: take words that it was trained on, or another "
+            f"'{unknown[0]}' in '{text}' is unknown to {backend.name}: use words that it was trained on, or another "
             "model (model.backend.name=sd15_text)"
         )
 

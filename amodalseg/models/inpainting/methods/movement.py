@@ -156,7 +156,7 @@ def move_in_latents(
         UserError: nothing can step into the model's attention layers.
     """
     if not backend.abilities.attention:
-        raise UserError(f"movement=latent steps into attention layers that {backend.name} lacks: take movement=paste")
+        raise UserError(f"movement=latent needs attention layers that {backend.name} lacks: use movement=paste")
     steps = branch.sampling.steps
     with branch.adapter.off() if branch.adapter else nullcontext():  # they are the object's
         source = backend.prepare(scene, torch.zeros_like(go), [""])

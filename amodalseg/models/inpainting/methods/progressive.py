@@ -70,7 +70,7 @@ class Progressive(InpaintingMethod):
         alone = sum(not calls for _, calls in done[::num_samples])
         if alone:
             warnings.warn(
-                f"{self.name}: nothing is known to hide {alone} of {len(queries)} objects, so they keep the mask "
+                f"{self.name}: {alone} of {len(queries)} objects have no known occluder, so they keep the mask "
                 "that was given; give the occluder, or model.depth, or model.occluders=found",
                 stacklevel=2,
             )

@@ -110,7 +110,7 @@ def tune(
     assert len(prepared) == 1, "a prediction must not depend on the objects beside it"
     weight = where.to(prepared.known).expand_as(prepared.known)
     if not weight.any():
-        raise UserError("no place of the model's grid lies in the visible part, so there is nothing to adapt to")
+        raise UserError("no cell of the model's grid lies in the visible part, so there is nothing to adapt to")
     generator = torch.Generator().manual_seed(stable_seed("tune", seed))
     levels, shape = backend.levels(steps)[:-1], prepared.known.shape
     optimizer = torch.optim.Adam(adapter.parameters, lr=rate)

@@ -148,5 +148,5 @@ def word_columns(backend: InpaintingBackend, prompt: str, word: str) -> list[int
     tokens, pieces = backend.tokens(prompt), backend.tokens(word)[1:-1]
     starts = [i for i in range(1, len(tokens) - len(pieces)) if pieces and tokens[i : i + len(pieces)] == pieces]
     if not starts:
-        raise UserError(f"'{word}' is not in the text '{prompt}' as far as {backend.name} reads it")
+        raise UserError(f"'{word}' is not in the text '{prompt}' within the tokens that {backend.name} reads")
     return sorted({start + i for start in starts for i in range(len(pieces))})

@@ -62,7 +62,7 @@ def null_text(
         UserError: the backend reads no text.
     """
     if "text" not in guidance.null.inputs:
-        raise UserError(f"{backend.name} reads no text, so there is no empty one to fit: take Stable Diffusion")
+        raise UserError(f"{backend.name} reads no text, so there is no null text to fit: use Stable Diffusion")
     steps = len(states) - 1
     levels, x = backend.levels(steps), states[first]
     text = guidance.null.inputs["text"].detach().float()

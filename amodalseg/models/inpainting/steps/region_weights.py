@@ -39,8 +39,8 @@ def on_grid(region: Region, height: int, width: int, step: int = 1) -> GridBox:
     x0, y0, x1, y1 = region.box
     if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
         raise UserError(
-            f"the box {list(region.box)} is empty or leaves the picture: x0 < x1 and y0 < y1 are shares of its width "
-            "and height, from 0 to 1"
+            f"the box {list(region.box)} is empty or leaves the picture: x0 < x1 and y0 < y1 are fractions of its "
+            "width and height, from 0 to 1"
         )
     rows, columns = height // step, width // step
     box = GridBox(*(step * round(end * count) for end, count in ((y0, rows), (x0, columns), (y1, rows), (x1, columns))))
@@ -58,7 +58,7 @@ def alpha(region: Region, box: GridBox, height: int, width: int) -> Tensor:
         float32 (height, width), 0 outside the box.
     """
     if not 0 <= region.feather <= 1:
-        raise UserError(f"feather is a share from 0 to 1, not {region.feather}")
+        raise UserError(f"feather must be from 0 to 1, not {region.feather}")
     tall, wide = box.bottom - box.top, box.right - box.left
     reach = int(region.feather * min(tall, wide) / 2)
     along = _ramp(tall, reach, box.top > 0, box.bottom < height), _ramp(wide, reach, box.left > 0, box.right < width)

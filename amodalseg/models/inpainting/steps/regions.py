@@ -74,10 +74,12 @@ class Regions(InpaintingBackend):
         blend: str = "layers",
     ) -> None:
         if not inner.abilities.text:
-            raise UserError(f"{inner.name} reads no text, so its regions cannot differ: take Stable Diffusion")
+            raise UserError(f"{inner.name} reads no text, so its regions cannot differ: use Stable Diffusion")
         assert len(texts) == len(regions)
         if any(all(text is None for text in one) for one in texts):
-            raise UserError("a region has no words, neither before nor after the edit: give it some or leave it out")
+            raise UserError(
+                "a region has no text, neither before nor after the edit: give it one, or leave the region out"
+            )
         self.inner, self.weight, self.null, self.blend = inner, weight, null, blend
         self.name, self.device, self.networks, self.network = inner.name, inner.device, inner.networks, inner.network
         # controls belong to the parts, and features of crops are of different sizes

@@ -270,7 +270,7 @@ def test_networks_that_cannot_be_stepped_into_say_so(tmp_path):
     pictures = torch.zeros(1, 3, SIDE, SIDE)
     prepared = backend.prepare(pictures, torch.ones(1, 1, SIDE, SIDE, dtype=torch.bool))
     backend.estimate(prepared.known, backend.levels(2)[0], prepared)
-    with pytest.raises(UserError, match=r"^nothing can step into the attention layers of a FluxTransformer2DModel: "):
+    with pytest.raises(UserError, match=r"^attention controls do not work with a FluxTransformer2DModel: "):
         backend.estimate(prepared.known, backend.levels(2)[0], replace(prepared, attention=(Control(),)))
 
 
@@ -279,7 +279,7 @@ def test_layers_that_somebody_else_changed_are_left_alone():
 
     backend = build_prior()
     next(iter(attention_layers(backend.unet).values())).set_processor(AttnProcessor())
-    with pytest.raises(UserError, match="nothing can step into"):
+    with pytest.raises(UserError, match="attention controls do not work with"):
         evaluate(backend, *asked(backend), Control())
 
 

@@ -39,7 +39,7 @@ def test_without_network_one_line_says_what_to_download_and_where_to_put_it(name
         check_hub_model(BackendConfig(name=name))
     said, hub = str(caught.value), HUB_IDS.get(name, name)
     assert "\n" not in said and said.startswith(f"{hub} is not in the cache ({offline}) and cannot be downloaded")
-    assert f"`hf download {hub} --local-dir FOLDER`, and give that folder here in place of the name" in said
+    assert f"`hf download {hub} --local-dir FOLDER`, and give that folder here instead of the name" in said
     assert not hub.startswith(("runwayml/", "stabilityai/"))  # repositories that are gone
 
 

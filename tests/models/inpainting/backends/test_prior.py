@@ -172,7 +172,7 @@ def test_one_line_for_what_is_wrong(copy, how, part):
 
 
 def test_a_prior_that_is_not_there(tmp_path):
-    with pytest.raises(UserError, match="there is not an inpainting prior 'nothing'"):
+    with pytest.raises(UserError, match="there is no inpainting prior 'nothing'"):
         EmbeddedPrior("nothing")
     with pytest.raises(UserError, match=r"unet/config\.json is missing"):
         load_prior(tmp_path)

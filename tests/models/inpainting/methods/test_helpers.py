@@ -210,7 +210,7 @@ def test_what_controls_refuse_and_ignore(kind):
     model.override({"sampler": {"steps": 3}, "leakage": {"s": 0.1}, "backend": {"name": "sd15"}})
     assert model.config == kind()
     refused(r"no model has the option 'window\.sizes'", model.override, {"window": {"sizes": 3}})
-    refused("one method of another", model.override, {"name": "modal"})
+    refused("cannot change the method", model.override, {"name": "modal"})
     refused(
         r"model\.window\.size is missing: .* has no inpainting model",
         model.override,

@@ -225,7 +225,7 @@ class TestRounds:
         image, modal = bar(x1=60)
         occluder = np.zeros_like(modal)
         occluder[:, 70:] = True  # ten columns lie between
-        with pytest.warns(UserWarning, match="nothing is known to hide 1 of 1 objects"):
+        with pytest.warns(UserWarning, match="1 of 1 objects have no known occluder"):
             prediction = grower().predict_batch([Query(image, modal, 0, occluder)])[0]
         assert (prediction.amodal == modal).all() and prediction.evaluations == 0 and (prediction.image == image).all()
         model = grower(contact=11)
@@ -323,7 +323,7 @@ class TestNewOccluders:
         image, modal = np.full((100, 100, 3), BLUE, np.uint8), np.zeros((100, 100), bool)
         modal[40:64, 30:54] = True
         image[modal] = RED
-        with pytest.warns(UserWarning, match="nothing is known"):
+        with pytest.warns(UserWarning, match="no known occluder"):
             prediction = self.model(monkeypatch).predict_batch([Query(image, modal, 0, np.zeros_like(modal))])[0]
         assert (prediction.amodal == modal).all()
 
@@ -456,14 +456,14 @@ class TestMethods:
         assert self.iou(prediction.amodal, truth) > 0.97
 
 
-@pytest.mark.filterwarnings("ignore:.*nothing is known to hide")
+@pytest.mark.filterwarnings("ignore:.*no known occluder")
 class TestMixedContext(ModelContract):
     @classmethod
     def make(cls):
         return MixedContext(small(MixedContextConfig(iterations=2)), tiny_prior())
 
 
-@pytest.mark.filterwarnings("ignore:.*nothing is known to hide")
+@pytest.mark.filterwarnings("ignore:.*no known occluder")
 class TestInpaint(ModelContract):
     @classmethod
     def make(cls):

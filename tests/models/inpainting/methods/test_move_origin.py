@@ -27,7 +27,7 @@ METHODS = {
     MixedContextConfig: MixedContext, InpaintConfig: Inpaint, NaiveOutpaintConfig: NaiveOutpaint,
     OcclusionFreeBiasConfig: OcclusionFreeBias,
 }  # fmt: skip
-pytestmark = pytest.mark.filterwarnings("ignore:.*nothing is known to hide")
+pytestmark = pytest.mark.filterwarnings("ignore:.*no known occluder")
 
 
 def asked():

@@ -144,7 +144,7 @@ def test_nothing_changes_but_the_two_places_and_evaluations_are_counted(text):  
 
 
 def test_without_attention_layers_one_line_says_what_to_take():
-    with pytest.raises(UserError, match=r"movement=latent steps into attention layers .*: take movement=paste"):
+    with pytest.raises(UserError, match=r"movement=latent needs attention layers .*: use movement=paste"):
         DiffOOM(replace(PLAIN, movement="latent"), GaussianBackend()).predict_batch([asked()])
 
 

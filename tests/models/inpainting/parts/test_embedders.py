@@ -60,4 +60,4 @@ def test_what_cannot_be_used_is_refused_in_one_line(folders, tmp_path, monkeypat
     for name, real in (("dinov2", "facebook/dinov2-base"), ("clip_large", "openai/clip-vit-large-patch14")):
         with pytest.raises(UserError, match=f"hf download {real} --local-dir FOLDER") as caught:
             find_embedder(name, DINO)
-        assert "give that folder here in place of the name" in str(caught.value) and "\n" not in str(caught.value)
+        assert "give that folder here instead of the name" in str(caught.value) and "\n" not in str(caught.value)

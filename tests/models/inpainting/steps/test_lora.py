@@ -151,7 +151,7 @@ def test_what_cannot_be_adapted_is_said_in_one_line(folder, tmp_path, monkeypatc
         pass
     backend = opened(folder)
     prepared = asked(backend)
-    with adapted(backend, 2, 0) as adapter, pytest.raises(UserError, match="no place of the model's grid"):
+    with adapted(backend, 2, 0) as adapter, pytest.raises(UserError, match="no cell of the model's grid"):
         tune(backend, adapter, prepared, torch.zeros_like(prepared.hole), 0)
     with pytest.raises(UserError, match="gaussian has no attention layers"), adapted(GaussianBackend(), 2, 0):
         pass

@@ -179,11 +179,11 @@ def test_columns_of_words(stable):
         assert [tokens[column] for column in word_columns(stable, prompt, word)] == wanted
     assert word_columns(stable, prompt, "cat") == [2, 7]
     for word in ("dog", "ca", "", "of cat"):
-        with pytest.raises(UserError, match=rf"^'{word}' is not in the text '{prompt}' as far as"):
+        with pytest.raises(UserError, match=rf"^'{word}' is not in the text '{prompt}' within"):
             word_columns(stable, prompt, word)
     with pytest.raises(UserError, match="'cat' is not in the text"):  # cut off
         word_columns(stable, "z " * 20 + "cat", "cat")
-    with pytest.raises(UserError, match=r"^embedded has no attention to words"):
+    with pytest.raises(UserError, match=r"^embedded has no cross-attention to words"):
         word_columns(build_prior(), prompt, "cat")
 
 

@@ -125,5 +125,5 @@ def test_a_backend_without_text():
     backend = build_prior()
     side = backend.abilities.size
     prepared = backend.prepare(torch.zeros(1, 3, side, side), torch.ones(1, 1, side, side, dtype=torch.bool))
-    with pytest.raises(UserError, match=r"^embedded reads no text, so there is no empty one to fit"):
+    with pytest.raises(UserError, match=r"^embedded reads no text, so there is no null text to fit"):
         null_text(backend, prepared, MaskGuidance(backend.unconditional(prepared), 1.0), [prepared.known] * 3)

@@ -231,5 +231,5 @@ def test_mistakes_are_one_line():
         texts = [[text and "1" for text in one] for one in row_texts(regions)]
         with pytest.raises(UserError, match=r"^the regions do not cover the picture"):
             Regions(inner, regions, texts, total=total).prepare(pictures, holes)
-    with pytest.raises(UserError, match=r"^feather is a share from 0 to 1, not 2"):
+    with pytest.raises(UserError, match=r"^feather must be from 0 to 1, not 2"):
         Regions(inner, [BACKGROUND._replace(feather=2)], [["1", "1"]]).prepare(pictures, holes)

@@ -1,6 +1,6 @@
 """Amodal segmentation: image + modal mask -> amodal mask.
 
-Public names load on first use, so importing the package is quick and has no side effect.
+Public names are loaded on first use, so importing the package is fast and has no side effects.
 """
 
 from importlib import import_module

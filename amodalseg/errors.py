@@ -1,14 +1,14 @@
-"""The one exception that is meant for people."""
+"""The one exception intended for users."""
 
 LONGEST = 2000
-"""Characters of a message."""
+"""Maximum length of a message, characters."""
 
 
 class UserError(ValueError):
-    """Something the user gave is wrong: a file, a key, a mask, a size, a checkpoint.
+    """Something provided by the user is wrong: a file, a key, a mask, a size, a checkpoint.
 
     The message is one line that says what is wrong and what to do; the command line prints it without a traceback
-    and exits with code 2. What a message quotes from a file may be long: of a long one the middle is left out.
+    and exits with code 2. Quotes from a file may make a message long; the middle of a long message is omitted.
     """
 
     def __init__(self, message: str = "") -> None:
@@ -16,15 +16,15 @@ class UserError(ValueError):
 
 
 TRAINING = {"torch", "torchvision", "timm", "lightning", "albumentations", "wandb", "matplotlib"}
-"""Packages that predicting with an exported file does not need: the extra ``train``."""
+"""Packages of the extra ``train``, which prediction with an exported file does not need."""
 
 
 def explain_missing(error: ModuleNotFoundError, what: str) -> UserError | None:
-    """What to tell people whose installation lacks a package of the extra ``train``; None for any other package.
+    """The error for an installation that lacks a package of the extra ``train``; None for any other package.
 
     Args:
-        error: of the import.
-        what: needs it.
+        error: raised by the import.
+        what: the part that needs the package.
     """
     package = (error.name or "").partition(".")[0]
     if package not in TRAINING:

@@ -1,4 +1,4 @@
-"""Masks in and out of COCO's encodings, and their shapes: the only importer of pycocotools.
+"""Conversion of masks from and to COCO's encodings, and their geometry: the only module that imports pycocotools.
 
 Ground truth is always rasterised the COCO way. Filling the same polygons with PIL or OpenCV moves the outline by up to
 a pixel, which costs several points of IoU on small objects.
@@ -20,28 +20,28 @@ Rle = dict[str, Any]
 """Compressed COCO run lengths: ``{"size": [H, W], "counts": bytes}``."""
 
 MAX_SIDE = 20_000
-"""Pixels. The C code of pycocotools computes in 32 bits: larger masks overflow in its polygons and its text form."""
+"""Pixels. The C code of pycocotools uses 32-bit integers: larger masks overflow in its polygons and its text form."""
 LIMIT, MEGAPIXELS = "AMODALSEG_MAX_MEGAPIXELS", 400
 """Environment variable with the most megapixels that a picture or a mask may have, and its default."""
 CHARACTERS = bytes(range(48, 48 + 64))
-"""Of COCO's text form."""
+"""The characters of COCO's text form."""
 
 
 def encode(mask: np.ndarray) -> Rle:
-    """Compress a mask. Args: mask, bool (H, W). Returns: its RLE, that of pycocotools to the byte.
+    """Compress a mask. Args: mask, bool (H, W). Returns: its RLE, byte for byte that of pycocotools.
 
-    Only the object's box is looked at more than once: of a large photo it is a small part.
+    Only the object's box, a small part of a large photo, is scanned more than once.
     """
     (height, width), box = mask.shape, box_xyxy(mask)
     ends = np.zeros(0, np.int64)
     if box is not None:
         x0, y0, x1, y1 = box
-        lines = np.zeros((x1 - x0, y1 - y0 + 1), bool)  # columns, each with an end: no run goes on in the next one
+        lines = np.zeros((x1 - x0, y1 - y0 + 1), bool)  # columns with a terminator: no run continues into the next one
         lines[:, :-1] = mask[y0:y1, x0:x1].T
         changes = np.flatnonzero(np.diff(lines.ravel(), prepend=False))
         columns, rows = np.divmod(changes, lines.shape[1])
         ends = (x0 + columns) * height + y0 + rows
-        if y1 - y0 == height:  # then some do: one ends where the next begins
+        if y1 - y0 == height:  # then some runs do: merge a run with its successor
             twice = np.flatnonzero(ends[1:] == ends[:-1])
             ends = np.delete(ends, [*twice, *(twice + 1)])
     runs = np.diff(ends, prepend=0, append=height * width)
@@ -61,20 +61,20 @@ def decode(rle: Rle) -> np.ndarray:
 
 
 def from_segmentation(segmentation: Any, height: int, width: int) -> Rle:
-    """Read any form that COCO-like files use for one mask.
+    """Convert any form in which COCO-like files store a mask.
 
     Args:
         segmentation: a flat polygon ``[x, y, x, y, ...]``, a list of such polygons (their union), or a dict with
-            ``counts`` as a list (uncompressed), str or bytes (compressed). Beside whole polygons, scraps (of two
-            points or fewer, see ``num_scraps``) are left out.
+            ``counts`` as a list (uncompressed), str or bytes (compressed). Scraps (two points or fewer, see
+            ``num_scraps``) are dropped if there are valid polygons as well.
         height, width: image size in pixels, used to rasterise polygons.
 
     Returns:
         The compressed RLE.
 
     Raises:
-        ValueError: whatever cannot be such a mask. pycocotools itself crashes on some of it, loops without an end on
-            other, and takes damaged run lengths for a smaller mask, so nothing reaches it unchecked.
+        ValueError: anything that is not such a mask. pycocotools itself crashes on some invalid input, loops forever on
+            other input, and reads damaged run lengths as a smaller mask, so all input is validated first.
     """
     if isinstance(segmentation, dict):
         return _from_run_lengths(segmentation)
@@ -87,7 +87,7 @@ def from_segmentation(segmentation: Any, height: int, width: int) -> Rle:
 
 
 def num_scraps(segmentation: Any) -> int:
-    """How many polygons of a mask that has whole ones too enclose nothing, of two points or fewer: stray clicks."""
+    """Number of polygons with two points or fewer (stray clicks) in a mask that also has valid polygons."""
     if not isinstance(segmentation, list) or not all(isinstance(ring, list) for ring in segmentation):
         return 0
     scraps = sum(len(ring) < 6 for ring in segmentation)
@@ -95,7 +95,7 @@ def num_scraps(segmentation: Any) -> int:
 
 
 def most_pixels() -> float:
-    """Of a picture or a mask. Raises UserError: the environment variable is no number."""
+    """The most pixels of a picture or a mask. Raises UserError: the environment variable is not a number."""
     try:
         return float(os.environ.get(LIMIT, MEGAPIXELS)) * 1e6
     except ValueError:
@@ -134,17 +134,19 @@ def _from_run_lengths(segmentation: dict[str, Any]) -> Rle:
 
 
 def _of_printed_bytes(text: str) -> str:
-    """What a program meant that wrote Python's bytes into json as they are printed, ``b'...'``."""
+    """Undo the work of programs that write the printed form of Python bytes, ``b'...'``, into json."""
     return text[2:-1].replace("\\\\", "\\")
 
 
 def _runs(text: bytes) -> np.ndarray:
-    """Run lengths of COCO's text form: signed, 5 bits a character, from the fourth on less the one before the last."""
+    """Decode run lengths of COCO's text form: signed, 5 bits per character, from the fourth on as the difference to the
+    run two before.
+    """
     if not text or text.translate(None, CHARACTERS) or text[-1] - 48 & 32:
         raise ValueError("an RLE's text is damaged or cut off")
     codes = np.frombuffer(text, np.uint8).astype(np.int64) - 48
-    ends = np.flatnonzero(codes < 32)  # the bit 32 says that the number goes on
-    lengths = ends - np.concatenate([[-1], ends[:-1]])  # half the time of np.diff, and every reader comes here
+    ends = np.flatnonzero(codes < 32)  # bit 32 marks a number that continues
+    lengths = ends - np.concatenate([[-1], ends[:-1]])  # half the time of np.diff, and every reader calls this
     starts = ends - lengths + 1
     if lengths.max() > 6:
         raise ValueError("an RLE's text is damaged: a number in it is too long")
@@ -159,7 +161,7 @@ def _runs(text: bytes) -> np.ndarray:
 def _from_polygons(rings: list[Any], size: list[int]) -> Rle:
     try:
         polygons = [np.asarray(ring, np.float64) for ring in rings]
-        # it would read numbers in texts, and truth values, as well
+        # it would also accept numeric strings and booleans
         kinds = {np.asarray(ring).dtype.kind for ring in rings if isinstance(ring, list)}
     except (ValueError, TypeError, OverflowError) as error:
         raise ValueError("a polygon is a list of numbers") from error
@@ -197,8 +199,8 @@ def ious(first: Sequence[Rle], second: Sequence[Rle], crowd: Sequence[bool] = ()
 
     Args:
         first, second: F and S masks, all of one size.
-        crowd: for each of ``second``: whether it is a crowd, in which any mask that lies inside finds its place: then
-            the intersection is divided by the area of the first mask alone. Default: none is.
+        crowd: for each of ``second``, whether it is a crowd, which any mask inside it matches: the intersection is then
+            divided by the area of the first mask alone. Default: none is.
 
     Returns:
         float64 (F, S) in [0, 1]; 0 where both masks are empty.
@@ -230,14 +232,14 @@ def touches_border(mask: np.ndarray) -> bool:
 
 
 def convex_hull(mask: np.ndarray) -> np.ndarray:
-    """The filled hull of all pixels' centres, bool (H, W), with the pixels its outline meets; of no pixel: empty."""
+    """Filled convex hull of all pixel centres, bool (H, W), with the pixels on its outline; empty for an empty mask."""
     points = cv2.findNonZero(mask.astype(np.uint8))
     filled = np.zeros(mask.shape, np.uint8)
     return (filled if points is None else cv2.fillConvexPoly(filled, cv2.convexHull(points), 1)).astype(bool)
 
 
 def grown(mask: np.ndarray, reach: int) -> np.ndarray:
-    """A bool (H, W) mask and all within ``reach`` pixels of it."""
+    """A bool (H, W) mask dilated by ``reach`` pixels."""
     if reach < 1:
         return mask.copy()
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))

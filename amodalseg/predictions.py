@@ -1,4 +1,4 @@
-"""What a model predicts: the mask of one object, or of several in one photo."""
+"""A model's output: the predicted mask of one object, or of several in one photo."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from amodalseg.errors import UserError
 
 
 class Canvas(NamedTuple):
-    """A prediction that goes beyond the photo, which lies somewhere in it.
+    """A prediction that extends beyond the photo, on a canvas that contains it.
 
     mask: bool (h, w), the whole object. picture: uint8 (h, w, 3) RGB, or None. top, left: row and column of the
-    canvas's first pixel, counted in the photo: 0, or negative where the canvas begins before it.
+    canvas's first pixel in photo coordinates: 0, or negative where the canvas starts outside the photo.
     """
 
     mask: np.ndarray
@@ -29,24 +29,24 @@ class Canvas(NamedTuple):
 
 @dataclass(eq=False, repr=False)
 class Prediction:
-    """A model's prediction for one object: small maps; arrays of the photo's size are made when first asked for.
+    """A model's prediction for one object. Stores small maps; full-size arrays are created on first access.
 
-    A model that predicts at the photo's size gives maps of that size, and sets ``image`` if it draws one. Subclasses
-    keep the maps of a window, and override ``in_photo`` and ``raw_mask``, which bring one map into the photo.
+    A model that predicts at the photo's size provides maps of that size, and sets ``image`` if it generates one.
+    Subclasses store the maps of a window and override ``in_photo`` and ``raw_mask``, which map them back to the photo.
 
     Attributes:
-        modal: bool (H, W), the mask that was given.
+        modal: bool (H, W), the given modal mask.
         maps: float32 in [0, 1] or bool, (K, h, w), one for each of the K samples; here h, w are the photo's.
-        threshold: what lies above it belongs to the object.
-        union_visible: whether the modal mask is united into the final masks.
-        has_probability: whether the maps tell more than a mask.
-        seconds: wall time of this object's share of the work.
-        evaluations: of a network, for this object; 0 for models without one.
-        canvas: the prediction with what lies outside the photo, of models that look there; else None.
-        moved: uint8 (H, W, 3), the photo after the move that the query asks for (``Query.to``); None: for none.
-        moved_mask: bool (H, W), the whole object at its new place, which lies over all else; None likewise.
-        edited: uint8 (H, W, 3), the photo after the edit that the query asks for (``Query.edit``); None: for none, or
-            from a model that does not edit.
+        threshold: values above it belong to the object.
+        union_visible: whether the final masks are united with the modal mask.
+        has_probability: whether the maps hold probabilities rather than binary masks.
+        seconds: this object's share of the wall time.
+        evaluations: number of network evaluations for this object; 0 for models without a network.
+        canvas: the prediction including what lies outside the photo, for models that extend beyond it; else None.
+        moved: uint8 (H, W, 3), the photo after the move requested by ``Query.to``; None if there is none.
+        moved_mask: bool (H, W), the whole object at its target, in front of everything else; None likewise.
+        edited: uint8 (H, W, 3), the photo after the edit requested by ``Query.edit``; None if there is none or the
+            model does not edit.
     """
 
     modal: np.ndarray
@@ -63,22 +63,22 @@ class Prediction:
     edited: np.ndarray | None = None
 
     def in_photo(self, values: np.ndarray) -> np.ndarray:
-        """A map (h, w) -> (H, W)."""
+        """Map values (h, w) back to the photo, (H, W)."""
         return values
 
     def raw_mask(self, values: np.ndarray) -> np.ndarray:
-        """A map (h, w) -> mask in the photo, a new array, bool (H, W)."""
+        """Threshold a map (h, w) to a mask in the photo, a new array, bool (H, W)."""
         mask: np.ndarray = values > self.threshold
         return mask
 
     def final_mask(self, values: np.ndarray) -> np.ndarray:
-        """``raw_mask``, with the modal mask united into it if ``union_visible``."""
+        """``raw_mask``, united with the modal mask if ``union_visible``."""
         mask = self.raw_mask(values)
         return np.logical_or(mask, self.modal, out=mask) if self.union_visible else mask
 
     @property
     def mean(self) -> np.ndarray:
-        """float32 (h, w), over the samples."""
+        """float32 (h, w), the mean over the samples."""
         return np.asarray(self.maps.mean(axis=0, dtype=np.float32))
 
     @cached_property
@@ -88,31 +88,31 @@ class Prediction:
 
     @cached_property
     def raw(self) -> np.ndarray:
-        """bool (H, W), the mask before the modal mask was united into it (equal to ``amodal`` if that is off)."""
+        """bool (H, W), the mask before union with the modal mask (equal to ``amodal`` without ``union_visible``)."""
         return self.raw_mask(self.mean)
 
     @property
     def occluded(self) -> np.ndarray:
-        """bool (H, W): predicted and not visible."""
+        """bool (H, W): the predicted occluded region."""
         hidden: np.ndarray = self.amodal & ~self.modal
         return hidden
 
     @cached_property
     def probability(self) -> np.ndarray | None:
-        """float32 (H, W) in [0, 1], the mean over the samples, zero outside the window; None for models without."""
+        """float32 (H, W) in [0, 1], the mean over the samples, zero outside the window; None for models without one."""
         return self.in_photo(self.mean) if self.has_probability else None
 
     @cached_property
     def uncertainty(self) -> np.ndarray | None:
-        """float32 (H, W) in [0, 1], the entropy of ``probability`` in bits: 0 certain, 1 as likely as not.
+        """float32 (H, W) in [0, 1], the entropy of ``probability`` in bits: 0 certain, 1 at probability one half.
 
-        More samples (``num_samples``) make the probability, and so this, a better estimate. 0 on the modal mask if
-        ``union_visible``, and outside the window; None for models without probability.
+        More samples (``num_samples``) give a better estimate of the probability, and thus of its entropy. It is 0
+        outside the window, and on the modal mask if ``union_visible``; None for models without a probability.
         """
         if self.probability is None:
             return None
         found: np.ndarray = np.zeros_like(self.probability)
-        unsure = (self.probability > 0) & (self.probability < 1)  # of a large photo a small part
+        unsure = (self.probability > 0) & (self.probability < 1)  # a small part of a large photo
         if self.union_visible:
             unsure &= ~self.modal
         p = self.probability[unsure].clip(1e-7, 1 - 1e-7)
@@ -121,22 +121,23 @@ class Prediction:
 
     @cached_property
     def samples(self) -> np.ndarray | None:
-        """bool (K, H, W), the final masks of the single samples of a model that was asked for several, else None."""
+        """bool (K, H, W), the final masks of the individual samples if several were requested, else None."""
         return np.stack([self.final_mask(values) for values in self.maps]) if len(self.maps) > 1 else None
 
     @cached_property
     def image(self) -> np.ndarray | None:
-        """uint8 (H, W, 3), the photo with the completion where ``occluded``; None for models that draw no picture."""
+        """uint8 (H, W, 3), the photo with the completion in ``occluded``; None for models that generate no picture."""
         return None
 
     def at(self, threshold: float) -> Prediction:
-        """The same prediction with another threshold: a low one is generous with the hidden part, a high one cautious.
+        """The same prediction with another threshold: lower values give a larger occluded region.
 
         Args:
-            threshold: what lies above it belongs to the object, in (0, 1).
+            threshold: the probability above which a pixel belongs to the object, in (0, 1).
 
         Raises:
-            UserError: no such number; a model that predicts no probability, or beyond the photo, where it keeps none.
+            UserError: the threshold is invalid; the model predicts no probability, or extends beyond the photo, where
+                none is stored.
         """
         if not 0 < threshold < 1:
             raise UserError(f"threshold must be a number between 0 and 1, not {threshold!r}")
@@ -151,10 +152,10 @@ class Prediction:
         return found
 
     def to_coco(self, *, modal: bool = True) -> dict[str, Any]:
-        """The object as an annotation of COCO, without ids: ``segmentation`` (amodal) and ``modal_segmentation``.
+        """The object as a COCO annotation, without ids: ``segmentation`` (amodal) and ``modal_segmentation``.
 
-        Both are compressed run lengths as text; ``area`` (pixels) and ``bbox`` (x, y, width, height) are the amodal
-        mask's. With ``modal=False`` the second is left out.
+        Both are compressed run lengths as text; ``area`` (pixels) and ``bbox`` (x, y, width, height) are those of the
+        amodal mask. ``modal=False`` omits ``modal_segmentation``.
         """
         amodal = masks.encode(self.amodal)
         found = {
@@ -181,14 +182,14 @@ class PredictionStack(Sequence[Prediction]):
     """The predictions for a stack of N objects of one photo.
 
     ``modal``, ``amodal``, ``raw``, ``occluded``, ``probability`` and ``uncertainty`` are (N, H, W), ``samples`` is
-    (N, K, H, W), ``seconds`` the time and ``evaluations`` those of all. ``stack[i]`` is the ``Prediction`` of one
-    object, made anew each time: going through a large photo object by object holds one object's full-size arrays at a
-    time, where ``stack.amodal`` holds all.
+    (N, K, H, W); ``seconds`` and ``evaluations`` are totals. ``stack[i]`` is the ``Prediction`` of one object, copied
+    on each access: iterating over the objects of a large photo holds one object's full-size arrays at a time, whereas
+    ``stack.amodal`` holds all of them.
 
     Args:
         members: the predictions, in the order of ``modal``.
         modal: bool (N, H, W).
-        num_samples: samples of each object, or None for a model that has no probability: the shapes of an empty stack.
+        num_samples: samples per object, or None for a model without a probability; sets the shapes of an empty stack.
     """
 
     members: Sequence[Prediction]
@@ -205,17 +206,17 @@ class PredictionStack(Sequence[Prediction]):
     def __getitem__(self, index: int | slice) -> Prediction | PredictionStack:
         if isinstance(index, slice):
             return PredictionStack(self.members[index], self.modal[index], self.num_samples)
-        return copy(self.members[index])  # what the copy makes goes when the copy goes
+        return copy(self.members[index])  # arrays that the copy creates are freed with it
 
     def to_coco(self) -> list[dict[str, Any]]:
-        """The objects as annotations of COCO, see ``Prediction.to_coco``."""
+        """The objects as COCO annotations, see ``Prediction.to_coco``."""
         return [one.to_coco() for one in self]
 
     def to_supervision(self) -> Any:
         """``supervision.Detections``: amodal masks and their boxes, with ``data["modal"]``, bool (N, H, W).
 
         Raises:
-            UserError: the package is missing.
+            UserError: the package is not installed.
         """
         return _detections(self.amodal, self.modal)
 

@@ -1,7 +1,7 @@
-"""The vocabulary as code: what travels between the parts.
+"""The shared data types, passed between the parts of the package.
 
-A reader yields ``AmodalRecord``; training cuts it to a ``Sample`` and stacks those to a ``Batch``; evaluation turns it
-into a ``Query``, for which a model makes a ``Prediction``.
+A reader yields ``AmodalRecord``; training crops it to a ``Sample`` and stacks samples into a ``Batch``; evaluation
+turns it into a ``Query``, for which a model returns a ``Prediction``.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 
 def stable_seed(*parts: object) -> int:
-    """A 63-bit seed that depends on nothing but the given parts (Python's own ``hash`` differs between processes)."""
+    """A 63-bit seed that depends only on the given parts (Python's own ``hash`` differs between processes)."""
     text = "\x1f".join(map(str, parts)).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
 
 
 class FilePart(NamedTuple):
-    """A file that lies inside a larger one, for instance a photo in a tar shard.
+    """A file stored inside a larger one, for instance a photo in a tar shard.
 
-    path: of the larger file. offset, length: of the part, bytes. name: of the part, for messages.
+    path: the larger file. offset, length: position and size of the part, bytes. name: of the part, for messages.
     """
 
     path: Path
@@ -44,13 +44,13 @@ class FilePart(NamedTuple):
 
 
 Picture = Path | FilePart | np.ndarray
-"""Where a photo is, or its pixels (uint8 HW3 RGB) if it was drawn on the fly."""
+"""Location of a photo, or its pixels (uint8 HW3 RGB) if it was drawn on the fly."""
 
 
 class Move(NamedTuple):
-    """Where an object goes, and what the photo then shows.
+    """The target of a move, with its ground truth.
 
-    to: (x, y), as ``Query.to``. picture: the photo after the move. mask_rle: the whole object at its new place.
+    to: (x, y), as ``Query.to``. picture: the photo after the move. mask_rle: the whole object at its target.
     """
 
     to: tuple[int, int]
@@ -59,12 +59,12 @@ class Move(NamedTuple):
 
 
 class Region(NamedTuple):
-    """A part of a picture with a text of its own.
+    """A region of a picture with its own text prompt.
 
-    source: its words before the edit; None: the region is added. target: its words after; None: it is removed.
-    box: x0, y0, x1, y1 as shares of the picture's width and height; None: everything, the background. keywords: words
-    of it that name its object, for guidance; none: they are selected. feather: share of half the shorter side over
-    which its weight rises from its border.
+    source: the text before the edit; None: the region is added. target: the text after it; None: the region is removed.
+    box: x0, y0, x1, y1 as fractions of the picture's width and height; None: the whole picture, i.e. the background.
+    keywords: the words of the text that name the object, for guidance; if empty, they are selected automatically.
+    feather: fraction of half the shorter side over which the region's weight rises from its border.
     """
 
     source: str | None
@@ -75,7 +75,7 @@ class Region(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """``added``, ``removed``, ``changed``; ``kept``, or ``background`` for what is kept and has no box."""
+        """``added``, ``removed``, ``changed`` or ``kept``; ``background`` for a kept region without a box."""
         if self.source is None:
             return "added"
         if self.target is None:
@@ -86,9 +86,9 @@ class Region(NamedTuple):
 
 
 class EditRequest(NamedTuple):
-    """What is to be changed in a picture.
+    """A requested edit of a picture.
 
-    regions: its parts, with their words before and after. source, target: words of the whole picture before and after.
+    regions: with their texts before and after. source, target: texts of the whole picture before and after.
     """
 
     regions: tuple[Region, ...]
@@ -97,10 +97,10 @@ class EditRequest(NamedTuple):
 
 
 class Edit(NamedTuple):
-    """An edit that is asked for, and what the photo then shows.
+    """A requested edit, with its ground truth.
 
-    request: what is asked. picture: the photo after the edit. kept_rle: the visible pixels, before and after, of the
-    record's object, which is to stay as it is.
+    request: the edit. picture: the photo after the edit. kept_rle: the pixels of the record's object that are visible
+    both before and after the edit and must not change.
     """
 
     request: EditRequest
@@ -110,29 +110,29 @@ class Edit(NamedTuple):
 
 @dataclass(eq=False)
 class AmodalRecord:
-    """One annotated object. Masks stay run-length encoded, and the photo stays a path, until somebody asks.
+    """One annotated object. Masks stay run-length encoded, and the photo stays a path, until they are accessed.
 
     Attributes:
-        dataset, split, image_id, object_id: together unique.
+        dataset, split, image_id, object_id: unique in combination.
         image: the photo.
-        modal_rle: the visible pixels, as a model is given them.
+        modal_rle: the visible pixels, as given to a model.
         amodal_rle: the whole object as annotated; None where only modal masks exist.
-        modal_source: whose ``modal_rle`` is: ``gt`` (annotated), or the name of what predicted it.
-        modal_score: of what predicted it, if it gives one.
-        gt_modal_rle: the visible pixels as annotated where ``modal_rle`` is predicted (or where a tolerance takes the
-            annotation for too thin), else None.
+        modal_source: origin of ``modal_rle``: ``gt`` (annotated), or the name of the predictor.
+        modal_score: the predictor's score, if it gives one.
+        gt_modal_rle: the visible pixels as annotated if ``modal_rle`` is predicted (or if a tolerance treats the
+            annotation as too thin), else None.
         order: depth rank in its image, 1 = nearest, if known.
         raw_rate: the occlusion rate stored in the file, if any; ``occlusion_rate`` is always recomputed.
-        occluder_rle: what covers the object, if known.
-        unknown_rle: where nobody knows whether the object goes on (training ignores these pixels); None: nowhere.
+        occluder_rle: the occluder's mask, if known.
+        unknown_rle: where it is unknown whether the object continues (training ignores these pixels); None: nowhere.
         whole_rgb: picture of the whole object alone, if known: pixels (zero outside the amodal mask), or a file.
-        move: a move that is asked for, with its truth, or None.
-        edit: an edit that is asked for, with its truth, or None.
+        move: a requested move with its ground truth, or None.
+        edit: a requested edit with its ground truth, or None.
         flags: any of ``empty_modal``, ``empty_amodal``, ``fully_visible``, ``touches_border``,
-            ``modal_outside_amodal``, ``crowd``, ``size_mismatch``, ``upright`` (the photo is to be turned as its EXIF
-            data say).
-        group: what the object belongs to: ``annotator``; ``video``, ``frame``, ``track``; ``cluster``, ``rank``.
-        extra: what else the file says. Stored quantities that are recomputed and only compared: ``area``, ``bbox``
+            ``modal_outside_amodal``, ``crowd``, ``size_mismatch``, ``upright`` (the photo is to be rotated according to
+            its EXIF data).
+        group: the groups the object belongs to: ``annotator``; ``video``, ``frame``, ``track``; ``cluster``, ``rank``.
+        extra: further fields of the file. Stored quantities that are recomputed and only compared: ``area``, ``bbox``
             (amodal), ``modal_area``, ``modal_bbox``; boxes are x, y, width, height.
     """
 
@@ -162,7 +162,7 @@ class AmodalRecord:
 
     @property
     def key(self) -> str:
-        """``dataset/split/image/object``: names the object in rows, messages and random numbers."""
+        """``dataset/split/image/object``: identifies the object in rows, messages and random seeds."""
         return f"{self.dataset}/{self.split}/{self.image_id}/{self.object_id}"
 
     @property
@@ -175,29 +175,29 @@ class AmodalRecord:
 
     @property
     def modal(self) -> np.ndarray:
-        """bool (H, W), as a model is given it."""
+        """bool (H, W), as given to a model."""
         return masks.decode(self.modal_rle)
 
     @property
     def gt_modal(self) -> np.ndarray:
-        """bool (H, W), as annotated. Equal to ``modal`` unless that is predicted."""
+        """bool (H, W), as annotated. Equal to ``modal`` unless the latter is predicted."""
         return masks.decode(self.modal_rle if self.gt_modal_rle is None else self.gt_modal_rle)
 
     @property
     def amodal(self) -> np.ndarray:
-        """bool (H, W), as annotated. Raises UserError where the data set has modal masks only."""
+        """bool (H, W), as annotated. Raises UserError if the data set has modal masks only."""
         if self.amodal_rle is None:
             raise UserError(f"{self.key} has no amodal mask: this data set annotates visible pixels only")
         return masks.decode(self.amodal_rle)
 
     @property
     def occluder(self) -> np.ndarray | None:
-        """bool (H, W): what covers the object, or None if unknown."""
+        """bool (H, W): the occluder's mask, or None if unknown."""
         return None if self.occluder_rle is None else masks.decode(self.occluder_rle)
 
     @property
     def unknown(self) -> np.ndarray | None:
-        """bool (H, W): where nobody knows whether the object goes on, or None for nowhere."""
+        """bool (H, W): where it is unknown whether the object continues; None: nowhere."""
         return None if self.unknown_rle is None else masks.decode(self.unknown_rle)
 
     @property
@@ -214,10 +214,10 @@ class AmodalRecord:
 
 
 class Sample(NamedTuple):
-    """One object cut to its window for training: uint8 arrays, normalised later on the device.
+    """One object cropped to its window for training: uint8 arrays, normalised later on the device.
 
-    image: uint8 (S, S, 3) RGB. masks: uint8 (4, S, S) in {0, 1}: modal, amodal, unknown, occluder (what is known to
-    cover the object; 0 also where nobody knows). key: the record's.
+    image: uint8 (S, S, 3) RGB. masks: uint8 (4, S, S) in {0, 1}: modal, amodal, unknown, occluder (the known occluder;
+    0 also where it is unknown). key: the record's.
     """
 
     image: np.ndarray
@@ -238,12 +238,12 @@ class Batch(NamedTuple):
 
 @dataclass(eq=False)
 class Query:
-    """What a model is asked: complete this object in this photo, and perhaps move it, or edit the photo.
+    """A model's input: the object to complete in a photo, optionally with a move of it or an edit of the photo.
 
-    image: uint8 (H, W, 3) RGB. modal: bool (H, W), not empty. seed: of all random numbers used for this object, from 0.
-    occluder: bool (H, W) of what covers it, for methods that use it. category: name, for methods that use it.
-    to: (x, y), the pixel where the middle of the modal box is to lie after a move; None: nothing is moved.
-    edit: what is to be changed in the photo, for methods that edit; None: nothing.
+    image: uint8 (H, W, 3) RGB. modal: bool (H, W), not empty. seed: of all random numbers used for this object,
+    non-negative. occluder: bool (H, W), the occluder's mask, for methods that use it. category: the object's class
+    name, for methods that use it. to: (x, y), the pixel at which the centre of the modal box lies after the move; None:
+    no move. edit: the requested edit, for methods that edit; None: no edit.
     """
 
     image: np.ndarray

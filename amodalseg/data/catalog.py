@@ -14,7 +14,7 @@ from amodalseg.types import AmodalRecord
 
 
 def list_datasets() -> list[str]:
-    """Names that ``read_dataset`` and ``data.name`` take."""
+    """Names that ``read_dataset`` and the option ``data.name`` accept."""
     return sorted(DATA)
 
 
@@ -29,17 +29,17 @@ def read_dataset(
 def read_dataset(
     name: str, root: str | Path | None = None, *, view: str = "object", **options: Any
 ) -> list[AmodalRecord] | ImageViews:
-    """Read, or make, all objects of a data set.
+    """Read, or generate, all objects of a data set.
 
     Args:
         name: one of ``list_datasets()``.
-        root: the data set's folder, for those that lie in one (``cocoa``).
+        root: the data set's folder, for data sets read from a folder (``cocoa``).
         view: ``object``: a list of all objects; ``image``: a sequence of photos, each with its objects
             (``data/views.py``).
         **options: the keys of the data set's configuration, for instance ``split="val"``, ``num_objects=100``.
 
     Raises:
-        UserError: an unknown name or key, or whatever is wrong with the files.
+        UserError: the name or a key is unknown, or something is wrong with the files.
     """
     content = {"name": name, **options} if root is None else {"name": name, "root": str(root), **options}
     if view not in ("object", "image"):

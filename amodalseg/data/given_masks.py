@@ -1,4 +1,4 @@
-"""Masks as other libraries give them, made into arrays; known by what they have, so no library is imported."""
+"""Conversion of other libraries' masks to arrays; types are recognised by their attributes, so nothing is imported."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ from amodalseg.data.mask_files import read_mask_bytes
 from amodalseg.errors import UserError
 
 PROBABLE = 0.5
-"""Above it, a torchvision detector's mask of probabilities counts as the object."""
+"""Probability above which a pixel of a torchvision detector's mask belongs to the object."""
 
 
 def as_masks(given: Any, height: int, width: int) -> np.ndarray:
-    """Masks of one photo as a bool array; what is one object's alone gives (H, W), what may hold several (N, H, W).
+    """Masks of one photo as a bool array: (H, W) for forms that hold one object, (N, H, W) for those that may hold
+    several.
 
     Args:
         given: one of
 
-            - an array, which is returned as it is, or a torch tensor: bool (H, W), (N, H, W) or (N, 1, H, W);
+            - an array, which is returned unchanged, or a torch tensor: bool (H, W), (N, H, W) or (N, 1, H, W);
             - a list of such masks;
             - run lengths (a dict with ``counts`` and ``size``) or a list of them; one object's polygons as COCO writes
               them, ``[[x, y, x, y, ...], ...]``;
-            - what an automatic mask generator of SAM gives: dicts with ``segmentation``; COCO annotations likewise;
+            - the output of a SAM automatic mask generator: dicts with ``segmentation``; COCO annotations likewise;
             - a detection of ultralytics (``Results``), detectron2 (``Instances``, or its dict), torchvision (a dict
               with ``masks``: probabilities above 0.5), MMDetection (``DetDataSample``), transformers (a dict with
               ``segmentation`` and ``segments_info``) or supervision (``Detections``), alone or as a list of one;
-            - a PIL picture, read as a mask file is.
+            - a PIL picture, read like a mask file.
         height, width: of the photo, pixels.
 
     Raises:
-        UserError: anything else, with what to give; a detection without masks.
+        UserError: for anything else (the message says what to give), and for a detection without masks.
     """
     found = _of_object(given, height, width)
     if found is not None:
@@ -54,7 +55,7 @@ def as_masks(given: Any, height: int, width: int) -> np.ndarray:
 
 
 def _of_object(given: Any, height: int, width: int) -> np.ndarray | None:
-    """Of arrays and objects of libraries; None for what is none of them."""
+    """Convert arrays and objects of libraries; None for anything else."""
     if isinstance(given, np.ndarray):
         return given
     if hasattr(given, "detach"):  # a tensor
@@ -78,7 +79,7 @@ def _of_object(given: Any, height: int, width: int) -> np.ndarray | None:
 
 
 def _of_ultralytics(found: Any, height: int, width: int) -> np.ndarray:
-    """Its masks are of the network's padded picture; its polygons are of the photo."""
+    """Its masks refer to the network's padded picture, but its polygons to the photo."""
     if found is None:
         return np.zeros((0, height, width), bool)
     polygons = [np.asarray(ring, np.float64).reshape(-1).tolist() for ring in found.xy]
@@ -90,7 +91,7 @@ def _of_torchvision(found: np.ndarray) -> np.ndarray:
 
 
 def _of_transformers(found: Any, segments: list[Any], height: int, width: int) -> np.ndarray:
-    """Of its post-processed maps: each pixel holds the id of its segment; or run lengths of each segment."""
+    """Convert post-processed maps, in which each pixel holds the id of its segment, or run lengths of each segment."""
     if isinstance(found, list):
         return _of_list(found, height, width)
     numbers = as_masks(found, height, width)
@@ -108,13 +109,13 @@ def _of_list(given: list[Any], height: int, width: int) -> np.ndarray:
             raise UserError("rows of true and false: convert them with np.array(rows, bool)")
         return _segmentation([list(ring) for ring in given], height, width)
     found = [as_masks(one, height, width) for one in given]
-    if len(found) == 1 and found[0].ndim == 3:  # detectors answer a list of photos
+    if len(found) == 1 and found[0].ndim == 3:  # detectors return a list with one entry per photo
         return found[0]
     return _stacked(found, height, width)
 
 
 def _stacked(found: list[np.ndarray], height: int, width: int) -> np.ndarray:
-    """Raises UserError: masks of another size, or stacks."""
+    """Stack masks. Raises UserError: masks of another size, or stacks."""
     for place, mask in enumerate(found):
         if mask.shape != (height, width):
             raise UserError(f"mask number {place}, counted from 0, is {mask.shape}, and the photo {(height, width)}")

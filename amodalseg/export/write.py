@@ -1,4 +1,4 @@
-"""A model into files: an ONNX graph, and the same module for ``torch.export``. No file is left that fails its check."""
+"""Export of a model: an ONNX graph, and the same module for ``torch.export``. No file that fails its check is kept."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from amodalseg.models.exported import FORMAT, OnnxPredictor
 from amodalseg.models.exported_weights import PREFIX, read_state
 
 OPSET = 20
-"""Of ONNX: the first in which GELU is one operation; as five it takes half as long again."""
+"""ONNX opset: the first with GELU as one operation; as five operations it takes half as long again."""
 LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -38,22 +38,22 @@ def export_model(
     steps: int | None = None,
     graph_only: bool = False,
 ) -> list[Comparison]:
-    """Write the whole sampler of a model to one ONNX file, and check it against PyTorch.
+    """Write a model, sampler included, to one ONNX file, and check it against PyTorch.
 
     Args:
         model: a CondDiff-AMO.
-        path: the ONNX file, which ends in .onnx.
-        pt2: also write the module for ``torch.export.load``, to a file that ends in .pt2.
+        path: the ONNX file, ending in .onnx.
+        pt2: also write the module for ``torch.export.load``, to a file ending in .pt2.
         steps: of the sampler; default: the model's own.
-        graph_only: leave the weights in the model file, which lies beside ``path`` as NAME.safetensors.
+        graph_only: keep the weights in the model file, which must lie beside ``path`` as NAME.safetensors.
 
     Returns:
         How each file compares with PyTorch, the ONNX file first.
 
     Raises:
-        UserError: a model without a network, a wrong file name, a library that is not installed, or masks that differ
-            from PyTorch's: then none of the files is left, and what was there before stays. With ``graph_only``: no
-            model file beside ``path``, or one of other weights.
+        UserError: the model has no network, a file name is wrong, a library is not installed, or the masks differ from
+            PyTorch's; then no file is written and existing files are kept. With ``graph_only``: there is no model file
+            beside ``path``, or its weights differ.
     """
     if not isinstance(model, CondDiffAMO):
         raise UserError(f"'{model.name}' has no sampler to export; only CondDiff-AMO models can be exported")
@@ -89,7 +89,7 @@ def require_libraries() -> None:
 
 
 def describe(config: CondDiffAMOConfig, about: dict[str, Any]) -> dict[str, str]:
-    """What a file says about itself. ``model`` is the whole configuration; the next three repeat parts of it."""
+    """The metadata of a file. ``model`` is the whole configuration; the next three keys repeat parts of it."""
     return {
         "format": FORMAT,
         "model": json.dumps(to_dict(config)),
@@ -101,7 +101,7 @@ def describe(config: CondDiffAMOConfig, about: dict[str, Any]) -> dict[str, str]
 
 
 def write_onnx(program: torch.export.ExportedProgram, path: Path, metadata: dict[str, str]) -> None:
-    """Translate a traced graph to ONNX, weights inside."""
+    """Translate a traced graph to ONNX, with embedded weights."""
     import onnx_ir.passes.common as passes
     from onnxscript import optimizer
 
@@ -118,15 +118,15 @@ def write_onnx(program: torch.export.ExportedProgram, path: Path, metadata: dict
             verbose=False,
         )
     assert translated is not None
-    # All that the runtime cannot do for itself when it opens the file; the other rewrites of ``optimize=True`` take
-    # minutes on an unrolled sampler, and the runtime makes the same ones in a second.
+    # Only the rewrites that the runtime cannot do itself on loading; the others of ``optimize=True`` take minutes on an
+    # unrolled sampler, and the runtime does the same in a second.
     optimizer.fold_constants(translated.model)
     for change in (
         passes.RemoveUnusedNodesPass(),
         passes.CommonSubexpressionEliminationPass(),
         passes.IdentityEliminationPass(),
         passes.RemoveUnusedNodesPass(),
-        passes.ClearMetadataAndDocStringPass(),  # paths of this machine, three quarters of the graph's own size
+        passes.ClearMetadataAndDocStringPass(),  # local file paths, three quarters of the graph's own size
     ):
         change(translated.model)
     translated.model.metadata_props.update(metadata)
@@ -137,7 +137,7 @@ def leave_weights(path: Path, beside: Path) -> None:
     """Replace the weights in an ONNX file by references to the model file beside it.
 
     Raises:
-        UserError: there is no such file, or its weights are not those of the graph.
+        UserError: there is no such file, or its weights differ from the graph's.
     """
     import onnx
 
@@ -149,7 +149,7 @@ def leave_weights(path: Path, beside: Path) -> None:
     for name, tensor in tensors.items():
         own, kept = onnx.numpy_helper.to_array(tensor), state.get(name.removeprefix(PREFIX))
         if own.dtype != np.float32 or own.size == 1:
-            continue  # counters, and what the runtime folds away
+            continue  # counters, and constants that the runtime folds away
         if kept is None or not np.array_equal(own, np.asarray(kept, np.float32)):
             raise UserError(f"{beside} holds other weights than the exported model ('{name}')")
         tensor.ClearField("raw_data")
@@ -167,7 +167,7 @@ def write_pt2(program: torch.export.ExportedProgram, path: Path, metadata: dict[
 
 
 def read_pt2(path: Path) -> Run:
-    """The function in a .pt2 file, on arrays."""
+    """Load the function of a .pt2 file, as a function of arrays."""
     with warnings.catch_warnings(), path.open("rb") as file:
         warnings.simplefilter("ignore")
         module = torch.export.load(file).module()

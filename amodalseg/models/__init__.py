@@ -26,25 +26,25 @@ MODELS: dict[str, Callable[[], AmodalModel]] = {
 }
 """Models that need no weights and no options."""
 PARTS = ("inpainting_prior", "word_prior", "word_segmenter")
-"""What methods are made of, and is trained by ``train.py``, but predicts nothing itself."""
+"""Components of methods: trained by ``train.py``, but not models that predict masks."""
 METHODS = tuple(name for name in schema.MODELS if name not in {*schema.NETWORKS, *PARTS})
-"""Models that complete pictures, by the ``model.name`` of their options; a YAML file may give them other options."""
+"""Models that complete pictures, by the ``model.name`` of their options, which a YAML file may change."""
 
 CHECKPOINTS = (Path(__file__).resolve().parents[1] / "checkpoints", Path(__file__).resolve().parents[2] / "checkpoints")
-"""Where the weights that ship with the project lie: inside an installed package, beside the package in a checkout."""
+"""Folders of the shipped weights: inside an installed package, beside the package in a checkout."""
 DEFAULT = "conddiff_amo_lite"
-"""What ``load_model`` opens when it is given no name."""
+"""The model that ``load_model`` opens by default."""
 HUB = "hf:"
-"""Marks names on the Hugging Face hub."""
+"""Prefix of names on the Hugging Face hub."""
 
 
 def list_models() -> list[str]:
-    """Names that ``load_model`` takes: models without weights of their own, and the checkpoints at hand."""
+    """Names that ``load_model`` accepts: models without weights of their own, and the available checkpoints."""
     return [*MODELS, *METHODS, *sorted(_shipped())]
 
 
 def _shipped(suffix: str = ".safetensors") -> dict[str, Path]:
-    """Checkpoints, or their exported files, by name; where both places have one, the package's own."""
+    """Checkpoints, or their exported files, by name; if both folders have one, the package's own."""
     return {path.stem: path for folder in reversed(CHECKPOINTS) for path in folder.glob(f"*{suffix}")}
 
 
@@ -52,18 +52,18 @@ def load_model(name: str | Path = DEFAULT, device: str = "auto", override: dict[
     """Open a model.
 
     Args:
-        name: one of ``list_models()``, a ``.safetensors`` model file, a training ``.ckpt``, a folder that holds
+        name: one of ``list_models()``, a ``.safetensors`` model file, a training ``.ckpt``, a folder with a
             ``model.safetensors``, ``hf:owner/name`` on the Hugging Face hub (``hf:owner/name@revision``), a
             ``.yaml`` file whose section ``model`` holds the options of one of ``METHODS``, or an exported ``.onnx``
-            file. Where PyTorch is not installed, a name of weights that ship opens its exported file.
+            file. If PyTorch is not installed, the name of shipped weights opens their exported file.
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:1``, ...; for an exported file also
             ``openvino``: the CPU through OpenVINO.
-        override: options in place of the model's own, nested as its ``override`` takes them; before anything that its
-            own options name is looked for. Models without options ignore them.
+        override: options that replace the model's own, nested as its ``override`` takes them, and applied before any
+            file or model that its own options name is looked up. Models without options ignore them.
 
     Raises:
-        UserError: no such model (the nearest name is given), a file that cannot be used, or a package that the model
-            needs is not installed.
+        UserError: there is no such model (the message suggests the nearest name), a file cannot be used, or a package
+            that the model needs is not installed.
     """
     if str(name) in MODELS:
         return MODELS[str(name)]()
@@ -141,11 +141,11 @@ def create_method(config: Any, override: dict[str, Any] | None = None) -> Amodal
 
     Args:
         config: its options, one of the dataclasses of ``METHODS``.
-        override: others in their places, as ``load_model``.
+        override: options that replace them, as in ``load_model``.
 
     Raises:
-        UserError: the options of another kind of model; a library, an inpainting model, a segmenter or a depth model
-            that is missing.
+        UserError: the options belong to another kind of model; a library, an inpainting model, a segmenter or a depth
+            model is missing.
     """
     from amodalseg.models.inpainting.methods.base_method import overridden
     from amodalseg.models.inpainting.methods.controls import NoiseFill, Telea
@@ -171,7 +171,7 @@ def create_method(config: Any, override: dict[str, Any] | None = None) -> Amodal
 
 
 def model_file(name: str | Path) -> Path:
-    """The file of a model that has weights, from whatever ``load_model`` takes. Raises UserError if there is none."""
+    """The weights file of a model, from any name that ``load_model`` accepts. Raises UserError if there is none."""
     path, shipped = Path(name), _shipped()
     if str(name) in shipped:
         if path.exists():
@@ -190,7 +190,7 @@ def model_file(name: str | Path) -> Path:
 
 
 def pick_device(device: str) -> str:
-    """A device's name with ``auto`` resolved. Raises UserError if this machine does not have it."""
+    """A device's name with ``auto`` resolved. Raises UserError if it is not available."""
     import torch
 
     if device == "auto":

@@ -1,4 +1,4 @@
-"""What every model is: something that predicts masks for queries."""
+"""The interface of every model: it predicts masks for queries."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def check_query(query: Query) -> None:
-    """Refuse a query that no model can take. Raises UserError with one line that says what to change."""
+    """Refuse a query that no model can process. Raises UserError with one line that says what to change."""
     image, modal = query.image, query.modal
     if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3):
         raise UserError(f"the image must be a uint8 array (H, W, 3) in RGB, not {_kind(image)}")
@@ -48,7 +48,7 @@ def _check_move(query: Query, to: Any) -> None:
 
 
 def check_inside(what: str, x: float, y: float, height: int, width: int) -> None:
-    """Refuse a point of a photo, named ``what``, that is not in it. Raises UserError."""
+    """Refuse a point, named ``what``, that lies outside the photo. Raises UserError."""
     if not (0 <= x < width and 0 <= y < height):
         raise UserError(
             f"the {what} {x:g},{y:g} lies outside the photo of {width}x{height} (width x height): give x from 0 to "
@@ -57,14 +57,14 @@ def check_inside(what: str, x: float, y: float, height: int, width: int) -> None
 
 
 def as_rgb(image: np.ndarray) -> np.ndarray:
-    """Bring a photo to uint8 (H, W, 3) RGB, without copying it.
+    """Convert a photo to uint8 (H, W, 3) RGB, without copying it.
 
     Args:
-        image: uint8 (H, W, 3) RGB as it is; grey (H, W) or (H, W, 1) becomes three equal channels; of RGBA (H, W, 4)
-            the alpha channel is dropped, so transparent pixels show whatever colour the file has there.
+        image: uint8 (H, W, 3) RGB is returned unchanged; grey (H, W) or (H, W, 1) is replicated to three channels; the
+            alpha channel of RGBA (H, W, 4) is dropped, so transparent pixels show whatever colour is stored there.
 
     Raises:
-        UserError: anything else, with the way to convert it.
+        UserError: for anything else; the message says how to convert it.
     """
     if not isinstance(image, np.ndarray):
         raise UserError(f"the image must be a uint8 array (H, W, 3) in RGB, not {_kind(image)}; try np.asarray(image)")
@@ -80,7 +80,7 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
 
 
 def _convert(image: np.ndarray) -> str:
-    """What an image of another dtype is, and how it becomes uint8."""
+    """The dtype of an unsupported image, and how to convert it to uint8."""
     if np.issubdtype(image.dtype, np.floating):
         finite = np.isfinite(image)
         if not finite.all():
@@ -118,7 +118,7 @@ def check_masks(image: np.ndarray, modal: np.ndarray) -> None:
 
 
 def whole_number(value: Any, name: str, least: int) -> int:
-    """An argument that must be a whole number, as an int. Raises UserError."""
+    """Convert an argument that must be a whole number to an int. Raises UserError."""
     try:
         number = operator.index(value)
     except TypeError:
@@ -129,53 +129,54 @@ def whole_number(value: Any, name: str, least: int) -> int:
 
 
 def sample_seed(seed: int, sample: int) -> int:
-    """The seed of one of several samples of an object; that of the first is the object's own."""
+    """The seed of one of an object's samples; the first sample uses the object's own seed."""
     return seed if sample == 0 else stable_seed(seed, sample)
 
 
 class AmodalModel(ABC):
-    """Completes objects. Windows, normalisation and pasting back belong to the model, not to its caller."""
+    """Completes objects. Windows, normalisation and pasting back are the model's responsibility, not the caller's."""
 
     name: str = ""
     config: Any = None
     """The model's options, a dataclass of ``config/schema.py``; None for models without options."""
     stochastic: bool = False
-    """Whether the model samples: only then do seed, ``num_samples`` and ``steps`` have an effect."""
+    """Whether the model samples; seed, ``num_samples`` and ``steps`` have an effect only then."""
     has_probability: bool = False
-    """Whether predictions have a probability."""
+    """Whether the model's predictions have a probability."""
     reads_text: bool = False
     """Whether ``Query.category`` has an effect."""
     adaptation: str = ""
-    """What a method does otherwise, whose masks come of an adaptation of the project; said wherever it is printed."""
+    """The original task of a method whose masks come from this project's adaptation; shown wherever it is listed."""
     batch_size: int = 16
-    """Objects, or samples of objects, in one run of the network; bounds memory, whatever the number of queries."""
+    """Objects, or samples of objects, per forward pass; bounds memory for any number of queries."""
 
     @property
     def device(self) -> torch.device | str:
-        """Where the model computes."""
+        """The device the model runs on."""
         return "cpu"
 
     def to(self, device: torch.device | str) -> Self:
-        """Predict on another device from now on. Models without a network stay on the CPU."""
+        """Move the model to another device. Models without a network stay on the CPU."""
         return self
 
     def override(self, options: dict[str, Any]) -> dict[str, Any]:
-        """Predict in another way from now on; the weights stay as they are.
+        """Change options for all later predictions; the weights are unchanged.
 
         Args:
-            options: nested, for instance ``{"post": {"threshold": 0.4}}``; what only other models have is ignored.
+            options: nested, for instance ``{"post": {"threshold": 0.4}}``; options that only other models have are
+                ignored.
 
         Returns:
-            The part of them that this model has.
+            Those options that this model has.
 
         Raises:
-            UserError: an option that no model has or that is fixed in this one, a value that is none, or what they ask
-                for is missing. The model then stays as it was.
+            UserError: an option does not exist or cannot be changed in this model, a value is invalid, or something
+                that the options name is missing. The model is then left unchanged.
         """
         return {}
 
     def num_parameters(self) -> int | None:
-        """Of the model's networks; None as long as they are not loaded, or if the file does not say."""
+        """Parameters of the model's networks; None while they are not loaded, or if the file does not say."""
         return 0
 
     def __repr__(self) -> str:
@@ -187,45 +188,46 @@ class AmodalModel(ABC):
     def predict_batch(
         self, queries: Sequence[Query], *, num_samples: int = 1, steps: int | None = None
     ) -> list[Prediction]:
-        """Predict for queries of any image sizes; a prediction never depends on its batch.
+        """Predict for queries with images of any size; a prediction never depends on its batch.
 
         Args:
-            queries: what is asked.
+            queries: the objects to complete.
             num_samples, steps: as for ``predict``.
 
         Raises:
-            UserError: a query that ``check_query`` refuses.
+            UserError: ``check_query`` refuses a query.
         """
 
     def move(self, query: Query, prediction: Prediction, steps: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Move an object. By default its place is filled by Telea's method and the completed object pasted.
+        """Move an object. By default its origin is filled by Telea's method and the completed object is pasted.
 
         Args:
             query: with ``to``.
-            prediction: the model's own prediction to it; what the move costs is added to its ``evaluations``.
-            steps: of the sampler, for models that draw; None: the model's own.
+            prediction: the model's own prediction for it; evaluations spent on the move are added to its
+                ``evaluations``.
+            steps: of the sampler, for models that generate; None: the model's own.
 
         Returns:
-            The photo after the move, uint8 (H, W, 3), and the whole object's mask there, bool (H, W).
+            The photo after the move, uint8 (H, W, 3), and the whole object's mask in it, bool (H, W).
         """
         return move_by_paste(query, prediction)
 
     def edit_photo(self, query: Query, prediction: Prediction, steps: int | None = None) -> np.ndarray | None:
-        """Edit a photo. Models do not, by default.
+        """Edit a photo. By default, models do not edit.
 
         Args:
             query: with ``edit``.
             prediction, steps: as for ``move``.
 
         Returns:
-            The photo after the edit, uint8 (H, W, 3), or None from a model that does not edit.
+            The photo after the edit, uint8 (H, W, 3), or None if the model does not edit.
         """
         return None
 
     def with_changes(
         self, queries: Sequence[Query], predictions: list[Prediction], steps: int | None = None
     ) -> list[Prediction]:
-        """The predictions, with moves and edits that queries ask for; ``predict_batch`` of every model ends with it."""
+        """Add the moves and edits that the queries request; ``predict_batch`` of every model ends with this call."""
         for query, prediction in zip(queries, predictions, strict=True):
             began = time.perf_counter()
             if query.to is not None:
@@ -246,25 +248,25 @@ class AmodalModel(ABC):
         steps: int | None = None,
         threshold: float | None = None,
     ) -> Prediction | PredictionStack:
-        """Complete one object of a photo, or many.
+        """Complete one or several objects in a photo.
 
         Args:
             image: uint8 (H, W, 3) RGB of any size; grey and RGBA are converted, see ``as_rgb``.
-            modal: bool (H, W), the visible pixels; or a stack (N, H, W) of any N, which runs in batches; or what
-                detectors and mask generators give, see ``as_masks``.
-            seed: of all random numbers, from 0. Each object of a stack gets this very seed, so its prediction is that
-                which it gets alone.
-            num_samples: samples of each object. The probability is their mean, and ``amodal`` is where that exceeds the
-                model's threshold. The first sample is the prediction of ``num_samples=1``; number k comes from
+            modal: bool (H, W), the visible pixels; or a stack (N, H, W) of any N, which is processed in batches; or the
+                output of a detector or mask generator, see ``as_masks``.
+            seed: of all random numbers, non-negative. Every object of a stack uses it, so an object's prediction is the
+                same alone and in a stack.
+            num_samples: samples per object. The probability is their mean, and ``amodal`` is the region where it
+                exceeds the model's threshold. The first sample is the prediction of ``num_samples=1``; sample k uses
                 ``stable_seed(seed, k)``.
             steps: of the sampler, for this call; default: the model's own.
-            threshold: of the probability, in (0, 1), in place of the model's own, see ``Prediction.at``.
+            threshold: of the probability, in (0, 1), replacing the model's own, see ``Prediction.at``.
 
         Returns:
             Masks of the image's size; for a stack, a ``PredictionStack`` with masks (N, H, W).
 
         Raises:
-            UserError: an image, a mask or a number that cannot be used.
+            UserError: an image, a mask or a number cannot be used.
         """
         image = as_rgb(image)
         modal = as_masks(modal, *image.shape[:2])
@@ -282,6 +284,6 @@ class AmodalModel(ABC):
         return PredictionStack(members, modal, samples if self.has_probability else None)
 
     def warn_if_unused(self, num_samples: int, steps: int | None) -> None:
-        """Say that a model which does not sample has no use for ``num_samples`` and ``steps``."""
+        """Warn if ``num_samples`` or ``steps`` is given to a model that does not sample."""
         if not self.stochastic and (num_samples != 1 or steps is not None):
             warnings.warn(f"'{self.name}' is deterministic: num_samples and steps have no effect", stacklevel=3)

@@ -1,4 +1,4 @@
-"""What there is to say about each model at hand, without opening it."""
+"""A description of each available model, without opening it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from amodalseg.config import schema
 from amodalseg.models import CHECKPOINTS, METHODS, MODELS, list_models, model_file
 
 ZOO = Path(__file__).with_name("zoo.json")
-"""What ships: files, data, scores with their intervals. ``benchmarks/zoo.py`` writes it."""
+"""The shipped weights: files, data, scores with intervals. Written by ``benchmarks/zoo.py``."""
 
 
 class Description(NamedTuple):
-    """One model. name: that ``load_model`` takes. size: of its weights. what: in a line. notes: of its file."""
+    """One model. name: for ``load_model``. size: of its weights. what: one-line description. notes: from its file."""
 
     name: str
     size: str
@@ -27,7 +27,7 @@ class Description(NamedTuple):
 
 
 def describe_models() -> list[Description]:
-    """All of ``list_models()``, in their order. Weights are not read, only what their files say about them."""
+    """All of ``list_models()``, in their order. Only the files' metadata is read, not the weights."""
     return [_describe(name) for name in list_models()]
 
 
@@ -57,7 +57,7 @@ def _describe_file(name: str, path: Path) -> Description:
 
 
 def _scores(name: str, path: Path) -> dict[str, str]:
-    """Of weights that ship, as they ship: the hidden part and the full mask on each set, in percent."""
+    """Scores of unmodified shipped weights: occluded region and full mask on each data set, in percent."""
     zoo = json.loads(ZOO.read_text("utf-8"))
     entry = zoo["weights"].get(name)
     if entry is None or path.parent not in CHECKPOINTS or path.stat().st_size != entry["bytes"]:

@@ -1,4 +1,4 @@
-"""A trained network as an ``AmodalModel``: one file of weights and options, a device, and what may still change."""
+"""A trained network as an ``AmodalModel``: one file of weights and options, a device, and options that may change."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def normalise(image: Tensor) -> Tensor:
 
 
 def to_tensors(batch: WindowBatch) -> tuple[Tensor, Tensor]:
-    """The windows as a network takes them: pixels uint8 (B, 3, S, S) and modal masks bool (B, 1, S, S)."""
+    """The windows as network inputs: pixels uint8 (B, 3, S, S) and modal masks bool (B, 1, S, S)."""
     return torch.from_numpy(batch.image).permute(0, 3, 1, 2), torch.from_numpy(batch.modal)[:, None]
 
 
@@ -39,15 +39,15 @@ class NetworkModel(HubModel, WindowModel):
     Args:
         config: the model's configuration.
         network: default: one with random weights.
-        name: how reports call it; default: its kind.
-        batch_size: windows in one forward pass; bounds memory, whatever the number of queries.
+        name: the model's name in reports; default: its kind.
+        batch_size: windows per forward pass; bounds memory for any number of queries.
 
     Attributes:
-        about: what the file it was loaded from says about its training: data, step, scores.
+        about: training metadata from the file it was loaded from: data, step, scores.
     """
 
     network_class: ClassVar[Any]
-    """Makes the network from the configuration."""
+    """Builds the network from the configuration."""
 
     def __init__(
         self, config: NetworkConfig, network: nn.Module | None = None, *, name: str | None = None, batch_size: int = 16
@@ -58,10 +58,9 @@ class NetworkModel(HubModel, WindowModel):
 
     @classmethod
     def load(cls, path: Path, name: str | None = None) -> Self:
-        """Read a model file or a training checkpoint; its weights are frozen (``requires_grad``), ready to predict.
+        """Load a model file or a training checkpoint; its weights are frozen (``requires_grad``), ready to predict.
 
-        ``NetworkModel.load`` opens a model of any kind, a subclass its own kind only.
-
+        ``NetworkModel.load`` opens a model of any kind; a subclass opens only its own kind.
         Raises UserError as ``read_weights`` and ``load_state`` do, and for a model of another kind.
         """
         from amodalseg.models import network_model_class  # knows the subclasses
@@ -70,7 +69,7 @@ class NetworkModel(HubModel, WindowModel):
         kind = network_model_class(config.name)
         if not issubclass(kind, cls):
             raise UserError(f"{path} holds a model of another kind, '{config.name}'; amodalseg.load_model opens it")
-        with torch.device("meta"):  # nothing is allocated: options of a damaged file may ask for any size
+        with torch.device("meta"):  # allocates nothing: options of a damaged file may ask for any size
             check_state(kind.network_class(config), state, path)
         model = kind(config, name=name or path.stem)
         load_state(model.network, state, path)
@@ -80,10 +79,10 @@ class NetworkModel(HubModel, WindowModel):
         return cast("Self", model)
 
     def make_ready(self) -> None:
-        """What a loaded model does before its first prediction."""
+        """Prepare a loaded model for prediction."""
 
     def save(self, path: Path, about: dict[str, Any] | None = None) -> None:
-        """Write weights, configuration and what is known about them to one ``.safetensors`` file."""
+        """Write weights, configuration and metadata to one ``.safetensors`` file."""
         save_weights(path, self.network.state_dict(), self.config, self.about if about is None else about)
 
     def to(self, device: torch.device | str) -> Self:

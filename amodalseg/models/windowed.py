@@ -1,6 +1,6 @@
-"""What models that look through a window share: crops, batches in bounded memory, and the way back into the photo.
+"""Shared by all models that see a window: cropping, batches in bounded memory, and pasting back into the photo.
 
-Knows no PyTorch: the trained model and the predictor of an exported file predict through the same lines.
+Independent of PyTorch: the trained model and the predictor of an exported file share this code.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from amodalseg.types import Query
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class WindowPrediction(Prediction):
-    """A prediction as small as the network gave it. window: where the maps, (K, S, S), lie in the photo."""
+    """A prediction stored at the network's resolution. window: where the maps, (K, S, S), lie in the photo."""
 
     window: Window
 
@@ -38,16 +38,16 @@ class WindowPrediction(Prediction):
     def final_mask(self, values: np.ndarray) -> np.ndarray:
         mask = self.raw_mask(values)
         if self.union_visible:
-            here = place_in(self.window, *self.modal.shape)  # the modal mask lies in it
+            here = place_in(self.window, *self.modal.shape)  # the window contains the modal mask
             mask[here] |= self.modal[here]
         return mask
 
 
 class WindowBatch(NamedTuple):
-    """What B objects show in their windows.
+    """The windows of B objects.
 
-    image: uint8 (B, S, S, 3) RGB. modal: bool (B, S, S). occluders: of each object bool (S, S), what covers it, or None
-    if the query does not say. seeds: of each object's noise. steps: of the sampler, None: the model's own.
+    image: uint8 (B, S, S, 3) RGB. modal: bool (B, S, S). occluders: each object's occluder, bool (S, S), or None if the
+    query has none. seeds: of each object's noise. steps: of the sampler; None: the model's own.
     """
 
     image: np.ndarray
@@ -58,22 +58,22 @@ class WindowBatch(NamedTuple):
 
 
 class WindowModel(AmodalModel):
-    """Predicts in the window; this class batches and pastes back. A subclass sets ``config``: ``window`` and ``post``.
+    """Predicts in a window; this class batches and pastes back. Subclasses set ``config`` with ``window`` and ``post``.
 
-    A model that does not sample (``stochastic`` is False) is asked once for each object, whatever ``num_samples`` says.
+    A model that does not sample (``stochastic`` is False) is run once per object, whatever ``num_samples`` is.
     """
 
     config: NetworkConfig
     has_probability = True
     sections: ClassVar[tuple[str, ...]] = ("post",)
-    """Sections of the options that do not concern the weights, so that ``override`` may change them."""
+    """Sections of the options that are independent of the weights, so that ``override`` may change them."""
 
     @abstractmethod
     def window_probability(self, batch: WindowBatch) -> np.ndarray:
-        """One run of the network. Returns float32 (B, S, S) in [0, 1]."""
+        """Run the network once. Returns float32 (B, S, S) in [0, 1]."""
 
     def evaluations(self, steps: int | None) -> int:
-        """Of the network, for one sample. Args: steps, of the sampler; None: the model's own."""
+        """Network evaluations for one sample. Args: steps, of the sampler; None: the model's own."""
         return 1
 
     def predict_batch(
@@ -86,7 +86,7 @@ class WindowModel(AmodalModel):
         windows = [object_window(query.modal, self.config.window) for query in queries]
         jobs = [(index, number) for index in range(len(queries)) for number in range(num_samples)]
         size = self.config.window.size
-        # full-size maps of all objects would not fit into memory: predictions stay as small as the network gives them
+        # full-size maps of all objects would not fit into memory, so predictions stay at the network's resolution
         maps = np.zeros((len(queries), num_samples, size, size), np.float32)
         for start in range(0, len(jobs), self.batch_size):
             batch = jobs[start : start + self.batch_size]
@@ -96,7 +96,7 @@ class WindowModel(AmodalModel):
             occluders = [None if cover is None else crop_mask(cover, window) for cover, window in covers]
             seeds = [sample_seed(queries[index].seed, number) for index, number in batch]
             probabilities = self.window_probability(WindowBatch(image, modal, occluders, seeds, steps))
-            if not np.isfinite(probabilities).all():  # it would look like the modal mask
+            if not np.isfinite(probabilities).all():  # the result would look like the modal mask
                 raise UserError(f"'{self.name}' computes NaN or infinity: its numbers overflow in this precision")
             for (index, number), found in zip(batch, probabilities, strict=True):
                 maps[index, number] = found

@@ -1,4 +1,4 @@
-"""Infer once, count integers, derive every number."""
+"""Predict once, count pixels, derive every number."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def evaluate(
     Args:
         model: any model.
         records: with amodal masks.
-        seed: of the sampling noise; each object's own seed follows from it and the object's key.
-        batch_size: objects handed to the model at once.
-        num_samples: samples of each object, for models that sample.
+        seed: of the sampling noise; each object's own seed is derived from it and the object's key.
+        batch_size: objects given to the model at once.
+        num_samples: samples per object, for models that sample.
 
     Returns:
         ``{"rows": one dict per object, "scores": {protocol: {name: value}}}``.
@@ -63,23 +63,23 @@ def evaluate(
 
 
 def run_evaluation(config: EvalConfig) -> Path:
-    """Evaluate several models on one data set, or on several one after the other, and write the report.
+    """Evaluate several models on one data set, or on several in turn, and write the report.
 
     Writes ``objects.csv``, ``metrics.json``, ``predictions.json``, ``report.md`` and ``report.html`` to ``config.out``.
-    What a model predicted for a data set is kept there, in ``answers``: after a kill the same evaluation goes on
-    behind it, and one with further ``models`` asks those alone.
+    Predictions for each data set are stored there, in ``answers``: a killed evaluation continues from them when it is
+    repeated, and an evaluation with additional ``models`` runs only the new ones.
 
     Returns:
         The folder.
 
     Raises:
-        UserError: whatever is wrong with the configuration, a model, the data or the folder.
+        UserError: something is wrong with the configuration, a model, the data or the folder.
     """
     if not config.models:
         raise UserError("models is empty; give some, for instance models=[modal,convex_hull,outputs/run]")
     if len(set(config.models)) != len(config.models):
         raise UserError(f"models lists one model twice: {', '.join(config.models)}")
-    # all that can be wrong is found before the first object is predicted
+    # every possible mistake is detected before the first object is predicted
     device = {"auto": "auto", "gpu": "cuda"}.get(config.trainer.accelerator, config.trainer.accelerator)
     sources = _names(config.models)
     models = [_open_model(source, name, config) for name, source in sources.items()]
@@ -117,7 +117,7 @@ def _run(
     for opened in sets:
         for model in models:
             kept = store.load(model.name, opened.name, opened.dataset) if rank == 0 else None
-            if not gather([True] if kept else []):  # what the first process knows, all do
+            if not gather([True] if kept else []):  # all processes follow the first one's answer
                 done = gather(store.load_parts(model.name, opened.name, opened.dataset) if rank == 0 else [])
                 parts = store.write_parts(model.name, opened.name, opened.dataset)
                 model.to(device)
@@ -133,7 +133,7 @@ def _run(
                         raise KeyboardInterrupt(GOES_ON) from None
                     raise
                 kept = found, _steps_curve(model, opened, config, options, found) if opened is sets[0] else []
-                model.to("cpu")  # room for the next one
+                model.to("cpu")  # frees memory for the next model
                 if rank == 0:
                     store.save(model.name, opened.name, opened.dataset, *kept)
             if kept:
@@ -145,7 +145,7 @@ def _run(
 
 
 def _add_calibration(results: list[dict], rows: Sequence[Row]) -> None:
-    """``calibration`` of models with probabilities: ``error`` (ECE), and pixels, true ones and means of each bin."""
+    """``calibration`` of models with probabilities: ``error`` (ECE), and pixels, true pixels and mean of each bin."""
     behind = rows_by_result(rows)
     for result in results:
         found = calibration(row["calibration"] for row in behind[result_key(result)])
@@ -158,9 +158,9 @@ def _add_calibration(results: list[dict], rows: Sequence[Row]) -> None:
 
 
 def _names(entries: Sequence[str]) -> dict[str, str]:
-    """What reports call each model -> what ``load_model`` opens.
+    """Map each model's name in reports to what ``load_model`` opens.
 
-    A file that describes a model gives its stem; where another model is called so, its folder and its stem.
+    A file that describes a model is called by its stem; if another model has that name, by its folder and stem.
     """
     stems = [Path(entry).stem if entry.endswith(YAML) else entry for entry in entries]
     sources: dict[str, str] = {}
@@ -234,7 +234,7 @@ def _write(
     every: dict[str, CountedPredictions],
     curves: dict[str, Curve],
 ) -> None:
-    # the report's drawing libraries are needed by one process, at the end
+    # only one process needs the report's plotting libraries, at the end
     from amodalseg.report.build import build_report
     from amodalseg.report.table import plain_table, write_metrics
 

@@ -1,7 +1,7 @@
-"""The figures that the papers of DiffOOM (tables 1, 2 and 4) and MRGD (CLIP similarity) print: large models, no truth.
+"""The metrics of the DiffOOM (tables 1, 2 and 4) and MRGD (CLIP similarity) papers: large models, no ground truth.
 
-Definitions of the sections "Evaluation Metrics". Boxes of a move are the modal box before it and the same box at the
-target, those of an edit its regions'.
+Defined in the papers' sections "Evaluation Metrics". The boxes of a move are the modal box before it and the same box
+at the target; those of an edit are the boxes of its regions.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from amodalseg.predictions import Prediction
 from amodalseg.types import Query
 
 PROMPT = "A photo of {}"
-"""Of the paper."""
+"""The paper's prompt."""
 FIGURES = ("dino_op", "dino_tp", "clip_tp", "clip_t")
-LEAST = 8  # pixels on a side of a picture for a network
+LEAST = 8  # minimum side in pixels of a picture given to a network
 
 
 class Likeness:
     """Measures moves as the paper does.
 
     Args:
-        dino, clip: names as ``find_embedder`` takes them.
-        device: where they compute.
+        dino, clip: names that ``find_embedder`` accepts.
+        device: the device of both models.
 
     Raises:
-        UserError: a library or a model is missing; the line says what to install or to download, and where to put it.
+        UserError: a library or a model is missing; the message says what to install or download, and where to put it.
     """
 
     def __init__(self, dino: str = "dinov2", clip: str = "clip", device: str = "auto") -> None:
@@ -45,25 +45,25 @@ class Likeness:
 
     @cached_property
     def dino(self) -> Embedder:
-        """Opened when it is first needed."""
+        """Opened on first use."""
         return open_embedder(str(self._dino), DINO, self.device)
 
     @cached_property
     def clip(self) -> Embedder:
-        """Opened when it is first needed."""
+        """Opened on first use."""
         return open_embedder(str(self._clip), CLIP, self.device)
 
     def measure(self, query: Query, prediction: Prediction) -> dict[str, float | None]:
-        """The figures of one move.
+        """The metrics of one move.
 
         Args:
-            query: with ``to``; its ``category`` is the prompt's.
+            query: with ``to``; its ``category`` fills the prompt.
             prediction: its prediction, with ``moved``.
 
         Returns:
-            Cosines under the names of ``FIGURES``: ``dino_op``, the photo before and after at the object's old place
-            (lower is better: nothing of it is left); ``dino_tp`` and ``clip_tp``, the object at its old place before
-            and at its new one after; ``clip_t``, the completed object on white and the prompt, None without a
+            Cosine similarities, keyed by ``FIGURES``: ``dino_op``, the photo before and after the move at the origin
+            (lower is better: the object is gone); ``dino_tp`` and ``clip_tp``, the object at the origin before the move
+            and at the target after it; ``clip_t``, the completed object on white and the prompt, None without a
             category.
         """
         assert query.to is not None and prediction.moved is not None
@@ -87,15 +87,16 @@ class Likeness:
 
 
 def clip_similarity(query: Query, prediction: Prediction, clip: Embedder) -> float:
-    """How well an edit shows what is asked, as MRGD measures it (section "Evaluation Metrics"): cosine of CLIP.
+    """How well an edit matches its text, as measured by MRGD (section "Evaluation Metrics"): CLIP cosine similarity.
 
     Args:
-        query: with ``edit``; its regions that are added, removed or changed are looked at. prediction: with ``edited``.
-        clip: as ``parts.likeness.open_embedder`` opens it.
+        query: with ``edit``; its added, removed and changed regions are compared. prediction: with ``edited``.
+        clip: as opened by ``parts.likeness.open_embedder``.
 
     Returns:
-        Mean over these regions of the cosine of the photo in the region's box and its words after the edit: of a
-        removed one those of the background (of the whole picture, if no region is it), which the paper leaves open.
+        Mean over these regions of the cosine similarity between the photo in the region's box and the region's text
+        after the edit. The paper leaves open which text a removed region has; here it is that of the background (of the
+        whole picture, if no region is the background).
     """
     assert query.edit is not None and prediction.edited is not None
     height, width = query.image.shape[:2]
@@ -113,19 +114,19 @@ def clip_similarity(query: Query, prediction: Prediction, clip: Embedder) -> flo
 
 
 def on_white(query: Query, prediction: Prediction) -> np.ndarray:
-    """The completed object alone on white, cut to its box: uint8 (h, w, 3)."""
+    """The completed object alone on white, cropped to its box: uint8 (h, w, 3)."""
     piece = completed(query.image, prediction)
     return _at_least(np.where(piece.mask[..., None], piece.picture, np.uint8(255)))
 
 
 def _crop(picture: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
-    """A box of a picture, uint8 (h, w, 3), as far as it lies inside."""
+    """Crop a picture to the part of a box that lies inside it: uint8 (h, w, 3)."""
     x0, y0, x1, y1 = box
     return _at_least(picture[max(0, y0) : max(0, y1), max(0, x0) : max(0, x1)])
 
 
 def _at_least(picture: np.ndarray) -> np.ndarray:
-    """Pictures too small for the networks' processors are put on white."""
+    """Pad pictures that are too small for the networks' processors with white."""
     height, width = picture.shape[:2]
     if min(height, width) >= LEAST:
         return picture
@@ -150,14 +151,14 @@ def kid(
         features: a network from uint8 (N, 3, side, side) to float (N, D); None: Inception, whose weights the package
             ``torch-fidelity`` downloads.
         side: of the square, pixels.
-        subset_size: pictures of each of 100 drawings.
-        seed: of the resamples.
+        subset_size: pictures in each of 100 random subsets.
+        seed: of the random subsets.
 
     Returns:
-        Mean and standard deviation over the drawings.
+        Mean and standard deviation over the subsets.
 
     Raises:
-        UserError: ``torch-fidelity`` or its weights are missing; less than ``subset_size`` pictures.
+        UserError: ``torch-fidelity`` or its weights are missing; fewer than ``subset_size`` pictures.
     """
     from torchmetrics.image.kid import KernelInceptionDistance
 
@@ -166,7 +167,7 @@ def kid(
     try:
         network: Any = 2048 if features is None else features
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it says that it keeps all features
+            warnings.simplefilter("ignore")  # a warning that all features are kept in memory
             metric = KernelInceptionDistance(feature=network, subset_size=subset_size)
     except ModuleNotFoundError as error:
         raise UserError(
@@ -188,7 +189,7 @@ def kid(
 
 
 def _square(picture: np.ndarray, side: int) -> torch.Tensor:
-    """uint8 (H, W, 3) -> uint8 (1, 3, side, side): padded with white, so that nothing is stretched."""
+    """uint8 (H, W, 3) -> uint8 (1, 3, side, side): padded with white, so that the aspect ratio is kept."""
     height, width = picture.shape[:2]
     longer = max(height, width)
     canvas = np.full((longer, longer, 3), 255, np.uint8)

@@ -1,4 +1,4 @@
-"""The figures of table 1 of progressive mixed context (001), which need large models and an object's true picture."""
+"""The metrics of table 1 of progressive mixed context (001), which need large models and an object's true picture."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from amodalseg.predictions import Prediction
 from amodalseg.types import Query
 
 FIGURES = ("clip", "dino", "lpips")
-SIDE = 224  # pixels on a side of the pictures that are compared
+SIDE = 224  # pixels on a side of the compared pictures
 
 
 class ObjectDistances:
     """Compares a completed object with the true one, both alone on black.
 
     Args:
-        clip, dino: names as ``find_embedder`` takes them.
-        lpips: from two pictures, float (1, 3, S, S) in [-1, 1], to their distance; None: LPIPS on AlexNet, by
+        clip, dino: names that ``find_embedder`` accepts.
+        lpips: maps two pictures, float (1, 3, S, S) in [-1, 1], to their distance; None: LPIPS on AlexNet, from
             torchmetrics.
-        device: where they compute.
+        device: the device of the models.
 
     Raises:
-        UserError: a library or a model is missing; the line says what to install or to download, and where to put it.
+        UserError: a library or a model is missing; the message says what to install or download, and where to put it.
     """
 
     def __init__(
@@ -45,30 +45,30 @@ class ObjectDistances:
 
     @cached_property
     def clip(self) -> Embedder:
-        """Opened when it is first needed."""
+        """Opened on first use."""
         return open_embedder(str(self._clip), CLIP, self.device)
 
     @cached_property
     def dino(self) -> Embedder:
-        """Opened when it is first needed."""
+        """Opened on first use."""
         return open_embedder(str(self._dino), DINO, self.device)
 
     @torch.no_grad()
     def measure(
         self, query: Query, prediction: Prediction, truth: np.ndarray, amodal: np.ndarray
     ) -> dict[str, float | None]:
-        """The figures of one object.
+        """The metrics of one object.
 
         Args:
-            query: whose ``category`` is the text.
+            query: with the text as its ``category``.
             prediction: its prediction, with ``image``.
-            truth: uint8 (H, W, 3), where the whole object is seen.
+            truth: uint8 (H, W, 3), a picture that shows the whole object.
             amodal: bool (H, W), not empty: the whole object.
 
         Returns:
-            Under the names of ``FIGURES``: ``clip``, the cosine of the completed object and the category, None without
-            one; ``dino``, 1 - the cosine of the completed and the true object, in place of DreamSim; ``lpips``. The
-            last two are distances: lower is better.
+            Keyed by ``FIGURES``: ``clip``, the cosine similarity of the completed object and the category, None without
+            a category; ``dino``, 1 - the cosine similarity of the completed and the true object, in place of DreamSim;
+            ``lpips``. The last two are distances: lower is better.
 
         Raises:
             UserError: the prediction has no picture.
@@ -91,7 +91,7 @@ class ObjectDistances:
 def on_black(
     picture: np.ndarray, mask: np.ndarray, truth: np.ndarray, amodal: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Two objects alone on black, in the square around the box of both: uint8 (SIDE, SIDE, 3) each, in one scale.
+    """Two objects alone on black, in the square around their joint box, at one scale: uint8 (SIDE, SIDE, 3) each.
 
     Args:
         picture, truth: uint8 (H, W, 3). mask, amodal: bool (H, W), the object in each; not both empty.
@@ -109,16 +109,16 @@ def on_black(
 
 
 def open_lpips(device: str) -> Any:
-    """LPIPS on AlexNet of torchmetrics.
+    """LPIPS on AlexNet, from torchmetrics.
 
     Raises:
-        UserError: AlexNet's weights are not at hand and cannot be downloaded.
+        UserError: AlexNet's weights are not available and cannot be downloaded.
     """
     from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torchvision's, of a renamed argument
+            warnings.simplefilter("ignore")  # torchvision warns about a renamed argument
             return LearnedPerceptualImagePatchSimilarity(net_type="alex").to(device)
     except OSError as error:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Editing by words in regions: in one Python call, or from a configuration to a run folder."""
+"""Editing by text prompts in regions: in one Python call, or from a configuration to a run folder."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from amodalseg.report.regions_picture import regions_picture
 from amodalseg.types import Region
 
 DONE = "edit.json"
-"""Written last: a folder that holds it is finished."""
+"""Written last: a folder that contains it is complete."""
 
 
 class Edited(NamedTuple):
     """A picture before and after an edit.
 
-    source, target: uint8 (H, W, 3); of a photo, ``source`` is the photo. changed: bool (H, W), where a channel differs
-    by at least 24 of 255. keywords: for each region, the words that it was guided by. evaluations: of the network, each
-    with source and target. seconds: wall time.
+    source, target: uint8 (H, W, 3); if a photo was given, ``source`` is that photo. changed: bool (H, W), where any
+    channel differs by at least 24 of 255. keywords: for each region, the words used for guidance. evaluations: of the
+    network, each covering source and target. seconds: wall time.
     """
 
     source: np.ndarray
@@ -53,21 +53,21 @@ def edit(
     seed: int = 0,
     device: str = "auto",
 ) -> Edited:
-    """Edit a photo by words in its regions; without a photo, draw a picture before the edit and after it.
+    """Edit a photo by text prompts in its regions; without a photo, generate a picture before and after the edit.
 
     Args:
-        regions: parts of the picture with their words before and after; one without a box says what all else is.
-        image: uint8 (H, W, 3) RGB; grey and RGBA are converted, see ``as_rgb``. Outside the boxes of what is added,
-            removed or changed it stays as it is, to the last bit (unless the option ``paste`` is off).
-        source, target: words of the whole picture before and after; default: those of the regions, joined.
-        size: width and height of a picture that is drawn, pixels; default: a square of the model's own.
-        model: what ``load_model`` takes, or a model; one that edits.
-        seed: of the noise that pictures are drawn from.
-        device: where the model computes, if it is loaded here.
+        regions: with their texts before and after; a region without a box describes the background.
+        image: uint8 (H, W, 3) RGB; grey and RGBA are converted, see ``as_rgb``. Outside the boxes of added, removed or
+            changed regions the photo is preserved exactly (unless the option ``paste`` is off).
+        source, target: texts of the whole picture before and after; default: those of the regions, joined.
+        size: width and height of a generated picture, pixels; default: a square of the model's own size.
+        model: a model that edits, or anything that ``load_model`` accepts.
+        seed: of the noise that pictures are generated from.
+        device: the device for a model that is loaded here.
 
     Raises:
-        UserError: regions, words, a photo or a size that cannot be used; a model that does not edit or cannot be
-            opened; or memory is short.
+        UserError: regions, texts, the photo or the size cannot be used; the model does not edit or cannot be opened; or
+            there is not enough memory.
     """
     if not isinstance(model, AmodalModel):
         model = load_model(model, device)
@@ -92,18 +92,18 @@ def edit(
 def run_edit(config: EditConfig) -> Path:
     """Make one edit and write ``source.png``, ``target.png``, ``regions.png`` and ``edit.json`` to ``config.out``.
 
-    A folder that holds the same edit, finished, is left as it is.
+    A folder that already contains the same finished edit is left unchanged.
 
     Returns:
         The folder.
 
     Raises:
-        UserError: whatever is wrong with the configuration, the model, the photo or the folder.
+        UserError: something is wrong with the configuration, the model, the photo or the folder.
     """
     folder = Path(config.out)
     check_folder(folder, config)
     if (folder / DONE).is_file():
-        with locked(folder, "out="):  # one that was killed right behind its last file has left its lock
+        with locked(folder, "out="):  # a run killed just after its last file leaves its lock behind
             print(f"already finished: {folder}")
         return folder
     regions = [

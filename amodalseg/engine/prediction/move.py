@@ -1,4 +1,4 @@
-"""Moving one object of one photo: in one Python call, or from file to file."""
+"""Moving one object in one photo: in one Python call, or from file to file."""
 
 from __future__ import annotations
 
@@ -32,24 +32,25 @@ def move(
     seed: int = 0,
     device: str = "auto",
 ) -> Prediction:
-    """Complete an object, take it out of its place, and lay it down elsewhere.
+    """Complete an object, remove it from its origin, and paste it at its target.
 
     Args:
         image: uint8 (H, W, 3) RGB; grey and RGBA are converted, see ``as_rgb``.
         modal: bool (H, W), the visible pixels of the object, or another form of one mask, see ``as_masks``.
-        to: (x, y), the pixel where the middle of the modal box is to lie.
-        category: name, for models that read text.
-        occluder: bool (H, W) of what hides the object and stays where it is, if known.
-        model: what ``load_model`` takes, or a model.
+        to: (x, y), the pixel at which the centre of the modal box lies after the move.
+        category: the object's class name, for models that read text.
+        occluder: bool (H, W), the mask of the occluder, which stays in place, if known.
+        model: a model, or anything that ``load_model`` accepts.
         seed: of all random numbers.
-        device: where the model computes, if it is loaded here.
+        device: the device for a model that is loaded here.
 
     Returns:
         The prediction: ``moved``, uint8 (H, W, 3), is the photo after the move, ``moved_mask``, bool (H, W), the object
-        there.
+        in it.
 
     Raises:
-        UserError: an image, a mask or a target that cannot be used, a model that cannot be opened, or memory is short.
+        UserError: the image, the mask or the target cannot be used, the model cannot be opened, or there is not enough
+            memory.
     """
     image = as_rgb(image)
     modal = as_masks(modal, *image.shape[:2])
@@ -69,7 +70,7 @@ def move(
 class MoveFiles:
     """Files of one move.
 
-    overlay: a folder for a picture of before and after, or None. upright: turn the photo as its EXIF data say.
+    overlay: folder for a before-and-after picture, or None. upright: rotate the photo according to its EXIF data.
     """
 
     image: Path
@@ -81,10 +82,10 @@ class MoveFiles:
 
 
 def move_file(model: AmodalModel, files: MoveFiles, to: tuple[int, int], category: str | None, seed: int) -> None:
-    """Move one object: a photo and a mask file -> a photo, the same as ``move`` gives.
+    """Move one object: a photo and a mask file -> a photo, the same as that of ``move``.
 
     Raises:
-        UserError: a file that cannot be read or written, or that does not fit; or as ``move``.
+        UserError: a file cannot be read or written, or does not fit; or as for ``move``.
     """
     given = [path for path in (files.image, files.mask, files.occluder) if path is not None]
     check_output(files.out, given)

@@ -1,4 +1,4 @@
-"""All objects of a photo: completed, put in order, and kept as layers."""
+"""All objects of a photo: completed, put in depth order, and written as layers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from amodalseg.types import stable_seed
 
 
 class Ordered(NamedTuple):
-    """The completed objects of a photo, and who hides whom among them."""
+    """The completed objects of a photo, and their occlusion order."""
 
     predictions: PredictionStack
     order: Order
@@ -46,20 +46,20 @@ def order(
     steps: int | None = None,
     device: str = "auto",
 ) -> Ordered:
-    """Complete all objects of a photo and decide who hides whom.
+    """Complete all objects of a photo and determine which occludes which.
 
-    Of two objects the one hides the other whose visible part covers more of the other's completion
-    (``metrics.order.pairs``); pairs that would close a cycle are dropped, the weakest first.
+    Of two objects, the occluder is the one whose modal mask covers more of the other's completion
+    (``metrics.order.pairs``); pairs that would close a cycle are dropped, weakest first.
 
     Args:
         image: uint8 (H, W, 3) RGB; grey and RGBA are converted, see ``as_rgb``.
-        masks: the visible parts, bool (N, H, W), or another form of several masks, see ``as_masks``.
-        model: what ``load_model`` takes, or a model.
+        masks: the modal masks, bool (N, H, W), or another form of several masks, see ``as_masks``.
+        model: a model, or anything that ``load_model`` accepts.
         seed, steps: as for ``AmodalModel.predict``.
-        device: where the model computes, if it is loaded here.
+        device: the device for a model that is loaded here.
 
     Raises:
-        UserError: an image or masks that cannot be used, or a model that cannot be opened.
+        UserError: the image or the masks cannot be used, or the model cannot be opened.
     """
     image = as_rgb(image)
     modal = as_masks(masks, *image.shape[:2])
@@ -75,16 +75,17 @@ def order(
 def complete_photos(model: AmodalModel, source: Path, images: Path, out: Path, settings: Settings) -> list[str]:
     """Complete and order all objects of the photos of a COCO file.
 
-    Of each photo ``out`` gets ``NAME.ora`` (layers from far to near: the photo without its objects, each completed
-    object, and the photo itself, switched off), ``NAME.png`` (a picture of the order) and ``NAME.json``:
-    ``annotations`` as ``predict --coco`` writes them, from far to near, with ``hides`` (ids of what each hides) and
-    ``hidden_by``, and ``cycles`` (pairs that were dropped). What is there is kept, unless ``settings.overwrite``.
+    For each photo, ``out`` receives ``NAME.ora`` (layers from far to near: the photo without its objects, each
+    completed object, and the photo itself, switched off), ``NAME.png`` (a picture of the order) and ``NAME.json``:
+    ``annotations`` as written by ``predict --coco``, from far to near, with ``hides`` (ids of the objects that each
+    occludes) and ``hidden_by``, and ``cycles`` (dropped pairs). Existing outputs are kept, unless
+    ``settings.overwrite``.
 
     Returns:
-        One line for each photo or annotation that failed.
+        One line per photo or annotation that failed.
 
     Raises:
-        UserError: files that are missing or broken; outputs of another model or of other options.
+        UserError: files are missing or broken; existing outputs come from another model or other options.
     """
     given = read_coco_input(source, images, outside=settings.outside)
     if out.exists() and not out.is_dir():
@@ -136,7 +137,7 @@ def _photos(model: AmodalModel, given: CocoInput, out: Path, settings: Settings)
         except UserError as error:
             failures.append(f"{given.paths[image_id]}: {error}")
             continue
-        if found is not None:  # what cannot be written is not this photo's fault, and ends the run
+        if found is not None:  # a write error is not this photo's fault, and ends the run
             titles = [_title(key, entry, categories) for key, entry in entries.items()]
             _write(out / names[image_id], photo, list(entries.values()), titles, found)
     say_turned(turned, len(names), settings.upright)
@@ -146,7 +147,7 @@ def _photos(model: AmodalModel, given: CocoInput, out: Path, settings: Settings)
 
 
 def _title(key: str, entry: Entry, categories: dict[Any, str]) -> str:
-    """Of an object's layer."""
+    """The title of an object's layer."""
     return f"{categories.get(entry.get('category_id'), 'object')} {key}"
 
 
@@ -170,5 +171,5 @@ def _write(base: Path, photo: np.ndarray, entries: Sequence[Entry], titles: Sequ
     cycles = [[ids[nearer], ids[farther]] for nearer, farther in dropped]
     if cycles:
         print(f"{base.name}: {len(cycles)} pairs would close a cycle and were dropped from the order: {cycles[:5]}")
-    # the last of the three: where it is, the others are
+    # written last of the three: if it exists, so do the others
     write_whole(base.with_name(f"{base.name}.json"), json.dumps({"annotations": annotations, "cycles": cycles}) + "\n")

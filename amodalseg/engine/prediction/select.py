@@ -1,4 +1,4 @@
-"""The modal mask of an object that is pointed at, or of all that words name."""
+"""The modal mask of an object selected by points or a box, or of all objects matching a text."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ OFFLINE = "grabcut"
 """The selector that needs no weights."""
 DETECTOR = "grounding_dino"
 SAME = 0.8
-"""IoU from which two masks that words gave are one object's."""
+"""IoU at or above which two masks found by text are the same object."""
 
 
 class Selector(Protocol):
-    """Finds objects at points and in boxes: ``GrabCut``, or an opened ``SamSegmenter``."""
+    """Segments objects from points and boxes: ``GrabCut``, or an opened ``SamSegmenter``."""
 
     side: int
 
@@ -45,26 +45,26 @@ def select(
     detector: str | Detector = DETECTOR,
     device: str = "auto",
 ) -> np.ndarray:
-    """Find the visible part of an object by points and a box, or of all objects that words name.
+    """Find the modal mask of an object by points and a box, or of all objects matching a text.
 
     Args:
         image: uint8 (H, W, 3) RGB; grey and RGBA are converted, see ``as_rgb``.
-        points: (x, y) or (x, y, label) each, in pixels of the image. Label 1, or none: on the object; 0: on something
-            that is not part of it.
-        box: x0, y0, x1, y1 in pixels, ends exclusive, around the visible part; what lies beyond the image is cut off.
-        text: what to look for, in place of points and box; several things with full stops between them.
-        model: ``grabcut``, which needs no weights, tells by colours alone and is rough; SAM 2 or SAM: ``sam2``,
-            ``sam2_tiny``, ``sam``, ``sam_base``, owner/name on the hub, a folder, or one that ``open_selector`` opened.
-        detector: finds the boxes of words: ``grounding_dino``, ``grounding_dino_base``, owner/name, a folder,
+        points: (x, y) or (x, y, label) each, in pixels of the image. Label 1 (the default): on the object; 0: beside
+            it.
+        box: x0, y0, x1, y1 in pixels, ends exclusive, around the visible region; clipped to the image.
+        text: what to look for, instead of points and box; separate several things by full stops.
+        model: ``grabcut``, which needs no weights, segments by colour alone and is rough; SAM 2 or SAM: ``sam2``,
+            ``sam2_tiny``, ``sam``, ``sam_base``, owner/name on the hub, a folder, or one opened by ``open_selector``.
+        detector: finds boxes for the text: ``grounding_dino``, ``grounding_dino_base``, owner/name, a folder,
             or an opened one.
-        device: where SAM and the detector compute, if they are opened here.
+        device: the device for SAM and the detector, if they are opened here.
 
     Returns:
-        bool (H, W), not empty; of text (N, H, W), what is found most surely first.
+        bool (H, W), not empty; for text (N, H, W), most confident first.
 
     Raises:
-        UserError: nothing is given, or text with points or a box; a point outside the image or the box, an empty box;
-            nothing is found; a model that is not at hand.
+        UserError: no prompt is given, or text together with points or a box; a point lies outside the image or the box,
+            or the box is empty; nothing is found; a model is not available.
     """
     image = as_rgb(image)
     height, width = image.shape[:2]
@@ -95,7 +95,7 @@ def select(
 
 
 def open_selector(name: str | Selector, device: str = "auto") -> Selector:
-    """Open what ``select`` takes as ``model``, for use with many photos. Raises UserError."""
+    """Open anything that ``select`` accepts as ``model``, for use with many photos. Raises UserError."""
     if not isinstance(name, str):
         return name
     if name == OFFLINE:
@@ -107,7 +107,7 @@ def open_selector(name: str | Selector, device: str = "auto") -> Selector:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What ``select`` is asked, as its arguments."""
+    """A prompt for ``select``, with the same arguments."""
 
     points: Sequence[Sequence[float]] | None = None
     box: Sequence[float] | None = None
@@ -117,7 +117,7 @@ class Prompt:
     device: str = "auto"
 
     def select(self, image: np.ndarray) -> np.ndarray:
-        """As the function."""
+        """As the function ``select``."""
         return select(image, **vars(self))
 
 
@@ -144,7 +144,7 @@ def _checked(points: Any, box: Any, height: int, width: int) -> tuple[np.ndarray
 
 
 def _several(points: Any) -> Any:
-    """A single point may stand alone."""
+    """Accept a single point as a list of one."""
     try:
         return [points] if len(points) and np.ndim(points[0]) == 0 else points
     except TypeError:
@@ -179,7 +179,7 @@ def _finite(values: Sequence[Any]) -> bool:
 def _selected(
     selector: Selector, image: np.ndarray, points: np.ndarray, labels: np.ndarray, box: np.ndarray | None
 ) -> np.ndarray:
-    """What a selector finds in an image of any size, bool (H, W). Raises UserError: nothing."""
+    """The selector's mask in an image of any size, bool (H, W). Raises UserError: nothing is found."""
     height, width = image.shape[:2]
     scale = min(1.0, selector.side / max(height, width))
     rows, columns = (max(1, round(length * scale)) for length in (height, width))

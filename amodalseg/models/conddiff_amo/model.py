@@ -23,7 +23,7 @@ from amodalseg.models.windowed import WindowBatch
 
 
 class CondDiffAMO(NetworkModel):
-    """The network with its sampler around it; arguments as ``NetworkModel``."""
+    """CondDiff-AMO: the network with its sampler; arguments as for ``NetworkModel``."""
 
     config: CondDiffAMOConfig
     network: CondDiffAMONetwork
@@ -39,15 +39,15 @@ class CondDiffAMO(NetworkModel):
         keep_freed_memory()
 
     def accelerate(self, *, precision: str = "fp32", compile: bool = False) -> CondDiffAMO:
-        """Choose how the network runs (``docs/inference.md``); a network in training mode runs as it is.
+        """Choose how the network runs at inference (``docs/inference.md``); no effect on a network in training mode.
 
         Args:
-            precision: ``fp32`` or ``bf16``, which is faster where the hardware has it (GPUs, CPUs with avx512_bf16).
-            compile: through ``torch.compile`` with static shapes, on a GPU as CUDA graphs. The first batch of a size
-                takes minutes; batches are filled up to powers of two.
+            precision: ``fp32`` or ``bf16``, which is faster on hardware that supports it (GPUs, CPUs with avx512_bf16).
+            compile: use ``torch.compile`` with static shapes, on a GPU as CUDA graphs. The first batch of each size
+                takes minutes; batches are padded to powers of two.
 
         Raises:
-            UserError: another precision.
+            UserError: the precision is unknown.
         """
         self.acceleration = Acceleration(precision, compile)
         return self
@@ -64,7 +64,7 @@ class CondDiffAMO(NetworkModel):
         return self.config.sampler if steps is None else replace(self.config.sampler, steps=steps)
 
     def sample_noise(self, seeds: Sequence[int], steps: int | None = None) -> Tensor:
-        """Standard normal maps (num_maps, B, 1, S, S), each object's from its own seed, on the CPU on every machine."""
+        """Standard normal maps (num_maps, B, 1, S, S), each object's from its own seed; always generated on the CPU."""
         return torch.from_numpy(sample_noise(seeds, num_noise_maps(self._sampler(steps)), self.config.window.size))
 
     @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""Is an object complete? Draw everything around it anew: an object that was cut off grows (paper 001, section 3.6)."""
+"""Is an object complete? Inpaint everything around it: an object that was cut off grows (paper 001, section 3.6)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from amodalseg.types import Query, stable_seed
 
 
 class Judgement(NamedTuple):
-    """complete: by the rule. growth: of the area, relative; 0 if nothing grew. near_border: of its picture."""
+    """complete: according to the rule. growth: relative growth of the area; 0 if it did not grow. near_border: whether
+    the object is close to the border of its picture.
+    """
 
     complete: bool
     growth: float
@@ -32,11 +34,12 @@ class Judgement(NamedTuple):
 class Rule:
     """The options of the rule.
 
-    growth: above it an object was not complete. border: pixels; an object nearer to a border of its picture was not
-    complete; 0: borders do not matter. corner: side of the squares in the corners that stay, in sides of the window.
-    side: of the window, in longer sides of the object's box. background: what the object stands on, a kind of
-    ``background``: the corners show it. read: how the object is found again, a kind of ``read_off``. num_samples: of
-    the surroundings, whose mean growth counts. steps: of the sampler. guidance: by the category as prompt; 1: none.
+    growth: an object that grows by more than this was incomplete. border: pixels; an object closer than this to a
+    border of its picture was incomplete; 0: borders are ignored. corner: side of the corner squares that are kept, as a
+    share of the window's side. side: of the window, in units of the longer side of the object's box. background: behind
+    the object, a kind of ``background``, which the corners show. read: how the object is segmented again, a kind of
+    ``read_off``. num_samples: samples of the surroundings, over which the growth is averaged. steps: of the sampler.
+    guidance: by the category as prompt; 1: none.
     """
 
     growth: float = 0.2
@@ -57,22 +60,23 @@ def judge(
     segmenter: Segmenter | None = None,
     batch_size: int = 16,
 ) -> list[Judgement]:
-    """Judge completed objects, of any model: ``Query(prediction.image, prediction.amodal, seed)``.
+    """Judge whether completed objects of any model are complete: ``Query(prediction.image, prediction.amodal, seed)``.
 
-    Of a prediction that leaves the photo, ask ``prediction.canvas`` with ``border=0``.
+    For a prediction that extends beyond the photo, use ``prediction.canvas`` with ``border=0``.
 
     Args:
-        backend: the inpainting model that draws the surroundings.
+        backend: the inpainting model that generates the surroundings.
         queries: pictures of completed objects, with their masks as ``modal``.
         rule: its options.
         segmenter: for ``rule.read == "segmenter"``.
-        batch_size: objects in one evaluation of the network.
+        batch_size: objects per evaluation of the network.
 
     Returns:
-        A judgement for each; it does not depend on the others. The growth is a confidence too: the less, the surer.
+        A judgement per object, independent of the others. The growth also serves as a confidence: less growth, more
+        confident.
 
     Raises:
-        UserError: a query that no model can take.
+        UserError: a query that no model can process.
     """
     for query in queries:
         check_query(query)

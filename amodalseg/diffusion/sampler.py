@@ -1,4 +1,4 @@
-"""Samplers: plain functions of (denoiser, noise, modal mask). They know no network and use no random numbers."""
+"""Samplers: plain functions of (denoiser, noise, modal mask), independent of any network, without random numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Denoiser = Callable[[Tensor, Tensor], Tensor]
 
 
 def num_noise_maps(sampler: SamplerConfig) -> int:
-    """How many standard normal maps ``sample`` consumes for each object."""
+    """Number of standard normal maps that ``sample`` consumes per object."""
     return 2 * sampler.steps - 1 if sampler.kind == "renoise_ust" else sampler.steps
 
 
@@ -36,9 +36,9 @@ def sample(
     Args:
         denoise: predicts x_0 from x_t and t.
         modal: (B, 1, H, W) in {0, 1}.
-        noise: (num_noise_maps(sampler), B, 1, H, W), standard normal: x_T first, then one map for each later step (for
-            ``renoise_ust`` a second one, from which the state transition is sampled). Noise is an argument so that one
-            object's prediction depends on nothing but its own seed, and an exported graph can be compared exactly.
+        noise: (num_noise_maps(sampler), B, 1, H, W), standard normal: x_T first, then one map per later step (for
+            ``renoise_ust`` a second one, from which the state transition is sampled). Noise is an argument so that an
+            object's prediction depends only on its own seed, and an exported graph can be compared exactly.
         sampler: ``ddpm`` the paper's Gaussian posterior (equation 3); ``ddim`` with eta; ``renoise_ust`` a new forward
             sample from the thresholded x_0 at every step, which matches the states seen in training.
         gauss, ust, vgpe: schedules and ensemble.
@@ -85,7 +85,7 @@ def renoise(
 
     Args:
         x0, modal, uniform, noise: (B, 1, H, W).
-        t: scalar tensor, the time to go to.
+        t: scalar tensor, the time of the new sample.
         gauss, ust: schedules; without UST, m_s is the thresholded prediction itself.
     """
     batch = x0.shape[0]

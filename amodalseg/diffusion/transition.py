@@ -1,7 +1,7 @@
 """The forward process: unidirectional state transition (UST, equations 4 and 5), then Gaussian noise. Pure maths.
 
-Each pixel starts in the amodal state (its value is that of the amodal mask) and may move once to the modal state (its
-value is that of the modal mask), never back. ``keep_probability`` is the marginal probability of still being amodal.
+Each pixel starts in the amodal state (with the value of the amodal mask) and may switch once to the modal state (with
+the value of the modal mask), never back. ``keep_probability`` is the marginal probability of still being amodal.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 from amodalseg.diffusion.schedule import alpha_sigma, log_snr
 
 SEGREFINER_START = 0.8
-"""SegRefiner's linear schedule starts at 0.8: its first state is already damaged."""
+"""SegRefiner's linear schedule starts at 0.8: even its first state is degraded."""
 
 
 def keep_probability(t: Tensor, schedule: str, shift: float = 0.0) -> Tensor:
@@ -43,12 +43,12 @@ def keep_probability(t: Tensor, schedule: str, shift: float = 0.0) -> Tensor:
 def transit(amodal: Tensor, modal: Tensor, keep: Tensor, uniform: Tensor) -> Tensor:
     """Sample m_t: the amodal value where u < bar-b, the modal value elsewhere.
 
-    The uniform test has the same law as the two-class Gumbel-max of the paper and needs no logarithm of 0.
+    The uniform test has the same distribution as the paper's two-class Gumbel-max and needs no logarithm of 0.
 
     Args:
         amodal, modal: (B, 1, H, W), any dtype.
         keep: (B,) marginal keep-probabilities.
-        uniform: (B, 1, H, W) in [0, 1). Sharing one map over decreasing ``keep`` gives a nested chain.
+        uniform: (B, 1, H, W) in [0, 1). Sharing one map across decreasing ``keep`` gives a nested chain.
 
     Returns:
         m_t, (B, 1, H, W).
@@ -64,7 +64,7 @@ def block_uniform(
 
 
 def tiles(values: Tensor, block: int) -> Tensor:
-    """Give every block x block tile of (B, C, H, W) the value of its first pixel."""
+    """Set every block x block tile of (B, C, H, W) to the value of its first pixel."""
     if block == 1:
         return values
     height, width = values.shape[-2:]

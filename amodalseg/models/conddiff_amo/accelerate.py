@@ -1,4 +1,4 @@
-"""How the network runs at inference: in bfloat16, or compiled, if asked for."""
+"""How the network runs at inference: optionally in bfloat16 or compiled."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ PRECISIONS = ("fp32", "bf16")
 
 @dataclass
 class Acceleration:
-    """Options of inference.
+    """Inference options.
 
     Attributes:
-        precision: ``fp32``, or ``bf16`` for the network's products (the sampler stays in float32).
+        precision: ``fp32``, or ``bf16`` for the network's matrix products (the sampler stays in float32).
         compile: run through ``torch.compile`` with static shapes; on a GPU as CUDA graphs.
     """
 
@@ -36,9 +36,9 @@ class Acceleration:
             raise UserError(f"precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}")
 
     def prepare(self, network: CondDiffAMONetwork) -> CondDiffAMONetwork:
-        """The network to run: the given one, or its compiled copy, made again after its weights changed or moved.
+        """The network to run: the given one, or its compiled copy, recompiled after its weights changed or moved.
 
-        Changes are found by PyTorch's own counters, which miss writes through ``.data`` and by fused optimisers.
+        Changes are detected by PyTorch's own counters, which miss writes through ``.data`` and by fused optimisers.
         """
         if not self.compile:
             return network
@@ -48,10 +48,10 @@ class Acceleration:
             for now, (old, count) in zip(tensors, self._made_of, strict=True)
         )
         if self._compiled is None or not same:
-            # the copy outlives this call, which may stand in inference mode, whose tensors are of little use elsewhere
+            # the copy outlives this call, but tensors made in inference mode are of little use outside it
             with torch.inference_mode(False), torch.no_grad():
                 self._compiled = compiled_copy(network)
-            # holding the tensors keeps their memory in use, so that it cannot come back as that of other weights
+            # holding the tensors keeps their memory allocated, so that it cannot be reused for other weights
             self._made_of = [(tensor.detach(), version(tensor)) for tensor in tensors]
         return self._compiled
 
@@ -60,12 +60,12 @@ class Acceleration:
         return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def padded(self, batch: int) -> int:
-        """How many objects to run for ``batch`` of them: compiled shapes are static, so only powers of two occur."""
+        """The padded batch size for ``batch`` objects: compiled shapes are static, so only powers of two are used."""
         return 1 << (batch - 1).bit_length() if self.compile else batch
 
 
 def version(tensor: Tensor) -> int:
-    """How often a tensor was written to, as far as PyTorch counts."""
+    """How often a tensor was written to, according to PyTorch's counter."""
     return 0 if tensor.is_inference() else tensor._version
 
 
@@ -85,7 +85,7 @@ def compiled(function: Callable[..., Tensor], device: str) -> Callable[..., Tens
     graph = torch.compile(function, dynamic=False, mode="reduce-overhead")
 
     def replay(*arguments: Tensor) -> Tensor:
-        # a CUDA graph writes every result to the same memory, and a condition may be kept over several steps
+        # a CUDA graph writes every result to the same memory, but a condition may be kept for several steps
         torch.compiler.cudagraph_mark_step_begin()
         return graph(*arguments).clone()
 

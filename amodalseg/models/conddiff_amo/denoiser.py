@@ -1,4 +1,4 @@
-"""Denoising network (DN): local emphasis, feature fusion with the gate (equations 8 and 9), mask encoder and decoder.
+"""Denoising network (DN): local emphasis, gated feature fusion (equations 8 and 9), mask encoder and decoder.
 
 ``ConditionFusion`` depends on the noisy mask and the time only through the pyramid; ``MaskDenoiser`` is the rest.
 """
@@ -22,7 +22,7 @@ NUM_GROUPS = 8
 
 
 class LocalEmphasis(nn.Module):
-    """LE: two 3x3 convolutions with ReLU at the map's own size. ``join`` up-samples."""
+    """LE: two 3x3 convolutions with ReLU at the map's own resolution. ``join`` up-samples."""
 
     def __init__(self, in_channels: int, dim: int) -> None:
         super().__init__()
@@ -34,20 +34,20 @@ class LocalEmphasis(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C_i, h, w) -> (B, d, h, w), which up-sampled is F_up,i."""
+        """(B, C_i, h, w) -> (B, d, h, w), which becomes F_up,i when up-sampled."""
         return self.layers(x)
 
 
 def resize(x: Tensor, size: Sequence[int]) -> Tensor:
-    """Bilinear to (h, w); nothing where the size is right."""
+    """Resize bilinearly to (h, w); a no-op if the size is right."""
     return x if x.shape[2:] == size else interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
 
 
 def join(layers: Any, first: Tensor, second: Tensor, size: Sequence[int]) -> Tensor:
-    """1x1 convolution of two maps, batch norm, ReLU: ``layers`` of both up-sampled and joined, in less time.
+    """1x1 convolution of two maps, batch norm, ReLU: ``layers`` of both up-sampled and concatenated, but faster.
 
-    The convolution of joined maps is the sum of two, and a 1x1 convolution commutes with bilinear up-sampling, whose
-    weights sum to 1: each runs at its map's own resolution.
+    The convolution of concatenated maps is a sum of two, and a 1x1 convolution commutes with bilinear up-sampling,
+    whose weights sum to 1, so each runs at its map's own resolution.
 
     Args:
         layers: from ``conv_bn_relu``, of 2 d channels.
@@ -65,11 +65,11 @@ def join(layers: Any, first: Tensor, second: Tensor, size: Sequence[int]) -> Ten
 class AdaptiveFeatureGate(nn.Module):
     """A_1 = G * A_2 + (1 - G) * F_up,1 with G = sigmoid(Conv(ReLU(Conv(cat(A_2, F_up,1))))), equations 8 and 9.
 
-    The last convolution starts at zero, so training starts from G = 1/2: the plain mean of both.
+    The last convolution is initialised to zero, so training starts from G = 1/2, the mean of both.
 
     Args:
         dim: d.
-        config: ``kernel`` of the first convolution; ``gate`` d maps (channel) or one (spatial).
+        config: ``kernel`` of the first convolution; ``gate``: d maps (channel) or one (spatial).
 
     Raises:
         UserError: an even kernel.
@@ -86,7 +86,7 @@ class AdaptiveFeatureGate(nn.Module):
         nn.init.zeros_(self.gate.bias)
 
     def forward(self, a2: Tensor, f_up1: Tensor, size: Sequence[int]) -> Tensor:
-        """Two maps (B, d, *size) -> A_1 (B, d, *size). F_1 has the size to which the others are up-sampled."""
+        """Two maps (B, d, *size) -> A_1 (B, d, *size). The other maps are up-sampled to the size of F_1."""
         gate = torch.sigmoid(self.gate(torch.relu(self.hidden(torch.cat([a2, f_up1], dim=1)))))
         return torch.lerp(f_up1, a2, gate.expand_as(a2))
 
@@ -104,7 +104,7 @@ class LinearFusion(nn.Module):
 
 
 class EmphasisFusion(nn.Module):
-    """A_1 = LE(cat(A_2, F_up,1)): what table 4's "replaced AFG by LE" says, if it is not a misprint for the fusion."""
+    """A_1 = LE(cat(A_2, F_up,1)): table 4's "replaced AFG by LE", unless that is a misprint for the fusion."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class EmphasisFusion(nn.Module):
 
 
 def last_fusion(dim: int, config: AFGConfig) -> nn.Module:
-    """What makes A_1 of A_2 and F_up,1: the gate, or what stands in its place."""
+    """The module that computes A_1 from A_2 and F_up,1: the gate, or its replacement."""
     if config.enabled:
         return AdaptiveFeatureGate(dim, config)
     return EmphasisFusion(dim) if config.instead == "le" else LinearFusion(dim)
@@ -147,7 +147,7 @@ class ConditionFusion(nn.Module):
 
 
 class ResBlock(nn.Module):
-    """Two 3x3 convolutions with group norm and SiLU around a residual; the time scales and shifts the first."""
+    """Residual block of two 3x3 convolutions with group norm and SiLU; the time scales and shifts the first."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -165,15 +165,15 @@ class ResBlock(nn.Module):
 
 
 def normalise(norm: nn.Module, x: Tensor) -> Tensor:
-    """A norm in float32: autocast sees to it on a GPU, but not on a CPU, where bfloat16 takes four times as long."""
+    """A norm in float32: autocast ensures this on a GPU, but not on a CPU, where bfloat16 takes four times as long."""
     return norm(x.float()).to(x.dtype)
 
 
 class PixelShuffleUp(nn.Module):
-    """Twice the size: 1x1 convolution to 4 x out, SiLU, pixel shuffle.
+    """Twofold up-sampling: 1x1 convolution to 4 x out, SiLU, pixel shuffle.
 
-    The four weights that become one 2x2 cell start equal (and the bias at 0), so that the layer starts as nearest
-    up-sampling and draws no checkerboard.
+    The four weights that form one 2x2 cell are initialised equal (and the bias to 0), so that the layer starts as
+    nearest-neighbour up-sampling, without checkerboard artefacts.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -188,8 +188,8 @@ class PixelShuffleUp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in, h, w) -> (B, out, 2 h, 2 w)."""
-        # the layer's channels count the out maps, then the 4 places of a cell. The other way round, which a change of
-        # the weights' order gives, every place's channels lie together, and the shuffle moves them as one
+        # the layer's channels are ordered by out map, then by the 4 positions of a cell. Reordering the weights the
+        # other way round puts each position's channels together, so that the shuffle moves them as one block
         batch, _, height, width = x.shape
         weight = self.conv.weight.flatten(1).unflatten(0, (-1, 4)).transpose(0, 1)
         assert self.conv.bias is not None
@@ -200,7 +200,7 @@ class PixelShuffleUp(nn.Module):
 
 
 class Dropout(nn.Dropout):
-    """Dropout from 16 random bits for each value: PyTorch's own generator took a tenth of a training step on a CPU.
+    """Dropout from 16 random bits per value: PyTorch's own generator took a tenth of a training step on a CPU.
 
     The probability is rounded to a multiple of 2^-16.
     """
@@ -213,11 +213,11 @@ class Dropout(nn.Dropout):
         words = torch.empty(-(-count // 4), dtype=torch.int64, device=input.device).random_(-(2**63), None)
         kept = words.view(torch.int16)[:count] >= round(self.p * 2**16) - 2**15
         scale = kept.to(input.dtype).mul_(1 / (1 - self.p))
-        return input * scale.view(batch, height, width, channels).permute(0, 3, 1, 2)  # channels-last, as the input
+        return input * scale.view(batch, height, width, channels).permute(0, 3, 1, 2)  # channels-last, like the input
 
 
 def create_decoder(in_channels: int, config: DNConfig) -> nn.Sequential:
-    """From features at a quarter of the size to logits: (B, in, H/4, W/4) -> (B, 1, H, W)."""
+    """Decode features at quarter resolution to logits: (B, in, H/4, W/4) -> (B, 1, H, W)."""
     dim = config.dim
     return nn.Sequential(
         conv_bn_relu(in_channels, dim, 1),
@@ -231,13 +231,13 @@ def create_decoder(in_channels: int, config: DNConfig) -> nn.Sequential:
 
 
 def check_dim(config: DNConfig) -> None:
-    """Raise UserError if group norms and pixel shuffles cannot split the width."""
+    """Raise UserError if group norms and pixel shuffles cannot divide the width."""
     if config.dim < NUM_GROUPS or config.dim % NUM_GROUPS:
         raise UserError(f"model.dn.dim must be a multiple of {NUM_GROUPS}, not {config.dim}")
 
 
 class MaskDenoiser(nn.Module):
-    """x_t, A_1 and time -> logits of x_0. Encoder and decoder meet at a quarter of the size, without skip connections.
+    """x_t, A_1 and time -> logits of x_0. Encoder and decoder meet at quarter resolution, without skip connections.
 
     Args:
         config: ``dim`` d, a multiple of 8; ``dropout`` before the last convolution.

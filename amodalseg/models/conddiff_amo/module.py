@@ -1,4 +1,4 @@
-"""CondDiff-AMO as a training module: the forward process, and nothing else."""
+"""CondDiff-AMO as a training module: only the forward process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from amodalseg.types import Batch
 
 
 class CondDiffAMOModule(MaskTrainingModule):
-    """Training of one configuration: the amodal mask is noised, and the network is asked for it."""
+    """Training of one configuration: the amodal mask is noised, and the network predicts it."""
 
     model_class = CondDiffAMO
 

@@ -20,21 +20,20 @@ CONDITION_PARTS = {
     "linear fusion": ("fusion.fuse3", "fusion.fuse2"),
     "AFG": ("fusion.fuse1",),
 }
-"""The parts of the condition, and the submodules that make them up. With ``afg.enabled=false`` AFG is what
-stands in its place."""
+"""The parts of the condition, and their submodules. With ``afg.enabled=false`` AFG is its replacement."""
 STRIDE = 32
-"""Pixels behind one place of F_4; heights and widths are multiples of it."""
+"""Pixels per position of F_4; heights and widths are multiples of it."""
 
 
 class ConditionNetwork(nn.Module):
-    """Pyramid, context refinement and fusion: what is seen at a quarter of the size.
+    """Pyramid, context refinement and fusion: the condition at quarter resolution.
 
     Args:
-        pcn, ocr, afg: of the parts. One that is switched off has no parameters.
+        pcn, ocr, afg: options of the parts. A part that is switched off has no parameters.
         dim: d.
 
     Raises:
-        UserError: an impossible option, or pretrained weights that cannot be fetched.
+        UserError: an invalid option, or pretrained weights that cannot be fetched.
     """
 
     def __init__(self, pcn: PCNConfig, ocr: OCRConfig, afg: AFGConfig, dim: int) -> None:
@@ -51,7 +50,7 @@ class ConditionNetwork(nn.Module):
         x_t_B1HW: Tensor | None = None,
         time_B: Tensor | None = None,
     ) -> Tensor:
-        """Arguments as ``PVTPyramid``; returns A_1, float (B, d, H/4, W/4).
+        """Arguments as for ``PVTPyramid``; returns A_1, float (B, d, H/4, W/4).
 
         Raises:
             UserError: H or W is not a multiple of 32.
@@ -76,7 +75,7 @@ class CondDiffAMONetwork(ConditionNetwork):
         config: reads ``pcn``, ``ocr``, ``afg`` and ``dn``. A part that is switched off has no parameters.
 
     Raises:
-        UserError: an impossible option, or pretrained weights that cannot be fetched.
+        UserError: an invalid option, or pretrained weights that cannot be fetched.
     """
 
     parts = CONDITION_PARTS | {"denoiser": ("denoiser",)}
@@ -84,7 +83,7 @@ class CondDiffAMONetwork(ConditionNetwork):
     def __init__(self, config: CondDiffAMOConfig) -> None:
         super().__init__(config.pcn, config.ocr, config.afg, config.dn.dim)
         self.denoiser = MaskDenoiser(config.dn)
-        # the same numbers; convolutions are faster so, and the change to the backbone's tokens is free
+        # the same numbers, but convolutions are faster and the conversion to the backbone's tokens is free
         self.to(memory_format=torch.channels_last)
 
     def forward(self, image_B3HW: Tensor, modal_B1HW: Tensor, x_t_B1HW: Tensor, time_B: Tensor) -> Tensor:
@@ -105,13 +104,13 @@ class CondDiffAMONetwork(ConditionNetwork):
         return self.denoiser(self.condition(image_B3HW, modal_B1HW, x_t_B1HW, time_B), x_t_B1HW, time_B)
 
     def example(self, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The arguments of one window, without values that mean anything."""
+        """Arguments for one window, with dummy values."""
         mask = torch.empty(1, 1, size, size)
         return torch.empty(1, 3, size, size), mask, mask, torch.empty(1)
 
 
 def check_size(height: int, width: int) -> None:
-    """Raise UserError, with the next right size, if a height or width is not a multiple of ``STRIDE``."""
+    """Raise UserError, naming the next valid size, if a height or width is not a multiple of ``STRIDE``."""
     if height % STRIDE or width % STRIDE:
         right = f"{-(-width // STRIDE) * STRIDE}x{-(-height // STRIDE) * STRIDE}"
         raise UserError(

@@ -1,7 +1,7 @@
 """Occlusion-aware context refinement (OCR) of the deepest features, section 3.3.
 
-The paper gives the skeleton (three branches with channel attention, their fusion, pyramid attention); what a layer
-looks like is decided here, see README.md.
+The paper gives the structure (three branches with channel attention, their fusion, pyramid attention); the layers are
+decided here, see README.md.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ POOL_SIZES = (1, 2, 4)
 
 
 def conv_bn_relu(in_channels: int, out_channels: int, kernel: int, dilation: int = 1) -> nn.Sequential:
-    """Convolution without bias that keeps the size, batch norm, ReLU."""
+    """Size-preserving convolution without bias, batch norm, ReLU."""
     conv = SameConv(in_channels, out_channels, kernel, padding=dilation * (kernel // 2), dilation=dilation, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(out_channels), nn.ReLU())
 
 
 class SameConv(nn.Conv2d):
-    """A convolution of stride 1 that keeps the size, as a matrix product where only its middle tap meets the map.
+    """A size-preserving convolution of stride 1, computed as a matrix product if only its centre tap meets the map.
 
-    That is so with kernel 1, and with 3 on a map no larger than the dilation: all other taps reach padding.
+    That is the case with kernel 1, and with kernel 3 on a map no larger than the dilation: all other taps hit padding.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ class SameConv(nn.Conv2d):
 
 
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """A 1x1 convolution of a channels-last map as one matrix product, whose result is channels-last again."""
+    """A 1x1 convolution of a channels-last map as one matrix product; the result is channels-last too."""
     return linear(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
 
 
@@ -54,7 +54,7 @@ class DilatedPair(nn.Module):
 
 
 class GlobalPool(nn.Module):
-    """The mean over the map, through a 1x1 convolution, at every place. No batch norm: it fails on one 1x1 map."""
+    """The map's mean, through a 1x1 convolution, at every position. No batch norm: it fails on a single 1x1 map."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class GlobalPool(nn.Module):
 
 
 class ChannelAttention(nn.Module):
-    """Scale every channel by a number in (0, 1) that depends on all channel means (squeeze and excitation)."""
+    """Scale every channel by a factor in (0, 1) computed from all channel means (squeeze and excitation)."""
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
         super().__init__()
@@ -77,10 +77,10 @@ class ChannelAttention(nn.Module):
 
 
 class PyramidAttention(nn.Module):
-    """One weight in (0, 1) for each place, from averages over 1, 2 and 4 places on a side.
+    """One weight in (0, 1) per position, from averages over windows of 1, 2 and 4 positions on a side.
 
-    Each average's channel mean and maximum go through a 3x3 convolution and bilinearly back to the map's size; a 1x1
-    convolution joins the scales. Windows are clamped to the map and cover its rest, so every size works.
+    Each average's channel mean and maximum pass through a 3x3 convolution and are resized bilinearly to the map's size;
+    a 1x1 convolution joins the scales. Windows are clamped to the map and cover its remainder, so every size works.
     """
 
     def __init__(self) -> None:
@@ -100,16 +100,16 @@ class PyramidAttention(nn.Module):
 
 
 class OCR(nn.Module):
-    """F_4' = F_4 + a * y: y joins a local, a global and a pooling branch, a is the pyramid attention of y.
+    """F_4' = F_4 + a * y: y fuses a local, a global and a pooling branch, a is the pyramid attention of y.
 
     On the 8x8 map of a 256 px window the dilation-12 convolution is exactly a 1x1 convolution, because all its other
-    taps fall on padding, and dilation 6 reaches three quarters of the places. ``upsample=2`` gives them some room.
+    taps fall on padding, and dilation 6 reaches three quarters of the positions. ``upsample=2`` gives them some room.
 
     Args:
         channels: C of F_4.
         config: ``layout=serial`` feeds the local branch's output to the global one, which then sees C / 2 channels;
             ``residual=False`` gives a * y; ``upsample=2`` first doubles F_4 bilinearly and returns the doubled map,
-            which the local emphasis that follows takes as well as any other.
+            which the following local emphasis accepts like any other.
 
     Raises:
         UserError: ``upsample`` is neither 1 nor 2.

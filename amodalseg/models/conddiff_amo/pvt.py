@@ -1,8 +1,8 @@
-"""Pyramid condition network (PCN, equations 6 and 7): timm's PVTv2 with a modal mask, a noisy mask and time inside.
+"""Pyramid condition network (PCN, equations 6 and 7): timm's PVTv2 with modal mask, noisy mask and time as inputs.
 
-timm's model is used as it is, without a fork. Its blocks reshape N tokens to H x W, so they cannot take an extra time
-token; the functions below run a block again *from its own submodules*. They hold no state: the one registered module
-is the backbone, and ImageNet weights load under timm's own names.
+timm's model is used unmodified. Its blocks reshape N tokens to H x W, so they cannot take an extra time token; the
+functions below re-implement a block's forward pass *with its own submodules*. They hold no state: the only registered
+module is the backbone, and ImageNet weights load under timm's own names.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from amodalseg.models.conddiff_amo.reach import why_out_of_reach
 from amodalseg.models.conddiff_amo.time_embedding import TimeMLP
 
 Size = tuple[int, int, int]
-"""Of a batch of maps: B, H, W."""
+"""Size of a batch of maps: B, H, W."""
 
 
 class PVTPyramid(nn.Module):
     """Image, modal mask, noisy mask and time -> four feature maps.
 
     - Adapter (equation 6): cat(I, M_v) -> 3 channels, without bias, so that with kernel 1 the adapter and the patch
-      convolution are exactly one 7x7 convolution, also at the zero-padded border. Identity on RGB at the start: the
-      stem then equals the pretrained one. Without the modal mask (``modal=False``) it maps 3 -> 3.
-    - ``adapter_init=zero_conv``: no adapter; the modal mask enters as x_t does, by a convolution of its own.
-    - ZOE (zero overlapping embedding): x_t enters the patch embedding by a zero-initialised 7x7 stride-4 convolution,
-      before the normalisation.
-    - TTC (time token concatenation): a fresh time token stands beside the map in every stage and is dropped at its end.
+      convolution are exactly one 7x7 convolution, even at the zero-padded border. Initialised to the identity on RGB,
+      so that the stem equals the pretrained one. Without the modal mask (``modal=False``) it maps 3 -> 3.
+    - ``adapter_init=zero_conv``: no adapter; the modal mask enters like x_t, through its own convolution.
+    - ZOE (zero overlapping embedding): x_t enters the patch embedding through a zero-initialised 7x7 stride-4
+      convolution, before the normalisation.
+    - TTC (time token concatenation): a new time token is appended to the map in every stage and dropped at its end.
 
     Args:
-        config: options of the network; ``zoe=False`` and ``ttc=False`` leave these parts out, parameters and all.
+        config: options of the network; ``zoe=False`` and ``ttc=False`` omit these parts and their parameters.
 
     Raises:
         UserError: an even adapter kernel, or pretrained weights that cannot be fetched.
@@ -69,7 +69,7 @@ class PVTPyramid(nn.Module):
 
         Args:
             image_B3HW: float, normalised with ImageNet's mean and standard deviation; H and W multiples of 32.
-            modal_B1HW: float in {0, 1}; None only where the configuration has ``modal=False``, which ignores it.
+            modal_B1HW: float in {0, 1}; None only if the configuration has ``modal=False``, which ignores it.
             x_t_B1HW: float noisy mask, clean values -1 and +1; None only with ``zoe=False``.
             time_B: float, log-SNR or 1000 t; None only with ``ttc=False``.
 
@@ -107,11 +107,11 @@ class PVTPyramid(nn.Module):
 
 
 def create_pretrained(name: str, advice: str, **options: Any) -> Any:
-    """A model of timm with its published weights.
+    """A timm model with its published weights.
 
     Args:
-        name: timm's.
-        advice: what to do where they are out of reach; ``{repository}`` stands for where they lie.
+        name: in timm.
+        advice: what to do if they cannot be fetched; ``{repository}`` stands for their repository.
         options: of ``timm.create_model``.
 
     Raises:
@@ -123,7 +123,7 @@ def create_pretrained(name: str, advice: str, **options: Any) -> Any:
     if problem is None:
         try:
             return timm.create_model(name, pretrained=True, **options)
-        except OSError as error:  # every failure of the hub is one: no network, no such file, a status, a full disk
+        except OSError as error:  # any failure of the hub: no network, no such file, an HTTP status, a full disk
             problem = type(error).__name__
     raise UserError(
         f"the ImageNet weights of {name} cannot be fetched ({problem}): {advice.format(repository=source.hf_hub_id)} "
@@ -160,7 +160,7 @@ def create_adapter(config: PyramidConfig) -> nn.Conv2d:
 
 
 def zero_like_patch(patch: nn.Conv2d) -> nn.Conv2d:
-    """A 1-channel convolution of the patch embedding's geometry that starts at zero, weight and bias."""
+    """A zero-initialised 1-channel convolution (weight and bias) with the patch embedding's geometry."""
     conv = nn.Conv2d(1, patch.out_channels, patch.kernel_size, patch.stride, patch.padding)  # type: ignore[arg-type]
     nn.init.zeros_(conv.weight)
     assert conv.bias is not None
@@ -169,18 +169,18 @@ def zero_like_patch(patch: nn.Conv2d) -> nn.Conv2d:
 
 
 def run_stage(stage: Any, grid_BHWC: Tensor, token_BC: Tensor | None) -> Tensor:
-    """Run the blocks and the final norm of a timm stage beside a time token for each object, or without.
+    """Run the blocks and the final norm of a timm stage, with or without a time token per object.
 
-    All tokens of the batch stand as rows, first the B H W places, then the B time tokens. Linear layers and norms run
-    on the rows; the places alone are a channels-last map without a copy, which every convolution takes as it is.
+    All tokens of the batch are stored as rows, first the B H W positions, then the B time tokens. Linear layers and
+    norms run on the rows; the positions alone form a channels-last map without a copy, which convolutions use directly.
 
     Args:
-        stage: of timm.
+        stage: a timm stage.
         grid_BHWC: the stage's map.
         token_BC: or (1, C), the same for the whole batch.
 
     Returns:
-        (B, C, H, W), channels-last; the tokens are gone.
+        (B, C, H, W), channels-last, without the tokens.
     """
     batch, height, width, dim = grid_BHWC.shape
     size = (batch, height, width)
@@ -194,24 +194,24 @@ def run_stage(stage: Any, grid_BHWC: Tensor, token_BC: Tensor | None) -> Tensor:
 
 
 def split_rows(rows_NC: Tensor, size: Size) -> tuple[Tensor, Tensor]:
-    """The places (B H W, C), and the time tokens (B, C) or none (0, C)."""
+    """The positions (B H W, C), and the time tokens (B, C) or none (0, C)."""
     places = size[0] * size[1] * size[2]
     first, last = rows_NC.split([places, rows_NC.shape[0] - places])
     return first, last
 
 
 def as_map(rows_NC: Tensor, size: Size) -> Tensor:
-    """Rows of places (B H W, C) as a channels-last map (B, C, H, W), without a copy."""
+    """Rows of positions (B H W, C) as a channels-last map (B, C, H, W), without a copy."""
     return rows_NC.view(*size, rows_NC.shape[1]).permute(0, 3, 1, 2)
 
 
 def as_rows(grid_BCHW: Tensor) -> Tensor:
-    """A map (B, C, H, W) as rows of places (B H W, C), without a copy if it is channels-last."""
+    """A map (B, C, H, W) as rows of positions (B H W, C), without a copy if it is channels-last."""
     return grid_BCHW.permute(0, 2, 3, 1).reshape(-1, grid_BCHW.shape[1])
 
 
 def add(rows_NC: Tensor, more_NC: Tensor, drop_path: nn.Module, size: Size) -> Tensor:
-    """The residual connection; stochastic depth leaves out all rows of an object."""
+    """The residual connection; stochastic depth drops all rows of an object together."""
     if isinstance(drop_path, nn.Identity) or not drop_path.training:
         return rows_NC + more_NC
     factor_B1 = drop_path(more_NC.new_ones(size[0], 1))
@@ -222,7 +222,7 @@ def add(rows_NC: Tensor, more_NC: Tensor, drop_path: nn.Module, size: Size) -> T
 
 
 def attend(attn: Any, rows_NC: Tensor, size: Size) -> Tensor:
-    """Spatial-reduction attention. Queries: all rows; keys, values: the *reduced* map of its object and its token."""
+    """Spatial-reduction attention. Queries: all rows; keys, values: the object's *reduced* map and its token."""
     batch, dim = size[0], rows_NC.shape[1]
     places, tokens = split_rows(rows_NC, size)
     source = rows_NC
@@ -245,7 +245,7 @@ def attend(attn: Any, rows_NC: Tensor, size: Size) -> Tensor:
 
 
 def reduce(conv: Any, places_NC: Tensor, size: Size) -> Tensor:
-    """A convolution of rows whose kernel is as large as its stride: a linear layer of the map's patches."""
+    """A convolution on rows with kernel size equal to its stride: a linear layer on the map's patches."""
     (batch, height, width), side = size, conv.stride[0]
     patches = places_NC.view(batch, height // side, side, width // side, side, -1).transpose(2, 3)
     weight = conv.weight.permute(0, 2, 3, 1).flatten(1)
@@ -253,7 +253,7 @@ def reduce(conv: Any, places_NC: Tensor, size: Size) -> Tensor:
 
 
 def weigh(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v, each (B, heads, N, d); in float32 on a CPU, whose bfloat16 kernel is no match."""
+    """softmax(q k^T / sqrt(d)) v, each (B, heads, N, d); in float32 on a CPU, whose bfloat16 kernel is much slower."""
     if q.device.type != "cpu" or q.dtype == torch.float32:
         return scaled_dot_product_attention(q, k, v)
     with torch.autocast("cpu", enabled=False):  # its backward pass alone takes seven times as long in bfloat16
@@ -264,5 +264,5 @@ def feed_forward(mlp: Any, rows_NC: Tensor, size: Size) -> Tensor:
     """Linear, depth-wise 3x3 convolution on the map only (time tokens skip it), GELU, linear."""
     places, tokens = split_rows(rows_NC, size)
     spatial = mlp.fc2(mlp.act(as_rows(mlp.dwconv(as_map(mlp.fc1(places), size)))))
-    # joined behind the second layer, where rows are four to eight times narrower
+    # joined after the second layer, where rows are four to eight times narrower
     return torch.cat([spatial, mlp.fc2(mlp.act(mlp.fc1(tokens)))]) if tokens.shape[0] else spatial

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 def sinusoidal(time_B: Tensor, dim: int) -> Tensor:
     """Sinusoidal features: the cosines first, then the sines, of time * 10000^(-k / half), k = 0 .. half - 1.
 
-    The argument is used as it is: log-SNR values (about -18 to 12) or 1000 t, whatever ``pcn.time_cond`` says.
+    The argument is used unscaled: log-SNR values (about -18 to 12) or 1000 t, depending on ``pcn.time_cond``.
 
     Args:
         time_B: (B,), any float type.
         dim: even number of features, dim = 2 * half.
 
     Returns:
-        float32 (B, dim) in [-1, 1], also under autocast: half precision would round the angle itself.
+        float32 (B, dim) in [-1, 1], even under autocast: half precision would round the angle itself.
     """
     assert dim % 2 == 0, f"{dim} features cannot be halved into cosines and sines"
     half = dim // 2

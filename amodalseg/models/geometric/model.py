@@ -1,4 +1,4 @@
-"""The floor of every table: rules that know nothing but the modal mask, or what covers the object besides."""
+"""The baselines of every table: rules that use only the modal mask, or the occluder as well."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from amodalseg.types import Query
 
 
 class _Geometric(AmodalModel):
-    """A rule from modal mask to amodal mask that keeps all modal pixels. It has no probability and samples nothing."""
+    """A rule from modal mask to amodal mask that keeps all modal pixels. It is deterministic and has no probability."""
 
     @abstractmethod
     def complete(self, modal: np.ndarray, occluder: np.ndarray | None) -> np.ndarray:
-        """Modal mask in its own box, bool (h, w), and what is known to cover it there -> amodal mask, a new array."""
+        """Modal mask in its own box, bool (h, w), and the known occluder there -> amodal mask, a new array."""
 
     def predict_batch(
         self, queries: Sequence[Query], *, num_samples: int = 1, steps: int | None = None
@@ -71,7 +71,7 @@ class FilledBox(_Geometric):
 
 
 class ConvexHull(_Geometric):
-    """The filled convex hull of all modal pixels' centres, all parts together; pixels that its outline meets count."""
+    """The filled convex hull of all modal pixel centres, over all parts, including the pixels on its outline."""
 
     name = "convex_hull"
 
@@ -80,7 +80,7 @@ class ConvexHull(_Geometric):
 
 
 class HullInOccluders(ConvexHull):
-    """The convex hull cut to what is visible or covered; where nothing is known about covers, the hull."""
+    """The convex hull, restricted to modal mask and occluder; the whole hull if the occluder is unknown."""
 
     name = "hull_in_occluders"
 

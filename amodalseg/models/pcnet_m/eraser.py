@@ -1,10 +1,10 @@
-"""The eraser, PCNet-M's second channel: where the object may go on below something else.
+"""The eraser, PCNet-M's second channel: where the object may continue beneath something else.
 
-In every sample and every question it means the same:
+It has the same meaning in training and prediction:
 
-- what is known to cover the object, without the object's visible pixels: the mask is completed below it;
-- nothing: the mask is whole, so it is returned as it is;
-- everything but the object: what covers it is not known.
+- the known occluder, without the object's visible pixels: the mask is completed beneath it;
+- nothing: the mask is whole, so it is returned unchanged;
+- everything but the object: the occluder is unknown.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from torch.nn.functional import pad
 from amodalseg.config.schema import EraserConfig
 
 KNOWN = 0.5
-"""Share of the hidden part below which the occluder's mask is taken for one that nobody has drawn."""
+"""Share of the occluded region that an occluder's mask must cover; below it, the occluder is treated as unknown."""
 SHIFT = 0.25
-"""Reach of the shift of an object that is put behind another one, in sides of the window."""
+"""Maximum shift of an object placed behind another one, as a share of the window's side."""
 
 
 def training_case(modal: Tensor, amodal: Tensor, occluder: Tensor, config: EraserConfig) -> tuple[Tensor, Tensor]:
-    """Sample what the network is told about each object of a batch, and what it has to predict.
+    """Sample the eraser for each object of a batch, and the mask to predict.
 
     Case 1, with probability ``front`` (the paper's gamma): the occluder is the eraser, the amodal mask the target. The
-    paper puts another object's mask on a modal one for it; the project's composites have done so with the photo. Where
-    the occluder is not known, and in a share ``unknown`` elsewhere, the eraser is everything but the object.
+    paper places another object's mask over a modal one; the project's composites already do so with the photo. If the
+    occluder is unknown, and otherwise with probability ``unknown``, the eraser is everything but the object.
 
-    Case 2: the mask of another object of the batch, moved at random, lies behind. It is the eraser where it shows, and
-    the target is the mask that was given. A batch of one has no other object, and only case 1.
+    Case 2: the mask of another object of the batch, randomly shifted, lies behind. Its visible region is the eraser,
+    and the target is the given mask. A batch of one has no other object, so only case 1 occurs.
 
     Args:
-        modal, amodal, occluder: float (B, 1, S, S) in {0, 1}, as ``Batch.masks`` has them.
+        modal, amodal, occluder: float (B, 1, S, S) in {0, 1}, as in ``Batch.masks``.
         config: the shares.
 
     Returns:
@@ -52,7 +52,7 @@ def training_case(modal: Tensor, amodal: Tensor, occluder: Tensor, config: Erase
 
 
 def moved(masks: Tensor) -> Tensor:
-    """Masks (B, 1, S, S), all moved by one random shift of up to ``SHIFT`` of a side; zero comes in at the border."""
+    """Masks (B, 1, S, S), all shifted by one random offset of up to ``SHIFT`` of a side, with zeros at the border."""
     side = masks.shape[-1]
     reach = int(SHIFT * side)
     top, left = (int(v) for v in torch.randint(2 * reach + 1, (2,)))

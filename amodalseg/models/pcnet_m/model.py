@@ -13,9 +13,10 @@ from amodalseg.models.windowed import WindowBatch
 
 
 class PCNetM(NetworkModel):
-    """The network run once: probability = sigmoid(logits). It samples nothing, so seeds, votes and steps do nothing.
+    """The network run once: probability = sigmoid(logits). It is deterministic, so seeds, votes and steps have no
+    effect.
 
-    The eraser of a query is its ``occluder``. Where it has none, or ``eraser.source=unknown``, it is everything but the
+    The eraser of a query is its ``occluder``. Without one, or with ``eraser.source=unknown``, it is everything but the
     object.
     """
 

@@ -12,7 +12,7 @@ from amodalseg.types import Batch
 
 
 class PCNetMModule(MaskTrainingModule):
-    """Training of one configuration: the mask is completed below the eraser, or left as it is."""
+    """Training of one configuration: the mask is completed beneath the eraser, or left unchanged."""
 
     model_class = PCNetM
 

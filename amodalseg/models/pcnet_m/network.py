@@ -1,4 +1,4 @@
-"""The U-Net of PCNet-M: modal mask, eraser and, if wanted, the image -> logits of the amodal mask."""
+"""The U-Net of PCNet-M: modal mask, eraser and, optionally, the image -> logits of the amodal mask."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch.nn.functional import interpolate, max_pool2d
 from amodalseg.config.schema import PCNetMConfig
 
 GROWTH = (1, 2, 4, 8, 8)
-"""Channels of the five levels, in ``width``: each is half the size of the one before."""
+"""Channels of the five levels, in units of ``width``; each level has half the resolution of the previous one."""
 
 
 def conv_pair(in_channels: int, out_channels: int) -> nn.Sequential:
-    """Two 3x3 convolutions that keep the size, each with batch norm and ReLU."""
+    """Two size-preserving 3x3 convolutions, each with batch norm and ReLU."""
     layers: list[nn.Module] = []
     for channels in (in_channels, out_channels):
         conv = nn.Conv2d(channels, out_channels, 3, padding=1, bias=False)
@@ -24,7 +24,7 @@ def conv_pair(in_channels: int, out_channels: int) -> nn.Sequential:
 
 
 class PCNetMNetwork(nn.Module):
-    """Down by maxima over 2x2 places, up bilinearly, with a skip connection at each level.
+    """2x2 max pooling on the way down, bilinear up-sampling on the way up, with a skip connection at each level.
 
     Args:
         config: reads ``width`` and ``rgb``.
@@ -40,7 +40,7 @@ class PCNetMNetwork(nn.Module):
         super().__init__()
         self.rgb = config.rgb
         widths = [config.width * growth for growth in GROWTH]
-        ups = [config.width * growth for growth in (1, 1, 2, 4)]  # what a level hands to the finer one
+        ups = [config.width * growth for growth in (1, 1, 2, 4)]  # channels passed to the next finer level
         self.down = nn.ModuleList(
             conv_pair(before, after) for before, after in zip([5 if config.rgb else 2, *widths], widths, strict=False)
         )
@@ -56,8 +56,8 @@ class PCNetMNetwork(nn.Module):
 
         Args:
             modal_B1HW: float in {0, 1}; H and W are multiples of 16.
-            eraser_B1HW: float in {0, 1}: where the object may go on, see ``eraser.py``.
-            image_B3HW: float, normalised with ImageNet's mean and standard deviation; only with ``rgb`` it is read.
+            eraser_B1HW: float in {0, 1}: where the object may continue, see ``eraser.py``.
+            image_B3HW: float, normalised with ImageNet's mean and standard deviation; used only with ``rgb``.
 
         Returns:
             Logits (B, 1, H, W), positive inside the amodal mask.
@@ -77,6 +77,6 @@ class PCNetMNetwork(nn.Module):
         return self.answer(x)
 
     def example(self, size: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The arguments of one window, without values that mean anything."""
+        """Arguments for one window, with dummy values."""
         mask = torch.empty(1, 1, size, size)
         return mask, mask, torch.empty(1, 3, size, size)

@@ -1,7 +1,7 @@
-"""How well a completed picture shows what is hidden: whole numbers, from which PSNR, mean error and SSIM follow.
+"""Appearance of a completion in the occluded region: integers from which PSNR, mean error and SSIM are derived.
 
-Only the pixels of the hidden part count (in the amodal mask, not in the annotated modal one). A model's picture shows
-the photo wherever its own mask does not reach, so a hidden pixel that the mask misses has the occluder's colour.
+Only pixels of the occluded region count (in the amodal mask, not in the annotated modal one). A model's picture shows
+the photo outside its own mask, so an occluded pixel that the mask misses has the occluder's colour.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ import numpy as np
 from amodalseg.masks import box_xyxy
 
 UNLIKE = 1000
-"""``hidden_unlike`` is in thousandths."""
+"""Unit of ``hidden_unlike``: thousandths."""
 HIDDEN_COLUMNS = ("hidden_pixels", "hidden_squared", "hidden_absolute", "hidden_unlike")
 SIGMA, RADIUS = 1.5, 5
 """Standard deviation and half width of SSIM's window, pixels (Wang et al. 2004)."""
 
 
 def compare_hidden(picture: np.ndarray | None, whole: np.ndarray | None, hidden: np.ndarray) -> dict[str, int]:
-    """Compare colours inside the hidden part.
+    """Compare colours in the occluded region.
 
     Args:
         picture: uint8 (H, W, 3), the photo with the completion pasted in, or None.
         whole: uint8 (H, W, 3), the true picture of the whole object, or None.
-        hidden: bool (H, W).
+        hidden: bool (H, W), the occluded region.
 
     Returns:
-        ``hidden_pixels`` (compared; 0 without one of the pictures), ``hidden_squared`` and ``hidden_absolute`` (errors
+        ``hidden_pixels`` (compared; 0 if a picture is missing), ``hidden_squared`` and ``hidden_absolute`` (errors
         summed over pixels and channels) and ``hidden_unlike`` (the sum of 1 - SSIM, in thousandths).
     """
     if picture is None or whole is None:
@@ -36,7 +36,7 @@ def compare_hidden(picture: np.ndarray | None, whole: np.ndarray | None, hidden:
 
 
 def compare_colours(picture: np.ndarray, truth: np.ndarray, where: np.ndarray) -> dict[str, int]:
-    """Compare two pictures in an area; around it both are taken to show the truth.
+    """Compare two pictures in an area; outside it, both are assumed to show the ground truth.
 
     Args:
         picture, truth: uint8 (H, W, 3).
@@ -51,7 +51,7 @@ def compare_colours(picture: np.ndarray, truth: np.ndarray, where: np.ndarray) -
     box = box_xyxy(where)
     if box is None:
         return dict.fromkeys(("pixels", "squared", "absolute", "unlike"), 0)
-    x0, y0, x1, y1 = box  # with room for whole windows, so that the cut changes nothing
+    x0, y0, x1, y1 = box  # with a margin for whole windows, so that cropping changes nothing
     place = slice(max(0, y0 - RADIUS), y1 + RADIUS), slice(max(0, x0 - RADIUS), x1 + RADIUS)
     inside, right = where[place], truth[place]
     error = np.abs(picture[place][inside].astype(np.int64) - right[inside])
@@ -65,7 +65,7 @@ def compare_colours(picture: np.ndarray, truth: np.ndarray, where: np.ndarray) -
 
 
 def _ssim(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Structural similarity of grey values around each pixel, float64 (h, w) in [-1, 1]; uint8 (h, w, 3) RGB each."""
+    """SSIM of grey values around each pixel, float64 (h, w) in [-1, 1]; inputs uint8 (h, w, 3) RGB."""
     a, b = (cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2GRAY).astype(np.float64) for image in (one, other))
 
     def blur(values: np.ndarray) -> np.ndarray:

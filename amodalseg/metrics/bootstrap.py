@@ -1,4 +1,4 @@
-"""How sure a figure is: percentile intervals of whole groups of objects, resampled."""
+"""Uncertainty of a figure: bootstrap percentile intervals that resample whole groups of objects."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from amodalseg.metrics.rules import Figure
 
 MAX_CELLS = 1 << 24
-"""Numbers that are held at once, at most: resamples are made in parts where a data set has many images."""
+"""Maximum number of values in memory: for data sets with many images, resamples are drawn in parts."""
 Interval = tuple[float, float]
 
 
@@ -18,8 +18,8 @@ def bootstrap_intervals(
 ) -> dict[str, Interval | None]:
     """Percentile intervals of figures when whole groups are resampled with replacement.
 
-    All figures share the resamples, which follow from the seed and the number of groups alone, so the same groups give
-    the same resamples for every model.
+    All figures share the resamples, which depend only on the seed and the number of groups, so the same groups give the
+    same resamples for every model.
 
     Args:
         figures: of N objects.
@@ -29,9 +29,9 @@ def bootstrap_intervals(
         level: share of the resamples inside the interval.
 
     Returns:
-        (low, high) by name, or None where fewer than two groups have a part in the figure: resampling one group alone
-        gives the same value each time, which looks sure and says nothing. Resamples in which a figure is undefined are
-        left out.
+        (low, high) by name, or None if fewer than two groups contribute to the figure: resampling a single group gives
+        the same value every time, a meaningless zero-width interval. Resamples in which a figure is undefined are left
+        out.
     """
     count = int(groups.max()) + 1 if len(groups) else 0
     if count < 2 or not figures:
@@ -57,11 +57,11 @@ def bootstrap_intervals(
 
 
 def several_groups(figures: Mapping[str, Figure], below: np.ndarray) -> np.ndarray:
-    """Whether at least two groups have a part in each figure.
+    """Whether at least two groups contribute to each figure.
 
     Args:
-        figures: F figures with R ratios altogether.
-        below: float64 (groups, R), the lower sums of those ratios in order.
+        figures: F figures with R ratios in total.
+        below: float64 (groups, R), the denominators of those ratios in order.
 
     Returns:
         bool (F,).
@@ -71,7 +71,7 @@ def several_groups(figures: Mapping[str, Figure], below: np.ndarray) -> np.ndarr
 
 
 def _starts(figures: Mapping[str, Figure]) -> np.ndarray:
-    """Where the ratios of each figure begin."""
+    """Index of each figure's first ratio."""
     return np.cumsum([0, *(len(figure.ratios) for figure in figures.values())])[:-1]
 
 
@@ -79,11 +79,11 @@ def figure_values(figures: Mapping[str, Figure], above: np.ndarray, below: np.nd
     """Figures from sums.
 
     Args:
-        figures: F figures with R ratios altogether.
-        above, below: float64 (S, R), sums of those ratios in order.
+        figures: F figures with R ratios in total.
+        above, below: float64 (S, R), numerators and denominators of those ratios in order.
 
     Returns:
-        float64 (S, F), nan where a figure is undefined.
+        float64 (S, F), NaN where a figure is undefined.
     """
     defined = below > 0
     ratio = np.divide(above, below, out=np.zeros_like(above), where=defined)

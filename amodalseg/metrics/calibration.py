@@ -1,9 +1,9 @@
-"""Do probabilities mean what they say: of the pixels that are called hidden parts with 70 %, are 70 in a hundred?
+"""Calibration of probabilities: of the pixels predicted as occluded with 70 %, are 70 in a hundred occluded?
 
-Asked of the pixels that are not visible (outside the annotated modal mask and the given one) and to which the model
-gives at least ``LEAST``: the rest of a photo, surely none of the object, would make any model look well calibrated. The
+Measured on pixels that are not visible (outside both the annotated and the given modal mask) and whose probability is
+at least ``LEAST``: the rest of a photo, clearly not part of the object, would make any model look well calibrated. The
 expected calibration error (Guo et al., ICML 2017, equation 3) is the mean over pixels of the distance between the share
-of true pixels and the mean probability in each of ``BINS`` equal parts of [0, 1].
+of true pixels and the mean probability in each of ``BINS`` equal bins of [0, 1].
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from amodalseg.predictions import Prediction
 BINS = 10
 LEAST = 0.01
 UNIT = 1_000_000
-"""Of the sums of probabilities, which are kept as whole numbers."""
+"""Unit of the sums of probabilities, which are stored as integers."""
 
 
 class Calibration(NamedTuple):
-    """pixels, true: int64 (``BINS``,), how many, and how many of them belong to the hidden part. mean: float64
-    (``BINS``,), their mean probability; NaN without pixels. missed: pixels of hidden parts below ``LEAST``.
+    """pixels, true: int64 (``BINS``,), number of pixels, and of those in the occluded region. mean: float64
+    (``BINS``,), their mean probability; NaN without pixels. missed: pixels of occluded regions below ``LEAST``.
     """
 
     pixels: np.ndarray
@@ -33,7 +33,7 @@ class Calibration(NamedTuple):
 
     @property
     def share(self) -> np.ndarray:
-        """float64 (``BINS``,): of true pixels; NaN without pixels."""
+        """float64 (``BINS``,): share of true pixels; NaN without pixels."""
         share: np.ndarray = np.divide(self.true, self.pixels, out=np.full(BINS, np.nan), where=self.pixels > 0)
         return share
 
@@ -46,15 +46,15 @@ class Calibration(NamedTuple):
 
 
 def count_calibration(prediction: Prediction, modal: np.ndarray, hidden: np.ndarray) -> str:
-    """What ``calibration`` needs of one object: whole numbers with blanks between them.
+    """One object's counts for ``calibration``: integers separated by spaces.
 
     Args:
         prediction: of the object.
-        modal, hidden: bool (H, W), the annotated visible and hidden part.
+        modal, hidden: bool (H, W), the annotated modal mask and occluded region.
 
     Returns:
-        Pixels, true pixels and sums of probabilities in millionths, each of ``BINS`` bins, and missed pixels; empty for
-        a model that predicts no probability.
+        Pixels, true pixels and sums of probabilities in millionths, each for ``BINS`` bins, and missed pixels; empty
+        for a model that predicts no probability.
     """
     values = prediction.probability
     if values is None:
@@ -70,7 +70,7 @@ def count_calibration(prediction: Prediction, modal: np.ndarray, hidden: np.ndar
 
 
 def calibration(counted: Iterable[str]) -> Calibration | None:
-    """All objects' pixels in one pot. Args: counted, of ``count_calibration``. None: there are no such pixels."""
+    """Calibration over the pooled pixels of all objects. Args: counted, from ``count_calibration``. None: no pixels."""
     found = [np.array(text.split(), np.int64) for text in counted if text]
     if not found:
         return None

@@ -1,55 +1,56 @@
 """One row of integers per object, from which every protocol is derived without running a model again.
 
-All counts are pixels of the full image. P is a prediction, A the amodal mask, V the modal mask as annotated, G the
-modal mask that the model was given. G is V unless modal masks are predicted; what is hidden is always measured by V.
+All counts are pixels of the full image. P is a prediction, A the amodal mask, V the annotated modal mask, G the given
+modal mask. G is V unless modal masks are predicted; the occluded region is always defined by V.
 
 | column | meaning |
 |---|---|
-| model | name of what predicted |
+| model | name of the model |
 | dataset, split, image_id, object_id | the object; joined with ``/`` they are the record's key |
-| modal_source | where G comes from: ``gt`` (it is V), or ``pred:`` and the name of what predicted it |
-| category | its name, empty where there is none |
-| calibration | counts of what probabilities are worth, see ``metrics.calibration``; empty for models without |
-| track | of an object in a video: video and track, joined with ``/``; else empty |
+| modal_source | where G comes from: ``gt`` (it is V), or ``pred:`` and the name of its predictor |
+| category | its name, empty if there is none |
+| calibration | counts for calibration, see ``metrics.calibration``; empty for models without probabilities |
+| track | for an object in a video: video and track, joined with ``/``; else empty |
 | height, width | of the image |
 | modal_area, amodal_area | V, A |
-| occluded_area | A without V: the hidden part |
+| occluded_area | A without V: the occluded region |
 | modal_outside | V without A; above 0 where annotations contradict each other |
-| given_area, given_inter, given_union | G, G and V, G or V: how good the given mask is |
+| given_area, given_inter, given_union | G, G and V, G or V: the quality of the given mask |
 | occlusion_rate | occluded_area / amodal_area to 6 decimals, 0 for an empty A; protocols divide the integers instead |
 | union_visible | 1 if the prediction is exactly raw united with G, else 0 |
-| raw_area, raw_inter, raw_union | P, P and A, P or A, where P is the mask before G was united into it |
+| raw_area, raw_inter, raw_union | P, P and A, P or A, where P is the mask before the union with G |
 | post_area, post_inter, post_union | the same, where P is raw united with G, whether or not the model does so |
 | out_area, out_inter, out_union | the same, where P is the model's own final prediction |
 | raw_occ_inter, raw_occ_union | as raw_inter and raw_union, without the pixels of V |
 | post_occ_inter, post_occ_union | as post_inter and post_union, without the pixels of V |
 | occ_inter, occ_union | as out_inter and out_union, without the pixels of V |
 | boundary_inter, boundary_union | as out_inter, out_union, of the bands inside the outlines of P and A |
-| evaluations | of a network, for this object; 0 for models without one |
-| peak_memory | MB during the object's batch, see below; 0 where it was not measured; differs from run to run |
+| evaluations | network evaluations for this object; 0 for models without a network |
+| peak_memory | MB during the object's batch, see below; 0 if not measured; varies from run to run |
 | hidden_pixels | of A without V, where the true and the completed picture are both known, else 0 |
 | hidden_squared, hidden_absolute | errors of the completed picture there, summed over pixels and three channels |
 | hidden_unlike | the sum of 1 - SSIM there, in thousandths |
 | moved_origin_pixels, moved_target_pixels, moved_rest_pixels | of the three areas of a move; 0 without one |
 | moved_*_squared, moved_*_unlike | in each of them, as hidden_squared and hidden_unlike |
 | moved_changes, moved_stays | pixels of the origin that the true move changes; those that still show the object |
-| moved_inter, moved_union | of the object's true and predicted mask at its new place |
+| moved_inter, moved_union | of the object's true and predicted mask at the target |
 | edited_kept_pixels, edited_region_pixels, edited_rest_pixels | of the three areas of an edit; 0 without one |
 | edited_*_squared, edited_*_unlike | in each of them, as hidden_squared and hidden_unlike |
-| edited_changes, edited_stays | pixels of the region that the true edit changes much; those that stayed as they were |
-| seconds | wall time to 4 decimals; differs from run to run |
+| edited_changes, edited_stays | pixels of the region that the true edit changes much; those left unchanged |
+| seconds | wall time to 4 decimals; varies from run to run |
 
-Uniting G changes no pixel outside G. So where G lies within V (always, where G is V) the three pairs without the pixels
-of V are equal; pixels of G outside V can make them differ.
+The union with G changes no pixel outside G. If G lies within V (always, if G is V) the three pairs without the pixels
+of V are therefore equal; pixels of G outside V can make them differ.
 
-The origin of a move is V without the object's new place, the target that place, the rest all else (``metrics.moved``).
-The region of an edit is what the true one changes, kept what is seen of the object that stays (``metrics.edited``).
+The origin of a move is V without the object at its target, the target that object, the rest everything else
+(``metrics.moved``). The region of an edit is what the true edit changes, kept the visible pixels of the object that
+stays (``metrics.edited``).
 
-``peak_memory`` is the most that PyTorch had allocated on the GPU where the model ran on one, else the most that the
-whole process had resident, its libraries and data included (Linux).
+``peak_memory`` is the peak of PyTorch's allocations if the model ran on a GPU, else the peak resident memory of the
+whole process, libraries and data included (Linux).
 
 A band is a mask without its erosion by a square of 2 % of the image's diagonal on either side, at least one pixel;
-what lies outside the image counts as background. This is the band of Boundary IoU (Cheng et al., CVPR 2021).
+pixels outside the image count as background. This is the band of Boundary IoU (Cheng et al., CVPR 2021).
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ COLUMNS = [
 BOUNDARY_SHARE = 0.02
 
 Row = dict[str, Any]
-"""str, int and float values under the names in ``COLUMNS``."""
+"""str, int and float values, keyed by ``COLUMNS``."""
 
 
 def row_key(row: Row) -> str:
@@ -114,15 +115,15 @@ def count_object(
     record: AmodalRecord, prediction: Prediction, model: str, whole: np.ndarray | None = None, peak_memory: int = 0,
     source: np.ndarray | None = None, after: np.ndarray | None = None, after_edit: np.ndarray | None = None,
 ) -> Row:  # fmt: skip
-    """Compare one prediction with the truth.
+    """Compare one prediction with the ground truth.
 
     Args:
         record: the annotated object: its amodal mask and its annotated modal mask.
-        prediction: masks of the image's size, bool (H, W); carries the modal mask that was given.
-        model: name of what predicted.
+        prediction: masks of the image's size, bool (H, W); includes the given modal mask.
+        model: name of the model.
         whole: uint8 (H, W, 3), the true picture of the whole object, to which the prediction's ``image`` is compared;
-            None: it is not known.
-        peak_memory: while it was predicted, MB.
+            None: unknown.
+        peak_memory: during prediction, MB.
         source, after: uint8 (H, W, 3) of a record with a move: the photo before and after it, to which the prediction's
             ``moved`` is compared; None: no move is compared.
         after_edit: uint8 (H, W, 3) of a record with an edit: the photo after it, to which the prediction's ``edited``
@@ -139,7 +140,7 @@ def count_object(
     every = [amodal, record.gt_modal, prediction.modal, prediction.raw, prediction.amodal]
     for mask in every:
         assert mask.dtype == bool and mask.shape == (height, width), (record.key, mask.dtype, mask.shape)
-    # Objects are small and images large: everything outside the box is empty in all masks.
+    # Objects are small and images large: all masks are empty outside the box.
     x0, y0, x1, y1 = masks.box_xyxy(reduce(np.logical_or, every)) or (0, 0, 1, 1)
     truth, modal, given, raw, final = (mask[y0:y1, x0:x1] for mask in every)
     post, hidden = raw | given, truth & ~modal
@@ -199,17 +200,17 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        # Fixed decimals: small numbers would otherwise be written as 5e-05.
+        # fixed-point notation: small numbers would otherwise be written as 5e-05
         writer.writerow(row | {"occlusion_rate": f"{row['occlusion_rate']:.6f}", "seconds": f"{row['seconds']:.4f}"})
     write_whole(path, text.getvalue())
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read what ``write_rows`` wrote, with the types it had. Other columns are left out.
+    """Read a file written by ``write_rows``, with the original types. Other columns are ignored.
 
     Raises:
-        UserError: the file is missing, is not such a csv, lacks columns, holds a bad number, or holds an object twice
-            for one model; the message gives the file and the line.
+        UserError: the file is missing, is not such a csv, lacks columns, contains an invalid number, or contains an
+            object twice for one model; the message gives the file and the line.
     """
     path = Path(path)
     if not path.is_file():
@@ -242,7 +243,7 @@ def _typed(where: str, name: str, text: str | None) -> str | int | float:
     if name in TEXT_COLUMNS:
         return text
     if name not in FLOAT_COLUMNS:
-        if not (text.isascii() and text.isdigit()):  # int() would also take -1, 1_000 and blanks
+        if not (text.isascii() and text.isdigit()):  # int() would also accept -1, 1_000 and spaces
             raise UserError(f"{where}: {name} must be a whole number of at least 0, not {text!r}")
         return int(text)
     try:
@@ -264,7 +265,7 @@ def _count(mask: np.ndarray) -> int:
 
 
 def _inner_band(mask: np.ndarray, width: int) -> np.ndarray:
-    """The pixels of a bool (H, W) mask from which background is reached in ``width`` steps, diagonal ones included."""
+    """The pixels of a bool (H, W) mask within ``width`` steps of the background, including diagonal steps."""
     kernel = np.ones((3, 3), np.uint8)
     eroded = cv2.erode(mask.astype(np.uint8), kernel, iterations=width, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     band: np.ndarray = mask & (eroded == 0)

@@ -1,9 +1,10 @@
 """Average precision and recall of detectors that predict amodal masks.
 
-The procedure is COCO's. In each image detections choose their truths greedily, best score first: of the truths that are
-free and meet the IoU threshold, the one of highest IoU. Truths may be *ignored*: they are chosen only where no other
-truth will do, and what chose them counts neither as right nor as wrong. Precision at 101 recalls and the highest recall
-are averaged over the IoU thresholds .50, .55, ..., .95 and, where there are categories, over categories with truths.
+The procedure is COCO's. In each image detections are matched greedily, highest score first: each takes the unmatched
+ground truth of highest IoU that meets the IoU threshold. Ground truths may be *ignored*: they are matched only if no
+other qualifies, and detections matched to them count neither as true nor as false positives. Precision at 101 recalls
+and the maximum recall are averaged over the IoU thresholds .50, .55, ..., .95 and, if there are categories, over those
+with ground truths.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ CLS_MAX_DETECTIONS = (1, 10, 100)
 RANGES = {"": (0.0, 1.0), "none_": (0.0, 1e-5), "partial_": (1e-5, 0.25), "heavy_": (0.25, 1.0)}
 KINDS = {"": None, "things_": False, "stuff_": True}
 VISIBLE = {"occluded": 0.85, "occluded_25": 0.75, "occluded_40": 0.6}
-"""Highest visible share of an object, by the name behind ``AP_``."""
+"""Maximum visible share of an object, by the name after ``AP_``."""
 Figures = dict[str, float | None]
 
 
 class Truth(NamedTuple):
     """An annotated object.
 
-    image: names its image. rle: amodal mask. category: name, or any text where there are none. rate: occlusion rate in
-    [0, 1]; published tables take the one stored in the file. is_stuff: a region like wall or sky. is_crowd: a group
-    that stands for any number of objects.
+    image: name of its image. rle: amodal mask. category: name, or any text if there are none. rate: occlusion rate in
+    [0, 1]; published tables use the one stored in the file. is_stuff: a region like wall or sky. is_crowd: a group
+    that represents any number of objects.
     """
 
     image: str
@@ -48,10 +49,10 @@ class Truth(NamedTuple):
 
 
 class Detection(NamedTuple):
-    """What a detector found.
+    """A detected object.
 
-    image, rle, category: as in ``Truth``. score: any number, higher is surer. rate: the share that the detector itself
-    thinks hidden, or None.
+    image, rle, category: as in ``Truth``. score: any number, higher is more confident. rate: the occlusion rate that
+    the detector itself predicts, or None.
     """
 
     image: str
@@ -64,26 +65,26 @@ class Detection(NamedTuple):
 def amodal_ap(truths: Sequence[Truth], detections: Sequence[Detection]) -> Figures:
     """AP and AR without categories, as the amodal API computes them.
 
-    Its quirks, kept: truths of the wrong kind (things or stuff) or occlusion range are ignored, but detections that
-    choose no truth are wrong in *every* range; the ranges none [0, 1e-5], partial [1e-5, .25] and heavy [.25, 1] hold
-    both of their limits. Not kept: its option to score visible masks is read as true and scores amodal ones all the
-    same; and images without any detection, or any truth, make it stop.
+    Its quirks that are kept: ground truths of the wrong kind (things or stuff) or occlusion range are ignored, but
+    unmatched detections are false positives in *every* range; the ranges none [0, 1e-5], partial [1e-5, .25] and heavy
+    [.25, 1] include both limits. Not kept: its option to score visible masks, which is read as true but still scores
+    amodal ones; and its crash on images without any detection or any ground truth.
 
     Args:
-        truths: of one annotator an image; the API takes the first.
-        detections: their categories do not matter.
+        truths: of one annotator per image; the API takes the first.
+        detections: their categories are ignored.
 
     Returns:
-        ``AP``, ``AP50``, ``AP75`` and ``AR1``, ``AR10``, ``AR100``, ``AR1000`` (detections an image at most; AP: 1000);
-        before them ``things_`` or ``stuff_`` and ``none_``, ``partial_`` or ``heavy_`` where only those truths count.
-        Fractions in [0, 1], None where no truth counts.
+        ``AP``, ``AP50``, ``AP75`` and ``AR1``, ``AR10``, ``AR100``, ``AR1000`` (maximum detections per image; AP:
+        1000), prefixed with ``things_`` or ``stuff_`` and ``none_``, ``partial_`` or ``heavy_`` where only those ground
+        truths count. Fractions in [0, 1], None where no ground truth counts.
 
     Raises:
         UserError: masks of an image differ in size.
     """
     images = _images(truths, detections, AMODAL_MAX_DETECTIONS[-1], by_category=False)[""]
     figures: Figures = {}
-    known: list[dict[bytes, _Matched]] = [{} for _ in images]  # kinds and ranges often ignore the same truths
+    known: list[dict[bytes, _Matched]] = [{} for _ in images]  # kinds and ranges often ignore the same ground truths
     progress = tqdm(total=len(KINDS) * len(RANGES), desc="amodal_ap", disable=len(images) < 500)
     for kind, stuff in KINDS.items():
         for name, (low, high) in RANGES.items():
@@ -103,13 +104,13 @@ def amodal_ap(truths: Sequence[Truth], detections: Sequence[Detection]) -> Figur
 def cls_ap(truths: Sequence[Truth], detections: Sequence[Detection]) -> Figures:
     """COCO's AP and AR with categories, and the AP of occluded objects.
 
-    ``AP_occluded``, ``AP_occluded_25`` and ``AP_occluded_40`` put the visible share in the place of COCO's area: truths
-    that are visible to more than 85, 75 or 60 % are ignored. So are detections that choose no truth and think
-    themselves more visible than that; without a ``rate`` they are wrong in every range.
+    ``AP_occluded``, ``AP_occluded_25`` and ``AP_occluded_40`` replace COCO's area by the visible share: ground truths
+    with more than 85, 75 or 60 % visible are ignored. So are unmatched detections whose own predicted visible share is
+    higher than that; without a ``rate`` they are false positives in every range.
 
     Returns:
-        ``AP``, ``AP50``, ``AP75``, ``AR1``, ``AR10``, ``AR100`` (detections an image and category at most; AP: 100) and
-        those three; fractions in [0, 1], None where no truth counts.
+        ``AP``, ``AP50``, ``AP75``, ``AR1``, ``AR10``, ``AR100`` (maximum detections per image and category; AP: 100)
+        and those three; fractions in [0, 1], None where no ground truth counts.
 
     Raises:
         UserError: masks of an image differ in size.
@@ -131,7 +132,7 @@ def cls_ap(truths: Sequence[Truth], detections: Sequence[Detection]) -> Figures:
 
 @dataclass(frozen=True)
 class DetectionProtocol:
-    """A rule with its name: what it computes, what it measures in plain words, and who publishes such numbers."""
+    """A named rule: what it computes, what it measures in plain words, and who publishes such numbers."""
 
     compute: Callable[[Sequence[Truth], Sequence[Detection]], Figures]
     explanation: str
@@ -171,7 +172,7 @@ class _Matched(NamedTuple):
 def _images(
     truths: Sequence[Truth], detections: Sequence[Detection], limit: int, *, by_category: bool
 ) -> dict[str, list[_Image]]:
-    """Images in the order of their names, by category; categories without truths have nothing to say."""
+    """Images in the order of their names, by category; categories without ground truths are left out."""
     places: dict[tuple[str, str], tuple[list[Truth], list[Detection]]] = defaultdict(lambda: ([], []))
     for truth in truths:
         places[truth.category if by_category else "", truth.image][0].append(truth)
@@ -192,12 +193,12 @@ def _images(
 
 
 def _match(image: _Image, ignored: np.ndarray, clear: np.ndarray | None = None) -> _Matched:
-    """Let the detections of an image choose.
+    """Match the detections of an image.
 
     Args:
-        image: with D detections and G truths.
-        ignored: bool (G,), truths that do not count; crowds never do.
-        clear: bool (D,), detections that do not count where they choose no truth.
+        image: with D detections and G ground truths.
+        ignored: bool (G,), ground truths that do not count; crowds never do.
+        clear: bool (D,), detections that do not count if unmatched.
     """
     crowd = np.array([truth.is_crowd for truth in image.truths], bool)
     ignored = ignored | crowd
@@ -207,14 +208,14 @@ def _match(image: _Image, ignored: np.ndarray, clear: np.ndarray | None = None) 
         left_out |= clear
     free = np.ones((len(THRESHOLDS), len(image.truths)), bool)
     lines = np.arange(len(THRESHOLDS))
-    # nothing can be chosen below the lowest threshold, which most detections stay below
+    # no match is possible below the lowest threshold, and most detections stay below it
     for number in np.flatnonzero((image.ious >= THRESHOLDS[0]).any(axis=1)):
         iou = image.ious[number]
         fits = (free | crowd) & (iou >= THRESHOLDS[:, None])
         counting = fits & ~ignored
         some = counting.any(axis=1)
         fits = np.where(some[:, None], counting, fits)
-        # of equal IoUs the last one is taken, as COCO's loop does
+        # of equal IoUs the last one is taken, as in COCO's loop
         chosen = len(iou) - 1 - np.argmax(np.where(fits, iou, -1.0)[:, ::-1], axis=1)
         hit = fits.any(axis=1)
         right[hit & some, number] = True
@@ -225,7 +226,7 @@ def _match(image: _Image, ignored: np.ndarray, clear: np.ndarray | None = None) 
 
 
 def _figures(prefix: str, categories: Sequence[Sequence[_Matched]], limits: Sequence[int]) -> Figures:
-    precision, recall = [], []  # of categories with truths: (thresholds, recalls) and (limits, thresholds)
+    precision, recall = [], []  # per category: (thresholds, recalls) and (limits, thresholds)
     for images in categories:
         number = sum(image.num_truths for image in images)
         if number:
@@ -250,7 +251,7 @@ def _curve(images: Sequence[_Matched], number: int, limit: int) -> tuple[np.ndar
         return np.zeros((len(THRESHOLDS), len(RECALLS))), np.zeros(len(THRESHOLDS))
     recall = hits / number
     precision = hits / (hits + misses + np.spacing(1))
-    precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]  # the best that any higher recall has
+    precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]  # the best precision at any higher recall
     at = np.array([np.searchsorted(line, RECALLS, side="left") for line in recall])
     padded = np.concatenate([precision, np.zeros((len(THRESHOLDS), 1))], axis=1)
     return np.take_along_axis(padded, at, axis=1), recall[:, -1]

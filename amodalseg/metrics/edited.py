@@ -1,7 +1,7 @@
-"""How well a photo after an edit shows what it should: whole numbers, from which PSNR, SSIM and the rest follow.
+"""Quality of an edited photo: integers from which PSNR, SSIM and the other figures are derived.
 
-Three areas: *kept* (the visible pixels of what is to stay: was it left alone?), the *region* (what the true edit
-changes: was it edited as asked?), and the *rest* (everything around them).
+Three areas: *kept* (the visible pixels of the object that must not change: was it preserved?), the *region* (what the
+true edit changes: was it edited as requested?), and the *rest* (everything else).
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ def compare_edited(
     """Compare an edit with the true one.
 
     Args:
-        source: uint8 (H, W, 3), the photo before the edit. truth: the same after it.
-        kept: bool (H, W), what is seen before and after it of the object that is to stay. Pixels in which source and
-            truth differ (soft outlines of what is edited) belong to the region.
+        source: uint8 (H, W, 3), the photo before the edit. truth: the photo after it.
+        kept: bool (H, W), the pixels of the preserved object that are visible before and after the edit. Pixels in
+            which source and truth differ (soft outlines of what is edited) belong to the region.
         edited: a model's photo; None: it made no edit.
 
     Returns:
-        Under the names of ``EDITED_COLUMNS``, all 0 without an edit: of each area its pixels, the squared error over
-        pixels and channels, and the sum of 1 - SSIM in thousandths; ``edited_changes``: pixels of the region that the
-        true edit changes by ``moved.CHANGE`` levels or more, ``edited_stays``: those of them where the model's photo is
-        nearer to the source than to the truth.
+        Keyed by ``EDITED_COLUMNS``, all 0 without an edit: for each area its pixels, the squared error over pixels and
+        channels, and the sum of 1 - SSIM in thousandths; ``edited_changes``: pixels of the region that the true edit
+        changes by ``moved.CHANGE`` levels or more, ``edited_stays``: those among them where the model's photo is closer
+        to the source than to the truth.
     """
     if edited is None:
         return dict.fromkeys(EDITED_COLUMNS, 0)

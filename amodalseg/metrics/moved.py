@@ -1,7 +1,7 @@
-"""How well a photo after a move shows what it should: whole numbers, from which PSNR, SSIM and the rest follow.
+"""Quality of a photo after a move: integers from which PSNR, SSIM and the other figures are derived.
 
-Three areas, each a task of its own: the *origin* (the modal mask without the new place: was the object removed?), the
-*target* (the whole object at its new place: was it completed?), and the *rest* (was everything else left alone?).
+Three areas, each a task of its own: the *origin* (the modal mask without the target: was the object removed?), the
+*target* (the whole object after the move: was it completed?), and the *rest* (was everything else preserved?).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from amodalseg.metrics.appearance import compare_colours
 
 AREAS = ("origin", "target", "rest")
 CHANGE = 24
-"""Levels of 255, in the channel that differs most, from which on a move or an edit changes a pixel."""
+"""Minimum difference in the most different channel, of 255, at which a pixel counts as changed by a move or an edit."""
 MOVED_COLUMNS = [
     *(f"moved_{area}_{count}" for area in AREAS for count in ("pixels", "squared", "unlike")),
     *["moved_changes", "moved_stays", "moved_inter", "moved_union"],
@@ -26,16 +26,16 @@ def compare_moved(
     """Compare a move with the true one.
 
     Args:
-        source: uint8 (H, W, 3), the photo before the move. truth: the same after it.
-        modal: bool (H, W), the visible part before the move, as annotated.
+        source: uint8 (H, W, 3), the photo before the move. truth: the photo after it.
+        modal: bool (H, W), the annotated modal mask before the move.
         there: bool (H, W), the whole object after it.
         moved, moved_mask: a model's photo and mask; None: it made no move.
 
     Returns:
-        Under the names of ``MOVED_COLUMNS``, all 0 without a move: of each area its pixels, the squared error over
-        pixels and channels, and the sum of 1 - SSIM in thousandths; ``moved_changes``: pixels of the origin that the
-        true move changes, ``moved_stays``: those of them where the model's photo is nearer to the source than to the
-        truth; ``moved_inter``, ``moved_union``: of the masks.
+        Keyed by ``MOVED_COLUMNS``, all 0 without a move: for each area its pixels, the squared error over pixels and
+        channels, and the sum of 1 - SSIM in thousandths; ``moved_changes``: pixels of the origin that the true move
+        changes, ``moved_stays``: those among them where the model's photo is closer to the source than to the truth;
+        ``moved_inter``, ``moved_union``: of the masks.
     """
     if moved is None or moved_mask is None:
         return dict.fromkeys(MOVED_COLUMNS, 0)
@@ -54,15 +54,15 @@ def compare_moved(
 
 
 def count_stays(source: np.ndarray, truth: np.ndarray, made: np.ndarray, where: np.ndarray) -> tuple[int, int]:
-    """Whether something was done where something had to be.
+    """Count pixels that should change, and those among them that did not.
 
     Args:
-        source, truth, made: uint8 (H, W, 3): the photo before, as it should be after, and as a model made it.
+        source, truth, made: uint8 (H, W, 3): the photo before, the ground truth after, and the model's photo.
         where: bool (H, W).
 
     Returns:
-        Pixels there that the truth changes by ``CHANGE`` or more, and those of them where the model's photo is nearer
-        to the source than to the truth.
+        Pixels there that the truth changes by ``CHANGE`` or more, and those among them where the model's photo is
+        closer to the source than to the truth.
     """
     before, after, now = (picture[where].astype(np.int64) for picture in (source, truth, made))
     changes = np.abs(before - after).max(axis=1, initial=0) >= CHANGE

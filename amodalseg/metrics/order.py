@@ -1,4 +1,4 @@
-"""Who hides whom in a photo: decided for each pair of objects, an order of all without cycles, and its accuracy."""
+"""Occlusion order in a photo: decided for each pair of objects, an acyclic order of all, and its accuracy."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy as np
 from amodalseg.masks import box_xyxy, grown
 
 LEAST = 0.005
-"""Of the smaller visible area, and a pixel at least: what one object must hide of another to count."""
+"""Share of the smaller visible area, at least one pixel, that one object must occlude of another to count."""
 
 REACH = 2
-"""Pixels between two visible parts that count as touching."""
+"""Maximum distance in pixels between two modal masks that count as touching."""
 
 
 class Order(NamedTuple):
-    """Who hides whom among N objects.
+    """The occlusion order of N objects.
 
-    hides: bool (N, N), ``hides[i, j]``: i lies in front of j and hides a part of it; without cycles. far_to_near: all
-    objects, each behind those that come after it and hide it; otherwise as they were given. dropped: pairs (i, j) that
-    were found too but would close a cycle, the weakest of it.
+    hides: bool (N, N), ``hides[i, j]``: i lies in front of j and occludes a part of it; acyclic. far_to_near: all
+    objects, each before those that occlude it; otherwise in the given order. dropped: pairs (i, j) that were dropped
+    because they would close a cycle, each the weakest of its cycle.
     """
 
     hides: np.ndarray
@@ -30,7 +30,7 @@ class Order(NamedTuple):
 
 
 def hidden_pixels(modal: Sequence[np.ndarray], amodal: Sequence[np.ndarray]) -> np.ndarray:
-    """How much of each object lies under the visible part of each other one.
+    """How much of each object lies beneath the visible region of each other object.
 
     Args:
         modal, amodal: N masks, bool (H, W) each.
@@ -52,14 +52,14 @@ def hidden_pixels(modal: Sequence[np.ndarray], amodal: Sequence[np.ndarray]) -> 
 
 
 def pairs(modal: Sequence[np.ndarray], amodal: Sequence[np.ndarray], least: float = LEAST) -> np.ndarray:
-    """Who hides whom, pair by pair: of two that hide a part of each other, the one that hides more.
+    """The occluder in each pair of objects: of two that occlude each other, the one that occludes more.
 
     Args:
         modal, amodal: N masks, bool (H, W) each.
-        least: as ``LEAST``; what hides less hides nothing.
+        least: as ``LEAST``; anything less does not count as occlusion.
 
     Returns:
-        int64 (N, N): pixels that i hides of j, 0 if it hides none; of (i, j) and (j, i) at most one is not 0.
+        int64 (N, N): pixels of j that i occludes, or 0; of (i, j) and (j, i) at most one is not 0.
     """
     found = hidden_pixels(modal, amodal)
     areas = np.array([np.count_nonzero(mask) for mask in modal], np.int64)
@@ -68,15 +68,15 @@ def pairs(modal: Sequence[np.ndarray], amodal: Sequence[np.ndarray], least: floa
 
 
 def order_of(strength: np.ndarray) -> Order:
-    """An order without cycles: pairs are taken strongest first, and one that would close a cycle is dropped.
+    """An acyclic order: pairs are added strongest first, and one that would close a cycle is dropped.
 
     Args:
-        strength: (N, N), from 0; ``strength[i, j]`` > 0: i hides j.
+        strength: (N, N), non-negative; ``strength[i, j]`` > 0: i occludes j.
     """
     count = len(strength)
     hides, dropped = np.zeros((count, count), bool), []
     found = np.argwhere(strength > 0)
-    # of equal strength, those that were given first: the same order on every machine
+    # ties in the given order, so that the result is the same on every machine
     for i, j in sorted(map(tuple, found.tolist()), key=lambda pair: (-strength[pair], pair)):
         if _reaches(hides, j, i):
             dropped.append((i, j))
@@ -86,7 +86,7 @@ def order_of(strength: np.ndarray) -> Order:
 
 
 def _reaches(hides: np.ndarray, start: int, goal: int) -> bool:
-    """Whether ``start`` lies in front of ``goal``, over any number of others."""
+    """Whether ``start`` lies in front of ``goal``, directly or through other objects."""
     seen, waiting = {start}, [start]
     while waiting:
         for place in np.flatnonzero(hides[waiting.pop()]).tolist():
@@ -101,18 +101,18 @@ def _reaches(hides: np.ndarray, start: int, goal: int) -> bool:
 def _far_to_near(hides: np.ndarray) -> list[int]:
     left, found = list(range(len(hides))), []
     while left:
-        place = next(one for one in left if not hides[one, left].any())  # hides none of those that are left
+        place = next(one for one in left if not hides[one, left].any())  # occludes none of the remaining objects
         found.append(place)
         left.remove(place)
     return found
 
 
 def touching(modal: Sequence[np.ndarray], reach: int = REACH) -> np.ndarray:
-    """Which visible parts meet: bool (N, N), symmetric, without the diagonal.
+    """Which modal masks touch: bool (N, N), symmetric, false on the diagonal.
 
     Args:
         modal: N masks, bool (H, W) each.
-        reach: pixels that one is grown by, for outlines that do not agree to the pixel.
+        reach: pixels by which one mask is dilated, for outlines that do not match exactly.
     """
     count = len(modal)
     found, boxes = np.zeros((count, count), bool), [box_xyxy(mask) for mask in modal]

@@ -1,4 +1,4 @@
-"""Two models, object by object: who is better where, and how sure that is."""
+"""Paired comparison of two models, object by object: which is better where, and how certain that is."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KINDS = {"full": "out", "occluded": "occ"}
 class Pairs(NamedTuple):
     """The objects of one data set and split that both models predicted.
 
-    a, b: their rows, in one order. only_a, only_b: number of objects that one of them alone predicted.
+    a, b: their rows, in the same order. only_a, only_b: number of objects predicted by only one of them.
     """
 
     a: list[Row]
@@ -31,10 +31,10 @@ class Pairs(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """One figure of both.
+    """One figure of both models.
 
-    a, b: values as ``score`` gives them. low, high: 95 % interval of ``b - a``, None where one image only has a part in
-        the figure.
+    a, b: values as from ``score``. low, high: 95 % interval of ``b - a``, None if only one image contributes to the
+        figure.
     """
 
     protocol: str
@@ -46,7 +46,7 @@ class Difference(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """In plain words."""
+        """The result in plain words."""
         if self.low is None or self.high is None:
             return "one image only: no interval"
         if self.low > 0:
@@ -57,7 +57,7 @@ class Difference(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """Objects on which the IoU of A is higher, that of B is, or both are the same."""
+    """Number of objects on which A has the higher IoU, B has, or both are equal."""
 
     a: int
     b: int
@@ -65,16 +65,16 @@ class Tally(NamedTuple):
 
 
 def pair_rows(a: Sequence[Row], b: Sequence[Row]) -> dict[tuple[str, str], Pairs]:
-    """Put the rows of two models side by side.
+    """Pair the rows of two models by object.
 
     Args:
-        a, b: rows of one model each, every object once.
+        a, b: rows of one model each, each object once.
 
     Returns:
         (dataset, split) -> pairs, in the order of ``a``.
 
     Raises:
-        UserError: the two were scored against different truths, or have no object in common.
+        UserError: the two were scored against different ground truths, or have no object in common.
     """
     of_b = {row_key(row): row for row in b}
     both = [(row, of_b[row_key(row)]) for row in a if row_key(row) in of_b]
@@ -102,11 +102,11 @@ def pair_rows(a: Sequence[Row], b: Sequence[Row]) -> dict[tuple[str, str], Pairs
 def differences(pairs: Pairs, samples: int = 1000, seed: int = 0, level: float = 0.95) -> list[Difference]:
     """Every figure of every protocol that is defined for both, with the interval of the difference.
 
-    Whole images are resampled (videos where there are tracks), the same ones for both: what makes an image hard for
-    both of them cancels out, so the interval is narrower than those of the two figures suggest.
+    Whole images are resampled (videos if there are tracks), the same for both: difficulty that both models share
+    cancels out, so the interval is narrower than those of the two figures suggest.
 
     Args:
-        pairs: objects that both predicted.
+        pairs: objects predicted by both.
         samples, seed, level: of the resamples, as for ``metrics.protocols.bootstrap``.
     """
     if not pairs.a:
@@ -136,7 +136,7 @@ def differences(pairs: Pairs, samples: int = 1000, seed: int = 0, level: float =
 
 
 class _Sums(NamedTuple):
-    """What each group adds above and below each line: float64 (groups, ratios)."""
+    """Each group's contribution to each numerator and denominator: float64 (groups, ratios)."""
 
     figures: dict[str, Figure]
     above: np.ndarray
@@ -153,14 +153,14 @@ def _sums(rows: Sequence[Row], groups: np.ndarray) -> _Sums:
 
 
 def _values(side: _Sums, times: np.ndarray) -> np.ndarray:
-    """float64 (S, figures), if each group is counted ``times``, float64 (S, groups)."""
+    """float64 (S, figures), with each group counted ``times``, float64 (S, groups)."""
     return figure_values(side.figures, times @ side.above, times @ side.below)
 
 
 def tally(pairs: Pairs) -> dict[str, Tally]:
-    """Wins, losses and ties by the IoU of whole masks (``full``) and, of objects that have one, of hidden parts.
+    """Wins, losses and ties by the IoU of the full mask (``full``) and, for occluded objects, of the occluded region.
 
-    IoUs are compared as fractions of whole numbers, so a tie is one to the pixel.
+    IoUs are compared as exact fractions of integers.
     """
     found = {}
     for name, kind in KINDS.items():
@@ -174,10 +174,10 @@ def tally(pairs: Pairs) -> dict[str, Tally]:
 
 
 def largest_changes(pairs: Pairs, count: int) -> tuple[list[tuple[Row, Row]], list[tuple[Row, Row]]]:
-    """Objects on which B gains most and loses most, largest first.
+    """Objects on which B gains most and loses most, largest change first.
 
-    By the IoU of hidden parts among objects that have one; where none has, by the IoU of whole masks. Equal changes are
-    ordered by key. Objects without a change are in neither list.
+    By the IoU of the occluded region among occluded objects; if there are none, by the IoU of the full mask. Equal
+    changes are ordered by key. Objects without a change are in neither list.
     """
     kind = "occ" if any(row["occluded_area"] for row in pairs.a) else "out"
     changes = [

@@ -1,4 +1,4 @@
-"""Named rules that turn per-object rows into the numbers of a table: ``PROTOCOLS``. The rules are in ``rules``."""
+"""Named rules that turn per-object rows into the numbers of a table: ``PROTOCOLS``, with the rules in ``rules``."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Scores = dict[str, dict[str, float | int | None]]
 
 @dataclass(frozen=True)
 class Protocol:
-    """A rule with its name.
+    """A named rule.
 
     Attributes:
-        ratios: integer columns -> figures; each is the mean of the ratios of sums whose lower sum is above 0.
-        explanation: what it measures, in plain words, for people who read a report.
-        source: who publishes numbers made this way.
+        ratios: integer columns -> figures; each is the mean of those ratios of sums whose denominator is positive.
+        explanation: what it measures, in plain words, for readers of a report.
+        source: who publishes numbers computed this way.
         counts: further figures that are numbers of objects or bins; their names start with ``num_``.
-        units: of figures that are no fractions printed in percent.
+        units: of figures that are not fractions printed in percent.
     """
 
     ratios: Callable[[Columns], Figures]
@@ -40,7 +40,7 @@ class Protocol:
     units: Mapping[str, Unit] = field(default_factory=dict)
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, float | int | None]:
-        """Score rows of one model. See ``score``."""
+        """Score the rows of one model, see ``score``."""
         return _figures(self, integer_columns(rows))
 
 
@@ -166,7 +166,7 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 def list_protocols() -> list[str]:
-    """Names of all protocols; the last ones score detectors' masks and need all objects of a photo."""
+    """Names of all protocols; the last ones score the masks of detectors and need all objects of a photo."""
     return [*PROTOCOLS, *DETECTION]
 
 
@@ -186,19 +186,19 @@ def score(rows: Sequence[Row]) -> Scores:
         counts. Names that start with ``num_`` are numbers of objects or bins.
 
     Raises:
-        UserError: rows of several models, or an object twice. A distributed sampler pads with duplicates, which would
-            weigh double.
+        UserError: there are rows of several models, or an object appears twice. A distributed sampler pads with
+            duplicates, which would count double.
     """
     columns = integer_columns(rows)
     return {name: _figures(protocol, columns) for name, protocol in PROTOCOLS.items()}
 
 
 def summarize(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """What goes into ``metrics.json``: one entry per model, data set and split, in order of appearance.
+    """The content of ``metrics.json``: one entry per model, data set and split, in order of appearance.
 
     Returns:
-        Dicts with ``model``, ``dataset``, ``split``, ``num_objects``, ``num_occluded`` (objects with a hidden part),
-        ``scores`` and ``intervals``: ``{protocol: {figure: [low, high] or None}}``, as ``bootstrap`` gives them.
+        Dicts with ``model``, ``dataset``, ``split``, ``num_objects``, ``num_occluded`` (occluded objects), ``scores``
+        and ``intervals``: ``{protocol: {figure: [low, high] or None}}``, as from ``bootstrap``.
     """
     groups: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
@@ -220,8 +220,8 @@ def bootstrap(
 ) -> Interval | None:
     """Percentile interval of one figure when whole images are resampled with replacement.
 
-    Objects of one image share its scene and annotator, so resampling single objects would make the interval too narrow.
-    For the same reason the frames of a video are resampled together.
+    Objects in one image share a scene and an annotator, so resampling single objects would make the interval too
+    narrow. For the same reason all frames of a video are resampled together.
 
     Args:
         rows: of one model, as for ``score``.
@@ -231,7 +231,7 @@ def bootstrap(
         level: share of the resamples inside the interval.
 
     Returns:
-        (low, high), or None where fewer than two images have a part in the figure. Resamples in which the figure is
+        (low, high), or None if fewer than two images contribute to the figure. Resamples in which the figure is
         undefined are left out.
     """
     figure = PROTOCOLS[protocol].ratios(integer_columns(rows))[name]
@@ -239,7 +239,7 @@ def bootstrap(
 
 
 def bootstrap_groups(rows: Sequence[Row]) -> np.ndarray:
-    """int64 (N,): which image each object lies in, or which video where it has a track; numbered from 0, sorted."""
+    """int64 (N,): each object's image, or its video if it has a track; numbered from 0, sorted."""
     return _numbers([(row["dataset"], row["split"], _video(row) or row["image_id"]) for row in rows])
 
 
@@ -253,7 +253,7 @@ def _intervals(rows: Sequence[Row]) -> dict[str, dict[str, list[float] | None]]:
 
 
 def integer_columns(rows: Sequence[Row]) -> Columns:
-    """The integer columns of one model's rows. Raises UserError for rows of several models, or an object twice."""
+    """The integer columns of one model's rows. Raises UserError for rows of several models, or duplicate objects."""
     models = sorted({row["model"] for row in rows})
     if len(models) > 1:
         raise UserError(f"one score needs rows of one model, not of {', '.join(models)}")

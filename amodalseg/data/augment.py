@@ -1,4 +1,4 @@
-"""One random map for image, modal and amodal, then what changes one of them: the only importer of albumentations."""
+"""One random transform for image and masks, then changes to one of them: the only importer of albumentations."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Augment:
 
     def __init__(self, config: AugmentConfig) -> None:
         self.config = config
-        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # or its import asks the network for a newer version
-        import albumentations as A  # takes seconds: only training pays
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # or its import checks online for a newer version
+        import albumentations as A  # takes seconds, so only training imports it
 
         turn = (-config.rotate, config.rotate)
         self._map = A.Compose(
@@ -47,27 +47,27 @@ class Augment:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Change one sample.
 
-        A map that loses the modal mask (a sliver one pixel wide, or turned out of the window) is not applied: the image
-        and masks then stay as they are.
+        A transform that loses the modal mask (a sliver one pixel wide, or rotated out of the window) is not applied:
+        the image and masks are then unchanged.
 
         Args:
             image: uint8 (S, S, 3) RGB.
             modal, amodal: bool (S, S). Modal pixels inside amodal stay inside it, up to ``modal_jitter``.
             rng: source of all random numbers.
-            occluder: bool (S, S) of what covers the object; default: nothing that is known.
-            unknown: bool (S, S), where nobody knows whether the object goes on; default: nowhere.
+            occluder: bool (S, S), the occluder's mask; default: none known.
+            unknown: bool (S, S), where it is unknown whether the object continues; default: nowhere.
 
         Returns:
             New image, modal, amodal, unknown and occluder of the same shapes and types.
         """
-        # One picture of bits instead of four masks: whatever the map does, it does the same to all of them.
+        # One picture of bits instead of four masks, so that the transform is the same for all of them.
         bits = amodal.view(np.uint8) << 1
         bits |= modal.view(np.uint8)
         if occluder is not None:
             bits |= occluder.view(np.uint8) << 2
         if unknown is not None:
             bits |= unknown.view(np.uint8) << 3
-        # ``set_random_seed`` would hand every transform the same seed, so that flips and colours came always together.
+        # ``set_random_seed`` would give every transform the same seed, so that flips and colours always coincided.
         self._map.set_random_state(rng, random.Random(int(rng.integers(2**63))))
         mapped = self._map(image=image, mask=bits)
         if (mapped["mask"] & 1).any():
@@ -80,17 +80,17 @@ class Augment:
 
 
 def jitter_modal(modal: np.ndarray, front: np.ndarray, max_px: int, rng: np.random.Generator) -> np.ndarray:
-    """Make a modal mask as imperfect as a predicted one: dilate it, erode it, or open a gap where it is covered.
+    """Make a modal mask as imperfect as a predicted one: dilate it, erode it, or open a gap at the occluder.
 
     Args:
         modal: bool (S, S), not empty.
-        front: bool (S, S), what hides the object; where it is empty no gap is drawn.
+        front: bool (S, S), the occluder; if empty, no gap is opened.
         max_px: reach in pixels, sampled from 1 to this.
         rng: source of all random numbers.
 
     Returns:
-        bool (S, S); the mask as given if nothing would be left of it. The window's border does not erode it, because
-        the object may go on behind it.
+        bool (S, S); the mask unchanged if nothing would be left of it. It is not eroded at the window's border, because
+        the object may continue beyond it.
     """
     reach = int(rng.integers(1, max_px + 1))
     change = rng.choice(["dilate", "erode", "gap"] if front.any() else ["dilate", "erode"])

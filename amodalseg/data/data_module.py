@@ -1,4 +1,4 @@
-"""The Lightning data module: which object goes where in a run, as a pure function of the number of batches done."""
+"""The Lightning data module: the order of objects in a run, as a pure function of the number of batches done."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ logger = logging.getLogger(__name__)
 
 
 class RunSampler(Sampler[list[tuple[int, int, int]]]):
-    """Batches of (epoch, index, window size) keys for one rank, from any point of the run on.
+    """Batches of (epoch, index, window size) keys for one rank, starting anywhere in the run.
 
-    The run is one stream: epoch after epoch, each a fresh permutation of all objects. Batch number b takes the next
-    ``world * batch_size`` places of the stream and each rank its own slice, so ranks never share an object, and a
-    resumed run goes on exactly where the saved one stood. No padding: nothing is seen twice to fill a last batch.
+    The run is one stream: epoch after epoch, each a new permutation of all objects. Each batch takes the next
+    ``world * batch_size`` positions of the stream and each rank its own slice, so ranks never share an object, and a
+    resumed run continues exactly where it was saved. No padding: no object is repeated to fill a last batch.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ def collate(samples: list[Sample]) -> Batch:
     height, width, _ = samples[0].image.shape
     images = np.empty((len(samples), 3, height, width), np.uint8)
     for channels, sample in zip(images, samples, strict=True):
-        # several times as quick as numpy or torch at taking pixels apart
+        # several times as fast as numpy or torch at splitting channels
         for channel, plane in zip(channels, cv2.split(np.ascontiguousarray(sample.image)), strict=True):
             channel[:] = plane
     stack = np.stack([sample.masks for sample in samples])
@@ -99,7 +99,7 @@ class AmodalDataModule(L.LightningDataModule):
 
     @property
     def val_set(self) -> Any:
-        """What is validated on, opened once."""
+        """The validation samples, opened once."""
         if self._val is None:
             self._val = self._open_val()
         return self._val
@@ -142,7 +142,7 @@ class AmodalDataModule(L.LightningDataModule):
                 return late
             module: Any = (
                 trainer.lightning_module
-            )  # knows the time; batches that workers have read ahead stay as they are
+            )  # knows the elapsed time; batches already prefetched by workers are unchanged
             return early if module.elapsed_share < early_share else late
 
         sampler = RunSampler(
@@ -161,7 +161,7 @@ class AmodalDataModule(L.LightningDataModule):
     def val_dataloader(self) -> DataLoader:
         trainer, loader = self.trainer, self.config.loader
         assert trainer is not None
-        # whole batches go round the ranks, so that the same objects share a batch on any number of ranks
+        # whole batches are dealt out to the ranks, so that the same objects share a batch on any number of ranks
         batches = batches_of_rank(len(self.val_set), loader.batch_size, trainer.global_rank, trainer.world_size)
         batches = batches or [[]]  # Lightning refuses a rank without a batch, but not one with an empty batch
         return DataLoader(
@@ -196,7 +196,7 @@ class PriorDataModule(AmodalDataModule):
 
 
 class CaptionDataModule(AmodalDataModule):
-    """The same for what reads words: captioned pictures."""
+    """The same for text-conditioned models: captioned pictures."""
 
     collate = staticmethod(stack_captioned)
 
@@ -217,10 +217,10 @@ class CaptionDataModule(AmodalDataModule):
 
 
 def batches_of_rank(num_objects: int, batch_size: int, rank: int, world: int) -> list[list[int]]:
-    """Consecutive objects cut into batches, dealt out to the ranks in turn.
+    """Batches of consecutive objects, dealt out to the ranks in turn.
 
-    The cut does not depend on the number of ranks, so an object is always predicted beside the same others and its
-    prediction is the same to the last bit.
+    The batches do not depend on the number of ranks, so an object is always predicted together with the same others,
+    and its prediction is bit-identical.
     """
     batches = [list(range(i, min(i + batch_size, num_objects))) for i in range(0, num_objects, batch_size)]
     return batches[rank::world]

@@ -1,4 +1,4 @@
-"""Record -> ``Sample`` for training, record -> ``Query`` for evaluation. Knows no torch, so workers stay small."""
+"""Record -> ``Sample`` for training, record -> ``Query`` for evaluation. Without torch, so workers stay small."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from amodalseg.types import AmodalRecord, Query, Sample, stable_seed
 
 
 class TrainingSet:
-    """Record -> window -> augmented ``Sample``. Workers need no state besides the keys.
+    """Record -> window -> augmented ``Sample``. Workers need no state other than the keys.
 
-    A key is (epoch, index, side of the window in pixels); without the side it is the configured one.
+    A key is (epoch, index, side of the window in pixels); the side defaults to the configured one.
     """
 
     def __init__(
@@ -33,12 +33,12 @@ class TrainingSet:
 
     def __getitem__(self, key: tuple[int, int] | tuple[int, int, int]) -> Sample:
         epoch, index, size = key if len(key) == 3 else (*key, self.window.size)
-        # a scene that is made for its window alone need not be painted as a whole
+        # a scene used only through its window need not be painted as a whole
         get = getattr(self.source, "plan", self.source.get)
         return self.sample(get(index, epoch if self.fresh else 0), epoch, index, size)
 
     def sample(self, scene: AmodalRecord | Scene, epoch: int, index: int, size: int) -> Sample:
-        """Cut and change one object. Its number in the set and the epoch alone say how; ``size`` is the window's."""
+        """Crop and augment one object, determined by its index and the epoch alone; ``size`` is the window's."""
         rng = np.random.default_rng(stable_seed("augment", self.seed, epoch, index))
         modal, covers, unknown = scene.modal, scene.occluder, scene.unknown
         scale, shift = self.augment.window_jitter(rng) if self.augment else (1.0, (0.0, 0.0))
@@ -58,7 +58,7 @@ class EvaluationSet:
     """Record -> (record, query): full images, one fixed seed for each object.
 
     Attributes:
-        num_unprompted: objects of the data set without a visible pixel; they cannot be asked for and are left out.
+        num_unprompted: objects of the data set without a visible pixel; they cannot be queried and are left out.
     """
 
     def __init__(self, source: Source, seed: int) -> None:
@@ -74,7 +74,7 @@ class EvaluationSet:
 
 
 def record_query(record: AmodalRecord, seed: int) -> Query:
-    """The question a record puts to a model; its seed depends on the object's key, never on its place in a batch."""
+    """The query for a record; its seed depends on the object's key, never on its position in a batch."""
     to = None if record.move is None else record.move.to
     edit = None if record.edit is None else record.edit.request
     own = stable_seed(seed, record.key)

@@ -16,8 +16,7 @@ PROBABLE = 0.5
 
 
 def as_masks(given: Any, height: int, width: int) -> np.ndarray:
-    """Masks of one photo as a bool array: (H, W) for forms that hold one object, (N, H, W) for those that may hold
-    several.
+    """Masks of one photo as a bool array: (H, W) for forms of one object, (N, H, W) for forms of several.
 
     Args:
         given: one of

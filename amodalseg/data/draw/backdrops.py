@@ -1,4 +1,4 @@
-"""Backgrounds that an object is put on, in place of what its photo shows around it."""
+"""Backgrounds that replace an object's original surroundings."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Rng = np.random.Generator
 
 
 def histogram_background(rng: Rng, side: int, colours: np.ndarray) -> np.ndarray:
-    """Colours of the object itself, each place sampled on its own from a coarse grid, then blurred.
+    """Colours of the object itself, sampled independently for the cells of a coarse grid, then blurred.
 
-    Blurring single pixels would leave little more than the mean colour, hence the grid, of 3 to 16 places on a side.
+    Blurring single pixels would leave little more than the mean colour, hence the grid, of 3 to 16 cells on a side.
 
     Args:
         rng: source of all random numbers.
@@ -31,7 +31,7 @@ def histogram_background(rng: Rng, side: int, colours: np.ndarray) -> np.ndarray
 
 
 def grey_background(rng: Rng, side: int, colours: np.ndarray) -> np.ndarray:
-    """A grey wall: even, or with light that falls off in one direction. Arguments as ``histogram_background``."""
+    """A grey wall: uniform, or with light that falls off in one direction. Arguments as ``histogram_background``."""
     level = GREY + rng.uniform(-12, 12)
     if rng.random() < 0.5:
         return np.full((side, side, 3), np.uint8(level))

@@ -1,4 +1,4 @@
-"""Captioned pictures as training samples: what the text-conditioned prior, and the word segmenter, learn from."""
+"""Captioned pictures as training samples for the text-conditioned prior and the text-driven segmenter."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ PHOTO = 0.1  # probability that it begins with "a photo of"
 class Captioned(NamedTuple):
     """One picture.
 
-    picture: uint8 (S, S, 3) RGB. caption: what it shows. query: words that a segmenter is asked for; mask: uint8 (S, S)
-    in {0, 1}, the visible pixels they name. key: names it in messages and draws. scene: behind it.
+    picture: uint8 (S, S, 3) RGB. caption: its description. query: prompt for a segmenter; mask: uint8 (S, S) in {0, 1},
+    the visible pixels that match it. key: identifies it in messages and random seeds. scene: the scene shown.
     """
 
     picture: np.ndarray
@@ -76,7 +76,7 @@ class CaptionedPictures:
 
 
 class HeldOutCaptions:
-    """What is validated on: pictures that never change, with full captions, asked for things by their full names."""
+    """Validation samples: fixed pictures with full captions, queried by the full names of their things."""
 
     def __init__(self, world: CaptionedWorld, side: int) -> None:
         self.world, self.side = world, side
@@ -94,7 +94,7 @@ class HeldOutCaptions:
 
 
 def _loosely(rng: np.random.Generator, colour: str, form: str) -> str:
-    """A thing's name, at times without its colour or its form."""
+    """A thing's name, sometimes without its colour or its shape."""
     chance = rng.random()
     if chance < UNNAMED:
         return form
@@ -102,10 +102,10 @@ def _loosely(rng: np.random.Generator, colour: str, form: str) -> str:
 
 
 def draw_query(rng: np.random.Generator, scene: Scene) -> tuple[str, np.ndarray]:
-    """Words to look for, and where they are: by name, colour or form, the ground, or something that is not there.
+    """A random prompt and its mask: a thing by name, colour or shape, the ground, or something absent.
 
     Returns:
-        The words, at times with an article, and bool (S, S): visible pixels.
+        The prompt, sometimes with an article, and bool (S, S): visible pixels.
     """
     nothing = np.zeros((scene.size, scene.size), bool)
     chance = rng.random()

@@ -1,7 +1,7 @@
-"""The procedural world in named colours and forms, with captions: pictures whose every word is known to the pixel.
+"""The procedural world in named colours and shapes, with captions: the mask of every word is known exactly.
 
-A scene is kept apart from its picture, so that the same scene can be laid without an object, or with one in another
-colour: the exact truth of an edit.
+A scene is kept separate from its picture, so that the same scene can be painted without an object, or with one in
+another colour: the exact ground truth of an edit.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Rng = np.random.Generator
 COLOURS = {"red": 0, "orange": 28, "yellow": 56, "green": 120, "blue": 222, "purple": 288}
 """Hues of objects, degrees."""
 GROUNDS = {"black": 24, "grey": 128, "white": 232}
-"""Levels of grounds, which have no hue, of 255."""
+"""Grey levels of grounds, which have no hue, of 255."""
 FORMS: dict[str, Callable[[Rng], shapes.Silhouette]] = {
     "cross": shapes.cross, "cup": shapes.mug, "fish": shapes.fish, "flower": shapes.flower, "heart": shapes.heart,
     "leaf": shapes.leaf, "moon": shapes.crescent, "person": shapes.person, "star": shapes.star, "tree": shapes.fir,
@@ -33,10 +33,10 @@ FORMS: dict[str, Callable[[Rng], shapes.Silhouette]] = {
 }  # fmt: skip
 """Silhouette families of the procedural world by their names."""
 ANYTHING = "thing"
-"""Stands for a form that a caption does not name."""
+"""Stands for a shape that a caption does not name."""
 PLAIN_WORDS = ("a", "an", "and", "in", "front", "of", "on", "ground", "photo", ANYTHING)
 WORDS = (*COLOURS, *GROUNDS, *FORMS, *PLAIN_WORDS)
-"""All that occur in captions."""
+"""All words that occur in captions."""
 MOST_HIDDEN = 0.6  # of an object, by the others
 LEAST_AREA = 0.03  # of the picture, for an object
 NUM_SHARES = np.cumsum([0.08, 0.5])  # of pictures without an object, with one; the rest have two
@@ -44,7 +44,7 @@ NUM_SHARES = np.cumsum([0.08, 0.5])  # of pictures without an object, with one; 
 
 @dataclass(frozen=True)
 class Thing:
-    """One object. shape: its silhouette, in its place. seed: of its tone and shading, which every colour shares."""
+    """One object. shape: its silhouette, positioned. seed: of its tone and shading, the same for every colour."""
 
     colour: str
     form: str
@@ -58,7 +58,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a picture shows. size: pixels on a side. ground: its name. things: the farthest first."""
+    """The content of a picture. size: pixels on a side. ground: its name. things: farthest first."""
 
     size: int
     ground: str
@@ -76,7 +76,7 @@ class Scene:
 
     @cached_property
     def amodal(self) -> list[np.ndarray]:
-        """bool (size, size) for each thing, the whole of it."""
+        """bool (size, size) for each thing, its amodal mask."""
         return [thing.shape.mask_in((self.size, self.size)) for thing in self.things]
 
     @cached_property
@@ -85,7 +85,7 @@ class Scene:
         return [whole & ~self.cover(place) for place, whole in enumerate(self.amodal)]
 
     def cover(self, place: int) -> np.ndarray:
-        """bool (size, size): what lies nearer than a thing."""
+        """bool (size, size): everything in front of a thing."""
         nearer = np.zeros((self.size, self.size), bool)
         for other in self.amodal[place + 1 :]:
             nearer |= other
@@ -116,11 +116,11 @@ class Scene:
         return Patch(shape.name, shape.alpha, shade(rng, plain, shape.alpha, light), x=shape.x, y=shape.y)
 
     def caption(self, named: Sequence[str] | None = None, ground: bool = True) -> str:
-        """What it shows: ``a red star in front of a blue fish on a grey ground``, the nearest first.
+        """Its description: ``a red star in front of a blue fish on a grey ground``, nearest first.
 
         Args:
             named: other names of the things, in the order of ``things``.
-            ground: whether the ground is named; that of an empty scene always is.
+            ground: whether to name the ground; that of an empty scene is always named.
         """
         names = [with_article(name) for name in named or [thing.name for thing in self.things]][::-1]
         behind = with_article(f"{self.ground} ground")
@@ -168,7 +168,7 @@ class CaptionedWorld:
                 return scene
 
     def get(self, index: int, epoch: int = 0) -> AmodalRecord:
-        """The farthest of one or two things, as a record; ``extra`` holds the caption.
+        """The farthest of one or two things, as a record, with the caption in ``extra``.
 
         Args:
             index: which object; any number from 0, also beyond ``len``.
@@ -200,7 +200,7 @@ def with_article(name: str) -> str:
 
 
 def _shape(rng: Rng, form: str, size: int, num: int) -> Silhouette:
-    """A silhouette of a form, large enough, wholly inside the picture."""
+    """A silhouette of a given shape, large enough and entirely inside the picture."""
     upright = FORMS[form] in shapes.UPRIGHT
     while True:
         silhouette = FORMS[form](rng)

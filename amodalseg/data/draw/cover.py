@@ -1,4 +1,4 @@
-"""Lays one mask over another until a wanted share is hidden: what the synthetic world and the composites share."""
+"""Placing one mask over another to occlude a given share: shared by the synthetic world and the composites."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 
 @dataclass
 class Silhouette:
-    """The shape of one object, cut to its own box, and its place in a picture.
+    """The shape of one object, cropped to its box, and its position in a picture.
 
     Attributes:
         name: the family of the shape, or the key of its record.
-        alpha: float32 (h, w) in [0, 1], how much of each pixel it covers; not to be changed.
-        x, y: left top corner in the picture, pixels; may lie outside.
+        alpha: float32 (h, w) in [0, 1], the coverage of each pixel; read-only.
+        x, y: top left corner in the picture, pixels; may lie outside.
     """
 
     name: str
@@ -26,7 +26,7 @@ class Silhouette:
 
     @cached_property
     def mask(self) -> np.ndarray:
-        """bool (h, w): more than half covered. The truth masks are made of this."""
+        """bool (h, w): more than half covered. Ground-truth masks are built from this."""
         return self.alpha > 0.5
 
     def mask_in(self, shape: tuple[int, ...]) -> np.ndarray:
@@ -45,7 +45,7 @@ class Patch(Silhouette):
 
 
 class Spot(NamedTuple):
-    """Where a cover lies: its left top corner (may be outside the picture), and the pixels of the target it hides."""
+    """Position of a cover: its top left corner (may be outside the picture), and the target pixels it occludes."""
 
     x: int
     y: int
@@ -53,14 +53,14 @@ class Spot(NamedTuple):
 
 
 def overlap(shape: tuple[int, ...], patch: tuple[int, ...], x: int, y: int) -> tuple[tuple[slice, slice], ...]:
-    """The part of a patch that falls into a picture.
+    """The part of a patch that lies inside a picture.
 
     Args:
         shape, patch: (H, W, ...) of the picture and of the patch.
-        x, y: left top corner of the patch in the picture, pixels; may be negative.
+        x, y: top left corner of the patch in the picture, pixels; may be negative.
 
     Returns:
-        Row and column slices into the picture, and the same into the patch; empty slices if they do not meet.
+        Row and column slices into the picture, and the same into the patch; empty slices if they do not overlap.
     """
     top, left = max(0, y), max(0, x)
     bottom, right = max(top, min(shape[0], y + patch[0])), max(left, min(shape[1], x + patch[1]))
@@ -69,25 +69,25 @@ def overlap(shape: tuple[int, ...], patch: tuple[int, ...], x: int, y: int) -> t
 
 
 def num_hidden(target: np.ndarray, cover: np.ndarray, x: int, y: int) -> int:
-    """Pixels of ``target``, bool (H, W), under ``cover``, bool (h, w), whose left top corner lies at (x, y)."""
+    """Pixels of ``target``, bool (H, W), under ``cover``, bool (h, w), with top left corner (x, y)."""
     here, there = overlap(target.shape, cover.shape, x, y)
     return int(np.count_nonzero(target[here] & cover[there]))
 
 
 def slide(target: np.ndarray, cover: np.ndarray, start: np.ndarray, end: np.ndarray, goal: int) -> tuple[Spot, Spot]:
-    """Move a cover from ``start`` towards ``end`` and stop where it begins to hide ``goal`` pixels.
+    """Move a cover from ``start`` towards ``end``, to the point where it starts to occlude ``goal`` pixels.
 
-    Bisects over whole pixels. The hidden area need not grow steadily: neighbouring positions on both sides of a
-    crossing are found whenever ``start`` hides less than the goal and ``end`` does not.
+    Bisects over whole pixels. The occluded area need not be monotonic: neighbouring positions on both sides of a
+    crossing are found whenever ``start`` occludes less than the goal and ``end`` does not.
 
     Args:
         target, cover: bool (H, W) and (h, w).
-        start, end: (2,) x and y of the cover's left top corner, pixels.
-        goal: pixels to hide, at least 1.
+        start, end: (2,) x and y of the cover's top left corner, pixels.
+        goal: pixels to occlude, at least 1.
 
     Returns:
-        The last position below the goal, and the next one, which reaches it. Both are ``end`` if even that hides less,
-        and both ``start`` if that already hides more.
+        The last position below the goal, and the next one, which reaches it. Both are ``end`` if even that occludes
+        less, and both ``start`` if that already occludes more.
     """
 
     def at(step: int) -> Spot:
@@ -111,7 +111,7 @@ def slide(target: np.ndarray, cover: np.ndarray, start: np.ndarray, end: np.ndar
 
 
 def nearest(goal: int, *spots: Spot) -> Spot:
-    """The spot whose hidden area is nearest to the goal."""
+    """The spot whose occluded area is closest to the goal."""
     return min(spots, key=lambda spot: abs(spot.hidden - goal))
 
 

@@ -1,4 +1,4 @@
-"""Objects cut from their photos, and the photos themselves, kept small and in memory."""
+"""Objects cut from their photos, with a cache of the photos in memory at reduced size."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from amodalseg.data.draw.cover import Silhouette
 from amodalseg.data.record_pictures import record_image
 from amodalseg.types import AmodalRecord
 
-BORDER = 2  # pixels: an object this near to the photo's border counts as cut off by it
+BORDER = 2  # pixels: an object this close to the photo's border counts as cut off by it
 MAIN_PIECE = 0.95  # of the area, for an object of one piece
-MAX_GROWTH = 2.0  # a cut-out enlarged further would be blurred beyond belief
-LEAST_SPREAD = 8.0  # grey levels: contrast below it is not multiplied up
+MAX_GROWTH = 2.0  # a cut-out enlarged further would be visibly blurred
+LEAST_SPREAD = 8.0  # grey levels: lower contrast is not amplified
 
 GREYS = np.arange(256, dtype=np.float64)
 SQUARE = np.ones((3, 3), np.uint8)
 
 
 class Cropped(NamedTuple):
-    """A mask cut to its box: ``box`` (x0, y0, x1, y1) with exclusive ends, and bool (y1 - y0, x1 - x0)."""
+    """A mask cropped to its box: ``box`` (x0, y0, x1, y1) with exclusive ends, and bool (y1 - y0, x1 - x0)."""
 
     box: tuple[int, int, int, int]
     mask: np.ndarray
@@ -49,11 +49,11 @@ class Tone(NamedTuple):
 
 
 class PhotoCache:
-    """Photos of records, shrunk, and their modal masks, the latest ones kept: decoding and shrinking cost the most.
+    """Cache of downscaled photos and modal masks of records: decoding and downscaling are the most expensive steps.
 
     Args:
         max_side: shrink photos whose longer side exceeds this, pixels; None: keep every size.
-        max_bytes: of pixels to keep; the least recently used go first.
+        max_bytes: of cached pixels; the least recently used are dropped first.
     """
 
     def __init__(self, max_side: int | None = None, max_bytes: int = 384 * 2**20) -> None:
@@ -62,7 +62,7 @@ class PhotoCache:
         self._sizes: dict[tuple, int] = {}
 
     def photo(self, record: AmodalRecord) -> np.ndarray:
-        """The photo at the cache's size: uint8 (H, W, 3), not to be written to."""
+        """The photo at the cache's size: uint8 (H, W, 3), read-only."""
         drawn = isinstance(record.image, np.ndarray)
         key = (id(record.image) if drawn else str(record.image), record.height, record.width)
         photo = self._find(key)
@@ -73,17 +73,17 @@ class PhotoCache:
         if scale < 1:
             size = max(1, round(photo.shape[1] * scale)), max(1, round(photo.shape[0] * scale))
             photo = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
-        if not drawn:  # a drawn picture is in memory already, and an id may be used again once it is gone
+        if not drawn:  # a drawn picture is in memory already, and its id may be reused once it is gone
             photo.flags.writeable = False
             self._keep(key, photo, photo.nbytes)
         return photo
 
     def modal(self, record: AmodalRecord) -> np.ndarray:
-        """The modal mask at the photo's size in the cache: bool (H, W)."""
+        """The modal mask at the cached photo's size: bool (H, W)."""
         return self.cropped(record).in_shape(self.photo(record).shape)
 
     def cropped(self, record: AmodalRecord) -> Cropped:
-        """The same cut to its box, not to be written to; an empty mask has the box (0, 0, 0, 0)."""
+        """The same cropped to its box, read-only; an empty mask has the box (0, 0, 0, 0)."""
         key = ("modal", record.key, record.modal_rle["counts"])
         found = self._find(key)
         if found is not None:
@@ -127,8 +127,8 @@ class Cutout(Silhouette):
     """An object cut from its photo, at its new size: alpha is soft at the seam.
 
     Attributes:
-        colours: uint8 (h', w', 3), the photo around it at its old size; fills the box of ``alpha``.
-        flip: whether the colours are to be mirrored, as ``alpha`` is already.
+        colours: uint8 (h', w', 3), the photo around it at its original size; fills the box of ``alpha``.
+        flip: whether to mirror the colours, as ``alpha`` already is.
         tone: of the object in its photo.
     """
 
@@ -137,7 +137,7 @@ class Cutout(Silhouette):
     tone: Tone
 
     def harmonised(self, rng: np.random.Generator, around: Tone) -> np.ndarray:
-        """A table of its colours a random part of the way towards a photo's brightness and contrast. uint8 (256,)."""
+        """A lookup table, uint8 (256,), that shifts its colours randomly towards a photo's brightness and contrast."""
         spread = max(LEAST_SPREAD, self.tone.spread)
         strength = rng.uniform(0, 0.6)
         gain = min(1.4, max(0.7, (max(LEAST_SPREAD, around.spread) / spread) ** strength))
@@ -147,7 +147,7 @@ class Cutout(Silhouette):
 
 
 def tone_of(photo: np.ndarray) -> Tone:
-    """Of a whole photo, uint8 (H, W, 3); every fourth pixel tells enough."""
+    """Tone of a whole photo, uint8 (H, W, 3); every fourth pixel is enough."""
     some = photo[::4, ::4].astype(np.float32)
     return Tone(float(some.mean()), float(some.std()))
 
@@ -165,7 +165,7 @@ def cut_out(
         soft_edge: standard deviation of the blended seam, pixels; 0: hard edges.
 
     Returns:
-        The cut-out, or None if it would have to grow to more than twice its size, or vanishes.
+        The cut-out, or None if it would be enlarged more than twice, or vanish.
     """
     (x0, y0, x1, y1), mask = photos.cropped(record)
     if not mask.size:
@@ -182,8 +182,8 @@ def cut_out(
     alpha = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     alpha = (alpha > 0.5).astype(np.float32)
     if soft_edge:
-        # One pixel in from the annotated outline, so that the seam carries no halo of the old background.
-        # The photo's own border is no outline.
+        # One pixel inside the annotated outline, so that the seam has no halo of the old background.
+        # The photo's own border is not an outline.
         alpha = cv2.erode(alpha, SQUARE, borderType=cv2.BORDER_CONSTANT, borderValue=1.0)
         alpha = cv2.GaussianBlur(alpha, (0, 0), soft_edge, borderType=cv2.BORDER_REPLICATE)
     if flip:
@@ -202,7 +202,7 @@ def sides_cut(record: AmodalRecord) -> str:
 
 
 def num_pieces(record: AmodalRecord) -> int:
-    """Connected pieces of the modal mask; small ones, 5 % of the area together, do not count."""
+    """Number of connected pieces of the modal mask, without small ones that together cover 5 % of the area."""
     x, y, width, height = masks.box_xywh(record.modal_rle)
     modal = record.modal[y : y + height, x : x + width]
     _, _, stats, _ = cv2.connectedComponentsWithStats(modal.astype(np.uint8), connectivity=8)

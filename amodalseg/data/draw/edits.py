@@ -1,4 +1,4 @@
-"""Edits with exact truth: a scene of two named things is laid with and without one, or with it in two colours."""
+"""Edits with exact ground truth: a scene of two named things, with and without one, or with it in two colours."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Box = tuple[float, float, float, float]
 class Edits:
     """Edits of pictures of the captioned world; each is a pure function of (seed, split, epoch, index) and the options.
 
-    Of two things one is added, removed, or gets another colour; the other one, the record's object, stays as it is.
+    Of two things one is added, removed, or recoloured; the other, the record's object, is unchanged.
 
     Args:
         config: which edits.
@@ -42,10 +42,10 @@ class Edits:
             epoch: another epoch gives another edit.
 
         Raises:
-            UserError: no scene of many has boxes that overlap so little.
+            UserError: none of many scenes has boxes with so little overlap.
         """
         config = self.config
-        # "all" has the edits of the three tasks in turn
+        # "all" cycles through the three tasks
         number = index if config.task == "all" else len(TASKS) * index + TASKS.index(config.task)
         rng = np.random.default_rng(stable_seed("edit", config.split, config.seed, epoch, number))
         for attempt in range(TRIES):
@@ -74,14 +74,15 @@ class _EditedScene(NamedTuple):
 
     @property
     def seen(self) -> tuple[np.ndarray, np.ndarray]:
-        """bool (size, size) each: the thing that stays, before the edit; the edited one, an added one after it.
+        """bool (size, size) each: visible pixels of the unchanged thing, before the edit, and of the edited one (an
+        added one after the edit).
 
-        So boxes around them tell nothing of what is hidden.
+        Boxes around them therefore reveal nothing about occluded regions.
         """
         return self.before.modal[self.stays], self.both.modal[self.place]
 
     def request(self, boxes: list[Box]) -> EditRequest:
-        """Regions of the ground, the thing that stays and the edited one; each text is the caption of it alone."""
+        """Regions of the ground, the unchanged and the edited thing; each text is a caption of that thing alone."""
         other = 1 - self.place
         ground, stays = self.both.without(0).without(0).caption(), self.both.without(self.place).caption()
         source, target = (
@@ -127,7 +128,7 @@ def _draw(rng: np.random.Generator, task: str, both: Scene) -> _EditedScene:
 
 
 def _padded(mask: np.ndarray, padding: float) -> Box:
-    """The box of a mask, grown by a share of its sides on each side, as shares of the picture."""
+    """The box of a mask, extended on each side by a share of its sides, as fractions of the picture."""
     height, width = mask.shape
     x0, y0, x1, y1 = masks.box_xyxy(mask) or (0, 0, 0, 0)
     wide, tall = padding * (x1 - x0), padding * (y1 - y0)

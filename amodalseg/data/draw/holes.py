@@ -1,4 +1,4 @@
-"""Holes to complete: what they show to a model depends on visible pixels and chance, never on what lies in them."""
+"""Holes to inpaint: what a model sees depends on visible pixels and chance, never on the content of the hole."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import numpy as np
 from amodalseg.masks import convex_hull, grown
 
 Rng = np.random.Generator
-TRIES = 4  # placements of a cover before the last one is taken as it is
-SHARE = (0.1, 0.75)  # of the object's pixels that a cover should hide
+TRIES = 4  # placements of a cover before the last one is accepted
+SHARE = (0.1, 0.75)  # of the object's pixels that a cover should occlude
 
 
 def random_hole(rng: Rng, mask: np.ndarray, silhouette: np.ndarray) -> tuple[str, np.ndarray]:
-    """Sample what is to be completed.
+    """Sample a hole.
 
-    A *cover* is another object's silhouette, or a slanted box, or everything on one side of a line. What it leaves of
-    the object is visible. All holes spill over the object's outline, so that a model learns where an object ends.
+    A *cover* is another object's silhouette, a slanted box, or everything on one side of a line. The rest of the object
+    is visible. All holes extend beyond the object's outline, so that a model learns where an object ends.
 
     Args:
         rng: source of all random numbers.
@@ -27,11 +27,11 @@ def random_hole(rng: Rng, mask: np.ndarray, silhouette: np.ndarray) -> tuple[str
         Its kind, and bool (S, S):
 
         - ``everything`` (8 %): no pixel is known;
-        - ``outside`` (25 %): all but the visible part, a little eroded. In two of five all of the object is visible, so
-          that what is whole already is not made larger; in three of five the picture's corners are known too, if the
-          object does not reach them: they show the background;
-        - ``hull`` (12 %): the convex hull of the visible part, that part included;
-        - ``cover`` (55 %): the cover, grown by up to a sixteenth of the side.
+        - ``outside`` (25 %): everything but the slightly eroded visible region. In two of five the whole object is
+          visible, so that complete objects are not enlarged; in three of five the picture's corners are known too, if
+          the object does not reach them: they show the background;
+        - ``hull`` (12 %): the convex hull of the visible region, including that region;
+        - ``cover`` (55 %): the cover, dilated by up to a sixteenth of the side.
     """
     side = len(mask)
     chance = rng.random()
@@ -61,10 +61,10 @@ def half_hole(rng: Rng, mask: np.ndarray, reach: int = 1) -> np.ndarray:
     Args:
         rng: source of the direction.
         mask: bool (S, S), not empty.
-        reach: pixels by which the hole is grown.
+        reach: pixels by which the hole is dilated.
 
     Returns:
-        bool (S, S); half of the object's pixels lie in it (before growing).
+        bool (S, S), containing half of the object's pixels (before dilation).
     """
     angle = rng.uniform(0, 2 * np.pi)
     line = np.arange(len(mask), dtype=np.float32)
@@ -86,7 +86,7 @@ def _random_cover(rng: Rng, mask: np.ndarray, silhouette: np.ndarray) -> np.ndar
 
 
 def _silhouette(rng: Rng, side: int, x: int, y: int, reach: float, silhouette: np.ndarray) -> np.ndarray:
-    """Another object, turned and scaled, near (x, y)."""
+    """Another object, rotated and scaled, near (x, y)."""
     height, width = silhouette.shape
     scale = rng.uniform(0.5, 1.5) * reach / max(1.0, float(np.sqrt(np.count_nonzero(silhouette))))
     turn = cv2.getRotationMatrix2D((width / 2, height / 2), rng.normal(0, 20), scale)

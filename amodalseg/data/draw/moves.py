@@ -1,4 +1,4 @@
-"""Moves with exact truth: a scene is painted once and laid twice, the second time with the object elsewhere on top."""
+"""Moves with exact ground truth: a scene is composed twice, the second time with the object at its target, on top."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from amodalseg.data.draw.synthetic import SyntheticWorld
 from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord, Move, stable_seed
 
-PLACES = 12  # that are drawn for an object; it goes where it overlaps its old place least
-OVERLAP = 0.25  # of its area, the most that it may cover of its old place
+PLACES = 12  # candidate targets per object; the one that overlaps the origin least is used
+OVERLAP = 0.25  # of its area, the maximum overlap with the origin
 TRIES = 200  # scenes for each object
 
 
 class Moves:
-    """Objects that something hides in part, each with a move; every scene is a pure function of (seed, epoch, index).
+    """Partly occluded objects, each with a move; every scene is a pure function of (seed, epoch, index).
 
-    The object is wholly inside the picture before and after. What was in front of it stays where it is, and the object
-    lies over all else at its new place.
+    The object is entirely inside the picture before and after. Its occluders stay in place, and the object lies in
+    front of everything else at its target.
 
     - ``synthetic``: the procedural world.
-    - ``photos``: an object of one photo pasted into another, behind objects that are there (the kind ``behind`` of
+    - ``photos``: an object of one photo pasted into another, behind objects of that photo (the kind ``behind`` of
       ``Scenes``).
 
     Args:
@@ -63,7 +63,7 @@ class Moves:
         """Draw one object with its move.
 
         Raises:
-            UserError: no scene of many allows one.
+            UserError: none of many scenes allows one.
         """
         config = self.config
         rng = np.random.default_rng(stable_seed("move", config.world, config.split, config.seed, epoch, index))
@@ -87,11 +87,11 @@ class Moves:
     def _pasted(self, rng: np.random.Generator, index: int, attempt: int) -> AmodalRecord | None:
         scene = self.scenes.plan(index, attempt)
         assert isinstance(scene, Scene)
-        layer = scene.layers[0]  # the object; what lies over it comes behind
+        layer = scene.layers[0]  # the object; its occluders come after it
         shape = layer.shape
         assert isinstance(shape, Cutout)
         area = int(np.count_nonzero(scene.amodal))
-        if area < np.count_nonzero(shape.mask):  # a part lies outside the photo, and nobody asks for what is there
+        if area < np.count_nonzero(shape.mask):  # part of it lies outside the photo, where nothing is predicted
             return None
         rate = np.count_nonzero(scene.hidden) / area
         shift = _new_place(rng, scene.amodal)
@@ -114,7 +114,7 @@ def _with_move(record: AmodalRecord, shift: tuple[int, int], picture: np.ndarray
 
 
 def _new_place(rng: np.random.Generator, amodal: np.ndarray) -> tuple[int, int] | None:
-    """A shift (dx, dy) after which an object, bool (H, W), is wholly inside, far enough from its old place."""
+    """A shift (dx, dy) that keeps an object, bool (H, W), inside the picture and far enough from its origin."""
     x0, y0, x1, y1 = masks.box_xyxy(amodal) or (0, 0, 0, 0)
     height, width = amodal.shape
     best, least = None, int(OVERLAP * np.count_nonzero(amodal))

@@ -1,7 +1,7 @@
-"""Whole objects + occluders -> training pairs: exact amodal truth from photos with modal masks only.
+"""Whole objects + occluders -> training pairs: exact amodal masks from photos with modal masks only.
 
-An object that a photo shows whole is covered with objects cut from other photos, the way the Pix2gestalt training set
-was made. What is hidden is known to the pixel, since it was visible before.
+A fully visible object is covered with objects cut from other photos, as in the Pix2gestalt training set. The occluded
+region is known exactly, since it was visible before.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ from amodalseg.data.draw.scene import Scene
 from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord, stable_seed
 
-COMPOSITES = 40  # tries before an object is called impossible to cover as wanted
+COMPOSITES = 40  # tries before an object is considered impossible to occlude as configured
 PLACES = 6  # tries for each occluder
-BEHIND = 0.5  # probability that an object nothing is put on gets a pasted neighbour behind it
-BEHIND_COVERED = 0.25  # the same for an object that is covered
+BEHIND = 0.5  # probability that an object without an occluder gets a pasted neighbour behind it
+BEHIND_COVERED = 0.25  # the same for an occluded object
 MIN_AREA = 256  # pixels: a smaller object is too coarse to cover another one
-MIN_WHOLE = 64  # pixels after shrinking: of a smaller object, no share can be hidden with any precision
+MIN_WHOLE = 64  # pixels after downscaling: shares of smaller objects cannot be occluded precisely
 
 
 class Occluder:
-    """Covers whole objects with other objects; every scene is a pure function of (seed, epoch, index).
+    """Occludes whole objects with other objects; every scene is a pure function of (seed, epoch, index).
 
-    A *whole* object is no crowd, lies in [min_area, max_area] of its photo, stays two pixels away from the photo's
-    border, is of one piece (all but 5 % of its area), and is not annotated as occluded. *Occluders* are all objects but
-    crowds and tiny ones, whole or not. One that its own photo's border cuts off on one side is pasted with that side
-    against the same border, so that its straight edge never shows; one that is cut off on several sides is left out.
+    A *whole* object is not a crowd, covers [min_area, max_area] of its photo, stays two pixels away from the photo's
+    border, is in one piece (all but 5 % of its area), and is not annotated as occluded. *Occluders* are all objects but
+    crowds and tiny ones, whole or not. An occluder cut off by its photo's border on one side is pasted with that side
+    against the same border, so that its straight edge never shows; one that is cut off on several sides is not used.
 
     Args:
         records: objects with modal masks; any mixture of data sets.
-        config: how to cover them.
+        config: how to occlude them.
         seed: of all random numbers.
-        dataset, split: names of the records that are drawn.
+        dataset, split: names of the drawn records.
         max_side: shrink photos whose longer side exceeds this, pixels.
-        shares: how often occluders come from each pack of data, as ``Role``; default: by their number.
-        cache_mb: of decoded photos and masks.
+        shares: how often occluders come from each pack of data, as in ``Role``; default: by their number.
+        cache_mb: cache of decoded photos and masks.
 
     Raises:
-        UserError: no object is whole, or there is nothing to cover it with.
+        UserError: no object is whole, or there is no occluder for it.
     """
 
     def __init__(
@@ -95,23 +95,23 @@ class Occluder:
         return len(self.whole)
 
     def get(self, index: int, epoch: int = 0) -> AmodalRecord:
-        """Cover one whole object.
+        """Occlude one whole object.
 
         Args:
-            index: which composite; any number from 0. Those that are equal modulo ``len`` share the object.
+            index: of the composite; any number from 0. Indices that are equal modulo ``len`` share the object.
             epoch: another epoch gives other occluders.
 
         Returns:
             A record whose ``image`` holds pixels, uint8 (H, W, 3); ``amodal`` is the object's own modal mask and
-            ``modal`` what the occluders leave of it; ``extra`` names the ``source`` and the ``occluders``.
+            ``modal`` the part that stays visible; ``extra`` names the ``source`` and the ``occluders``.
 
         Raises:
-            UserError: no occluder hides a share within [rate_min, rate_max] in 40 tries.
+            UserError: no occluder gives a rate within [rate_min, rate_max] in 40 tries.
         """
         return self.plan(index, epoch).record()
 
     def plan(self, index: int, epoch: int = 0, source: int | None = None) -> Scene:
-        """``get`` without painting. ``source``: the record to cover, in place of the one that the index names."""
+        """``get`` without painting. ``source``: the record to occlude, instead of the one given by the index."""
         source = self.whole[index % len(self.whole)] if source is None else source
         record = self.records[source]
         rng = np.random.default_rng(stable_seed("occlude", self.dataset, self.split, self.seed, epoch, index))
@@ -146,10 +146,10 @@ class Occluder:
         return scene
 
     def covers(self, rng: np.random.Generator, source: int, amodal: np.ndarray) -> list[Cutout]:
-        """Occluders that together hide a share of the object that lies within the range."""
+        """Occluders that together cover a share of the object within the range."""
         config, total = self.config, int(amodal.sum())
         for attempt in range(COMPOSITES):
-            if attempt % 8 == 0:  # hold on to a rate for a while, or the easy low ones would crowd out the others
+            if attempt % 8 == 0:  # retry a rate several times, or the easy low ones would crowd out the others
                 goal = max(1, round(rng.uniform(config.rate_min, config.rate_max) * total))
             num = int(rng.integers(1, config.max_occluders + 1))
             left, covers = amodal.copy(), []
@@ -169,12 +169,12 @@ class Occluder:
     def place(
         self, rng: np.random.Generator, source: int, left: np.ndarray, amodal: np.ndarray, goal: int
     ) -> Cutout | None:
-        """Put another object where it hides ``goal`` pixels of ``left``; None if none of a few is able to."""
+        """Place another object so that it covers ``goal`` pixels of ``left``; None if none of a few candidates can."""
         box = masks.box_xyxy(amodal)
         assert box is not None
         height, width = amodal.shape
         x0, y0, x1, y1 = box
-        left = left[y0:y1, x0:x1]  # positions below are counted from the corner of the object's box
+        left = left[y0:y1, x0:x1]  # positions below are relative to the corner of the object's box
         longer = max(x1 - x0, y1 - y0)
         for _ in range(PLACES):
             index = self.occluders.sample(rng)
@@ -190,7 +190,7 @@ class Occluder:
                 side = side.translate(str.maketrans("lr", "rl"))
             end = random_pixel(rng, left) - random_pixel(rng, cover.mask)
             away = random_direction(rng)
-            if side in ("t", "b"):  # flush with the photo's border: it may only slide along it
+            if side in ("t", "b"):  # flush with the photo's border, so it may only slide along it
                 rows = np.flatnonzero(cover.mask.any(axis=1))
                 end[1] = (-rows[0] if side == "t" else height - 1 - rows[-1]) - y0
                 away = np.array([np.sign(away[0]), 0])
@@ -205,7 +205,7 @@ class Occluder:
         return None
 
     def paste(self, rng: np.random.Generator, scene: Scene, cover: Cutout, under: np.ndarray | None = None) -> None:
-        """Lay a cut-out over a scene; ``under``: bool (H, W) of an object that stays in front."""
+        """Paste a cut-out over a scene; ``under``: bool (H, W) of an object that stays in front."""
         (rows, columns), _ = overlap(scene.amodal.shape, cover.alpha.shape, cover.x, cover.y)
         if rows.start == rows.stop or columns.start == columns.stop:
             return
@@ -214,7 +214,7 @@ class Occluder:
 
 
 class Composites:
-    """Objects of an ``Occluder`` in a shuffled order, as many as asked for: a prefix is a fair sample of the files."""
+    """A given number of objects of an ``Occluder``, in shuffled order: a prefix is a fair sample of the files."""
 
     def __init__(self, occluder: Occluder, num_objects: int | None, seed: int) -> None:
         self.occluder = occluder
@@ -230,7 +230,7 @@ class Composites:
 
 
 def why_not_whole(record: AmodalRecord, config: OccludeConfig | WholeObjectsData, max_side: int | None) -> str | None:
-    """The first rule that a record breaks, in words; None for a whole object. The costly rules come last."""
+    """The first rule that a record breaks, in words; None for a whole object. Expensive rules come last."""
     area = masks.area(record.modal_rle)
     share = area / max(1, record.height * record.width)
     shrink = min(1.0, (max_side or np.inf) / max(1, record.height, record.width))

@@ -1,7 +1,7 @@
-"""Paints a scene that was decided before: a photo with things laid over it, whole or through an object's window.
+"""Painting of a planned scene: a photo with things pasted over it, whole or through an object's window.
 
-Geometry costs little and colours cost most, so a scene is decided on masks first; then only the pixels that somebody
-looks at are painted, at the resolution at which they are looked at.
+Geometry is cheap and colours are expensive, so a scene is planned on masks first; then only the pixels that are needed
+are painted, at the resolution that is needed.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import numpy as np
 from amodalseg.data.draw.cover import Silhouette, overlap
 from amodalseg.data.window import Window, crop_image
 
-LINEAR = 1.6  # a picture is shrunk by as much at most between pixels; beyond it, pixels would be passed over
+LINEAR = 1.6  # maximum downscaling by interpolation; beyond it, pixels would be skipped
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Something laid over a photo. All lengths are pixels of the photo.
+    """Something pasted over a photo. All lengths are pixels of the photo.
 
     Attributes:
-        shape: where it lies, and how much of each pixel it covers.
+        shape: its position and coverage of each pixel.
         colours: uint8 (h, w, 3) of any size; they fill the box of ``shape``.
-        table: uint8 (256,) or (256, 3): what becomes of each value of the colours.
+        table: uint8 (256,) or (256, 3): lookup table for the colours.
         flip: mirror the colours.
         under: bool (H, W) of what stays in front of it, or None.
         soft: standard deviation of the seam to what stays in front.
@@ -44,7 +44,7 @@ class Layer:
     seed: int = 0
 
     def alpha_in_photo(self, height: int, width: int) -> tuple[np.ndarray, int, int]:
-        """The part of ``alpha`` that falls into the photo and is not behind something, with its left top corner."""
+        """The part of ``alpha`` that is inside the photo and not behind something, with its top left corner."""
         alpha = self.shape.alpha
         (rows, columns), there = overlap((height, width), alpha.shape, self.shape.x, self.shape.y)
         if self.under is None:
@@ -60,7 +60,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class View:
-    """A box of the photo, in its pixels, and the size at which it is seen."""
+    """A box of the photo, in pixels of the photo, and the size at which it is shown."""
 
     top: float
     left: float
@@ -77,28 +77,28 @@ class View:
         return View(top, left, high * step_y, wide * step_x, high, wide)
 
     def place(self, pixels: np.ndarray, x: int, y: int, size: tuple[int, ...], border: int) -> np.ndarray:
-        """What is seen of a picture that fills a box of the photo.
+        """The view's part of a picture that fills a box of the photo.
 
         Args:
             pixels: uint8 or float32 (h, w) or (h, w, 3), stretched to the box.
-            x, y: left top corner of the box.
+            x, y: top left corner of the box.
             size: (height, width) of the box.
-            border: OpenCV's name of what is seen outside of it.
+            border: OpenCV's mode for pixels outside of it.
 
         Returns:
-            The same type, (rows, columns) or (rows, columns, 3): linear between pixels, which are averaged first where
-            they shrink much.
+            The same type, (rows, columns) or (rows, columns, 3): linearly interpolated, after averaging if the picture
+            shrinks a lot.
         """
         scale_y, scale_x = self.rows / self.height, self.columns / self.width
         high, wide = size[0] * scale_y, size[1] * scale_x
         small = pixels
-        while True:  # a tenth of the time of an average over fractions of pixels
+        while True:  # a tenth of the time of an average over fractional pixels
             rows, columns = small.shape[:2]
             down, across = 1 + (1 < rows > LINEAR * high), 1 + (1 < columns > LINEAR * wide)
             if down == across == 1:
                 break
             even = small[: rows // down * down, : columns // across * across]
-            # where an odd row or column is left out, the box is that much smaller
+            # if an odd row or column is dropped, the box shrinks accordingly
             high, wide = high * len(even) / rows, wide * even.shape[1] / columns
             small = cv2.resize(even, (columns // across, rows // down), interpolation=cv2.INTER_AREA)
         a, b = wide / small.shape[1], high / small.shape[0]
@@ -109,12 +109,12 @@ class View:
 
 
 def paint(photo: np.ndarray, layers: Sequence[Layer], window: Window | None = None) -> np.ndarray:
-    """Lay things over a photo, the first one first.
+    """Paste layers over a photo, in order.
 
     Args:
         photo: uint8 (H, W, 3).
-        layers: what lies on it.
-        window: the part to paint, black outside the photo; None: all of it.
+        layers: to paste.
+        window: the part to paint, black outside the photo; None: the whole photo.
 
     Returns:
         uint8 (S, S, 3), or (H, W, 3).
@@ -147,7 +147,7 @@ def _blend(image: np.ndarray, alpha: np.ndarray, layer: Layer, view: View) -> No
         colours = cv2.GaussianBlur(colours, (0, 0), layer.blur * scale, borderType=cv2.BORDER_REPLICATE)
     colours = cv2.LUT(colours, layer.table if layer.table.ndim == 1 else layer.table[None])
     if layer.noise:
-        # grain of single pixels of the photo: an average over several has less of it
+        # grain per pixel of the photo: averaging several pixels reduces it
         grain = np.random.default_rng(layer.seed).standard_normal((*colours.shape[:2], 1), np.float32)
         colours = np.rint(colours + grain * layer.noise * min(1.0, scale)).clip(0, 255).astype(np.uint8)
     weight = alpha[here]

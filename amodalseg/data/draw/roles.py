@@ -1,4 +1,4 @@
-"""Which photos and objects a scene is made of: every role is sampled from packs of data by shares of its own."""
+"""Choice of a scene's photos and objects: every role is sampled from packs of data by its own shares."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Role:
 
     Args:
         name: of the role, for messages: an option ``data.NAME``.
-        candidates: positions of the records that may.
+        candidates: positions of the eligible records.
         packs: the pack of each record of the data set.
-        shares: relative frequency of each pack; empty: every candidate is as likely as any other.
+        shares: relative frequency of each pack; empty: all candidates are equally likely.
 
     Raises:
         UserError: a share is negative, all are 0, or a pack has no candidate.

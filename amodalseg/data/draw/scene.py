@@ -1,4 +1,4 @@
-"""A scene: a photo with things laid over it, decided and not yet painted, and the truth about one object in it."""
+"""A scene: a photo with things pasted over it, planned but not yet painted, and the ground truth of one object."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from amodalseg.types import AmodalRecord
 
 
 class Scene:
-    """One object in a photo, what is laid over and beside it, and what of it is hidden.
+    """One object in a photo, what is pasted over and beside it, and its occluded region.
 
     Attributes:
-        host: the record whose photo it is.
-        photo: its pixels, uint8 (H, W, 3), not to be written to.
+        host: the record that provides the photo.
+        photo: its pixels, uint8 (H, W, 3), read-only.
         amodal: bool (H, W), the whole object.
-        hidden: bool (H, W), the hidden part of it.
-        occluder: bool (H, W), what lies over it, each as a whole.
-        unknown: bool (H, W), where nobody knows whether it goes on; None: nowhere.
+        hidden: bool (H, W), its occluded region.
+        occluder: bool (H, W), the occluders, each as a whole.
+        unknown: bool (H, W), where it is unknown whether it continues; None: nowhere.
         shows_whole: whether the photo itself shows the whole object.
-        layers: what lies on the photo, the first one lowest.
-        about: further fields of the record that ``record`` makes.
+        layers: pasted over the photo, lowest first.
+        about: further fields of the record returned by ``record``.
     """
 
     def __init__(self, host: AmodalRecord, photo: np.ndarray, amodal: np.ndarray) -> None:
@@ -45,23 +45,23 @@ class Scene:
 
     @property
     def modal(self) -> np.ndarray:
-        """bool (H, W): what is left of the object."""
+        """bool (H, W): the visible pixels of the object."""
         return self.amodal & ~self.hidden
 
     @property
     def key(self) -> str:
-        """Names the object, as its record's."""
+        """The object's key, as in its record."""
         about = self.about
         return f"{about['dataset']}/{about['split']}/{self.host.image_id}/{about['object_id']}"
 
     def cover(self, shape: Silhouette) -> None:
-        """Note that a shape lies over the object."""
+        """Record that a shape covers the object."""
         mask = shape.mask_in(self.amodal.shape)
         self.hidden |= mask & self.amodal
         self.occluder |= mask
 
     def crop(self, window: Window) -> np.ndarray:
-        """What a window shows of it, uint8 (S, S, 3): nothing else is painted."""
+        """Paint only the part inside a window, uint8 (S, S, 3)."""
         return paint(self.photo, self.layers, window)
 
     def record(self) -> AmodalRecord:
@@ -74,6 +74,6 @@ class Scene:
             whole_rgb=self.photo * self.amodal[..., None] if self.shows_whole else None,
             unknown_rle=None if self.unknown is None else masks.encode(self.unknown),
             flags=frozenset() if self.hidden.any() else frozenset({"fully_visible"}),
-            image_id=str(self.host.image_id),  # scenes of one photo are not independent: intervals are over photos
+            image_id=str(self.host.image_id),  # scenes of one photo are not independent, so intervals resample photos
             **self.about,
         )

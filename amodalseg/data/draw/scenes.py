@@ -1,8 +1,8 @@
-"""Training scenes of many kinds: what a model must meet to step from pasted occluders to natural ones.
+"""Training scenes of many kinds, which a model needs to generalise from pasted occluders to natural ones.
 
-A model that only ever sees whole objects under pasted ones learns to look for the paste, grows objects that nothing
-hides, and never meets a table under its plates. So the roles change from scene to scene: at times the occluder is
-pasted, at times the object itself, behind what the photo already holds, so that neither seam tells them apart.
+A model that only sees whole objects under pasted ones learns to look for paste artefacts, enlarges fully visible
+objects, and never sees a table under its plates. So the roles vary from scene to scene: sometimes the occluder is
+pasted, sometimes the object itself, behind what the photo already contains, so that seams do not reveal the occluder.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ from amodalseg.data.draw.synthetic import SyntheticWorld
 from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord, stable_seed
 
-NEAR = 3  # pixels around a neighbour where annotations of two objects do not agree to the pixel
-MIN_PLACE = 0.02  # of the photo's area, for the part of a pasted object that falls into it
+NEAR = 3  # pixels around a neighbour where the annotations of two objects may disagree
+MIN_PLACE = 0.02  # of the photo's area, for the part of a pasted object inside it
 THING = 0.1  # of the photo's longer side, the smallest thing put on a surface
-TRIES = 200  # before a kind of scene is called impossible to draw from these photos
+TRIES = 200  # before a kind of scene is considered impossible to draw from these photos
 
 
 class Scenes:
     """Draws training scenes; every scene is a pure function of (seed, epoch, index).
 
     - ``covered``: a whole object in its own photo under pasted objects, as ``Occluder`` draws it.
-    - ``natural``: any object, also one that the photo's border cuts, among its real neighbours, with a part hidden
-      under a pasted one or none. Behind a real neighbour it may go on: there the truth is unknown and not trained on.
+    - ``natural``: any object, even one cut off by the photo's border, among its real neighbours, with or without a
+      pasted occluder. Behind a real neighbour it may continue: the ground truth there is unknown and not trained on.
     - ``behind``: an object pasted into another photo, behind some of the objects there and in front of others.
     - ``surface``: a large shape with a photo's texture, behind a photo's own objects and under pasted ones.
-    - ``pair``: two objects pasted into a photo, one over a part of the other. The question is about either of them, so
-      that a seam, a contact or a paste says nothing about who is in front.
+    - ``pair``: two objects pasted into a photo, one over a part of the other. Either may be the target, so
+      that seams, contact or pasting reveal nothing about which is in front.
     - ``synthetic``: the procedural world.
 
     Args:
         records: objects with modal masks, their photos files.
-        config: shares of the kinds, and how things are covered.
+        config: shares of the kinds, and how things are occluded.
 
     Raises:
-        UserError: as ``Occluder``; no kind has a share; no object is large enough for the kinds that have one.
+        UserError: as for ``Occluder``; no kind has a share; no object is large enough for the kinds that have one.
     """
 
     def __init__(self, records: list[AmodalRecord], config: ScenesData) -> None:
@@ -85,16 +85,16 @@ class Scenes:
         )
 
     def describe(self) -> str:
-        """What scenes are made of, for a run's announcement; a line for each role."""
+        """The composition of scenes, for the start of a run's log; one line per role."""
         roles = {"hosts": self.natives, "targets": self.targets, "occluders": self.occluder.occluders}
         return "\n".join(f"  {name}: {role.describe()}" for name, role in roles.items())
 
     def _single(self, indices: list[int]) -> list[int]:
-        """Those of the objects that are no crowds."""
+        """Those of the objects that are not crowds."""
         return [index for index in indices if "crowd" not in self.records[index].flags]
 
     def _is_large(self, index: int) -> bool:
-        """Whether an object's modal mask has pixels enough after its photo is shrunk."""
+        """Whether an object's modal mask has enough pixels after its photo is downscaled."""
         record = self.records[index]
         shrink = min(1.0, (self.config.max_side or np.inf) / max(1, record.height, record.width))
         return masks.area(record.modal_rle) * shrink**2 >= 4 * MIN_WHOLE
@@ -112,7 +112,7 @@ class Scenes:
         return scene.record() if isinstance(scene, Scene) else scene
 
     def plan(self, index: int, epoch: int = 0) -> Scene | AmodalRecord:
-        """``get`` without painting, where the kind can do without (the procedural world cannot)."""
+        """``get`` without painting, except for the procedural world, which is always painted."""
         rng = np.random.default_rng(stable_seed("scene", self.config.split, self.config.seed, epoch, index))
         kind = self.kinds[int(np.searchsorted(self.shares, rng.random(), side="right"))]
         if kind == "synthetic":
@@ -135,7 +135,7 @@ class Scenes:
         return scene
 
     def _found(self, rng: np.random.Generator, kind: str) -> Scene:
-        """Try until a scene of the kind is sound: another kind in its place would shift the shares."""
+        """Try until a scene of the kind is valid: falling back to another kind would shift the shares."""
         make = {"natural": self._natural, "behind": self._behind, "surface": self._surface, "pair": self._pair}[kind]
         for _ in range(TRIES):
             scene = make(rng)
@@ -158,7 +158,7 @@ class Scenes:
         return scene if self._is_sound(scene) else None
 
     def _behind(self, rng: np.random.Generator) -> Scene | None:
-        """Paste an object so that it meets an object of another photo, which covers it or is covered."""
+        """Paste an object so that it overlaps an object of another photo, in front or behind."""
         meets = self.natives.sample(rng)
         source = self.targets.sample(rng)
         record = self.records[meets]
@@ -179,7 +179,7 @@ class Scenes:
         return self._around(rng, scene, source)
 
     def _surface(self, rng: np.random.Generator) -> Scene | None:
-        """Lay a large shape with the texture of a photo behind a photo's objects, and more objects on it."""
+        """Paste a large shape with a photo's texture behind a photo's objects, and more objects on it."""
         record = self.records[self.natives.sample(rng)]
         photo = self.photos.photo(record)
         name, alpha = random_surface(rng, *photo.shape[:2])
@@ -201,7 +201,7 @@ class Scenes:
         return self._around(rng, scene, -1)
 
     def _pair(self, rng: np.random.Generator) -> Scene | None:
-        """Paste one object over another. One time in three the nearer one, whole and in contact, is asked for."""
+        """Paste one object over another. One time in three the nearer one, whole and in contact, is the target."""
         config = self.config.occlude
         host, source = self.records[self.natives.sample(rng)], self.targets.sample(rng)
         photo = self.photos.photo(host)
@@ -229,34 +229,34 @@ class Scenes:
         return scene if self._is_sound(scene) else None
 
     def _front(self, rng: np.random.Generator, scene: Scene) -> np.ndarray:
-        """bool (H, W): those of the photo's own objects that stay in front of what is pasted; they hide the target."""
+        """bool (H, W): the photo's own objects that stay in front of the pasted one; they occlude the target."""
         front = np.zeros_like(scene.amodal)
-        keep_all = rng.random() < self.config.front  # in front of everything: the truth is the modal mask
+        keep_all = rng.random() < self.config.front  # in front of everything: the amodal mask is the modal one
         for index in self._single(self.in_photo[str(scene.host.image)]):
             if not keep_all and rng.random() < 0.8:
                 self.photos.cropped(self.records[index]).add_to(front)
         scene.hidden |= front & scene.amodal
-        scene.occluder |= front  # as a whole: the part over the target alone would give the truth away
+        scene.occluder |= front  # as a whole: the part over the target alone would reveal the ground truth
         return front
 
     def _around(self, rng: np.random.Generator, scene: Scene, source: int) -> Scene | None:
-        """At times more is laid over a pasted target."""
+        """Sometimes paste more objects over a pasted target."""
         if rng.random() < (0.75 if source < 0 else 0.4):
             self._cover(rng, scene, source)
         return scene if self._is_sound(scene) else None
 
     def _has_place(self, shape: Silhouette, photo: np.ndarray) -> bool:
-        """Whether enough of a pasted object falls into the photo."""
+        """Whether enough of a pasted object lies inside the photo."""
         return int(np.count_nonzero(shape.mask_in(photo.shape))) >= MIN_PLACE * photo.shape[0] * photo.shape[1]
 
     def _is_sound(self, scene: Scene) -> bool:
-        """Whether enough of the target is visible to ask for the rest."""
+        """Whether enough of the target is visible for a query."""
         total = int(np.count_nonzero(scene.amodal))
         left = total - int(np.count_nonzero(scene.hidden))
         return left >= max(MIN_WHOLE, (1 - self.config.occlude.rate_max) * total)
 
     def _cover(self, rng: np.random.Generator, scene: Scene, source: int) -> None:
-        """Paste objects over what is left of the target: one to hide a share of it, or several things on a surface."""
+        """Paste objects over the visible target: one to occlude a share of it, or several things on a surface."""
         config = self.config.occlude
         if source >= 0:
             goal = rng.uniform(config.rate_min, config.rate_max) * scene.amodal.sum()
@@ -272,7 +272,7 @@ class Scenes:
             longer = max(scene.amodal.shape) * rng.uniform(THING, 0.5)
             cover = cut_out(self.records[index], self.photos, longer, rng.random() < 0.5, config.soft_edge)
             if cover is None or self.occluder.sides[index]:
-                continue  # it may lie anywhere, so none that shows a straight cut
+                continue  # it may lie anywhere, so it must have no straight cut
             cover.x, cover.y = (int(v) for v in random_pixel(rng, scene.amodal) - random_pixel(rng, cover.mask))
             self._lay(rng, scene, cover)
 

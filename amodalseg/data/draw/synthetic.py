@@ -1,7 +1,7 @@
-"""A procedural world with exact truth and no download.
+"""A procedural world with exact ground truth and no download.
 
-A picture holds one target and one to four further objects on a cluttered ground. Some lie behind the target, some
-cover it. Most silhouettes are concave, thin or have holes, so their convex hull is a poor guess of what is hidden,
+A picture contains one target and one to four further objects on a cluttered ground. Some lie behind the target, some
+occlude it. Most silhouettes are concave, thin or have holes, so the convex hull is a poor guess of the occluded region,
 while every family is regular enough to be learnt.
 """
 
@@ -23,7 +23,7 @@ SHAPES, GLYPHS = (*ANY_WAY_UP, *UPRIGHT), (letter, pictogram)
 GLYPH_SHARE = 0.2  # of all objects; the other families share the rest equally
 MARGIN = 2  # pixels between the target and the picture's border
 MIN_AREA = 0.02  # of the picture, for the target
-SCENES = 50  # tries before a range of occlusion rates is called out of reach
+SCENES = 50  # tries before a range of occlusion rates is considered unreachable
 
 
 class SyntheticWorld:
@@ -51,7 +51,7 @@ class SyntheticWorld:
         return self.config.num_objects
 
     def get(self, index: int, epoch: int = 0) -> AmodalRecord:
-        """Draw one picture and its truth.
+        """Draw one picture and its ground truth.
 
         Args:
             index: which object; any number from 0, also beyond ``len``.
@@ -62,12 +62,12 @@ class SyntheticWorld:
             ``whole_rgb``. ``category`` names the silhouette family; ``order`` counts every object of the picture.
 
         Raises:
-            UserError: the wanted occlusion rates were not met in 50 scenes.
+            UserError: the configured occlusion rates were not reached in 50 scenes.
         """
         return self.scene(index, epoch).record
 
     def scene(self, index: int, epoch: int = 0) -> WorldScene:
-        """``draw``, with what the picture is made of."""
+        """As ``get``, with the components of the picture."""
         config = self.config
         rng = np.random.default_rng(stable_seed("synthetic", config.seed, config.split, epoch, index))
         hide = rng.random() >= config.unoccluded
@@ -124,7 +124,7 @@ class SyntheticWorld:
         return Patch(family.__name__, alpha, np.empty(0))
 
     def _target(self, rng: np.random.Generator) -> Patch:
-        """An object that lies wholly inside the picture and is large enough."""
+        """A large enough object entirely inside the picture."""
         size = self.config.size
         while True:
             sprite = self._sprite(rng, side=size * rng.uniform(0.4, 0.8))
@@ -134,7 +134,7 @@ class SyntheticWorld:
                 return sprite
 
     def _covers(self, rng: np.random.Generator, amodal: np.ndarray) -> list[Patch]:
-        """One or two objects that together hide a rate sampled from the range, as nearly as whole pixels allow."""
+        """One or two objects that together give an occlusion rate sampled from the range, up to whole pixels."""
         config, left = self.config, amodal.copy()
         goal = max(1, round(rng.uniform(config.rate_min, config.rate_max) * amodal.sum()))
         shares = [1.0] if rng.random() < 0.55 else [rng.uniform(0.3, 0.7), 1.0]
@@ -143,7 +143,7 @@ class SyntheticWorld:
             wanted = round(goal * share) - int((amodal & ~left).sum())
             if wanted < 1:
                 continue
-            for side in config.size * np.linspace(rng.uniform(0.35, 0.9), 1.2, 6):  # grow it until it hides enough
+            for side in config.size * np.linspace(rng.uniform(0.35, 0.9), 1.2, 6):  # grow until it occludes enough
                 cover = self._sprite(rng, side)
                 end = random_pixel(rng, left) - random_pixel(rng, cover.mask)
                 start = end + random_direction(rng) * 2 * config.size
@@ -156,7 +156,7 @@ class SyntheticWorld:
         return covers
 
     def _neighbours(self, rng: np.random.Generator, amodal: np.ndarray, num: int) -> tuple[list[Patch], list[Patch]]:
-        """Objects that hide nothing of the target: most behind it, some nearer but beside it."""
+        """Objects that do not occlude the target: most behind it, some nearer but beside it."""
         size, behind, apart = self.config.size, [], []
         for _ in range(num):
             sprite = self._sprite(rng, side=size * rng.uniform(0.3, 0.8))
@@ -169,7 +169,7 @@ class SyntheticWorld:
                 clear, _ = slide(amodal, sprite.mask, spot + away * 2 * size, spot, goal=1)
                 gap = away * rng.uniform(1.5, size / 8)
                 sprite.x, sprite.y = clear.x + round(gap[0]), clear.y + round(gap[1])
-                if not (amodal & sprite.mask_in((size, size))).any():  # a step away may meet a limb of the target
+                if not (amodal & sprite.mask_in((size, size))).any():  # may still overlap a limb of the target
                     apart.append(sprite)
         return behind, apart
 

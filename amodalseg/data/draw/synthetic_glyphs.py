@@ -17,7 +17,7 @@ PICTOGRAMS = (
 
 @cache
 def glyph_rings(character: str, bold: bool) -> tuple[np.ndarray, ...]:
-    """The outline of one character; read once for each process.
+    """The outline of one character; read once per process.
 
     Args:
         character: one the font holds.
@@ -28,7 +28,7 @@ def glyph_rings(character: str, bold: bool) -> tuple[np.ndarray, ...]:
     """
     try:
         import matplotlib
-        from matplotlib.ft2font import FT2Font  # the font manager would index every font that is installed
+        from matplotlib.ft2font import FT2Font  # the font manager would index all installed fonts
         from matplotlib.path import Path
     except ModuleNotFoundError as error:
         raise explain_missing(error, "the synthetic world, which draws letters,") or error from error

@@ -13,7 +13,7 @@ SUPERSAMPLE = 4
 
 
 def rasterise(silhouette: Silhouette, matrix: np.ndarray) -> np.ndarray:
-    """Draw a silhouette without jagged edges.
+    """Rasterise a silhouette with anti-aliasing.
 
     Args:
         silhouette: its parts, see ``synthetic_shapes``.
@@ -129,14 +129,14 @@ def background(rng: Rng, size: int) -> np.ndarray:
 
 
 def cast_shadow(canvas: np.ndarray, sprite: Patch, offset: np.ndarray, softness: float, strength: float) -> None:
-    """Darken what lies under a sprite's soft shadow, in place.
+    """Darken the canvas under a sprite's soft shadow, in place.
 
     Args:
         canvas: float32 (H, W, 3).
-        sprite: what casts the shadow.
-        offset: (2,) x and y of the shadow against the sprite, pixels.
+        sprite: the object that casts the shadow.
+        offset: (2,) x and y of the shadow relative to the sprite, pixels.
         softness: standard deviation of the shadow's edge, pixels.
-        strength: in [0, 1], share of the light that is lost in its middle.
+        strength: in [0, 1], share of the light lost at its centre.
     """
     pad = int(3 * softness) + 1
     alpha = cv2.copyMakeBorder(sprite.alpha, pad, pad, pad, pad, cv2.BORDER_CONSTANT)

@@ -1,4 +1,4 @@
-"""A picture of the synthetic world whose colours are drawn and which is not yet laid: it may be laid more than once."""
+"""A scene of the synthetic world with painted objects, not yet composed, so that it can be composed more than once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from amodalseg.types import AmodalRecord
 
 
 class Shadows(NamedTuple):
-    """drop: (2,) x and y of each shadow against its object, pixels. softness, strength: as for ``cast_shadow``."""
+    """drop: (2,) x and y of each shadow relative to its object, pixels. softness, strength: as in ``cast_shadow``."""
 
     drop: np.ndarray
     softness: float
@@ -23,13 +23,13 @@ class Shadows(NamedTuple):
 
 @dataclass(frozen=True)
 class WorldScene:
-    """What a picture is made of.
+    """The components of a picture.
 
     Attributes:
-        record: the picture as it is drawn, with its truth.
-        ground: float32 (size, size, 3) in [0, 255], not to be written to.
-        shadows: that every object casts, or None.
-        sprites: painted, the farthest first.
+        record: the picture with its ground truth.
+        ground: float32 (size, size, 3) in [0, 255], read-only.
+        shadows: cast by every object, or None.
+        sprites: painted, farthest first.
         target: one of them.
     """
 
@@ -40,7 +40,7 @@ class WorldScene:
     target: Patch
 
     def moved(self, dx: int, dy: int) -> np.ndarray:
-        """The same picture with the target shifted, over all else: uint8 (size, size, 3)."""
+        """The same picture with the target shifted, in front of everything else: uint8 (size, size, 3)."""
         target = self.target
         shifted = Patch(target.name, target.alpha, target.rgb, x=target.x + dx, y=target.y + dy)
         rest = [sprite for sprite in self.sprites if sprite is not target]
@@ -48,7 +48,7 @@ class WorldScene:
 
 
 def laid(ground: np.ndarray, sprites: Sequence[Patch], shadows: Shadows | None) -> np.ndarray:
-    """Lay painted sprites over a ground, the first one lowest, each over its shadow. Returns: uint8 (size, size, 3)."""
+    """Compose painted sprites on a ground, lowest first, each over its shadow. Returns: uint8 (size, size, 3)."""
     canvas = ground.copy()
     for sprite in sprites:
         if shadows is not None:

@@ -1,4 +1,4 @@
-"""Silhouette families of the synthetic world. Each is regular, so its hidden part can be learnt; few are convex.
+"""Silhouette families of the synthetic world. Each is regular, so occluded regions can be learnt; few are convex.
 
 A silhouette is a list of parts, painted one after the other: (rings, 1) fills its rings by the even-odd rule, and
 (rings, 0) cuts them out of what was painted before. Coordinates have no unit; y points down.

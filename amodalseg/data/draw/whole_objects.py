@@ -1,7 +1,7 @@
-"""Whole objects on changing backgrounds, and holes to complete: what the inpainting prior learns from.
+"""Whole objects on varying backgrounds, with holes to inpaint: training data of the inpainting prior.
 
-An object that nothing cuts off is all that is ever shown, so a model that completes these pictures learns to draw
-whole objects. Photos are decoded, cut and shrunk once; drawing a picture of 64 px then takes well under a millisecond.
+Only complete objects are ever shown, so a model that inpaints these pictures learns to generate whole objects. Photos
+are decoded, cropped and downscaled once; drawing a 64 px picture then takes well under a millisecond.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from amodalseg.data.record_pictures import photo_of
 from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord, stable_seed
 
-AROUND = 3.0  # side of a kept crop, in longer sides of the object's box
+AROUND = 3.0  # side of a stored crop, in longer sides of the object's box
 FRAME = (1.25, 2.5)  # side of a drawn picture, likewise
-TURN, STRETCH = 12.0, 1.2  # an object is turned by as many degrees at most, and made wider or narrower by this factor
+TURN, STRETCH = 12.0, 1.2  # maximum rotation in degrees, and maximum factor of horizontal stretching
 EDGE = 1.5  # pixels of a drawn picture between the object and its border
 MOST_BYTES = 16 * 2**30
 KINDS = ("own", "other", "histogram", "grey", "white", "flat")
@@ -69,7 +69,7 @@ def stack(samples: Sequence[PriorSample]) -> PriorBatch:
 
 
 class HeldOut:
-    """What the prior is validated on: for each object one training picture, and the object half hidden on grey."""
+    """Validation samples of the prior: for each object one training picture, and the object half hidden on grey."""
 
     def __init__(self, objects: WholeObjects) -> None:
         self.objects = objects
@@ -82,10 +82,10 @@ class HeldOut:
 
 
 def whole_records(records: Sequence[AmodalRecord], config: WholeObjectsData) -> list[AmodalRecord]:
-    """The objects that their photo shows whole.
+    """The fully visible objects.
 
-    As ``coco_occlude`` chooses them (``data/draw/occlude.py``), and besides without other annotated objects along more
-    than ``max_contact`` of their outline: those may lie in front.
+    Chosen as for ``coco_occlude`` (``data/draw/occlude.py``), and without other annotated objects along more than
+    ``max_contact`` of their outline, since those may lie in front.
 
     Raises:
         UserError: none is whole; the reasons are counted.
@@ -112,7 +112,7 @@ def whole_records(records: Sequence[AmodalRecord], config: WholeObjectsData) -> 
 
 
 def _contact(record: AmodalRecord, neighbours: Sequence[AmodalRecord]) -> float:
-    """Share of the outline, two pixels wide, that other objects take."""
+    """Share of the outline, two pixels wide, that other objects cover."""
     others = [other.modal_rle for other in neighbours if other.object_id != record.object_id]
     if not others:
         return 0.0
@@ -128,11 +128,11 @@ class WholeObjects:
 
     Args:
         records: whole objects.
-        side: of the largest pictures that will be asked for, pixels.
+        side: of the largest pictures to be drawn, pixels.
         seed: of all random numbers.
 
     Raises:
-        UserError: a photo that cannot be read, or more objects than fit into 16 GB.
+        UserError: a photo cannot be read, or the objects do not fit into 16 GB.
     """
 
     def __init__(self, records: Sequence[AmodalRecord], side: int, seed: int) -> None:
@@ -165,7 +165,7 @@ class WholeObjects:
             behind = self._elsewhere(rng, side) if kind == "other" else PAINTED[kind](rng, side, picture[mask])
             picture = _over(picture, alpha, behind)
         gain, lift = rng.uniform(0.8, 1.2, 3) ** (0.5, 0.5, 0.5) * rng.uniform(0.85, 1.15), rng.uniform(-15, 15)
-        if kind not in ("white", "grey"):  # these are what they are called
+        if kind not in ("white", "grey"):  # these keep their plain colour
             picture = (picture * np.float32(gain) + np.float32(lift)).clip(0, 255).astype(np.uint8)
         other = self.kept[int(rng.integers(len(self.kept))), ::2, ::2, 3] >> 7
         shape, hole = random_hole(rng, mask, other)
@@ -186,7 +186,7 @@ class WholeObjects:
         )
 
     def _has_surroundings(self, index: int) -> bool:
-        """Whether a square that holds the object with some room fits into its photo."""
+        """Whether a square around the object, with some margin, fits into its photo."""
         (x0, y0, x1, y1), photo = self.boxes[index], self.photos[index]
         return FRAME[0] * max(x1 - x0, y1 - y0) <= min(photo[2] - photo[0], photo[3] - photo[1])
 
@@ -197,10 +197,10 @@ class WholeObjects:
         kept, (x0, y0, x1, y1) = self.kept[index], self.boxes[index]
         at_random = frame is None
         turn, stretch = (0.0, 1.0)
-        if at_random and not within_photo:  # there, turning would bring in what lies beyond the photo's border
+        if at_random and not within_photo:  # otherwise rotation would bring in pixels beyond the photo's border
             turn, stretch = np.deg2rad(rng.uniform(-TURN, TURN)), STRETCH ** rng.uniform(-1, 1)
         around = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-        matrix = np.diag([np.sqrt(stretch), 1 / np.sqrt(stretch)]) @ around  # of the kept crop to the turned one
+        matrix = np.diag([np.sqrt(stretch), 1 / np.sqrt(stretch)]) @ around  # from the stored crop to the rotated one
         size = np.abs(matrix) @ (x1 - x0, y1 - y0)
         length = max(size) * (rng.uniform(*FRAME) if at_random else frame)
         if within_photo:
@@ -212,9 +212,9 @@ class WholeObjects:
             centre = np.clip(centre, limits[:2] + length / 2, limits[2:] - length / 2)
         fine = max(2, int(np.ceil(length / side))) * side  # drawn at this size, then averaged
         scale = fine / length
-        # coordinates here are of pixels' edges, and OpenCV's of their centres
+        # coordinates here refer to pixel edges, OpenCV's to pixel centres
         move = fine / 2 - scale * centre + scale * matrix @ (0.5, 0.5) - 0.5
-        # what lies beyond the kept crop is seen only where another background is put
+        # pixels beyond the stored crop appear only where the background is replaced
         wide = cv2.warpAffine(kept, np.hstack([scale * matrix, move[:, None]]), (fine, fine), flags=cv2.INTER_LINEAR)
         small = _shrunk(wide, side)
         if rng.random() < 0.5:
@@ -246,8 +246,8 @@ def _over(picture: np.ndarray, alpha: np.ndarray, behind: np.ndarray) -> np.ndar
 def _cut(record: AmodalRecord, kept: int) -> tuple[np.ndarray, tuple[float, ...], tuple[int, ...]]:
     """An object's surroundings, uint8 (kept, kept, 4): colour and coverage. Its box in them, and its photo's.
 
-    Beyond the photo's border its mirror image goes on. Coverage ends half a pixel within the annotated outline, so that
-    no seam of the old background is carried to a new one.
+    The photo is mirrored beyond its border. Coverage ends half a pixel inside the annotated outline, so that no seam of
+    the old background is carried over to a new one.
     """
     photo = photo_of(record)
     modal = record.modal

@@ -1,6 +1,6 @@
-"""What tells whether a data set is still the one that a run began with.
+"""Fingerprints that tell whether a data set is still the one that a run started with.
 
-No photo is opened for it: files are looked up (path, size, time of the last change), masks are at hand as run lengths.
+No photo is opened: files are identified by path, size and modification time, masks by their run lengths.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from amodalseg.data.source import PackedRecords, RecordList, Source, Subset
 from amodalseg.types import AmodalRecord, FilePart
 
 MOST = 20_000
-"""Objects that are looked at; of a larger set as many, evenly spaced."""
+"""Maximum number of objects examined, evenly spaced in a larger set."""
 
 
 def fingerprint(source: Source) -> str:
-    """A text that changes with the objects, their masks and the sizes of their photo files, and not with the folder.
+    """A text that changes with the objects, their masks and the sizes of their photo files, but not with the folder.
 
     Args:
-        source: any; of one that draws its objects from records (scenes, composites) these are looked at.
+        source: any; for one that draws its objects from records (scenes, composites), the records are examined.
 
     Returns:
         ``<number of objects>-<hash>``, without a hash for sources that would have to draw or read every object. Pixels
-        are not read: a photo that is replaced by another one of as many bytes is not noticed.
+        are not read: replacing a photo by another of the same number of bytes is not detected.
     """
     if isinstance(source, PackedRecords):
         count, get = len(source), source.get
@@ -53,26 +53,26 @@ def _of_record(record: AmodalRecord) -> bytes:
 
 
 def file_stamp(path: Path) -> tuple[str, int, int]:
-    """(absolute path, bytes, time of the last change in ns) of a file; -1 and -1 where there is none."""
+    """(absolute path, bytes, modification time in ns) of a file; -1 and -1 if it does not exist."""
     try:
         status = path.stat()
-    except (OSError, ValueError):  # ValueError: a name that no file can have
+    except (OSError, ValueError):  # ValueError: an impossible file name
         return str(path.absolute()), -1, -1
     return str(path.absolute()), status.st_size, status.st_mtime_ns
 
 
 def stamp(source: Source) -> str:
-    """A text that changes whenever a prediction to one of a source's objects may: for predictions that are kept.
+    """A text that changes whenever a prediction for one of a source's objects may change: for stored predictions.
 
-    Stricter than ``fingerprint``: all objects count, with all their masks and whatever else is known of them, and of
-    every file its path, size and time of the last change. What draws its objects from records (composites, scenes)
-    counts with those; what reads its files when an object is read, with the files.
+    Stricter than ``fingerprint``: it covers all objects with all their masks and metadata, and the path, size and
+    modification time of every file. Sources that draw objects from records (composites, scenes) are covered by their
+    records; sources that read files on access, by those files.
     """
     digest = hashlib.blake2b(f"{len(source)}".encode(), digest_size=16)
     seen: dict[Path, tuple[str, int, int]] = {}
     for item in _of_source(source):
         if isinstance(item, Path):
-            if item not in seen:  # the objects of a photo share it
+            if item not in seen:  # shared by the objects of a photo
                 seen[item] = file_stamp(item)
             digest.update(repr(seen[item]).encode())
         else:
@@ -89,9 +89,9 @@ def _of_source(source: Any, places: Iterable[int] | None = None) -> Iterator[byt
             yield from _all_of_record(source.get(int(place)))
     elif hasattr(source, "files"):
         yield from source.files(places)
-    elif hasattr(source, "source"):  # it changes what another one draws
+    elif hasattr(source, "source"):  # modifies what another source draws
         yield from _of_source(source.source, places)
-    else:  # it draws from records, or needs nothing
+    else:  # draws from records, or needs nothing
         for record in getattr(getattr(source, "occluder", source), "records", ()):
             yield from _all_of_record(record)
 

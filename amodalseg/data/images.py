@@ -1,4 +1,4 @@
-"""Photos in and out of files, and the one way in which pictures are resized."""
+"""Reading and writing of photos, and the one way in which pictures are resized."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from amodalseg.types import FilePart
 # a fork while they run can hang.
 cv2.setNumThreads(0)
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # ``check_pixels`` has the limit
-# What OpenCV would write to the terminal, we say in one line. The function has moved between its releases 4 and 5.
+# Silence OpenCV: errors are reported in one line here. The function has moved between OpenCV 4 and 5.
 (cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel)(0)
 
 
@@ -33,9 +33,9 @@ PICTURE_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, ZeroDivisionError, MemoryError,
     AttributeError, struct.error, zlib.error, cv2.error,
 )  # fmt: skip
-"""What Pillow and OpenCV raise for files that are damaged, cut off, or none of theirs."""
+"""Exceptions of Pillow and OpenCV for damaged, truncated or unknown files."""
 END_OF_PNG = b"\0\0\0\0IEND\xae\x42\x60\x82"
-"""The last part of a PNG file: no bytes, its kind, its checksum."""
+"""The last chunk of a PNG file: length 0, its type, its checksum."""
 _bombs = threading.Lock()
 EXIF_TURN = 0x0112
 
@@ -44,7 +44,7 @@ def read_bytes(path: str | Path | FilePart) -> bytes:
     """The bytes of a file, or of a part of one. Raises OSError."""
     if not isinstance(path, FilePart):
         return read_regular(Path(path))
-    with open_regular(path.path) as file:  # one of its own: loader workers must not share a place in a file
+    with open_regular(path.path) as file:  # a handle of its own: loader workers must not share a file position
         file.seek(path.offset)
         return file.read(path.length)
 
@@ -61,9 +61,9 @@ def check_pixels(height: int, width: int, path: object) -> None:
 
 
 def is_whole_png(data: bytes) -> bool:
-    """Whether every part of a PNG file, up to its end mark, lies within its bytes.
+    """Whether every chunk of a PNG file, up to its end marker, lies within its bytes.
 
-    OpenCV takes as much memory as a part says it is long, and be it four gigabytes in a file of a hundred bytes.
+    OpenCV allocates the length that a chunk declares, even four gigabytes in a file of a hundred bytes.
     """
     place = 8
     while place + 12 <= len(data):
@@ -75,7 +75,7 @@ def is_whole_png(data: bytes) -> bool:
 
 
 def _size_of(data: bytes) -> tuple[int, int]:
-    """Height and width that a picture's header says; (0, 0) if it does not. Quick for PNG and JPEG."""
+    """Height and width from a picture's header; (0, 0) if unknown. Fast for PNG and JPEG."""
     if data.startswith(b"\x89PNG"):
         width, height = struct.unpack(">II", data[16:24].ljust(8, b"\0"))
         return height, width
@@ -98,23 +98,23 @@ def _size_of(data: bytes) -> tuple[int, int]:
 
 
 def turning(picture: Image.Image) -> int:
-    """EXIF's orientation of an open picture: 1, or 2 to 8 where viewers turn or mirror what is stored.
+    """EXIF orientation of an open picture: 1, or 2 to 8 if viewers rotate or mirror the stored pixels.
 
-    TIFF files give 1: Pillow and OpenCV both read them upright whatever one asks for.
+    TIFF files give 1: Pillow and OpenCV always read them upright.
     """
     if picture.format == "TIFF":
         return 1
     if picture.format == "PNG" and "exif" not in picture.info:
-        return 1  # to look for it behind the pixels, Pillow would decode them, however many there are
+        return 1  # to look for it after the pixels, Pillow would decode them all
     try:
         found = picture.getexif().get(EXIF_TURN, 1)
-    except PICTURE_ERRORS:  # damaged EXIF data say nothing
+    except PICTURE_ERRORS:  # damaged EXIF data are ignored
         return 1
     return found if found in range(2, 9) else 1
 
 
 def image_turning(path: str | Path | FilePart) -> int:
-    """``turning`` of a file, from its header alone; 1 for one that cannot be read: whoever opens it says so."""
+    """``turning`` of a file, from its header alone; 1 for an unreadable file, which is reported when it is opened."""
     try:
         with _opened(path) as picture:
             return turning(picture)
@@ -123,7 +123,7 @@ def image_turning(path: str | Path | FilePart) -> int:
 
 
 def _turning_of(data: bytes) -> int:
-    # nearly all photos have none, and are not opened a second time to find that out
+    # nearly all photos have none, and need not be opened a second time
     if (data.startswith(b"\xff\xd8") and data.find(b"Exif\0", 0, 1 << 17) < 0) or (
         data.startswith(b"\x89PNG") and data.find(b"eXIf", 0, 1 << 16) < 0
     ):
@@ -136,8 +136,8 @@ def _turning_of(data: bytes) -> int:
 
 
 def turned(pixels: np.ndarray, turn: int) -> np.ndarray:
-    """Stored pixels (H, W, ...) -> upright ones, as EXIF's orientation ``turn`` says."""
-    if turn >= 5:  # the first axis of what is stored is the picture's horizontal one
+    """Stored pixels (H, W, ...) -> upright ones, according to the EXIF orientation ``turn``."""
+    if turn >= 5:  # the first stored axis is the picture's horizontal one
         pixels = pixels.swapaxes(0, 1)
     if turn in (3, 4, 7, 8):
         pixels = pixels[::-1]
@@ -147,38 +147,38 @@ def turned(pixels: np.ndarray, turn: int) -> np.ndarray:
 
 
 def load_image(path: str | Path | FilePart, *, grey: bool = False, upright: bool = False) -> np.ndarray:
-    """Read a photo as the annotations see it: pixels as stored, whatever EXIF says about turning them.
+    """Read a photo as annotations refer to it: pixels as stored, ignoring EXIF rotation.
 
     Args:
         path: any format that OpenCV reads; greyscale is replicated, alpha dropped.
         grey: read it as grey values.
-        upright: turn it as its EXIF data say, for annotations that were drawn on the upright picture.
+        upright: rotate it according to its EXIF data, for annotations drawn on the upright picture.
 
     Returns:
         uint8 (H, W, 3) RGB, or (H, W) grey.
 
     Raises:
-        UserError: the file is missing, is no picture, ends too early, or has more pixels than ``check_pixels`` allows.
+        UserError: the file is missing, not a picture, truncated, or has more pixels than ``check_pixels`` allows.
     """
     return load_turned(path, grey=grey, upright=upright)[0]
 
 
 def load_turned(path: str | Path | FilePart, *, grey: bool = False, upright: bool = False) -> tuple[np.ndarray, int]:
-    """As ``load_image``, with the orientation in the file's EXIF data: 1, or 2 to 8 if viewers turn it."""
+    """As ``load_image``, with the EXIF orientation of the file: 1, or 2 to 8 if viewers rotate it."""
     try:
         data = read_bytes(path)
     except OSError as error:
         raise UserError(f"cannot read the image {path}: {error.strerror}") from error
-    # Some releases of OpenCV fill the rest of a JPEG that ends too early with anything. Neither marker can occur within
-    # its entropy-coded data, so a whole file has an end-of-image marker behind the last start-of-scan marker. Libpng
-    # writes its own lines to the terminal about a PNG that does. The markers are found at once from the end of a whole
-    # file, and the parts of a PNG are few.
+    # Some releases of OpenCV fill the rest of a truncated JPEG with arbitrary pixels. Neither marker can occur within
+    # entropy-coded data, so a complete file has an end-of-image marker after the last start-of-scan marker. For a
+    # truncated PNG, libpng prints its own messages to the terminal. The checks are fast: in a complete file the markers
+    # are found at once from the end, and a PNG has few chunks.
     cut_jpeg = data.startswith(b"\xff\xd8") and data.find(b"\xff\xda", max(0, data.rfind(b"\xff\xd9"))) >= 0
     cut_png = data.startswith(b"\x89PNG") and not is_whole_png(data)
     if cut_jpeg or cut_png:
         raise UserError(f"the image {path} ends too early: the file is cut off, copy it again")
     check_pixels(*_size_of(data), path)
-    how = cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR_RGB  # a swap afterwards would need the memory twice
+    how = cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR_RGB  # swapping channels later would double the memory
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), how | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:  # an empty file, or more pixels than OpenCV allows
@@ -194,11 +194,12 @@ def image_size(path: str | Path | FilePart, *, upright: bool = False) -> tuple[i
 
     Args:
         path: the file.
-        upright: of the picture as its EXIF data turn it.
+        upright: the size after rotation according to its EXIF data.
     """
     try:
         with _opened(path) as image:
-            # of a TIFF file, which is always read upright, releases of Pillow differ in what they say before reading it
+            # releases of Pillow differ in the size they report for a TIFF file, which is always read upright, before
+            # reading it
             tags = getattr(image, "tag_v2", None) if image.format == "TIFF" else None
             height, width = (image.height, image.width) if tags is None else (tags[257], tags[256])
             turn = turning(image) if tags is None else tags.get(EXIF_TURN, 1)
@@ -213,7 +214,7 @@ def image_size(path: str | Path | FilePart, *, upright: bool = False) -> tuple[i
 
 @contextmanager
 def _opened(path: str | Path | FilePart) -> Iterator[Image.Image]:
-    """A picture file of which the header alone is read. Raises OSError and whatever else Pillow does."""
+    """Open a picture file, reading only its header. Raises OSError and whatever else Pillow does."""
     file = io.BytesIO(read_bytes(path)) if isinstance(path, FilePart) else open_regular(Path(path))
     with file, any_size(file) as picture:
         yield picture
@@ -237,7 +238,7 @@ def any_size(file: IO[bytes]) -> Iterator[Image.Image]:
 
 
 def save_png(path: str | Path, image: np.ndarray) -> None:
-    """Write a picture so that the file is either whole or not there; its folder is made if need be.
+    """Write a picture atomically; its folder is created if necessary.
 
     Args:
         path: the file.
@@ -252,7 +253,7 @@ def save_png(path: str | Path, image: np.ndarray) -> None:
 
 
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize about pixel areas: average along an axis that shrinks, interpolate linearly along one that grows.
+    """Resize by pixel areas: average along an axis that shrinks, interpolate linearly along one that grows.
 
     Args:
         image: uint8 or float32 (H, W) or (H, W, 3).
@@ -262,7 +263,7 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
         A new array of the same type; exactly the same values where the size does not change.
     """
     h, w = image.shape[:2]
-    if (height - h) * (width - w) < 0:  # OpenCV's area mode averages nothing as soon as one axis grows
+    if (height - h) * (width - w) < 0:  # OpenCV's area mode does not average if either axis grows
         return resize(resize(image, height, w), height, width)
     how = cv2.INTER_AREA if height < h or width < w else cv2.INTER_LINEAR
     return cv2.resize(image, (width, height), interpolation=how)

@@ -1,7 +1,7 @@
-"""The one reader of mask files: what a picture file says about which pixels belong to an object.
+"""The reader of mask files: which pixels of a picture file belong to an object.
 
-The stored values are read, never colours made of them, and what they can mean is decided by one rule
-(``docs/predict.md``, "Mask files"). Whatever could mean two things is refused in one line.
+The stored values are read, never converted to colours, and interpreted by one rule (``docs/predict.md``, "Mask files").
+Anything ambiguous is refused in one line.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from amodalseg.data.mask_values import VOID, Labels, decide_alpha, decide_colour
 from amodalseg.errors import UserError
 
 MODES = ("1", "L", "I", "F", "RGB", "P", "PA", "LA", "RGBA")
-"""Pillow's names for what a picture stores, as far as a mask may be stored so; beside them 16 bits of grey."""
+"""Pillow's modes that are accepted for masks, besides 16-bit grey."""
 SEVERAL = 20
-"""Labels that a message names."""
+"""Maximum number of labels listed in a message."""
 
 
 class Stored(NamedTuple):
-    """What a file stores.
+    """The content of a file.
 
-    values: bool, int or float (H, W); or colours, int (H, W, 3); of a palette the indices. alpha: int (H, W), if it
-    has one that varies. palette: int (N, 3), the colours of the indices. lossy: compressed so that values blur.
+    values: bool, int or float (H, W); or colours, int (H, W, 3); for a palette the indices. alpha: int (H, W), if it
+    has one that varies. palette: int (N, 3), the colours of the indices. lossy: compression has blurred the values.
     """
 
     values: np.ndarray
@@ -46,16 +46,16 @@ def read_mask_file(
 
     Args:
         path: a picture, or a NumPy array (``.npy``).
-        label: which object of a picture of several: its value, or its colour as ``rrggbb``.
-        upright: turn the mask as its own EXIF data say.
-        invert: the object is what would be the background.
-        quiet: say nothing about a mask that looks inverted.
+        label: which object, if the picture has several: its value, or its colour as ``rrggbb``.
+        upright: rotate the mask according to its own EXIF data.
+        invert: swap object and background.
+        quiet: do not warn about a mask that looks inverted.
 
     Returns:
-        bool (H, W), not checked for having any pixel.
+        bool (H, W), possibly empty.
 
     Raises:
-        UserError: the file cannot be read, is no mask, or holds several objects and ``label`` names none of them.
+        UserError: the file cannot be read, is not a mask, or has several objects and ``label`` names none of them.
     """
     stored, found = _decided(path, upright)
     if label is not None:
@@ -88,10 +88,10 @@ def read_mask_bytes(data: bytes, where: str) -> np.ndarray:
 
     Args:
         data: of the file.
-        where: it comes from, for messages.
+        where: its origin, for messages.
 
     Raises:
-        UserError: it is no picture, or no mask of one object.
+        UserError: it is not a picture, or not a mask of one object.
     """
     try:
         found = _decide(_of_bytes(data, where, upright=False))
@@ -142,7 +142,7 @@ def _decide(stored: Stored) -> np.ndarray | Labels:
 
 
 def _labelled(stored: Stored, label: str) -> np.ndarray | None:
-    """Where a file has a label, or None where it has not."""
+    """The mask of a label, or None if the file does not have it."""
     values, text = stored.values, label.removeprefix("#").lower()
     if values.ndim == 3:
         try:
@@ -158,7 +158,7 @@ def _labelled(stored: Stored, label: str) -> np.ndarray | None:
 
 
 def _has_void(stored: Stored, mask: np.ndarray) -> bool:
-    """Whether a picture of one label has the one for void too."""
+    """Whether a picture with one label also has the void label."""
     values = stored.values
     if values.ndim == 3 or values.dtype.kind not in "ui" or stored.alpha is not None:
         return False
@@ -174,7 +174,7 @@ def _some(names: list[str]) -> str:
 
 
 def read_values(path: Path, *, upright: bool = False) -> Stored:
-    """What a file stores, unchanged. Raises UserError: it cannot be read, or is no single picture."""
+    """The stored values of a file. Raises UserError: it cannot be read, or is not a single picture."""
     if path.suffix.lower() == ".npy":
         return Stored(_array(path))
     try:
@@ -213,7 +213,7 @@ def _of_bytes(data: bytes, path: str, upright: bool) -> Stored:
 
 
 def _plain_png(data: bytes, path: str) -> np.ndarray | None:
-    """Of a whole PNG file of one 8-bit channel, as nearly all masks are, its values: in half of Pillow's time."""
+    """Values of a complete PNG file with one 8-bit channel, as nearly all masks are: in half of Pillow's time."""
     if _png_header(data) != (8, 0) or b"acTL" in data[:4096]:
         return None
     check_pixels(int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big"), path)
@@ -224,7 +224,7 @@ def _plain_png(data: bytes, path: str) -> np.ndarray | None:
 def _of_picture(picture: Image.Image, data: bytes) -> Stored:
     mode = picture.mode
     depth, colour_type = _png_header(data)
-    if depth == 16 and colour_type in (2, 4, 6):  # Pillow keeps the upper eight bits only
+    if depth == 16 and colour_type in (2, 4, 6):  # Pillow keeps only the upper eight bits
         return _of_channels(np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED))[..., ::-1])
     lossy = picture.format in ("JPEG", "MPO", "JPEG2000") or (picture.format == "WEBP" and b"VP8L" not in data[:64])
     if mode == "P":
@@ -242,7 +242,7 @@ def _of_picture(picture: Image.Image, data: bytes) -> Stored:
 
 
 def _of_channels(channels: np.ndarray) -> Stored:
-    """Of 16-bit colours, with alpha first where there are four."""
+    """Convert 16-bit colours, with alpha first if there are four channels."""
     if channels.shape[2] == 4:
         return Stored(_grey_if_one(channels[..., 1:]), _varying(channels[..., 0]))
     return Stored(_grey_if_one(channels))
@@ -255,7 +255,7 @@ def _grey_if_one(channels: np.ndarray) -> np.ndarray:
 
 
 def _varying(alpha: np.ndarray | None) -> np.ndarray | None:
-    """An alpha channel that says something: None where all of the picture is opaque, or equally transparent."""
+    """The alpha channel if it is informative; None if the whole picture is equally opaque."""
     return None if alpha is None or alpha.min() == alpha.max() else alpha
 
 

@@ -1,7 +1,7 @@
-"""What the values of a mask file can mean: one object, several labelled ones, or nothing that is a mask.
+"""Interpretation of the values of a mask file: one object, several labelled ones, or not a mask.
 
 Each ``decide_*`` returns the object's mask, bool (H, W), or ``Labels``, or raises ValueError with the reason why the
-values are no mask.
+values are not a mask.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ import cv2
 import numpy as np
 
 VOID = 255
-"""The index that label pictures keep for "nobody knows"."""
+"""The index that label pictures reserve for unlabelled (void) pixels."""
 SMALL = 100
-"""Up to here labels are counted through; 128 beside 255 is rather a picture of three tones."""
+"""Maximum value of consecutive labels; 128 together with 255 is more likely a picture of three tones."""
 DARK, LIGHT = 32, 223
-"""Grey values up to DARK are black that losses have changed, from LIGHT on white; between them lie soft edges."""
+"""Grey values up to DARK are black altered by lossy compression, from LIGHT on white; between them lie soft edges."""
 FEW = 8
-"""Grey values between black and white, up to which they could be labels."""
+"""Maximum number of grey values between black and white that could be labels."""
 MOST_LABELS, MOST_COLOURS = 4096, 256
-"""Of one picture; with more of them it is a photo."""
+"""Maximum number in one picture; with more it is a photo."""
 NEAR = 24
-"""Of colours, the largest difference in a channel that a lossy format makes."""
+"""Maximum difference in a colour channel caused by a lossy format."""
 
 
 class Labels(NamedTuple):
-    """Several objects in one picture. names: of their labels, as ``--label`` takes them."""
+    """Several objects in one picture. names: their labels, as accepted by ``--label``."""
 
     names: list[str]
 
 
 def decide_grey(values: np.ndarray, lossy: bool = False) -> np.ndarray | Labels:
-    """Of one channel.
+    """Interpret one channel.
 
     - Floats are probabilities: the object is above 0.5.
     - One value besides 0: that is the object, whatever it is (1, 38, 255, 65535).
@@ -65,7 +65,7 @@ def decide_grey(values: np.ndarray, lossy: bool = False) -> np.ndarray | Labels:
 
 
 def _has_one_value(values: np.ndarray) -> bool:
-    """Whether a uint8 picture has at most one value besides 0: quickly, as nearly all masks come by here."""
+    """Whether a uint8 picture has at most one value besides 0; fast, since nearly all masks pass through here."""
     top = np.full(1, max(1, int(values.max())))
     return bool(cv2.countNonZero(values) == cv2.countNonZero(cv2.inRange(values, top, top)))
 
@@ -77,16 +77,16 @@ def _present(values: np.ndarray) -> np.ndarray:
 
 
 def _soft(values: np.ndarray, present: np.ndarray, lossy: bool) -> np.ndarray | None:
-    """The object of a picture that is white on black but for its edges; None if it is none."""
+    """The object of a white-on-black picture with soft edges; None for any other picture."""
     full = 255 if present[-1] <= 255 else 65535
-    if lossy:  # the object's own grey, which losses have spread
+    if lossy:  # the object's own grey, spread by lossy compression
         counts = np.bincount(values.ravel(), minlength=256)
         counts[: DARK + 16] = 0
         full = int(counts.argmax()) or full
     grey = np.minimum(values.astype(np.float32) * (255 / full), 255)
     light, middle = grey >= LIGHT, (grey > DARK) & (grey < LIGHT)
     core = np.abs(values.astype(np.int64) - full) <= DARK * full / 255
-    # photos are spread over all greys; of a mask most is black, or the one grey of the object
+    # photos are spread over all greys; most of a mask is black or the object's grey
     if core.sum() < (0.75 if lossy else 0.4) * (grey > 127).sum() or (values > full + DARK).mean() > 0.01:
         return None
     if not light.any() or 4 * light.sum() < middle.sum():
@@ -98,7 +98,7 @@ def _soft(values: np.ndarray, present: np.ndarray, lossy: bool) -> np.ndarray | 
     if not lossy:
         dim = present[(present > 0) & (present * (255 / full) <= DARK)]
         if len(dim) and not len(between) and present[-1] == full and present[-2] in dim:
-            return None  # a few small numbers and 255: labels, and what is void
+            return None  # a few small numbers and 255: labels and void
         if len(between) <= FEW:
             beside = cv2.dilate(light.astype(np.uint8), np.ones((7, 7), np.uint8)).astype(bool)
             if (middle & ~beside).sum() > 0.05 * middle.sum():
@@ -109,7 +109,7 @@ def _soft(values: np.ndarray, present: np.ndarray, lossy: bool) -> np.ndarray | 
 
 
 def _flat(values: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """Pixels of ``where`` whose eight neighbours have their value: areas, where soft edges have none."""
+    """Pixels of ``where`` whose eight neighbours have the same value: areas, not soft edges."""
     numbers = values.astype(np.float32)
     square = np.ones((3, 3), np.uint8)
     return where & (cv2.erode(numbers, square) == cv2.dilate(numbers, square))
@@ -121,7 +121,7 @@ def _labels(values: np.ndarray, present: np.ndarray) -> np.ndarray | Labels:
     share = _flat(values, np.ones(values.shape, bool)).mean()
     if len(labels) > MOST_LABELS or (len(labels) > 64 and share < 0.2):
         raise ValueError(f"it holds {len(present)} different values, like a photo")
-    rest = labels[labels != VOID]  # what a file keeps as void is told by ``mask_files``
+    rest = labels[labels != VOID]  # void is reported by ``mask_files``
     objects = rest if present[0] == 0 and len(rest) and rest[-1] <= SMALL else labels
     if len(objects) > 1:
         return Labels([str(label) for label in objects])
@@ -129,9 +129,9 @@ def _labels(values: np.ndarray, present: np.ndarray) -> np.ndarray | Labels:
 
 
 def decide_indices(values: np.ndarray, palette: np.ndarray) -> np.ndarray | Labels:
-    """Of a palette's indices: labels, 0 is the background.
+    """Interpret palette indices: labels, 0 is the background.
 
-    Only where the palette merely stores a black-and-white, grey or two-coloured picture do its colours count.
+    The palette's colours count only if it merely stores a black-and-white, grey or two-coloured picture.
     """
     used = np.flatnonzero(np.bincount(values.ravel(), minlength=256))
     colours = palette[used]
@@ -146,7 +146,7 @@ def decide_indices(values: np.ndarray, palette: np.ndarray) -> np.ndarray | Labe
 
 
 def decide_alpha(alpha: np.ndarray, colours: np.ndarray) -> np.ndarray | Labels:
-    """Of an alpha channel that varies: what is opaque is the object, unless its colours tell several apart."""
+    """Interpret an alpha channel that varies: opaque pixels are the object, unless their colours separate several."""
     if alpha.min() > 0.2 * alpha.max():
         raise ValueError("it has an alpha channel, but nothing in it is transparent")
     mask = decide_grey(alpha)
@@ -164,7 +164,7 @@ def decide_alpha(alpha: np.ndarray, colours: np.ndarray) -> np.ndarray | Labels:
 
 
 def decide_colours(values: np.ndarray, lossy: bool = False) -> np.ndarray | Labels:
-    """Of three channels: one colour on black or white is the object, several are labels."""
+    """Interpret three channels: one colour on black or white is the object, several are labels."""
     spread = int((values.max(axis=2).astype(np.int64) - values.min(axis=2)).max())
     if spread <= (NEAR if lossy else 0):
         return decide_grey(values[..., 1], lossy)
@@ -188,7 +188,7 @@ def decide_colours(values: np.ndarray, lossy: bool = False) -> np.ndarray | Labe
 
 
 def _of_two(colours: list[tuple[int, ...]], values: np.ndarray) -> tuple[int, ...] | None:
-    """Which of two colours is the object's: the other one than black, or than the white around it."""
+    """Which of two colours is the object's: the one that is not black, or not the surrounding white."""
     black, white = (0, 0, 0), (255, 255, 255)
     for base in (black, white):
         if base in colours:
@@ -204,7 +204,7 @@ def _border_is(values: np.ndarray, colour: tuple[int, ...], near: int = 0) -> bo
 
 
 def _painted(values: np.ndarray, kinds: np.ndarray, counts: np.ndarray, lossy: bool) -> np.ndarray | None:
-    """The object of one colour on black or white, with soft edges between the two."""
+    """An object of one colour on black or white, with soft edges between them."""
     base = next(
         (np.array(c) for c in ((0, 0, 0), (255, 255, 255)) if _border_is(values, c, NEAR if lossy else 0)), None
     )
@@ -227,7 +227,7 @@ def _painted(values: np.ndarray, kinds: np.ndarray, counts: np.ndarray, lossy: b
 
 
 def _codes(values: np.ndarray) -> np.ndarray:
-    """A colour as one number, (H, W); grey values are theirs."""
+    """Each colour as one number, (H, W); grey values are unchanged."""
     if values.ndim == 2:
         values = np.repeat(values[..., None], 3, axis=2)
     wide = values.astype(np.int64) >> (8 if values.max() > 255 else 0)

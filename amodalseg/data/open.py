@@ -1,4 +1,4 @@
-"""A data configuration -> a source of records. Knows no torch: worker processes stay small."""
+"""A data configuration -> a source of records. Without torch, so worker processes stay small."""
 
 from __future__ import annotations
 
@@ -46,19 +46,19 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 HELD_OUT = 0.1
-"""Share of the photos that are validated on where no validation set is named; at least four photos, at most half."""
+"""Share of photos held out for validation if no validation set is named; at least four photos, at most half."""
 
 
 def open_source(config: Any, photos: bool = True) -> Source:
-    """Open the data set that a data configuration names.
+    """Open the data set of a data configuration.
 
     Args:
         config: one of the dataclasses in ``config.schema.DATA``.
-        photos: off: published data sets are read from their annotations alone, and no photo need be there.
+        photos: off: published data sets are read from their annotations alone; photos may be missing.
 
     Raises:
-        UserError: whatever is wrong with the files; photos that cannot be decoded are named and counted, unless
-            ``skip_broken`` leaves them out and warns.
+        UserError: something is wrong with the files; photos that cannot be decoded are listed and counted, unless
+            ``skip_broken`` skips them with a warning.
     """
     if isinstance(config, SyntheticData):
         return SyntheticWorld(config)
@@ -103,10 +103,10 @@ def open_source(config: Any, photos: bool = True) -> Source:
 
 
 def _where_expected(config: PublishedData, problem: str) -> str:
-    """What is wrong with a published set that is not there, the files that are expected, and who says more."""
+    """The message for a missing published set: the problem, the expected files, and where to read more."""
     part = expected_parts(config).get(usual_split(config, config.split))
     files = [*(names[0] for names in part.annotations), *part.photos[:1]] if part else []
-    # a reader that looked in several places has listed them
+    # a reader that tried several places has listed them
     expected = f"; expected in {config.root}: {', '.join(files)}" if files and "tried" not in problem else ""
     check = f"amodalseg data check {config.name} {config.root}"
     return f"{problem}{expected}; '{check}' lists all files, and where to get them"
@@ -139,7 +139,7 @@ def _published(config: PublishedData, photos: bool) -> Source:
         if Path(config.root).exists() and not isinstance(error.__cause__, FileNotFoundError):
             raise
         raise UserError(_where_expected(config, str(error))) from error
-    if not isinstance(found, list):  # too many to be held as records
+    if not isinstance(found, list):  # too many to hold as records
         if config.modal_source == "pred":
             raise UserError(f"predicted masks cannot be used with '{config.name}': convert it to coco_amodal first")
         return _some_of(found, config)
@@ -161,7 +161,7 @@ def _published(config: PublishedData, photos: bool) -> Source:
 
 
 def _settle_crowds(records: list[AmodalRecord], how: str) -> None:
-    """Say how many objects are marked as crowds, which nothing is drawn from; or take each as one object."""
+    """Report how many objects are marked as crowds and therefore not used; or treat each as one object."""
     crowds = [record for record in records if "crowd" in record.flags]
     if crowds and how == "complete":
         for record in crowds:
@@ -185,7 +185,7 @@ def _some_of(source: Source, config: Any) -> Source:
 
 
 def _some(items: list[T], count: int | None, seed: int) -> list[T]:
-    """``count`` of the items, sampled by the seed, in their own order; all of them without a count."""
+    """``count`` of the items, sampled by the seed, in their original order; all of them without a count."""
     if count is None or count >= len(items):
         return items
     keep = np.random.default_rng(stable_seed("subset", seed)).permutation(len(items))[:count]
@@ -197,11 +197,11 @@ def decodable(records: list[AmodalRecord], skip_broken: bool, headers_only: bool
 
     Args:
         records: whose photos are files.
-        skip_broken: leave out the objects of broken photos, with a warning, instead of raising.
-        headers_only: look at the photos' sizes and no further, where decoding all would take too long.
+        skip_broken: skip the objects of broken photos, with a warning, instead of raising.
+        headers_only: check only the photos' sizes, if decoding all of them would take too long.
 
     Raises:
-        UserError: photos that are broken, with their count (``skip_broken``: they are left out, with a warning).
+        UserError: some photos are broken; the message gives their count (with ``skip_broken``: they are skipped).
     """
     cases: dict[tuple[Path, int, int], AmodalRecord] = {}
     for record in records:

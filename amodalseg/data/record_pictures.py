@@ -24,7 +24,8 @@ def record_image(record: AmodalRecord) -> np.ndarray:
         record: its image is a file, a part of one, or pixels.
 
     Returns:
-        uint8 (H, W, 3) RGB. Resized where the reader has flagged ``size_mismatch``: masks are the truth, so they stay.
+        uint8 (H, W, 3) RGB. Resized if the reader has flagged ``size_mismatch``: masks are the ground truth and stay
+        unchanged.
 
     Raises:
         UserError: the photo cannot be read, or differs from the masks in size without that flag.
@@ -38,7 +39,7 @@ def record_image(record: AmodalRecord) -> np.ndarray:
 
 
 def photo_of(record: AmodalRecord) -> np.ndarray:
-    """The photo of an object as its file has it, upright where the reader has flagged that, uint8 (H, W, 3) RGB."""
+    """The photo of an object as stored, rotated upright if the reader has flagged that, uint8 (H, W, 3) RGB."""
     if isinstance(record.image, np.ndarray):
         return record.image
     return load_image(record.image, upright="upright" in record.flags)
@@ -48,7 +49,7 @@ def record_whole(record: AmodalRecord) -> np.ndarray | None:
     """The true picture of the whole object, in the size of its masks.
 
     Returns:
-        uint8 (H, W, 3) RGB, of no meaning outside the amodal mask; None where it is not known.
+        uint8 (H, W, 3) RGB, undefined outside the amodal mask; None if unknown.
 
     Raises:
         UserError: the file cannot be read, or differs from the masks in size.

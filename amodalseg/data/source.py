@@ -1,4 +1,4 @@
-"""Where objects come from: anything that gives them in any order."""
+"""Sources of objects: anything that returns objects by index."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from amodalseg.types import AmodalRecord
 
 
 class Source(Protocol):
-    """Objects that can be had in any order; each is a pure function of (its own seed, epoch, index)."""
+    """Objects accessible in any order; each is a pure function of (the source's seed, epoch, index)."""
 
     def __len__(self) -> int: ...
 
@@ -20,7 +20,7 @@ class Source(Protocol):
 
 
 class RecordList:
-    """Records at hand: every epoch sees the same ones."""
+    """Records in memory: the same in every epoch."""
 
     def __init__(self, records: Sequence[AmodalRecord]) -> None:
         self.records = list(records)
@@ -35,9 +35,9 @@ class RecordList:
 class PackedRecords:
     """Many records in one block of memory: half a million of them take some hundred megabytes.
 
-    A list of as many Python objects takes several times that, and again in every loader worker, because looking at an
-    object writes its reference count into its memory page. The block is made and read by this process and its workers
-    only.
+    A list of as many Python objects takes several times that, and again in every loader worker, because accessing an
+    object writes its reference count to its memory page. The block is written and read only by this process and its
+    workers.
     """
 
     def __init__(self, records: Sequence[AmodalRecord]) -> None:
@@ -71,9 +71,10 @@ class Subset:
 
 
 def prompted(source: Source) -> tuple[Source, int]:
-    """Leave out what cannot be asked for: objects without a visible pixel. Returns: the others, how many were left out.
+    """Leave out objects without a visible pixel, which cannot be queried. Returns: the others, and how many were left
+    out.
 
-    Only sources that know it are looked through; what is opened one by one is refused when it is asked for.
+    Only sources that know this in advance are filtered; others refuse such an object when it is read.
     """
     if isinstance(source, RecordList):
         unprompted = np.array(["empty_modal" in record.flags for record in source.records], bool)

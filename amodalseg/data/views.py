@@ -1,4 +1,4 @@
-"""Objects by photo: for whatever looks at more than one object at a time (order, overlap, average precision)."""
+"""Objects grouped by photo, for anything that needs several objects at once (order, overlap, average precision)."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from amodalseg.types import AmodalRecord, FilePart
 
 
 class ImageView:
-    """One photo with its objects, in the source's order. What is decoded is kept as long as the view.
+    """One photo with its objects, in the source's order. Decoded arrays are cached for the lifetime of the view.
 
     Attributes:
         dataset, split, image_id: of the photo.
-        places: int64 (N,): of the objects in their source.
+        places: int64 (N,): indices of the objects in their source.
     """
 
     def __init__(self, source: Source, places: np.ndarray) -> None:
@@ -51,7 +51,7 @@ class ImageView:
 
     @cached_property
     def amodal(self) -> np.ndarray:
-        """bool (N, H, W). UserError where the data set has modal masks only."""
+        """bool (N, H, W). UserError if the data set has modal masks only."""
         return np.stack([record.amodal for record in self.objects])
 
     @cached_property
@@ -62,7 +62,7 @@ class ImageView:
 
     @cached_property
     def hidden_by(self) -> np.ndarray:
-        """int64 (N, N): pixels of object i's hidden part that lie in the amodal mask of object j; 0 for i = j."""
+        """int64 (N, N): pixels of object i's occluded region inside the amodal mask of object j; 0 for i = j."""
         hidden = [masks.encode(record.occluded) for record in self.objects]
         found = shared_pixels(hidden, [record.amodal_rle or hidden[i] for i, record in enumerate(self.objects)])
         np.fill_diagonal(found, 0)
@@ -70,10 +70,10 @@ class ImageView:
 
     @cached_property
     def in_front(self) -> np.ndarray:
-        """int8 (N, N): 1 where object i is annotated as nearer than j, -1 where as farther, 0 where nobody says so.
+        """int8 (N, N): 1 where object i is annotated as nearer than j, -1 as farther, 0 if not annotated.
 
-        Depth ranks (``order``) compare within one annotator's work; ranks in overlap clusters (``group``) within their
-        cluster, and rank 0 is no rank.
+        Depth ranks (``order``) are comparable within one annotator's work; ranks in overlap clusters (``group``) within
+        their cluster, where rank 0 means none.
         """
         found = np.zeros((len(self), len(self)), np.int8)
         ranks = [_depth(record) for record in self.objects]
@@ -85,7 +85,7 @@ class ImageView:
 
 
 class ImageViews(Sequence[ImageView]):
-    """The photos of a source. A view is made anew each time it is asked for, so going through all holds one photo."""
+    """The photos of a source. Views are created on each access, so that iteration holds one photo at a time."""
 
     def __init__(self, source: Source, places: Sequence[np.ndarray]) -> None:
         self._source, self._places = source, places
@@ -107,8 +107,8 @@ def by_image(records: Source | Sequence[AmodalRecord]) -> ImageViews:
     """Group objects by photo.
 
     Args:
-        records: a source, or a list. Each object is read once to see whose it is, and again when its view is asked
-            for; no photo file is opened.
+        records: a source, or a list. Each object is read once to find its photo, and again when its view is
+            accessed; no photo file is opened.
 
     Returns:
         A sequence of ``ImageView``, in the order in which the photos first occur.
@@ -121,7 +121,7 @@ def by_image(records: Source | Sequence[AmodalRecord]) -> ImageViews:
 
 
 def picture_key(record: AmodalRecord) -> tuple[str, ...]:
-    """Tells photos apart. Composites drawn on one photo share its id and differ in their pixels."""
+    """A key that distinguishes photos. Composites drawn on one photo share its id but differ in their pixels."""
     image = record.image
     if isinstance(image, (Path, FilePart)):
         where = str(image)

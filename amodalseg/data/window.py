@@ -1,7 +1,7 @@
-"""The part of a photo that the network sees, and the exact way back.
+"""The part of a photo that the network sees, and its exact inverse.
 
 Pixel i covers [i, i + 1): a window of ``height`` rows becomes ``size`` rows whose centres lie at
-``top + (i + 0.5) * height / size``, for photos, masks and predictions alike, so nothing moves by half a pixel.
+``top + (i + 0.5) * height / size``, for photos, masks and predictions alike, so nothing shifts by half a pixel.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord
 
 MAX_PIXELS = 1 << 25
-"""A window of more pixels of the photo is never held as a whole: at the sides of a 20,000 px photo it would not fit."""
+"""Windows covering more pixels of the photo are never held in memory as a whole: for a 20,000 px photo they would not
+fit."""
 STRIPE = 256
-"""Columns or rows that are held at once then."""
+"""Columns or rows that are then processed at once."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """A box in whole pixels of the photo, which it may leave, and the side of the square it is resized to.
+    """A box in whole pixels, which may extend beyond the photo, and the side of the square it is resized to.
 
     Attributes:
         top, left: first row and column; negative outside the photo.
@@ -45,17 +46,17 @@ class Window:
 
 
 def _round(value: float) -> int:
-    """Nearest integer, halves upwards (Python's ``round`` goes to the even one: neighbouring boxes would jump)."""
+    """Nearest integer, halves up (Python's ``round`` rounds halves to even, so neighbouring boxes would jump)."""
     return math.floor(value + 0.5)
 
 
 def object_window(
     modal: np.ndarray, config: WindowConfig, *, scale: float = 1.0, shift: tuple[float, float] = (0.0, 0.0)
 ) -> Window:
-    """Place the window by the modal box alone; the amodal mask must not leak into the question.
+    """Place the window by the modal box alone; the amodal mask must not leak into the query.
 
-    ``square``: side = max(sqrt(expand * w * h), margin * w, margin * h) about the box's centre, padded with zeros where
-    it leaves the photo. ``c2f``: the box, twice as wide and high about its centre, clipped to the photo.
+    ``square``: side = max(sqrt(expand * w * h), margin * w, margin * h) around the box's centre, padded with zeros
+    outside the photo. ``c2f``: the box, doubled in width and height around its centre, clipped to the photo.
 
     Args:
         modal: bool (H, W).
@@ -87,7 +88,7 @@ def object_window(
 
 
 def crop_image(image: np.ndarray, window: Window) -> np.ndarray:
-    """Cut a window out of a photo. Args: image, uint8 (H, W, 3). Returns: uint8 (S, S, 3), zero outside the photo."""
+    """Crop a window from a photo. Args: image, uint8 (H, W, 3). Returns: uint8 (S, S, 3), zero outside the photo."""
     inside, part = overlap(image.shape, (window.height, window.width), window.left, window.top)
     patch = image[inside]
     if window.height * window.width > MAX_PIXELS:
@@ -112,11 +113,11 @@ def _crop_in_stripes(patch: np.ndarray, part: tuple[slice, ...], window: Window)
 
 
 def crop_mask(mask: np.ndarray, window: Window) -> np.ndarray:
-    """Cut a window out of a mask. Args: mask, bool (H, W). Returns: bool (S, S), nearest pixel, False outside."""
+    """Crop a window from a mask. Args: mask, bool (H, W). Returns: bool (S, S), nearest pixel, False outside."""
     (top, rows), (left, columns) = _nearest(window, *mask.shape)
     crop = np.zeros((window.size, window.size), bool)
     bottom, right = top + len(rows), left + len(columns)
-    # whole lines of memory first, which are columns in what comes out of run lengths, and then single pixels
+    # contiguous memory first (columns, for decoded run lengths), then single pixels
     if mask.flags.f_contiguous:
         crop[top:bottom, left:right] = mask.T.take(columns, axis=0).take(rows, axis=1).T
     else:
@@ -127,7 +128,7 @@ def crop_mask(mask: np.ndarray, window: Window) -> np.ndarray:
 @lru_cache(maxsize=64)
 def _nearest(window: Window, height: int, width: int) -> tuple[tuple[int, np.ndarray], tuple[int, np.ndarray]]:
     """The photo's nearest row to each row of the window that lies inside, and the first such; likewise columns."""
-    # whole numbers throughout: the same pixel on every machine, also where a centre falls between two pixels
+    # integers throughout: the same pixel on every machine, even if a centre falls between two pixels
     steps = 2 * np.arange(window.size) + 1
     found = []
     for start, length, end in ((window.top, window.height, height), (window.left, window.width, width)):
@@ -149,7 +150,7 @@ def paste(values: np.ndarray, window: Window, height: int, width: int) -> np.nda
         float32 (H, W): linear where the window is larger than S, averaged where it is smaller, zero outside.
     """
     full = np.zeros((height, width), np.float32)
-    low, high = values.min(), values.max()  # an average of ones may come out as 1.0000001
+    low, high = values.min(), values.max()  # an average of ones may be 1.0000001
     for inside, patch in _pieces(values, window, height, width):
         patch.clip(low, high, out=full[inside])
     return full
@@ -163,7 +164,7 @@ def place_in(window: Window, height: int, width: int) -> tuple[slice, slice]:
 def paste_mask(values: np.ndarray, window: Window, height: int, width: int, threshold: float) -> np.ndarray:
     """``paste(...) > threshold`` for a threshold of at least 0, without a map of the photo's size. bool (H, W)."""
     full = np.zeros((height, width), bool)
-    if values.max() <= threshold:  # an average of ones may come out as 1.0000001
+    if values.max() <= threshold:  # an average of ones may be 1.0000001
         return full
     everywhere = values.min() > threshold
     for inside, patch in _pieces(values, window, height, width):
@@ -192,18 +193,18 @@ def _pieces(
 
 
 def geometry_ceiling(records: Sequence[AmodalRecord], config: WindowConfig) -> list[dict[str, Any]]:
-    """What the window alone costs: the true amodal mask through the window and back, at a threshold of 0.5.
+    """Upper bound set by the window alone: the true amodal mask through the window and back, at a threshold of 0.5.
 
     Args:
         records: objects with amodal masks.
         config: kind and size of the window.
 
     Returns:
-        One row for each object: ``key``; ``full``, the IoU with the truth in [0, 1]; ``occluded``, the same outside the
-        modal mask, None for an object that is not occluded.
+        One row per object: ``key``; ``full``, the IoU with the ground truth in [0, 1]; ``occluded``, the same outside
+        the modal mask, None for an object that is not occluded.
 
     Raises:
-        UserError: an object without visible pixels, or without an amodal mask.
+        UserError: an object has no visible pixels, or no amodal mask.
     """
     rows = []
     for record in records:

@@ -1,1 +1,1 @@
-"""What in a copy of a data set would distort a score: checks, cards of the published sets, statistics."""
+"""Checks for anything in a copy of a data set that would distort a score, cards of the published sets, statistics."""

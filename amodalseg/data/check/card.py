@@ -1,4 +1,4 @@
-"""The form of what is known of a data set: where it comes from, what it should hold, what is wrong with it."""
+"""The format of a data set card: origin, expected content, known errors."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ EVIDENCE = {
     "D": "from a README or data card",
     "U": "unverified",
 }
-"""How sure a fact is. A count that is [U] is compared and reported, but never called wrong."""
+"""How reliable a fact is. A count marked [U] is compared and reported, but never called wrong."""
 
 
 @dataclass(frozen=True)
 class Count:
     """A published number.
 
-    unit: ``images``, ``objects``, ``videos`` or ``tracks``. about: known roughly only. at_most: fewer are no mistake.
+    unit: ``images``, ``objects``, ``videos`` or ``tracks``. about: approximate. at_most: fewer are not an error.
     """
 
     unit: str
@@ -38,8 +38,8 @@ class Count:
 class Part:
     """One split on disk.
 
-    annotations: what is needed, each as the names that are accepted for it; relative to the data set's folder.
-    photos: folders of photos, any one of which is enough. counts: what the split should hold.
+    annotations: required files, each with its accepted names; relative to the data set's folder.
+    photos: folders of photos, any one of which is enough. counts: expected content of the split.
     """
 
     annotations: tuple[tuple[str, ...], ...]
@@ -54,10 +54,10 @@ class Card:
     Attributes:
         title, paper, get, licence: of the data set.
         parts: splits by name; empty: any names (``coco_amodal``).
-        total: what all splits should hold together.
+        total: expected content of all splits together.
         errors: known errors of the published files, and what the reader does about them.
-        known: kinds of findings (``check.KINDS``) that the published files are known to give, with the reason; they are
-            notes there, never faults.
+        known: kinds of findings (``check.KINDS``) that the published files are known to cause, with the reason; they
+            are notes, never faults.
         names_restart: photos of different splits may have the same names without being the same photos.
         compare_masks: the annotation files of two splits are said to have been the same.
     """

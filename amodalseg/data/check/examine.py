@@ -26,19 +26,19 @@ from amodalseg.types import AmodalRecord, stable_seed
 
 __all__ = ["Examination", "Finding", "check_dataset", "describe", "examine"]
 SAMPLE = 2000
-"""Objects looked at where each is a set of files of its own, unless all are asked for."""
+"""Objects examined if each consists of its own files, unless all are requested."""
 NESTED = ("cocoa", "bsds_a")
-"""Sets whose files hold polygons in lists of regions."""
+"""Sets whose files contain polygons in lists of regions."""
 SELECTING = ("include_stuff", "annotator", "subset", "max_rate", "drop_categories")
-"""Options that leave objects out: counts cannot be compared with published ones when they are set."""
+"""Options that leave objects out, so that counts cannot be compared with published ones."""
 
 
 @dataclass
 class Examination:
-    """All that a check finds, and what it saw on the way.
+    """The results of a check.
 
-    findings: in the order of their splits. counts: by split and unit. names: of photos, by split. pictures: objects
-    that can be read, by split.
+    findings: in the order of their splits. counts: by split and unit. names: of photos, by split. pictures: readable
+    objects, by split.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -65,15 +65,15 @@ def examine(
     """Check files, counts, masks, ids, stored quantities and photos.
 
     Args:
-        config: of the data set. Options that only change what is made of it (``modal_source``, ``fix_subset``,
+        config: of the data set. Options that only change how it is used (``modal_source``, ``fix_subset``,
             ``num_objects``, ``skip_broken``, ``tolerance``) have no effect: the files are checked as they are.
-        splits: to check; by default all whose annotation files are there.
-        subset: a part of the data set is intended, so counts are only told.
-        every: look at every object where that means opening its files, instead of at a fixed sample of ``SAMPLE``.
-        draw: number of objects to keep for drawing: up to a quarter odd ones, a fair sample otherwise.
+        splits: to check; default: all whose annotation files exist.
+        subset: the copy is intentionally partial, so counts are only reported.
+        every: examine every object even if its files must be opened, instead of a fixed sample of ``SAMPLE``.
+        draw: number of objects to keep for drawing: up to a quarter suspicious ones, a fair sample otherwise.
 
     Raises:
-        UserError: the data set is none of the published ones.
+        UserError: the data set is not one of the published ones.
     """
     if not isinstance(config, PublishedData):
         raise UserError(f"data check takes a published data set: {', '.join(PUBLISHED)}")
@@ -140,7 +140,7 @@ def _split(
     listed = [path for path in files if path is not None and path.is_file() and path.suffix == ".json"]
     found.findings += _counts(config, split, found.counts[split], part.counts, subset, listed)
     found.findings += check_objects(records, len(records), split)
-    if config.name in NESTED:  # readers of flat files do this themselves, and theirs are large
+    if config.name in NESTED:  # readers of flat files, which are large, do this themselves
         found.findings += [item for path in listed for item in check_outlines(path, split)]
     if config.name == "pix2gestalt":
         found.findings += check_png_masks(config, records, split)
@@ -153,14 +153,14 @@ def _split(
 def _read(
     config: PublishedData, split: str, source: str, found: Examination, *, every: bool
 ) -> list[AmodalRecord] | None:
-    """The split's records; None if they cannot be read. What a reader warns of becomes a note."""
+    """The split's records; None if they cannot be read. Warnings of the reader become notes."""
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         try:
             records = READERS[config.name](replace(config, split=split), photos=False)
         except UserError as error:
             found.findings.append(refusal(str(error), split, source))
-            try:  # some readers can leave out what is broken
+            try:  # some readers can skip broken objects
                 records = READERS[config.name](replace(config, split=split, skip_broken=True), photos=False)
             except UserError:
                 found.findings.append(finding("reader", "note", split, "the rest of this split could not be checked"))
@@ -202,7 +202,7 @@ def _counts(
     config: PublishedData, split: str, counts: dict[str, int], published: Sequence[Count], subset: bool,
     files: Sequence[Path] = (),
 ) -> list[Finding]:  # fmt: skip
-    """Compare with published numbers: one that is certain and differs makes every comparison with a table false."""
+    """Compare with published numbers: a difference from a certain one invalidates every comparison with a table."""
     given, usual = vars(config), vars(type(config)())
     changed = [f"data.{name}={given[name]}" for name in SELECTING if given.get(name) != usual.get(name)]
     compared, found = {count.unit: count for count in published}, []
@@ -213,7 +213,7 @@ def _counts(
         if unit not in compared:
             continue
         count, what = compared[unit], unit
-        if unit == "images" and number < count.value and not subset:  # some may show no object
+        if unit == "images" and number < count.value and not subset:  # some photos may have no object
             contents = [load_json(path) for path in files]  # bare annotations have no images
             listed = sum(len(content.get("images", [])) for content in contents if isinstance(content, dict))
             if listed > number:
@@ -233,7 +233,7 @@ def _counts(
 
 
 def _names_only(config: PublishedData, split: str, found: Examination) -> None:
-    """The photos of a split that is not checked itself, to compare with those of the others."""
+    """Photo names of a split that is not checked itself, for comparison with the others."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -246,7 +246,7 @@ def _names_only(config: PublishedData, split: str, found: Examination) -> None:
 
 
 def _chosen(records: list[AmodalRecord], count: int) -> list[AmodalRecord]:
-    """Objects to draw: odd ones first, then the most hidden ones of a fair sample. The same ones every time."""
+    """Objects to draw: suspicious ones first, then the most occluded ones of a fair sample; deterministic."""
     odd = {"modal_outside_amodal", "size_mismatch", "empty_modal"}
     first = [record for record in records if odd & record.flags][: count // 4]
     taken = {id(record) for record in first}

@@ -1,4 +1,4 @@
-"""What a check finds, and how grave it is."""
+"""Findings of a check, and their severity."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ KINDS = {
     "order": "the depth order of an image has no gaps",
     "reader": "the annotations could be read without corrections",
 }
-"""Kinds of findings, and what is true where nothing is wrong."""
+"""Kinds of findings, and what holds if nothing is wrong."""
 NOTES_ONLY = ("boxes", "prompt", "order", "reader")
 """Kinds that cannot distort a score."""
 MOVES_A_MEAN = 0.001
-"""Share of objects from which on a mistake can move a mean by 0.1 points, the last digit that tables print."""
+"""Share of objects above which an error can change a mean by 0.1 points, the last digit printed in tables."""
 PLACES = 5
 WIDTH = 120
 
@@ -41,7 +41,7 @@ class Finding:
     """One line of a check.
 
     kind: of ``KINDS``. severity: ``fault`` (would distort a score), ``note``, or ``fine``. split: where, or "" for all.
-    where: the first few places: file, object key. text: what was found. count: how many places there are.
+    where: the first few places: file, object key. text: the finding. count: number of places.
     """
 
     kind: str
@@ -53,7 +53,7 @@ class Finding:
 
 
 def finding(kind: str, severity: str, split: str, text: str, places: Sequence[str] = ()) -> Finding:
-    """Make one. Args: places, all of them; the first few are kept. ``NOTES_ONLY`` kinds never become faults."""
+    """Create a finding. Args: places, all of them; the first few are kept. ``NOTES_ONLY`` kinds never become faults."""
     assert kind in KINDS and severity in ("fault", "note", "fine"), (kind, severity)
     severity = "note" if severity == "fault" and kind in NOTES_ONLY else severity
     return Finding(kind, severity, split, tuple(places[:PLACES]), text, len(places))
@@ -66,7 +66,7 @@ def place(record: AmodalRecord) -> str:
 
 
 def refusal(message: str, split: str, source: str) -> Finding:
-    """What a reader refused to read, as a fault. Args: message, of its UserError; source, the annotation file."""
+    """A reader's refusal as a fault. Args: message, of its UserError; source, the annotation file."""
     return finding(_kind_of(message), "fault", split, message, [source])
 
 
@@ -81,7 +81,7 @@ def _kind_of(message: str) -> str:
 
 
 def describe(findings: Sequence[Finding]) -> str:
-    """Findings as aligned text: split by split, faults first, and a verdict in the last line."""
+    """Findings as aligned text: by split, faults first, with a verdict in the last line."""
     lines: list[str] = []
     for split in dict.fromkeys(item.split for item in findings):
         lines.append(split or "all splits")

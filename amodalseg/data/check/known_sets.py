@@ -1,4 +1,4 @@
-"""What is known of each published data set, and the files that it should consist of."""
+"""Cards of the published data sets, with their expected files."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _mp3d(split: str) -> Part:
 
 def _fishbowl(split: str, videos: int) -> Part:
     places = f"{split}_data/{split}_data.pkl", f"{split}_data/{split}"  # prepared, raw
-    counts = (Count("videos", videos, "D", at_most=True),)  # the prepared form leaves out those without a usable object
+    counts = (Count("videos", videos, "D", at_most=True),)  # the prepared form omits those without a usable object
     return Part((places,), (f"{split}_data/{split}_frames",), counts)
 
 
@@ -236,16 +236,16 @@ CARDS: dict[str, Card] = {
         names_restart=True,
     ),
 }
-"""By ``data.name``; a second form of a data set under its own name."""
+"""Cards by ``data.name``; a second form of a data set has its own name."""
 OTHER_WORDS = {
     "kins": {"val": "test"}, "sailvos": {"valid": "val"}, "d2sa": {"validation": "val"},
     "mp3d": {"val": "eval", "test": "eval"},
 }  # fmt: skip
-"""For splits, which readers take too."""
+"""Other names of splits that readers accept."""
 
 
 def card_of(config: PublishedData) -> Card:
-    """The card of a data set, in the form that its options choose."""
+    """The card of a data set, in the form selected by its options."""
     if isinstance(config, KinsData) and config.version == "2019":
         return CARDS["kins_2019"]
     return CARDS[config.name]
@@ -257,10 +257,10 @@ def usual_split(config: PublishedData, split: str) -> str:
 
 
 def expected_parts(config: PublishedData) -> dict[str, Part]:
-    """What should be on disk, by split: as published, or where ``annotations`` and ``images`` say.
+    """Expected files by split: as published, or as given by ``annotations`` and ``images``.
 
-    Where the folder itself names the splits (``coco_amodal``), those that are there; a data set given as one file has
-    that split alone which the configuration names.
+    If the folder itself defines the splits (``coco_amodal``), those that exist; a data set given as one file has only
+    the split named in the configuration.
     """
     root, parts = Path(config.root), dict(card_of(config).parts)
     own = usual_split(config, config.split)
@@ -279,5 +279,5 @@ def expected_parts(config: PublishedData) -> dict[str, Part]:
 
 
 def find(root: Path, names: tuple[str, ...]) -> Path | None:
-    """The first of several names that is there."""
+    """The first of several names that exists."""
     return next((root / name for name in names if (root / name).exists()), None)

@@ -1,4 +1,4 @@
-"""Checks of annotated objects: masks against each other, and against what the file says of them."""
+"""Checks of annotated objects: masks against each other, and against stored quantities."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from amodalseg.data.check.finding import MOVES_A_MEAN, Finding, finding, place
 from amodalseg.types import AmodalRecord
 
 RATE, AREA, BOX = 0.01, 0.01, 2.0
-"""By how much a stored quantity may differ: rates; areas, as a share (and one pixel); sides of boxes, pixels."""
+"""Tolerances for stored quantities: rates; areas, as a share (and one pixel); sides of boxes, pixels."""
 HUGE = 1e300
-"""Numbers that no mask explains; Python's own may be larger than a float."""
+"""Bound for impossible numbers; Python integers may exceed a float."""
 OUTSIDE = 0.01
-"""Share of the amodal area that modal pixels may cover outside it before an object counts: outlines drawn twice."""
+"""Maximum area of modal pixels outside the amodal mask, as a share of it: tolerates outlines drawn twice."""
 
 
 @dataclass
 class _Tally:
-    """Places by what is wrong there, each with how bad it is."""
+    """Places by kind of error, each with its magnitude."""
 
     total: int = 0
     outside: list[tuple[float, str]] = field(default_factory=list)
@@ -42,7 +42,7 @@ def check_objects(records: Iterable[AmodalRecord], total: int, split: str) -> li
     """Compare masks, stored quantities and ids of one split.
 
     Args:
-        records: read with ``fix_subset=keep``, so that modal pixels outside the amodal mask are still seen.
+        records: read with ``fix_subset=keep``, so that modal pixels outside the amodal mask are detected.
         total: their number, for the progress bar.
         split: for the findings.
 
@@ -79,7 +79,7 @@ def check_objects(records: Iterable[AmodalRecord], total: int, split: str) -> li
 
 
 def _measure(record: AmodalRecord, tally: _Tally) -> None:
-    """Areas by unions of run lengths: nothing is decoded."""
+    """Areas from unions of run lengths, without decoding."""
     amodal = record.modal_rle if record.amodal_rle is None else record.amodal_rle
     area, area_modal = masks.area(amodal), masks.area(record.modal_rle)
     both = area if record.modal_rle is amodal else masks.area(masks.union([amodal, record.modal_rle]))
@@ -117,7 +117,7 @@ def _measure(record: AmodalRecord, tally: _Tally) -> None:
 
 
 def _furthest(stored: Any, true: Sequence[float]) -> float:
-    """Largest difference of two lists of numbers; infinite where the stored one is anything else, nan included."""
+    """Largest difference between two lists of numbers; infinite if the stored one is anything else, including NaN."""
     if not isinstance(stored, (list, tuple)) or len(stored) != len(true):
         return math.inf
     if not all(isinstance(side, (int, float)) and abs(side) < HUGE for side in stored):

@@ -1,4 +1,4 @@
-"""Checks of photos: there, readable, of the size of their masks, and in one split only. No pixel is decoded."""
+"""Checks of photos: present, readable, of the size of their masks, and in one split only. No pixel is decoded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord
 
 ASPECT = 0.01
-"""By how much the aspect of photo and masks may differ, as a share: below it, resizing the photo sets it right."""
+"""Tolerance for the aspect ratios of photo and masks, as a share: below it, resizing the photo is correct."""
 
 
 def check_photos(records: Sequence[AmodalRecord], split: str) -> tuple[list[Finding], list[AmodalRecord]]:
@@ -87,7 +87,7 @@ def check_photos(records: Sequence[AmodalRecord], split: str) -> tuple[list[Find
 
 
 class Names(NamedTuple):
-    """What one split shows of its photos: by name, where the photo is, and hashes of the masks drawn in it."""
+    """The photos of one split by name: location, and hashes of the masks drawn in it."""
 
     paths: dict[str, Path]
     masks: dict[str, set[int]]

@@ -1,4 +1,4 @@
-"""What a data set is made of, in numbers: occlusion rates, sizes, categories. Looks at masks, never at photos."""
+"""Statistics of a data set: occlusion rates, sizes, categories. From masks alone, never from photos."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from amodalseg.data.views import picture_key
 from amodalseg.errors import UserError
 
 MANY = 2000
-"""Objects from which on progress is shown."""
+"""Number of objects above which progress is shown."""
 QUANTILES = (5, 25, 50, 75, 95)
 TOP = 20
-"""Categories that are listed."""
+"""Number of categories listed."""
 COUNTS = ("height", "width", "modal_area", "amodal_area", "hidden_area", "outside_area", "touches_border")
 
 
@@ -52,7 +52,7 @@ class Stats:
 
     @property
     def rates(self) -> np.ndarray:
-        """Occlusion rates of the objects that have a hidden part, float64 (K,) in (0, 1]."""
+        """Occlusion rates of the occluded objects, float64 (K,) in (0, 1]."""
         hidden, amodal = self.counts["hidden_area"], self.counts["amodal_area"]
         return hidden[hidden > 0] / amodal[hidden > 0]
 
@@ -68,7 +68,7 @@ class Stats:
 
 
 def measure(source: Source) -> Stats:
-    """Count a source through, with a progress bar. Raises UserError if it is empty."""
+    """Compute the statistics of a source, with a progress bar. Raises UserError if it is empty."""
     if not len(source):
         raise UserError("the data set contains no objects, so there is nothing to count")
     table = np.zeros((len(source), len(COUNTS)), np.int64)

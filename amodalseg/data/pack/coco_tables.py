@@ -1,4 +1,4 @@
-"""The photos and categories of COCO files that are written: their numbers, their entries, and where photos are."""
+"""Photos and categories of COCO files being written: their ids, entries, and the location of photos."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Entry = dict[str, Any]
 
 
 class Categories:
-    """Categories of the files. Text without a number gets one, and so does no category at all: COCO asks for one."""
+    """Categories of the files. A name without an id gets one, as does a missing category, since COCO requires one."""
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []

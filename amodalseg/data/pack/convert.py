@@ -36,13 +36,13 @@ What a plain COCO file cannot say stands under the key "amodalseg".
 def write_coco_amodal(source: Source, out: Path, *, copy_photos: bool = False) -> tuple[int, int]:
     """Write all objects of a source (epoch 0) to ``out/annotations/<split>_modal.json`` and ``<split>_amodal.json``.
 
-    Photos that are files stay where they are, and the files name their folder, or are copied to ``out/images/<split>``
-    as they are. Photos without a file of their own (drawn ones, parts of tar files) are written there in any case,
-    into ``drawn``. An image keeps its id where that is a whole number; other ids are counted from 1.
+    Photos that are files stay in place, with their folder named in the json files, or are copied unchanged to
+    ``out/images/<split>``. Photos without their own file (drawn ones, parts of tar files) are always written there,
+    into ``drawn``. An image keeps its id if it is a whole number; other ids are counted from 1.
 
     Args:
         source: objects with amodal masks.
-        out: a folder: new, empty, or made by this function. Other splits in it stay.
+        out: a folder: new, empty, or created by this function. Other splits in it are kept.
         copy_photos: copy photos and pictures of whole objects.
 
     Returns:
@@ -105,7 +105,7 @@ def _claim(out: Path, files: dict[str, Path], split: str) -> None:
     ]
     if others and not (out / MARK).is_file():
         raise UserError(f"{out} holds something else (it has no {MARK}); give a new or an empty folder")
-    # the modal file is the last to get its name: an amodal one alone is left of a run that was killed right then
+    # the modal file is renamed last: an amodal file alone is left by a run killed at that moment
     if files["modal"].exists():
         raise UserError(f"{files['modal']} exists; remove it to convert again, or give another folder")
     if not (out / MARK).is_file():

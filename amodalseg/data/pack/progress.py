@@ -1,4 +1,4 @@
-"""How far packing has come: each whole shard has a json file beside it, until the set is whole."""
+"""Progress of packing: each finished shard has a json file beside it, until the set is complete."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from amodalseg.data.source import Source
 
 
 class Progress:
-    """What is known of the shards of a folder that are whole: ``shard-000000.json`` beside ``shard-000000.tar``.
+    """Metadata of the finished shards in a folder: ``shard-000000.json`` beside ``shard-000000.tar``.
 
-    A file is written before its shard gets its name, so there is no shard without one. It counts only for the very
-    options, data and program that the shard was made of.
+    A file is written before its shard is renamed, so there is no shard without one. It is valid only for exactly the
+    options, data and program version that the shard was made with.
     """
 
     def __init__(self, folder: Path, options: dict[str, Any], source: Source) -> None:

@@ -53,11 +53,11 @@ def write_shards(
 ) -> dict[str, Any]:  # fmt: skip
     """Pack all objects of a source, in its order, as they are at epoch 0.
 
-    A run that broke off goes on behind its last whole shard, and ends in the same files.
+    An interrupted run continues after its last finished shard, and produces the same files.
 
     Args:
         source: any.
-        folder: new, empty, or with what a run that broke off has left.
+        folder: new, empty, or with the files of an interrupted run.
         about: the configuration of the source, kept in the summary.
         size: bytes after which a new shard begins.
         whole: pack the pictures of whole objects too.
@@ -138,7 +138,7 @@ def _write_shards(
 def _samples(
     source: Source, skip_broken: bool, begin: int, broken: list[str]
 ) -> Iterator[tuple[list[AmodalRecord], int]]:
-    """Objects that follow each other and lie in one photo, each photo decoded once, so that none broken is packed.
+    """Consecutive objects of one photo; each photo is decoded once, so that no broken one is packed.
 
     Args:
         source, skip_broken: as in ``write_shards``.
@@ -200,7 +200,7 @@ def _write_sample(
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
-    """Add a member without anything that differs from machine to machine. Returns: the offset of its content."""
+    """Add a member without machine-dependent metadata. Returns: the offset of its content."""
     info = tarfile.TarInfo(name)
     info.size = len(data)
     start = tar.offset  # type: ignore[attr-defined]

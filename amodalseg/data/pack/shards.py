@@ -40,14 +40,15 @@ MASKS = ("modal_rle", "amodal_rle", "gt_modal_rle", "occluder_rle", "unknown_rle
 
 
 class Shards:
-    """Packed objects as a source. Holds the index, mapped from its file, and no open file: workers share nothing.
+    """Packed objects as a source. Holds only the memory-mapped index and no open file, so workers share no state.
 
     Args:
         folder: what ``data shard`` has written.
-        split: that the objects must be of; default: whatever they are of.
+        split: only objects of this split; default: of any split.
 
     Raises:
-        UserError: the folder holds no whole set, a file of it is cut off or of another set, or objects of other splits.
+        UserError: the folder has no complete set, a file is truncated or from another set, or objects are of other
+            splits.
     """
 
     def __init__(self, folder: Path, split: str | None = None) -> None:

@@ -21,8 +21,8 @@ def read_bsds_a(config: BsdsAData, *, photos: bool = True) -> list[AmodalRecord]
     The photos lie where BSR_bsds500.tgz puts them; ``root/images/<split>`` and ``root/<split>`` are looked at too. The
     fields are COCOA's (``read_cocoa``). Where a region's ``order`` is no whole number, its depth is unknown.
 
-    Several annotations share an image. They are opinions of different people about the same objects, so they are never
-    merged: each is a set of objects of its own, with ``object_id`` ``<annotation id>-<index>``, ``order`` and occluders
+    Several annotations share an image. They are different people's annotations of the same objects, so they are never
+    merged: each is a separate set of objects, with ``object_id`` ``<annotation id>-<index>``, ``order`` and occluders
     within it, and ``group["annotator"]`` its ``author`` (with the annotation's id where an image has several of one
     author, or of nobody).
 

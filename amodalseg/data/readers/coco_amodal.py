@@ -1,7 +1,7 @@
 """The exchange format: two plain COCO-instances files, modal and amodal, that share ids.
 
-Any COCO tool opens each of them. What a plain file cannot say stands under ``amodalseg`` in the entries: written by
-``amodalseg data convert``, not needed in files made by hand.
+Any COCO tool can open both. Information that plain COCO has no field for is stored under ``amodalseg`` in the entries:
+written by ``amodalseg data convert``, not required in files made by hand.
 
 | in the file | under ``amodalseg`` |
 |---|---|
@@ -38,10 +38,10 @@ from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord
 
 KEY = "amodalseg"
-"""Under which our own entries stand."""
+"""Key of the project's own entries."""
 KINDS = ("modal", "amodal")
 FROM_MASKS = frozenset({"empty_modal", "empty_amodal", "fully_visible", "modal_outside_amodal"})
-"""Flags that are computed anew, so that they are right after somebody has corrected a mask."""
+"""Flags that are always recomputed, so that they are right after a mask has been corrected."""
 NUMBER = (int, float)
 OWN_KEYS: dict[str, tuple[type, ...]] = {
     "object_id": (str,), "is_stuff": (bool,), "order": (int,), "raw_rate": NUMBER, "group": (dict,), "extra": (dict,),
@@ -150,7 +150,7 @@ def read_coco_amodal(config: CocoAmodalData, *, photos: bool = True) -> list[Amo
 
 
 def file_ids(config: CocoAmodalData) -> tuple[dict[str, str], dict[str, str]]:
-    """What the files' own ids stand for: results of a detector that was run on them use those.
+    """The meaning of the files' own ids, which a detector's results on these files use.
 
     Returns:
         Image ``id`` -> the records' ``image_id``, and annotation ``id`` -> their ``object_id``, all as text.

@@ -23,7 +23,7 @@ def read_cocoa(config: CocoaData, *, photos: bool = True) -> list[AmodalRecord]:
     | region ``segmentation`` (flat polygon) | ``amodal_rle`` |
     | region ``visible_mask`` | ``modal_rle``; absent: equal to the amodal mask; empty: stays empty (``empty_modal``) |
     | region ``order`` (1 = nearest, with gaps) | ``order`` |
-    | nearer regions that meet the hidden part | ``occluder_rle``, the union of their amodal masks |
+    | nearer regions that overlap the occluded region | ``occluder_rle``, the union of their amodal masks |
     | region ``occlude_rate`` | ``raw_rate``; ``occlusion_rate`` is computed from the masks |
     | region ``isStuff`` | ``is_stuff`` |
     | region ``name``, stripped | ``category`` |

@@ -1,4 +1,4 @@
-"""What every reader asks of its files."""
+"""File handling shared by all readers."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def by_id(entries: list[Any], keys: Keys, kind: str, source: Path, optional: Key
 
 
 def check_join(annotations: Iterable[dict[str, Any]], images: dict[Any, Any], source: Path) -> None:
-    """See that every annotation names an image of the file.
+    """Check that every annotation refers to an image of the file.
 
     Ids that are a text on one side and a number on the other are joined: ``images`` gets the other form as a key too.
 
@@ -154,16 +154,16 @@ def other_form(key: Any) -> Any:
 
 
 def is_crowd(entry: dict[str, Any]) -> bool:
-    """Whether an annotation is marked as a crowd, in any way that tools write it."""
+    """Whether an annotation is marked as a crowd, in any of the forms that tools write."""
     value = entry.get("iscrowd")
     return value.strip().lower() in ("1", "true") if isinstance(value, str) else bool(value)
 
 
 def photo_path(folder: Path, name: str, outside: bool = False) -> Path:
-    """Where a photo lies that a file names.
+    """The path of a photo named in a file.
 
-    Backslashes part folders, as on Windows. A name that begins with the folder's own name, as some tools write it, is
-    looked for without it too.
+    Backslashes separate folders, as on Windows. A name that starts with the folder's own name, as some tools write it,
+    is tried without it too.
 
     Args:
         folder: of the photos.

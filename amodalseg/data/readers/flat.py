@@ -43,7 +43,7 @@ def plain_name(photo: Entry) -> str:
 
 @dataclass(frozen=True)
 class Form:
-    """What one data set calls things.
+    """The keys that one data set uses.
 
     Attributes:
         amodal, modal: keys of the masks, of any of COCO's encodings.
@@ -174,7 +174,7 @@ def hidden_share(amodal: Rle, modal: Rle) -> float:
 
 
 class _Notes:
-    """What is said once for a file, not once for each object."""
+    """Messages given once per file, not once per object."""
 
     def __init__(self, source: Path, total: int) -> None:
         self.source, self.total = source, total

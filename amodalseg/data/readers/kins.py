@@ -41,8 +41,8 @@ def read_kins(config: KinsData, *, photos: bool = True) -> list[AmodalRecord]:
     | annotation ``id`` | the same | ``object_id`` |
 
     Ids restart in every file, hence the stem. The masks of either file may have any of COCO's encodings.
-    ``occluder_rle`` is the union of the nearer members of an object's cluster whose amodal masks meet its hidden part;
-    ``order`` stays None, because a rank says nothing outside its cluster. No occlusion rate is stored.
+    ``occluder_rle`` is the union of the nearer members of an object's cluster whose amodal masks overlap its occluded
+    region; ``order`` stays None, because a rank has no meaning outside its cluster. No occlusion rate is stored.
 
     Args:
         config: ``root``, ``version`` and the options of every published set.

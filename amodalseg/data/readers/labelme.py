@@ -1,18 +1,18 @@
-"""Polygons drawn with labelme: one json file for each photo.
+"""Polygons drawn with labelme: one json file per photo.
 
-Shapes with the same ``group_id`` are one object, a shape without one is an object of its own. The label says which of
+Shapes with the same ``group_id`` form one object, a shape without one is an object of its own. The label says which of
 the object's masks a shape belongs to:
 
 | label | the shape is part of |
 |---|---|
 | ``NAME`` | both masks: it is visible |
 | ``NAME:modal`` | the modal mask |
-| ``NAME:amodal`` | the amodal mask: the whole object, or just its hidden part |
+| ``NAME:amodal`` | the amodal mask: the whole object, or just its occluded region |
 
-Shapes of a kind are united. An object without an amodal shape is fully visible: both masks are equal. One with amodal
-shapes alone is refused: nearly always its ``group_id`` was forgotten, and its visible part would become another object.
-What lies in front of an object is never taken away from it: draw its visible part too. So the usual occluded object is
-a shape ``cup`` around what is seen and a shape ``cup:amodal`` around the whole, both of group 1.
+Shapes of one kind are united. An object without an amodal shape is fully visible: both masks are equal. An object with
+amodal shapes only is refused: nearly always its ``group_id`` was forgotten, and its visible region would become another
+object. Occluders are never subtracted from an object: draw its visible region too. The typical occluded object is thus
+a shape ``cup`` around the visible region and a shape ``cup:amodal`` around the whole, both in group 1.
 
 Shapes that enclose nothing (points, lines, polygons of two points or fewer) and belong to no group are left out and
 counted.

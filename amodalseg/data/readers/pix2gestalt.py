@@ -48,11 +48,11 @@ FOLDERS = {
 INDEX_NAME = "pix2gestalt.index"
 FORMAT = 1
 SETTLED = 2.0
-"""Seconds without change before an index is kept: some file systems count time no finer than that."""
+"""Seconds without change before an index is stored: the time resolution of some file systems."""
 
 
 class Pix2gestalt:
-    """The data set as a source: ids are held in memory (some 20 bytes each), files are read when it is asked for.
+    """The data set as a source: ids are held in memory (some 20 bytes each), files are read on access.
 
     Args:
         root: the folder of the four folders.

@@ -1,4 +1,4 @@
-"""Where a published data set's files lie: the usual places, tried in order, unless the configuration names them."""
+"""Location of a published data set's files: the usual places, tried in order, unless the configuration names them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Predicted modal masks in the place of annotated ones, from any COCO-results json."""
+"""Predicted modal masks instead of annotated ones, from any COCO-results json."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def use_predictions(records: list[AmodalRecord], config: PublishedData) -> list[
     """Give models the predicted modal masks of ``config.predictions``.
 
     The file is a list of COCO results ``{image_id, segmentation, score, id}`` (``score`` and ``id`` may be absent,
-    ``category_id`` and ``bbox`` are not used), or a COCO file whose ``annotations`` are such results. Results and
-    objects of one photo find each other
+    ``category_id`` and ``bbox`` are not used), or a COCO file whose ``annotations`` are such results. Results are
+    matched to the objects of the same photo:
 
     * ``match=iou``: one to one by IoU with the annotated modal mask, highest first, as long as it is at least
       ``match_iou`` (and above 0); ties go to the higher score, then to the earlier result and object. Categories are
-      not compared: the question is whether the modal mask is the object's. Several annotators of a photo are matched
-      each for themselves.
+      not compared: what matters is whether the modal mask is the object's. The annotations of several annotators are
+      matched separately.
     * ``match=id``: the result's ``id`` is the record's ``object_id``.
 
     A result's ``image_id`` is compared, as text and without what precedes its last ``/``, with the record's
@@ -201,7 +201,7 @@ def _read(
 
 
 def image_ids(listing: Path, records: Iterable[AmodalRecord]) -> dict[str, str]:
-    """What the image ids of a COCO json stand for, by the photos' names, as much of their paths as is given.
+    """The meaning of a COCO json's image ids, found by the photos' names, with as much of their paths as is given.
 
     Args:
         listing: the json file; ``images`` with ``id`` and ``file_name``.

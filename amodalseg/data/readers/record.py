@@ -115,12 +115,13 @@ def make_record(
 
 
 def meets_hidden(other: Rle, modal: Rle, both: Rle) -> bool:
-    """Whether ``other`` meets the hidden part of an object, ``both`` without ``modal``.
+    """Whether ``other`` overlaps the occluded region of an object, ``both`` without ``modal``.
 
     Args:
-        other: mask of what may cover the object.
+        other: mask of a possible occluder.
         modal: of the object.
-        both: its amodal and modal mask united. All are of one size. Run lengths have no difference, so areas tell.
+        both: its amodal and modal mask united. All are of one size. Run lengths have no difference operation, so areas
+            are compared.
     """
     area, union = masks.area, masks.union
     return area(both) - area(union([both, other])) > area(modal) - area(union([modal, other]))

@@ -1,11 +1,11 @@
-"""Pickles read without executing them: a closed list of names stands for plain data, and every other one is refused.
+"""Pickles read without executing them: a fixed list of names yields plain data, and every other name is refused.
 
 What a pickle may hold: None, bool, int, float, str, bytes, list, tuple, dict, set, numpy scalars and arrays of bool,
 integer and float types, and numpy scalars of text. A numpy scalar becomes the Python one, a bytearray bytes.
 
-The reader is the ``pickle`` module's own, in its form in Python: it looks names up in ``CALLS`` and nowhere else. The
-form in C has the same ``find_class``, but hashes keys before anybody can look at them (deeply nested tuples overflow
-the stack) and allocates as many places for repeated values as a file announces. numpy's own functions are not called,
+The reader is the pure-Python unpickler of the ``pickle`` module: it looks names up in ``CALLS`` and nowhere else. The C
+unpickler has the same ``find_class``, but hashes keys before they can be checked (deeply nested tuples overflow the
+stack) and allocates as many memo entries as a file announces. numpy's own functions are not called,
 because a ``dtype`` takes any flags from its pickled state, and with them memory that is not its own.
 """
 
@@ -38,7 +38,7 @@ CUT = "was it copied as a whole?"
 def load_pickle(path: Path) -> Any:
     """Read a pickle of any protocol (0 to 5).
 
-    Memory stays in proportion to the file: at most about 70 times its size.
+    Memory is proportional to the file: at most about 70 times its size.
 
     Args:
         path: the file, not compressed.

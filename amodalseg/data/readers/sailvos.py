@@ -22,12 +22,12 @@ SPLITS = {"train": "train", "val": "val", "valid": "val"}
 
 
 class TolerantSource:
-    """Objects whose visible masks are thinner than they should be: the hidden part is eroded when one is read.
+    """Objects whose visible masks are too thin: the occluded region is eroded when an object is read.
 
-    SAIL-VOS's visible masks keep a distance from the amodal outline even where nothing occludes. Eroding the hidden
-    part by a square removes that seam, as is done elsewhere before scoring. It removes as much from what is really
-    hidden: the outline that a model is to find. So the model is given the mask of the file, and only ``gt_modal``
-    grows, and with it what is called hidden, the occlusion rate, and ``fully_visible``.
+    SAIL-VOS's visible masks stay away from the amodal outline even where nothing occludes. Eroding the occluded region
+    by a square removes that seam, as is done elsewhere before scoring. It removes as much from the real occluded
+    region: the outline that a model should find. So the model is given the mask of the file, and only ``gt_modal``
+    grows; the occluded region, the occlusion rate and ``fully_visible`` follow from it.
     """
 
     def __init__(self, source: Source, tolerance: int) -> None:
@@ -42,7 +42,7 @@ class TolerantSource:
         record = self.source.get(index, epoch)
         modal, amodal = record.gt_modal, record.amodal
         hidden = amodal & ~modal
-        if not modal.any() or not hidden.any():  # with nothing visible nothing can have been eroded
+        if not modal.any() or not hidden.any():  # without visible pixels nothing can have been eroded
             return record
         kept = cv2.erode(hidden.astype(np.uint8), self.square).astype(bool)  # the photo's border erodes nothing
         flags = record.flags - {"fully_visible"} if kept.any() else record.flags | {"fully_visible"}

@@ -1,4 +1,4 @@
-"""The processes of a run: how many there may be, what they have found together, and which of them has died."""
+"""The processes of a run: their maximum number, gathering of results, and detection of dead processes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from amodalseg.config.schema import ProcessConfig
 from amodalseg.errors import UserError
 
 LOST = ("closed by peer", "reset by peer", "broken pipe", "timed out", "timeout", "nccl", "gloo", "processgroup")
-"""How the libraries of process groups say that another process is gone."""
+"""Phrases with which process-group libraries report that another process is gone."""
 POLL_SECONDS = 0.2
 
 
 def gather(items: list[Any]) -> list[Any]:
-    """Every rank's items on every rank, in rank order; the list itself where there is one process."""
+    """Every rank's items on every rank, in rank order; the list itself if there is only one process."""
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return items
     parts: list[Any] = [None] * dist.get_world_size()
@@ -31,9 +31,9 @@ def gather(items: list[Any]) -> list[Any]:
 
 
 def check_processes(options: ProcessConfig) -> None:
-    """Refuse more processes on a CPU than it has cores (two always may: to try things out). Raises UserError.
+    """Refuse more processes on a CPU than it has cores (two are always allowed, for tests). Raises UserError.
 
-    Of GPUs Lightning knows how many there are.
+    Lightning itself checks the number of GPUs.
     """
     wanted = options.devices
     on_cpu = options.accelerator == "cpu" or (options.accelerator == "auto" and not torch.cuda.is_available())
@@ -50,18 +50,19 @@ def check_processes(options: ProcessConfig) -> None:
 def peers_watched(
     launcher: Any, advice: Callable[[], str], is_ending: Callable[[], bool] = lambda: False
 ) -> Iterator[None]:
-    """While the block runs, the death of another process of the run is one sentence: which it was, and what to do.
+    """While the block runs, report the death of another process of the run in one sentence: which it was, and what to
+    do.
 
-    Without it the others wait for the dead one, or fail with all that a process group has to say. Processes that this
-    one has started are watched, and their death ends the run at once, with exit code 2.
+    Otherwise the others would wait for the dead one, or fail with the lengthy errors of a process group. Processes
+    started by this one are watched, and their death ends the run at once, with exit code 2.
 
     Args:
-        launcher: Lightning's, which holds the processes it has started as ``procs``; None if it starts none.
-        advice: makes the end of the sentence.
-        is_ending: whether this process has been interrupted or has failed itself, and ends the others.
+        launcher: Lightning's, with the processes it has started as ``procs``; None if it starts none.
+        advice: returns the end of the sentence.
+        is_ending: whether this process was interrupted or has failed itself, and is ending the others.
 
     Raises:
-        UserError: the connection to a process is lost that this one has not started.
+        UserError: the connection to a process not started by this one is lost.
     """
     done = threading.Event()
     watch = threading.Thread(target=_watch, args=(launcher, advice, is_ending, done), daemon=True, name="peers")
@@ -92,4 +93,4 @@ def _watch(launcher: Any, advice: Callable[[], str], is_ending: Callable[[], boo
             for other in processes:
                 other.kill()
             sys.stdout.flush()
-            os._exit(2)  # the main thread may wait for the dead one for ever
+            os._exit(2)  # the main thread may wait for the dead process forever

@@ -1,4 +1,4 @@
-"""A run's weights -> the file that ships."""
+"""A run's weights -> the file to publish."""
 
 from __future__ import annotations
 
@@ -24,37 +24,37 @@ from amodalseg.models.inpainting.parts import small_segmenter
 from amodalseg.models.weights import check_state, read_weights, save_weights
 
 NOT_OF_WEIGHTS = ("sampler", "vgpe", "post", "loss", "diff.t_dist", "diff.beta_a", "diff.beta_b")
-"""Options that say how weights were found or are used, not what they are: two models may differ in them."""
+"""Options that describe how weights were trained or are used, not the network: two models may differ in them."""
 OF_RUNS = ("out", "init", "continue_from")
-"""Options that name a run, or its checkpoint, wherever it lay."""
+"""Options that name a run or its checkpoint, with its location."""
 
 
 def release(
     run: str, out: Path, about: Sequence[str], mean_with: str | None = None, share: float = 0.5,
     options: Sequence[str] = (),
 ) -> Path:  # fmt: skip
-    """Write a model's weights in half the size, with what a reader must know about them.
+    """Write a model's weights at half the size, with the information that users need about them.
 
-    The file keeps what the run's own says (training configuration, step, scores), and gets the ``key=value`` notes
-    and the commit of this program.
+    The file keeps the metadata of the run (training configuration, step, scores), and adds the ``key=value`` notes and
+    the commit of this program.
 
     Args:
-        run: a run folder, a ``.safetensors`` file or a ``.ckpt``; or the run folder of an inpainting prior, of a prior
-            that reads words or of a word segmenter, or the folder with the weights in it.
-        out: ends in .safetensors; of a prior or a word segmenter a folder.
-        about: notes; ``data``, ``command``, ``seed``, ``scores``, ``hardware`` and ``licence`` are worth one each.
-        mean_with: a second model of the same options, for instance the one that ``run`` went on from: the file holds
+        run: a run folder, a ``.safetensors`` file or a ``.ckpt``; or the run folder of an inpainting prior, of a
+            text-conditioned prior or of a text-driven segmenter, or the folder with the weights in it.
+        out: ends in .safetensors; for a prior or a segmenter a folder.
+        about: notes; recommended are ``data``, ``command``, ``seed``, ``scores``, ``hardware`` and ``licence``.
+        mean_with: a second model with the same options, for instance the one that ``run`` continued: the file holds
             the mean of both.
         share: of the second model in that mean, above 0 and below 1.
-        options: ``key=value``, the model's options of sampling and of what follows it, in place of those it was trained
-            with, for instance ``sampler.steps=2``.
+        options: ``key=value``, options of sampling and post-processing that replace those of training, for instance
+            ``sampler.steps=2``.
 
     Returns:
         ``out``.
 
     Raises:
-        UserError: weights that cannot be used, a note that is not key=value, a name with another ending; a second
-            model of other options; an option that concerns the weights.
+        UserError: weights cannot be used, a note is not key=value, or a name has another ending; the second model has
+            other options; an option concerns the weights.
     """
     notes = dict(note.partition("=")[::2] for note in about)
     wrong = [note for note in about if not note.partition("=")[0] or "=" not in note]
@@ -108,7 +108,7 @@ def _mean(state: dict[str, Tensor], config: NetworkConfig, path: Path, share: fl
 
 
 def _of_weights(config: NetworkConfig) -> dict[str, Any]:
-    """The options that two models with a mean have in common."""
+    """The options that two models must share to be averaged."""
     found = to_dict(config)
     for name in NOT_OF_WEIGHTS:
         section, _, key = name.rpartition(".")
@@ -160,7 +160,7 @@ def _of_run(value: Any) -> Any:
 
 
 def folders_named(known: Any) -> Iterator[str]:
-    """Absolute names of files in what is known."""
+    """Absolute file names in the metadata."""
     if isinstance(known, (dict, list)):
         for value in known.values() if isinstance(known, dict) else known:
             yield from folders_named(value)
@@ -169,7 +169,7 @@ def folders_named(known: Any) -> Iterator[str]:
 
 
 def without_folders(known: Any) -> Any:
-    """What is known, without the place of data and project on the machine that trained: it tells a reader nothing."""
+    """The metadata without the location of data and project on the training machine, which is of no use to readers."""
     if isinstance(known, dict):
         return {key: _of_run(value) if key in OF_RUNS else without_folders(value) for key, value in known.items()}
     if isinstance(known, list):

@@ -1,4 +1,4 @@
-"""A run's folder: whose it is, and what a published number needs beside it."""
+"""A run's folder: which run it belongs to, and the provenance that published numbers need."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from amodalseg.lock import NAME as LOCK
 
 CONFIG_FILE = "config.yaml"
 RESULTS = ("last.ckpt", "model.safetensors", "answers", "objects.csv", "edit.json")
-"""What makes a folder a run: one that broke off before the first of these may be started anew with other options."""
+"""Files that make a folder a run: before the first of these exists, it may be restarted with other options."""
 FREE = ("out", "device", "log", "models", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
         "trainer.progress", "trainer.accelerator", "trainer.compile", "checkpoint.resume",
         "loader.num_workers")  # fmt: skip
-"""Options, or whole sections, that may change between a run and its continuation; models join an evaluation."""
+"""Options, or whole sections, that may differ between a run and its continuation; models may be added."""
 
 
 def is_first_process() -> bool:
-    """Whether this is the process that writes, also before the processes have found each other."""
+    """Whether this is the process that writes, even before the processes are connected."""
     ranks = (os.environ.get(name) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
     return int(next((rank for rank in ranks if rank), 0)) == 0
 
 
 def check_folder(folder: Path, config: Any) -> None:
-    """Refuse a folder that is not this run's, without touching it.
+    """Refuse a folder that does not belong to this run, without touching it.
 
     Raises:
-        UserError: the folder holds a run of another configuration (the options that differ are named), other files, or
-            is a file itself.
+        UserError: the folder holds a run of another configuration (the message names the differing options) or other
+            files, or is itself a file.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"out={folder} is a file; name a folder")
@@ -53,7 +53,7 @@ def check_folder(folder: Path, config: Any) -> None:
 
 
 def claim(folder: Path, config: Any) -> None:
-    """Make the folder this run's own: ``check_folder``, then clear what a kill cut off and write the configuration."""
+    """Claim the folder for this run: ``check_folder``, then remove leftovers of a kill and write the configuration."""
     check_folder(folder, config)
     if is_first_process():
         for unfinished in folder.glob(f".*{PART}"):
@@ -76,10 +76,10 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _completed(old: dict[str, Any], config: Any) -> dict[str, Any]:
-    """A run's configuration with the defaults of options that have been added since it was written."""
+    """A run's configuration, with defaults for options added since it was written."""
     try:
         return to_dict(build(type(config), [(CONFIG_FILE, old)]))
-    except UserError:  # of another kind, or with options that are no more: compared as it stands
+    except UserError:  # of another kind, or with options that no longer exist: compared as it is
         return old
 
 
@@ -95,7 +95,7 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def provenance() -> dict[str, Any]:
-    """What a published number needs beside it: commit (with a mark if the tree is changed) and library versions."""
+    """Provenance for published numbers: commit (marked if the tree has changes) and library versions."""
     here = Path(__file__).resolve().parent
 
     def git(*arguments: str) -> str | None:

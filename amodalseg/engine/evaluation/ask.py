@@ -1,4 +1,4 @@
-"""Ask a model about some objects: how much memory that takes, and what happens when there is too little."""
+"""Prediction for some objects, with measured peak memory and smaller batches if memory runs out."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from amodalseg.types import Query
 
 RESET, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 WORDS = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
-"""How PyTorch's ``RuntimeError`` and the libraries below it say that memory is short."""
+"""Phrases with which PyTorch's ``RuntimeError`` and underlying libraries report too little memory."""
 
 
 class PeakMemory:
-    """A block whose highest use of memory is measured.
+    """Context manager that measures peak memory.
 
     Attributes:
-        megabytes: after the block: the most that PyTorch had allocated on the GPU, if the model is on one; else the
-            most that the process had resident; 0 where the system does not tell (it does on Linux).
+        megabytes: after the block: the peak of PyTorch's allocations if the model is on a GPU, else the peak resident
+            memory of the process; 0 if the system does not provide it (Linux does).
     """
 
     def __init__(self, model: AmodalModel) -> None:
@@ -35,7 +35,7 @@ class PeakMemory:
         if self._gpu:
             torch.cuda.reset_peak_memory_stats()
         try:
-            RESET.write_text("5")  # the peak begins anew at what is resident now
+            RESET.write_text("5")  # resets the peak to the current resident memory
             self._resident = True
         except OSError:
             self._resident = False
@@ -50,13 +50,13 @@ class PeakMemory:
 
 
 def ask(model: AmodalModel, queries: Sequence[Query], num_samples: int = 1) -> list[tuple[Prediction, int]]:
-    """Predict ``model.batch_size`` queries at once; where memory is short that is halved, for good, and tried again.
+    """Predict ``model.batch_size`` queries at once; if memory runs out, halve it permanently and try again.
 
     Returns:
-        Of each query the prediction, and the peak memory of its batch as ``PeakMemory`` has it.
+        For each query the prediction, and the peak memory of its batch as measured by ``PeakMemory``.
 
     Raises:
-        UserError: memory is too short for a single object, or whatever the model refuses.
+        UserError: memory is insufficient for a single object, or the model refuses a query.
     """
     found: list[tuple[Prediction, int]] = []
     while len(found) < len(queries):
@@ -69,7 +69,7 @@ def ask(model: AmodalModel, queries: Sequence[Query], num_samples: int = 1) -> l
         except (MemoryError, RuntimeError) as error:
             if not _is_short_of_memory(error):
                 raise
-        # out of the clause: the error holds on to what was in memory
+        # outside the except clause: the exception keeps the tensors alive
         _ask_for_less(model, part, num_samples)
     return found
 

@@ -31,8 +31,8 @@ Figures = dict[str, dict[str, float | None]]
 def add_detection(results: Sequence[dict], sets: Sequence[OpenSet], every: dict[str, CountedPredictions]) -> None:
     """Give each result of a data set with several objects in a photo its ``detection``: {protocol: {figure: value}}.
 
-    Predictions count as detections of the category they were asked for, with their scores. Objects with no visible
-    pixels cannot be prompted and are excluded. Drawn scenes hold one object each, so they are left out.
+    Predictions count as detections of their query's category, with their scores. Objects with no visible
+    pixels cannot be prompted and are excluded. Drawn scenes contain one object each, so they are excluded.
 
     Args:
         results: as ``metrics.protocols.summarize`` returns them; changed.
@@ -46,7 +46,7 @@ def add_detection(results: Sequence[dict], sets: Sequence[OpenSet], every: dict[
             continue
         parts: dict[tuple[str, str], list[tuple[int, AmodalRecord, Truth]]] = {}
         for place, record in enumerate(_all(opened.dataset.source), start=start):
-            truth = truth_of(record)  # what several people drew in one photo is apart, as several photos would be
+            truth = truth_of(record)  # several annotators of one photo are kept apart, like several photos
             truth = truth._replace(image=f"{record.image_id}/{_annotator(record)}")
             parts.setdefault((record.dataset, record.split), []).append((place, record, truth))
         for result in results:
@@ -68,14 +68,14 @@ def score_results(config: Any, results: Path) -> Figures:
     Args:
         config: a data section.
         results: a list of COCO results: ``image_id`` as in the data set's own file, ``category_id``, ``segmentation``
-            (polygons or run lengths), ``score``. Where a reader names images otherwise than the file does (KINS: by
-            file name), ``config.predictions_images`` is the COCO json that lists the ids which the results use.
+            (polygons or run lengths), ``score``. If a reader names images differently from the file (KINS: by file
+            name), ``config.predictions_images`` is the COCO json that lists the ids used by the results.
 
     Returns:
-        Figures of ``amodal_ap``, and of ``cls_ap`` where the data set has categories.
+        Figures of ``amodal_ap``, and of ``cls_ap`` if the data set has categories.
 
     Raises:
-        UserError: whatever is wrong with the data or the results.
+        UserError: something is wrong with the data or the results.
     """
     if isinstance(config, PublishedData):
         found = READERS[config.name](config, photos=False)
@@ -97,7 +97,7 @@ def score_results(config: Any, results: Path) -> Figures:
 
 
 def truth_of(record: AmodalRecord) -> Truth:
-    """A record as the truth of a detection protocol; its category counts only where it comes from a closed list."""
+    """A record as a ground truth for detection; its category counts only if it comes from a closed list."""
     amodal, modal = record.amodal_rle, record.modal_rle if record.gt_modal_rle is None else record.gt_modal_rle
     assert amodal is not None, record.key
     category = record.category if record.category_id is not None else None
@@ -106,12 +106,12 @@ def truth_of(record: AmodalRecord) -> Truth:
 
 
 def _annotator(record: AmodalRecord) -> str:
-    """The annotation that the object is of, where people are told apart: one may appear twice, or without a name."""
+    """The annotation an object belongs to, if annotators are distinguished: one may appear twice, or without a name."""
     return record.object_id.rpartition("-")[0] if "annotator" in (record.group or {}) else ""
 
 
 def _hidden_share(whole: Rle, modal: Rle) -> float:
-    """Of run lengths alone: decoding all masks of a data set would take longer than matching them."""
+    """Occlusion rate from run lengths: decoding all masks of a data set would take longer than matching them."""
     return (masks.area(masks.union([whole, modal])) - masks.area(modal)) / max(1, masks.area(whole))
 
 

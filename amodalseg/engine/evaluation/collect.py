@@ -1,4 +1,4 @@
-"""Predictions for whole data sets, made in any number of processes, and written where others can read it."""
+"""Predictions for whole data sets, computed in any number of processes, and their file format."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ PREDICTIONS_FILE = "predictions.json"
 
 
 class CountedPrediction(NamedTuple):
-    """About one object.
+    """The result for one object.
 
     row: its counts. rle: the predicted amodal mask. score: mean probability inside it, or 1. thumbnail: of the
-    completed picture, for models that draw one. moved, edited: of the whole photo after a move and after an edit, where
-    one was asked for.
+    completed picture, for models that generate one. moved, edited: thumbnails of the photo after a move and after an
+    edit, if requested.
     """
 
     row: Row
@@ -48,7 +48,7 @@ class CountedPrediction(NamedTuple):
 CountedPredictions = list[CountedPrediction]
 """Of one model, in the data set's order."""
 Numbered = list[tuple[int, CountedPrediction]]
-"""Some of one model's predictions, each with its object's place in the data set."""
+"""Some of one model's predictions, each with its object's index in the data set."""
 
 
 def collect_predictions(
@@ -56,18 +56,18 @@ def collect_predictions(
     rank: int = 0, world: int = 1, progress: bool = False, limit: int | None = None, title: str = "",
     done: Numbered | None = None, keep: Callable[[Numbered], None] | None = None,
 ) -> CountedPredictions:  # fmt: skip
-    """Predict for every object, this rank's share of them, and collect all ranks' predictions.
+    """Predict this rank's share of the objects, and collect the predictions of all ranks.
 
     Args:
-        model, dataset: who is asked, and what.
+        model, dataset: the model, and the objects to predict.
         batch_size, num_workers: of the loader.
-        num_samples: samples of each object, for models that sample.
+        num_samples: samples per object, for models that sample.
         rank, world: this process and the number of processes.
         progress: show a bar (on rank 0).
         limit: only the first objects.
         title: of the bar; default: the model's name.
-        done: predictions at hand, the same on every rank: of these objects nothing is asked.
-        keep: is called with each batch's predictions.
+        done: existing predictions, the same on every rank; these objects are not predicted again.
+        keep: called with each batch's predictions.
     """
     done = done or []
     known = {index for index, _ in done}
@@ -112,7 +112,7 @@ def _count(record: AmodalRecord, prediction: Prediction, peak_memory: int, model
 
 
 def _score(prediction: Prediction) -> float:
-    """Mean probability inside the prediction; 1 for models that have none, 0 where one that has predicts nothing."""
+    """Mean probability inside the prediction; 1 for models without probabilities, 0 if the predicted mask is empty."""
     if prediction.probability is None:
         return 1.0
     inside = prediction.probability[prediction.amodal]
@@ -137,14 +137,14 @@ def write_predictions(path: Path, every: Mapping[str, Iterable[CountedPrediction
 
 
 def read_predictions(path: Path, wanted: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Rle]:
-    """Some masks of what ``write_predictions`` wrote.
+    """Read some masks from a file of ``write_predictions``.
 
     Args:
         path: of the file.
         wanted: (model, object's key) of each.
 
     Raises:
-        UserError: the file is missing or is no such file, or does not hold an object.
+        UserError: the file is missing or of another kind, or lacks an object.
     """
     try:
         content = json.loads(path.read_bytes())

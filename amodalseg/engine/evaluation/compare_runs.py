@@ -1,4 +1,4 @@
-"""Compare two models by what their evaluations left behind."""
+"""Comparison of two models from the files of their evaluations."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from amodalseg.report.pictures import object_strip
 
 
 class Side(NamedTuple):
-    """One of the two. folder: of its run. model: its name. rows: its own. places: object's key -> which of the rows."""
+    """One of the two models. folder: of its run. model: its name. rows: its own. places: object key -> row index."""
 
     folder: Path
     model: str
@@ -39,7 +39,7 @@ def compare(
 
     Args:
         a, b: ``objects.csv`` files or the folders they lie in; one file may be both.
-        model_a, model_b: which model of a file; may be left out where it holds one.
+        model_a, model_b: which model of a file; optional if it has only one.
         out: folder; default: ``compare`` beside the second file.
         pictures: objects shown in each direction, of each data set.
 
@@ -47,7 +47,7 @@ def compare(
         The html file.
 
     Raises:
-        UserError: a file or model that is missing, or objects that were scored against different truths.
+        UserError: a file or model is missing, or objects were scored against different ground truths.
     """
     sides = open_side(a, model_a, "a"), open_side(b, model_b, "b")
     if sides[0].folder == sides[1].folder and sides[0].model == sides[1].model:
@@ -90,7 +90,7 @@ def open_side(path: Path, model: str | None, letter: str) -> Side:
 
 
 def _strips(sides: tuple[Side, Side], side: Side, keys: list[str]) -> dict[str, bytes]:
-    """Photo, modal mask, both predictions and the truth of some objects of ``side``'s data, as PNG files by key."""
+    """Photo, modal mask, both predictions and ground truth of some objects of ``side``'s data, as PNG files by key."""
     if not keys:
         return {}
     predictions = [read_predictions(s.folder / PREDICTIONS_FILE, [(s.model, key) for key in keys]) for s in sides]

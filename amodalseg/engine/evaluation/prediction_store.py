@@ -24,19 +24,19 @@ from amodalseg.types import stable_seed
 
 PREDICTIONS_FOLDER = "answers"
 PART_SECONDS = 10.0
-"""A part is written when the one before is as old as this: a quick model writes few files, a slow one loses little."""
+"""Minimum time between two parts: a fast model writes few files, and a slow one loses little."""
 Curve = list[tuple[int, float | None, float | None]]
 """(steps, full, occluded) by ``per_object_occluded``."""
 
 
 HEAD = b'{"check": "' + b"?" * 32 + b'", "content": '
-"""What a file begins with, the question marks a checksum of what follows."""
+"""The beginning of a file; the question marks stand for a checksum of what follows."""
 
 
 class PredictionStore:
-    """One model's predictions for one data set: in a file when it is complete, in parts until then.
+    """One model's predictions for one data set: in one file when complete, in parts until then.
 
-    A file counts only for the very weights, objects, columns and program it was made with.
+    A file is valid only for exactly the weights, objects, columns and program version it was made with.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class PredictionStore:
         self._data: dict[int, tuple[EvaluationSet, str]] = {}  # with the set itself: its id stays taken
 
     def load(self, model: str, name: str, dataset: EvaluationSet) -> tuple[CountedPredictions, Curve] | None:
-        """What ``save`` wrote, or None if there is nothing that can be used."""
+        """Load the predictions written by ``save``, or None if there are no valid ones."""
         path = self._path(model, name)
         if not path.is_file():
             return None
@@ -75,13 +75,13 @@ class PredictionStore:
         return [_unpack(packed) for packed in content["answers"]], curve
 
     def save(self, model: str, name: str, dataset: EvaluationSet, found: CountedPredictions, curve: Curve) -> None:
-        """Keep all that ``model`` predicted for the data set of that name, atomically; its parts go."""
+        """Store all of the model's predictions for a data set, atomically, and remove its parts."""
         content = {"stamp": self._stamp(model, dataset), "curve": curve, "answers": [_pack(a) for a in found]}
         write_whole(self._path(model, name), _sealed(content))
         shutil.rmtree(self._parts(model, name), ignore_errors=True)
 
     def load_parts(self, model: str, name: str, dataset: EvaluationSet) -> Numbered:
-        """What a ``PartWriter`` wrote, in any order. Parts of other weights or objects are removed."""
+        """Load the parts written by a ``PartWriter``, in any order. Parts of other weights or objects are removed."""
         by_place: dict[int, CountedPrediction] = {}
         damaged = 0
         for path in sorted(self._parts(model, name).glob("*.json")):
@@ -105,11 +105,11 @@ class PredictionStore:
         return found
 
     def write_parts(self, model: str, name: str, dataset: EvaluationSet) -> PartWriter:
-        """Who keeps the predictions while the model is asked."""
+        """The writer that stores predictions while the model runs."""
         return PartWriter(self._parts(model, name), self._stamp(model, dataset))
 
     def tidy(self) -> None:
-        """Remove what is not whole: the results are written. Whole predictions stay, for models that join later."""
+        """Remove incomplete predictions once the results are written. Complete ones are kept for models added later."""
         for path in self.folder.iterdir():
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
@@ -123,9 +123,9 @@ class PredictionStore:
         return self._path(model, name).with_suffix("")
 
     def _stamp(self, model: str, dataset: EvaluationSet) -> dict[str, Any]:
-        """What predictions depend on beside the options: weights' content, objects, a row's columns, the program."""
+        """Everything that predictions depend on besides the options: weights, objects, columns, the program."""
         if model not in self._weights:
-            # the end of the scale has no weights
+            # the upper bound (the ground truth) has no weights
             known = self._sources.get(model, model)
             self._weights[model] = known if known == Truth.name else source_fingerprint(known, self._override)
         if id(dataset) not in self._data:
@@ -139,7 +139,7 @@ class PredictionStore:
 
 
 class PartWriter:
-    """Keeps predictions while a model is asked, in files that are whole or absent; every process has its own."""
+    """Stores predictions while a model runs, in atomically written files; every process has its own."""
 
     def __init__(self, folder: Path, stamp: dict[str, Any]) -> None:
         self.folder, self.stamp = folder, stamp
@@ -147,13 +147,13 @@ class PartWriter:
         self._written = time.monotonic()
 
     def add(self, found: Numbered) -> None:
-        """Keep a batch's predictions: in memory, and on disk every ``PART_SECONDS``."""
+        """Add a batch's predictions: in memory, and on disk every ``PART_SECONDS``."""
         self._waiting += found
         if time.monotonic() - self._written >= PART_SECONDS:
             self.write()
 
     def write(self) -> None:
-        """Write what is not on disk yet. An object is predicted once, so its place in the data set names the file."""
+        """Write what is not on disk yet. An object is predicted once, so its index in the data set names the file."""
         if self._waiting:
             content = {"stamp": self.stamp, "answers": [(index, _pack(counted)) for index, counted in self._waiting]}
             write_whole(self.folder / f"{self._waiting[0][0]:09d}.json", _sealed(content))
@@ -161,13 +161,13 @@ class PartWriter:
 
 
 def _sealed(content: dict[str, Any]) -> str:
-    """A file's text: the content behind a checksum of it."""
+    """A file's text: the content, preceded by its checksum."""
     body = json.dumps(content)
     return f'{{"check": "{_checksum(body.encode())}", "content": {body}}}'
 
 
 def _unsealed(path: Path) -> dict[str, Any] | None:
-    """The content of a file that ``_sealed`` made; None if a byte of it is another one."""
+    """The content of a file made by ``_sealed``; None if any byte has changed."""
     try:
         data = read_regular(path)
     except OSError:
@@ -184,7 +184,7 @@ def _checksum(body: bytes) -> str:
 
 
 def _pack(counted: CountedPrediction) -> list[Any]:
-    """As json can hold it."""
+    """A prediction in json-compatible form."""
     pictures = []
     for thumbnail in (counted.thumbnail, counted.moved, counted.edited):
         if thumbnail is not None:
@@ -207,7 +207,7 @@ def _unpack(packed: list[Any]) -> CountedPrediction:
 
 @cache
 def _digest_of_program() -> str:
-    """Of the package's code, also where it has no version of its own."""
+    """Digest of the package's code, which also works without a version."""
     digest = hashlib.blake2b(digest_size=16)
     root = Path(__file__).resolve().parents[2]
     for path in sorted(root.rglob("*.py")):

@@ -16,7 +16,7 @@ from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord
 
 OF_DATA = re.compile(r"\bdata\.(?=\w+=)")
-"""An option's name in a reader's advice, as it is without ``sets``."""
+"""An option's name in a reader's advice, in the form without ``sets``."""
 
 
 class OpenSet(NamedTuple):
@@ -49,8 +49,8 @@ def open_sets(config: EvalConfig) -> list[OpenSet]:
     """Open all data sets of an evaluation.
 
     Raises:
-        UserError: sets that are missing, wrong or empty (all of them, with their names in ``sets`` and how to leave
-            them out), or two sets whose objects would have the same keys.
+        UserError: sets are missing, wrong or empty (all are listed, with their names in ``sets`` and how to leave them
+            out), or objects of two sets would have the same keys.
     """
     if not config.sets:
         return [_open(config.data.name, config.data, config.seed)]

@@ -1,4 +1,4 @@
-"""What costs nothing to predict, scored straight from annotations: no photo is opened, no model is run."""
+"""Trivial predictions, scored from annotations alone: no photo is opened, no model is run."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ TRIVIAL = {
     "window_c2f_256": "the true amodal mask, through C2F-Seg's window of 256 pixels and back",
     "window_square_256": "the same through a square window",
 }
-"""Name and description. The first two are what a method has to beat, the others what its window lets it reach."""
+"""Name and description. The first two are baselines that a method has to beat, the others bounds set by its window."""
 
 
 def trivial_rows(record: AmodalRecord) -> Iterator[Row]:
     """Score the trivial predictions for one object.
 
     Args:
-        record: with an amodal mask; its photo is not looked at.
+        record: with an amodal mask; its photo is not opened.
 
     Yields:
-        One row for each name in ``TRIVIAL``, in their order; nothing is united into the predictions.
+        One row per name in ``TRIVIAL``, in order; the predictions are not united with the modal mask.
 
     Raises:
-        UserError: no visible pixel, or no amodal mask.
+        UserError: the record has no visible pixel, or no amodal mask.
     """
     modal, amodal = record.modal, record.amodal
     places = {name: object_window(modal, config) for name, config in WINDOWS.items()}
@@ -58,13 +58,13 @@ def score_trivially(configs: Sequence[Any], progress: bool = True) -> tuple[list
 
     Args:
         configs: data configurations; several are read as parts of one.
-        progress: show a bar where there are many objects.
+        progress: show a bar if there are many objects.
 
     Returns:
-        The rows, and the number of objects without a visible pixel, which cannot be asked for and have no rows.
+        The rows, and the number of objects without a visible pixel, which cannot be queried and have no rows.
 
     Raises:
-        UserError: whatever is wrong with the files, or there is no object.
+        UserError: something is wrong with the files, or there is no object.
     """
     sources = [open_source(config, photos=False) for config in configs]
     total = sum(map(len, sources))

@@ -1,4 +1,4 @@
-"""The upper end of every scale: the truth, in the place of a model."""
+"""The upper bound of every metric: the ground truth, in place of a model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from amodalseg.types import AmodalRecord, Query
 
 
 class Truth(AmodalModel):
-    """Predictions with what the records say, so it has no prediction to a mere query."""
+    """Predicts the ground truth of records, so it cannot predict from a query alone."""
 
     name = "truth"
 
@@ -25,7 +25,7 @@ class Truth(AmodalModel):
         raise UserError("'truth' is an upper bound that needs annotated records: use it in amodalseg eval")
 
     def recite(self, record: AmodalRecord, query: Query) -> Prediction:
-        """The prediction to a record's query. Picture, move and edit are None where the record does not know them."""
+        """The prediction for a record's query. Picture, move and edit are None if the record does not have them."""
         amodal = record.amodal
         found = Prediction(query.modal, (amodal | query.modal)[None], has_probability=False)
         whole = record_whole(record)

@@ -1,1 +1,1 @@
-"""From photos and masks in files to completed ones."""
+"""Prediction from files: photos and masks to amodal masks."""

@@ -1,4 +1,4 @@
-"""What ``predict --coco`` is given: annotations and their photos, in any of the forms that tools write."""
+"""The input of ``predict --coco``: annotations and their photos, in any of the forms that tools write."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ SIZES: dict[str, tuple[type, ...]] = {"height": (int,), "width": (int,)}
 
 @dataclass
 class CocoInput:
-    """Annotations, and where their photos lie.
+    """Annotations and the locations of their photos.
 
     Attributes:
         content: of the file.
         files: that were read.
-        entries: annotations by key: an id as json text, or a place in a list of results.
+        entries: annotations by key: an id as json text, or a position in a list of results.
         image_of: key -> id of its photo.
         photos: image entries by id.
-        paths: photos by id, without those that are refused.
-        refused: id -> what is wrong with the name of its photo.
+        paths: photos by id, without refused ones.
+        refused: id -> what is wrong with its photo's name.
     """
 
     content: Any
@@ -56,26 +56,26 @@ class CocoInput:
             return photo
         try:
             height, width = image_size(path, upright=True)
-        except UserError:  # its annotations have failed, and are listed
+        except UserError:  # its annotations have failed and are listed
             return photo
         turned = (photo["width"], photo["height"]) == (height, width)
         return {**photo, "height": height, "width": width} if turned else photo
 
 
 def output_name(photo: Entry) -> str:
-    """Of what is written about a photo, without an ending: its own, in its folder below the output folder.
+    """The name of a photo's outputs, without extension: its own, in its own folder below the output folder.
 
-    A file name may lead out of the folder of photos; outputs stay in theirs.
+    A file name may lead out of the folder of photos, but outputs stay in the output folder.
     """
     path = Path(photo["file_name"].replace("\\", "/"))
     return "/".join(part for part in path.with_suffix("").parts if part not in ("..", path.anchor))
 
 
 def modal_of(entry: Entry, photo: Entry, upright: bool, image: np.ndarray, turn: int) -> np.ndarray:
-    """The annotation's mask in its photo as that was read, bool (H, W). Raises UserError."""
+    """The annotation's mask, bool (H, W), for its photo as read. Raises UserError."""
     height, width = image.shape[:2]
     said = photo.get("height", height), photo.get("width", width)
-    # of a photo that is read upright, the file may give the size as it is stored
+    # for a photo read upright, the file may give the stored size
     if said != (height, width) and not (upright and turn >= 5 and said == (width, height)):
         how = ""
         if turn >= 5 and said == (width, height):
@@ -100,11 +100,11 @@ def read_coco_input(
             mask generator.
         images: the folder of photos.
         listing: a COCO file with the images of a list of results.
-        image: the one photo that all annotations are of, in place of ``images``.
+        image: the one photo of all annotations, instead of ``images``.
         outside: allow photos outside of the folder.
 
     Raises:
-        UserError: files that are missing or broken, keys that are, annotations without an image.
+        UserError: files or keys are missing or broken, or annotations have no image.
     """
     content = load_json(source)
     files = [source, *([listing] if listing else [])]
@@ -189,7 +189,7 @@ def _of_results(content: Any, listed: list[Entry], files: list[Path], listing: P
 
 
 def _by_key(content: Any, listed: list[Entry], source: Path) -> dict[str, Entry]:
-    """Annotations of a list by their place; those of a json object by their id, where all have one."""
+    """Annotations of a list by position; those of a json object by id, if all have one."""
     if isinstance(content, list) or not all(isinstance(entry, dict) and "id" in entry for entry in listed):
         for place, entry in enumerate(listed):
             require(entry, {}, f"{source}: annotation number {place + 1}")

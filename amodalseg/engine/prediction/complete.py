@@ -1,4 +1,4 @@
-"""Ask a model about many objects of many photos, and hand each prediction to who keeps it."""
+"""Prediction for many objects in many photos, passing each prediction to its consumer."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ class Settings:
     """How to predict.
 
     Attributes:
-        seed: from which each object's own seed follows.
+        seed: from which each object's own seed is derived.
         num_samples, steps: as for ``AmodalModel.predict``.
-        overlay: folder for one picture of each photo, or None.
-        overwrite: begin anew instead of keeping what is there.
-        upright: read photos, and masks, as their EXIF data turn them.
-        label: which object of mask files that hold several, as ``read_mask_file`` takes it.
-        invert: in mask files the object is what would be the background.
-        crowd: ``skip`` annotations that are marked as crowds, or ``complete`` each as one object.
-        outside: photos that a json file names may lie outside of their folder.
+        overlay: folder for one picture per photo, or None.
+        overwrite: start again instead of keeping existing outputs.
+        upright: rotate photos, and masks, according to their EXIF data.
+        label: which object, for mask files with several, as in ``read_mask_file``.
+        invert: swap object and background of mask files.
+        crowd: ``skip`` annotations marked as crowds, or ``complete`` each as one object.
+        outside: allow photos named in a json file to lie outside of their folder.
         shard: only this part of the photos; None: all.
         num_workers: threads that read photos ahead; 0: none.
         threshold: as for ``AmodalModel.predict``.
@@ -61,7 +61,7 @@ class Settings:
     cutouts: CutoutFiles = field(default_factory=CutoutFiles)
 
     def told(self) -> list[object]:
-        """Of what is seldom given, what outputs depend on; nothing where it is not given."""
+        """The rarely used options that outputs depend on; those left at their defaults are omitted."""
         return [*([] if self.threshold is None else ["threshold", self.threshold]), *self.cutouts.told()]
 
 
@@ -71,10 +71,10 @@ class Item:
 
     Attributes:
         name: for messages.
-        photo: its file; items of one photo stand together.
+        photo: its file; items of one photo are consecutive.
         seed: of its random numbers.
         modal: (photo, its EXIF orientation) -> modal mask, bool (H, W); raises UserError.
-        keep: takes the photo and the prediction.
+        keep: called with the photo and the prediction.
     """
 
     name: str
@@ -85,16 +85,16 @@ class Item:
 
 
 def complete(model: AmodalModel, items: Sequence[Item], settings: Settings, done: int = 0) -> list[str]:
-    """Ask the model about every item, in batches over the photos, and hand each prediction to its item.
+    """Predict every item, in batches across photos, and pass each prediction to its item.
 
     Args:
-        model: any model; its ``batch_size`` bounds what is held at once.
+        model: any model; its ``batch_size`` bounds memory.
         items: to complete.
         settings: how.
-        done: objects that the progress bar counts from the start.
+        done: initial count of the progress bar.
 
     Returns:
-        One line for each item that failed.
+        One line per item that failed.
     """
     failures: list[str] = []
     size = max(1, model.batch_size // settings.num_samples)
@@ -127,7 +127,7 @@ def complete(model: AmodalModel, items: Sequence[Item], settings: Settings, done
     def take() -> list[tuple[Item, Query]]:
         return list(itertools.islice(objects, size))
 
-    # while the model predicts, one thread opens the next batch and keeps the last: memory holds two
+    # while the model predicts, one thread opens the next batch and stores the last: memory holds two
     with closing(objects), ThreadPoolExecutor(1, thread_name_prefix="batches") as beside:
         coming = beside.submit(take)
         kept: Future[None] | None = None
@@ -138,7 +138,7 @@ def complete(model: AmodalModel, items: Sequence[Item], settings: Settings, done
             if kept is not None:
                 kept.result()
             kept = beside.submit(keep, batch, predictions)
-            del predictions  # with the full-size masks that keeping them makes, they go when they are kept
+            del predictions  # frees them together with the full-size masks created when storing them
         if kept is not None:
             kept.result()
     bar.close()
@@ -148,7 +148,7 @@ def complete(model: AmodalModel, items: Sequence[Item], settings: Settings, done
 
 @contextmanager
 def saying(advice: str) -> Iterator[None]:
-    """Add to Ctrl-C what to do then."""
+    """Add advice to a KeyboardInterrupt (Ctrl-C)."""
     try:
         yield
     except KeyboardInterrupt:
@@ -156,10 +156,10 @@ def saying(advice: str) -> Iterator[None]:
 
 
 def say_turned(turned: Mapping[Path, int], count: int, upright: bool) -> None:
-    """Say which photos are stored turned, unless they are read upright.
+    """Report which photos are stored rotated, unless they are read upright.
 
     Args:
-        turned: photo -> EXIF's orientation.
+        turned: photo -> EXIF orientation.
         count: of all photos.
         upright: how they were read.
     """
@@ -174,7 +174,7 @@ def say_turned(turned: Mapping[Path, int], count: int, upright: bool) -> None:
 
 
 def check_output(out: Path, given: Iterable[Path]) -> None:
-    """Raises UserError: it is no name for a picture, or that of a file which is read."""
+    """Check the output name. Raises UserError: it is not a picture name, or is the name of an input file."""
     if out.suffix.lower() != ".png" or out.is_dir():
         raise UserError(f"--out '{out}' is not a picture file; give a name that ends in .png")
     if out.resolve() in {path.resolve() for path in given}:
@@ -184,33 +184,33 @@ def check_output(out: Path, given: Iterable[Path]) -> None:
 def mask_for_photo(
     path: Path, image: np.ndarray, turn: int, *, upright: bool, label: str | None = None, invert: bool = False
 ) -> np.ndarray:
-    """``read_mask_file``, turned along with its photo where that is read upright: arguments as ``fit_to_photo``."""
+    """``read_mask_file``, rotated with its photo if that is read upright; arguments as for ``fit_to_photo``."""
     mask = read_mask_file(path, label, upright=upright, invert=invert)
     return fit_to_photo(mask, image, turn, upright)
 
 
 def given_mask(path: Path, label: str | None, settings: Settings, image: np.ndarray, turn: int) -> np.ndarray:
-    """The mask of a file for a photo as it was read. Raises UserError."""
+    """The mask of a file, for a photo as read. Raises UserError."""
     return mask_for_photo(path, image, turn, upright=settings.upright, label=label, invert=settings.invert)
 
 
 def keep_mask(path: Path, settings: Settings, seed: int, photo: np.ndarray, prediction: Prediction) -> None:
-    """Write the whole mask as a picture, white on black; before it, if they are asked for, the cut-outs."""
+    """Write the amodal mask as a picture, white on black; before it, if requested, the cut-outs."""
     settings.cutouts.keep(path.stem, photo, prediction, seed)
     save_png(path, prediction.amodal.astype(np.uint8) * 255)
 
 
 def fit_to_photo(mask: np.ndarray, image: np.ndarray, turn: int, upright: bool) -> np.ndarray:
-    """Turn a mask that was drawn on stored pixels along with a photo that is read upright.
+    """Rotate a mask drawn on stored pixels together with a photo that is read upright.
 
     Args:
         mask: bool (H, W).
         image: the photo as it was read.
-        turn: EXIF's orientation of the photo.
+        turn: EXIF orientation of the photo.
         upright: whether it was read upright.
 
     Returns:
-        The mask; one that does not fit stays as it is.
+        The mask; one that does not fit is returned unchanged.
 
     Raises:
         UserError: the mask fits the upright picture, and the photo was read as stored.
@@ -229,9 +229,9 @@ def fit_to_photo(mask: np.ndarray, image: np.ndarray, turn: int, upright: bool) 
 def _with_photos(
     items: Iterable[Item], upright: bool, num_workers: int
 ) -> Iterator[tuple[Item, tuple[np.ndarray, int] | UserError]]:
-    """Each item with its photo and EXIF's orientation, read once for neighbours, or with what is wrong with it.
+    """Each item with its photo and EXIF orientation, read once for consecutive items, or with the error.
 
-    While the model computes, threads read the next photos, one more than they are: memory holds no more of them.
+    While the model runs, threads prefetch the next photos: at most one more photo than there are threads.
     """
     groups = ((path, list(group)) for path, group in itertools.groupby(items, key=lambda item: item.photo))
     if not num_workers:

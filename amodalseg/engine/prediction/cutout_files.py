@@ -20,9 +20,9 @@ from amodalseg.report.openraster import Layer
 
 @dataclass(frozen=True)
 class CutoutFiles:
-    """Where cut-outs go and how they are made.
+    """Where cut-outs are written and how they are made.
 
-    folder: or None for none. crop, soft, paint: as ``cutout`` takes them.
+    folder: or None for none. crop, soft, paint: as for ``cutout``.
     """
 
     folder: Path | None = None
@@ -31,7 +31,7 @@ class CutoutFiles:
     paint: str | AmodalModel | None = None
 
     def paths(self, name: str) -> list[Path]:
-        """The files of an object: its visible part and the whole."""
+        """The files of an object: its visible region and the whole."""
         return [] if self.folder is None else [self.folder / f"{name}_{part}.png" for part in reversed(PARTS)]
 
     def keep(self, name: str, photo: np.ndarray, prediction: Prediction, seed: int) -> None:
@@ -41,13 +41,13 @@ class CutoutFiles:
             save_png(path, made.picture)
 
     def told(self) -> list[object]:
-        """What the files depend on; nothing if none are written."""
+        """The options that the files depend on; empty if none are written."""
         paint = model_fingerprint(self.paint) if isinstance(self.paint, AmodalModel) else self.paint
         return [] if self.folder is None else ["cutout", self.crop, self.soft, paint]
 
 
 def open_paint(name: str | None, device: str) -> str | AmodalModel | None:
-    """What colours hidden parts, by its name. Raises UserError."""
+    """Open what colours occluded regions, by name. Raises UserError."""
     return name if name is None or name in PAINTS else load_model(name, device)
 
 
@@ -72,7 +72,7 @@ def object_layers(
 
 
 def in_front(photo: np.ndarray, predictions: Sequence[Prediction]) -> Layer:
-    """What hides the objects and is none of them, as it is in the photo."""
+    """Occluders that are not among the objects, as in the photo."""
     hidden = np.any([prediction.occluded for prediction in predictions], axis=0)
     seen = np.any([prediction.modal for prediction in predictions], axis=0)
     alpha = np.where(hidden & ~seen, np.uint8(255), np.uint8(0))

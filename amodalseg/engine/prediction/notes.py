@@ -1,4 +1,4 @@
-"""What ``predict --coco`` has predicted so far, on disk: a run that is killed goes on behind it."""
+"""Predictions of ``predict --coco`` so far, on disk, from which a killed run continues."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from amodalseg.atomic import write_whole
 from amodalseg.errors import UserError
 
 KEYS = ("area", "bbox", "segmentation")
-"""Keys of a prediction; nothing else of an annotation may come from a file of notes."""
+"""Keys of a prediction; a file of notes may provide no other keys of an annotation."""
 
 
 class Notes:
-    """Predictions so far, one json line each with a checksum, behind a first line that says whose they are.
+    """Predictions so far, one json line each with a checksum, after a first line that identifies the command.
 
-    Lines that do not verify (cut off by a kill, changed, of another command) are left out, and their objects are asked
-    again.
+    Lines that fail verification (truncated by a kill, changed, from another command) are ignored, and their objects are
+    predicted again.
 
     Attributes:
         path: of the file.
         done: predictions by key.
-        advice: what to do if the run breaks off.
+        advice: what to do if the run is interrupted.
     """
 
     def __init__(self, out: Path, command: str, inputs: Mapping[str, str], overwrite: bool) -> None:
-        """Open, or begin.
+        """Open, or start.
 
         Args:
             out: the file that will be written at the end.
-            command: of the options.
-            inputs: what a prediction depends on besides, by name: a fingerprint of each.
-            overwrite: begin anew.
+            command: fingerprint of the options.
+            inputs: fingerprints, by name, of everything else that a prediction depends on.
+            overwrite: start again.
 
         Raises:
             UserError: the file is of a command with other options, or cannot be read or written.
@@ -50,7 +50,7 @@ class Notes:
         if self.done:
             print(f"{len(self.done)} annotations are done; resuming")
         kept = [self._line(key, prediction) for key, prediction in self.done.items()]
-        # what a kill cut off goes: lines are added behind whole ones only
+        # drop a line truncated by a kill: lines are appended to complete ones only
         write_whole(self.path, "".join(f"{line}\n" for line in [self._head, *kept]))
 
     def _lines(self) -> list[str]:
@@ -60,7 +60,7 @@ class Notes:
             raise UserError(f"{self.path} cannot be read ({error.strerror}); remove it, or give --overwrite") from error
 
     def _take(self, lines: list[str], command: str, inputs: Mapping[str, str]) -> None:
-        """Read what is done, as far as it is of this command and of these inputs."""
+        """Read the predictions that belong to this command and these inputs."""
         head = _parsed(lines[0])
         if not isinstance(head, dict) or head.keys() != {"command", "inputs"} or not isinstance(head["inputs"], dict):
             print(f"{self.path} is damaged at its beginning: predicting all annotations again")
@@ -108,7 +108,7 @@ class Notes:
                 raise self._unwritable(error) from error
 
     def add(self, key: str, prediction: dict[str, Any]) -> None:
-        """Note a prediction. Raises UserError if it cannot be written."""
+        """Record a prediction. Raises UserError if it cannot be written."""
         self.done[key] = prediction
         assert self._file is not None
         try:
@@ -122,7 +122,7 @@ class Notes:
 
 
 def notes_path(out: Path) -> Path:
-    """Where the notes for an output lie, as long as it is not finished."""
+    """The path of the notes for an unfinished output."""
     return out.with_name(f"{out.name}.partial.jsonl")
 
 

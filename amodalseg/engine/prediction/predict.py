@@ -1,4 +1,4 @@
-"""Completing objects of folders of photos and masks. One photo is in ``predict_file``, COCO in ``predict_coco``."""
+"""Completion of objects in folders of photos and masks. One photo: ``predict_file``; COCO: ``predict_coco``."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from amodalseg.report.whole_photos import completion_picture
 from amodalseg.types import stable_seed
 
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
-"""Endings of the files that are taken for photos."""
+"""File extensions of photos."""
 COMMAND = ".amodalseg.json"
-"""File in a folder of outputs that says which weights and options they are of."""
+"""File in a folder of outputs that records their weights and options."""
 MASKS = PICTURES | {".gif", ".npy"}
-"""Endings of the files that are taken for masks."""
+"""File extensions of masks."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One object of a folder. photo, mask: files. label: in the mask file. name: of the file that is written."""
+    """One object of a folder. photo, mask: files. label: in the mask file. name: of the output file."""
 
     photo: Path
     mask: Path
@@ -49,19 +49,19 @@ class Pair:
 
 
 def predict_folder(model: AmodalModel, images: Path, masks: Path, out: Path, settings: Settings) -> list[str]:
-    """Complete the objects of a folder of photos and one of masks; ``out`` gets one mask of each mask's name.
+    """Complete the objects of a folder of photos and one of masks; ``out`` gets one mask with each mask's name.
 
-    A mask belongs to the photo of its own name, or of the longest name that is followed by ``_`` or ``.`` in its own:
-    ``street.png``, ``street_2.png`` and ``street.2.png`` belong to ``street.jpg``. A mask file of several labels gives
-    a mask for each, ``NAME_LABEL.png``. Outputs that are there are kept, unless ``settings.overwrite`` or they are
-    older than their photo or mask; so a run that was killed goes on.
+    A mask belongs to the photo with the same name, or with the longest name that its own continues after ``_`` or
+    ``.``: ``street.png``, ``street_2.png`` and ``street.2.png`` belong to ``street.jpg``. A mask file with several
+    labels gives one mask per label, ``NAME_LABEL.png``. Existing outputs are kept, unless ``settings.overwrite`` or
+    they are older than their photo or mask, so a killed run continues when repeated.
 
     Returns:
-        One line for each mask that failed.
+        One line per mask that failed.
 
     Raises:
-        UserError: folders that are missing, empty or one and the same; names that are not unique; outputs of another
-            model or of other options.
+        UserError: folders are missing, empty or identical; names are not unique; existing outputs come from another
+            model or other options.
     """
     if len({folder.resolve() for folder in (images, masks, out)}) < 3:
         raise UserError("--images, --masks and --out must be three different folders")
@@ -70,7 +70,7 @@ def predict_folder(model: AmodalModel, images: Path, masks: Path, out: Path, set
         raise UserError(f"--out '{out}' is a file; name a folder")
     if settings.shard and settings.overwrite:
         raise UserError(f"shards share --out {out}: delete its content instead of using --overwrite")
-    # shards write different files of one folder side by side
+    # shards write different files of one folder in parallel
     place = out / f"shard {settings.shard}" if settings.shard else out
     with locked(place, "--out", file=settings.shard is not None):
         return _folder(model, images, photos, files, out, settings)
@@ -132,13 +132,13 @@ def _folder(
 
 
 def check_command(out: Path, model: AmodalModel, settings: Settings, kept: bool) -> int:
-    """Note beside the outputs what makes them, and whether all are made anew: a kill may leave older ones among them.
+    """Record beside the outputs how they are made, and whether all are recomputed: a kill may leave older ones.
 
     Returns:
-        The time, as files have it, before which outputs do not count.
+        The file time before which outputs do not count.
 
     Raises:
-        UserError: those that are kept were made by something else.
+        UserError: existing outputs were made with another model or other options.
     """
     parts = [
         model_fingerprint(model), settings.seed, settings.num_samples, settings.steps, settings.upright, settings.label,
@@ -164,7 +164,7 @@ def _is_older(output: Path, pair: Pair) -> bool:
 
 
 def _objects(photo: Path, mask: Path, stem: str, settings: Settings) -> list[Pair]:
-    """The objects of a mask file: one, or one for each label. None where it lacks the label that is asked for."""
+    """The objects of a mask file: one, or one per label. Empty if it lacks the requested label."""
     if settings.label is not None:
         return [Pair(photo, mask, settings.label, stem)] if holds_label(mask, settings.label) else []
     labels = mask_labels(mask)
@@ -172,7 +172,7 @@ def _objects(photo: Path, mask: Path, stem: str, settings: Settings) -> list[Pai
 
 
 def _overlays(pairs: Sequence[Pair], out: Path, settings: Settings) -> list[str]:
-    """One picture of each photo. Returns: one line for each that failed."""
+    """Write one picture per photo. Returns: one line for each that failed."""
     assert settings.overlay is not None
     objects: dict[Path, list[Pair]] = {}
     for pair in pairs:
@@ -182,7 +182,7 @@ def _overlays(pairs: Sequence[Pair], out: Path, settings: Settings) -> list[str]
         try:
             image, turn = load_turned(path, upright=settings.upright)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # what there is to say of the masks has been said
+                warnings.simplefilter("ignore")  # warnings about the masks have been given already
                 given = [given_mask(pair.mask, pair.label, settings, image, turn) for pair in objects[path]]
             made = [read_mask_file(out / f"{pair.name}.png", quiet=True) for pair in objects[path]]
             if any(mask.shape != image.shape[:2] for mask in (*given, *made)):
@@ -196,7 +196,7 @@ def _overlays(pairs: Sequence[Pair], out: Path, settings: Settings) -> list[str]
 
 
 def _pictures(folder: Path, endings: set[str]) -> dict[str, Path]:
-    """Picture files of a folder by their names without ending."""
+    """Picture files of a folder by their names without extension."""
     if not folder.is_dir():
         raise UserError(f"no folder at {folder}")
     found: dict[str, Path] = {}

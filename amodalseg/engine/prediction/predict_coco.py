@@ -40,26 +40,27 @@ def predict_coco(
 ) -> list[str]:  # fmt: skip
     """Complete every annotation of a COCO file.
 
-    In each annotation ``segmentation`` becomes the amodal mask (compressed run lengths), ``area`` and ``bbox`` those of
-    it, and ``modal_segmentation`` is what ``segmentation`` was; ids, order and every other key stay. A crowd is no
-    single object: its mask stays, unless ``settings.crowd`` is ``complete``. Annotations that failed are left out.
+    In each annotation ``segmentation`` becomes the amodal mask (compressed run lengths), ``area`` and ``bbox`` follow
+    it, and ``modal_segmentation`` holds the original ``segmentation``; ids, order and all other keys are preserved. A
+    crowd is not a single object: its mask is kept, unless ``settings.crowd`` is ``complete``. Annotations that failed
+    are left out.
 
-    Finished objects are noted in ``<out>.partial.jsonl``, from which the same command (without ``--overwrite``) goes on
-    if it is killed; the output itself is written at the end, as a whole. Of ``settings.shard`` that is a part, which
-    ``merge_coco`` makes a whole of.
+    Finished objects are recorded in ``<out>.partial.jsonl``, from which the same command (without ``--overwrite``)
+    continues after a kill; the output itself is written at the end, in one piece. With ``settings.shard`` the output is
+    a part, which ``merge_coco`` combines with the others.
 
     Args:
         model: any model.
-        source, images, listing, image: as ``read_coco_input`` takes them.
+        source, images, listing, image: as for ``read_coco_input``.
         out: json file to write.
-        settings: how to predict; an object's seed follows from ``settings.seed`` and its id (in a list of results: its
-            place in it).
+        settings: how to predict; an object's seed is derived from ``settings.seed`` and its id (in a list of results:
+            its position).
 
     Returns:
-        One line for each annotation that failed.
+        One line per annotation that failed.
 
     Raises:
-        UserError: files that are missing or broken, an output that is there, a partial file of another command.
+        UserError: files are missing or broken, the output exists, or the partial file is of another command.
     """
     _check_paths(source, images, out)
     given = read_coco_input(source, images, listing=listing, image=image, outside=settings.outside)
@@ -74,12 +75,12 @@ def predict_coco(
         there = out.exists() and not settings.overwrite and not notes_path(out).exists()
         if there and not settings.shard:
             raise UserError(f"{out} exists; give another --out, or --overwrite")
-        # before anything is read: what changes meanwhile is noticed by the next run
+        # before anything is read, so that the next run detects changes made meanwhile
         begun = Part(_command(model, settings), _inputs(model, given, asked), settings.crowd, settings.upright, {}, [])
         if there and settings.shard:
             return _kept_part(out, settings.shard, begun)
         done, failures = _complete(model, given, asked, out, settings, begun)
-        if settings.overlay:  # first: an output that is there says that all is done
+        if settings.overlay:  # first: an existing output means that everything is done
             failures += write_overlays(done, given, settings)
         if settings.shard:
             replace(begun, predictions=done, failures=failures).write(out, settings.shard)
@@ -94,7 +95,7 @@ def merge_coco(
     source: Path, images: Path | None, out: Path, listing: Path | None = None, image: Path | None = None,
     outside: bool = False, overwrite: bool = False,
 ) -> list[str]:  # fmt: skip
-    """Write the output of ``predict_coco`` from the parts that its shards have left beside it.
+    """Write the output of ``predict_coco`` from the parts that its shards have written beside it.
 
     Args:
         source, images, listing, image, outside: as for ``predict_coco``.
@@ -105,7 +106,7 @@ def merge_coco(
         One line for each annotation that failed.
 
     Raises:
-        UserError: shards that are missing or do not belong together; annotations that have changed since.
+        UserError: shards are missing or do not belong together; annotations have changed since.
     """
     _check_paths(source, images, out)
     if out.exists() and not overwrite:
@@ -125,7 +126,7 @@ def _crowds(entries: Mapping[str, Entry], crowd: str) -> set[str]:
 
 
 def _kept_part(out: Path, shard: Shard, wanted: Part) -> list[str]:
-    """A shard that is done. Returns: what failed in it. Raises UserError: it is of another command or other files."""
+    """A finished shard. Returns: its failures. Raises UserError: it is of another command or other files."""
     part = read_part(out, shard)
     if (part.command, part.inputs) != (wanted.command, wanted.inputs):
         raise UserError(f"{out} is of other options, weights, annotations or photos; --overwrite replaces it")
@@ -160,7 +161,7 @@ def _complete(
 
 
 def _write(given: CocoInput, done: dict[str, Entry], crowds: set[str], out: Path, upright: bool) -> None:
-    """The output, and what there is to say of it."""
+    """Write the output, and report on it."""
     finished = [_completed(entry, done.get(key), key in crowds) for key, entry in given.entries.items()]
     kept = [entry for entry in finished if entry is not None]
     write_whole(out, json.dumps(given.with_annotations(kept, upright)) + "\n")
@@ -182,7 +183,7 @@ def _say_left_out(given: CocoInput, crowds: set[str]) -> None:
 
 def _keep(notes: Notes, key: str, settings: Settings, photo: np.ndarray, prediction: Prediction) -> None:
     settings.cutouts.keep(quote(key, safe=""), photo, prediction, stable_seed("annotation", settings.seed, key))
-    notes.add(key, prediction.to_coco(modal=False))  # the modal mask stays as the file gives it
+    notes.add(key, prediction.to_coco(modal=False))  # the modal mask stays as in the file
 
 
 def _check_paths(source: Path, images: Path | None, out: Path) -> None:
@@ -202,7 +203,7 @@ def _completed(entry: Entry, prediction: Entry | None, crowd: bool) -> Entry | N
 
 
 def _command(model: AmodalModel, settings: Settings) -> str:
-    """Of the options that a prediction depends on."""
+    """Fingerprint of the options that a prediction depends on."""
     config: Any = getattr(model, "config", None)
     parts = [
         model.name, None if config is None else to_dict(config), settings.seed, settings.num_samples, settings.steps,

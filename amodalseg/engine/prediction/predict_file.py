@@ -1,4 +1,4 @@
-"""Completing objects of one photo: that of a mask file, one that is pointed at, or those that words name."""
+"""Completion of objects in one photo: given by a mask file, by points or a box, or by text."""
 
 from __future__ import annotations
 
@@ -22,19 +22,18 @@ from amodalseg.report.whole_photos import completion_picture
 def predict_file(
     model: AmodalModel, image: Path, given: Path | Prompt, out: Path, settings: Settings, layers: Path | None = None
 ) -> None:
-    """Complete what is given of one photo: the same as ``model.predict`` gives.
+    """Complete objects of one photo, with the same result as ``model.predict``.
 
     Args:
         model: any model.
         image: the photo.
-        given: a mask file, or what ``select`` is asked.
-        out: a mask file; for objects that words name a folder, which gets ``NAME_1.png``, ``NAME_2.png``, ... for
-            ``NAME.jpg``.
-        settings: how.
+        given: a mask file, or a prompt for ``select``.
+        out: a mask file; for a text prompt a folder, which gets ``NAME_1.png``, ``NAME_2.png``, ... for ``NAME.jpg``.
+        settings: how to predict.
         layers: also write the photo in layers, an ``.ora`` file; several objects in their order.
 
     Raises:
-        UserError: a file that cannot be read or written, or that does not fit; as ``select``.
+        UserError: a file cannot be read or written, or does not fit; or as for ``select``.
     """
     several = isinstance(given, Prompt) and given.text is not None
     if not several:
@@ -68,7 +67,7 @@ def predict_file(
 
 
 def _write_layers(path: Path, photo: np.ndarray, predictions: Sequence[Prediction], settings: Settings) -> None:
-    """As ``scene`` does; what hides the objects and is none of them lies over them, as a layer of its own."""
+    """As in ``scene``; occluders that are not among the objects lie over them, in a layer of their own."""
     found = order_of(pairs([one.modal for one in predictions], [one.amodal for one in predictions]))
     ordered = [predictions[place] for place in found.far_to_near]
     titles = [f"object {place + 1}" for place in found.far_to_near]

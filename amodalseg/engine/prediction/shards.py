@@ -1,4 +1,4 @@
-"""Parts of a large prediction, one for each machine, and what makes a whole of them again."""
+"""Shards of a large prediction, one per machine, and reading them for the merge."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ KEYS = {"shard", "command", "inputs", "crowd", "upright", "predictions", "failur
 
 @dataclass(frozen=True)
 class Shard:
-    """One of ``count`` parts: every ``count``-th photo, from number ``index``, which counts from 1."""
+    """One of ``count`` parts: every ``count``-th photo, starting with number ``index``, counted from 1."""
 
     index: int
     count: int
 
     def has(self, place: int) -> bool:
-        """Whether the photo at a place, counted from 0, is in this part."""
+        """Whether the photo at a position, counted from 0, is in this part."""
         return place % self.count == self.index - 1
 
     def __str__(self) -> str:
@@ -32,17 +32,17 @@ class Shard:
 
 
 def shard_path(out: Path, shard: Shard) -> Path:
-    """Where a part of an output lies: ``amodal.2-of-8.json`` of ``amodal.json``."""
+    """The path of a part of an output: ``amodal.2-of-8.json`` for ``amodal.json``."""
     return out.with_name(f"{out.stem}.{shard}{out.suffix}")
 
 
 @dataclass(frozen=True)
 class Part:
-    """What one shard has predicted.
+    """The predictions of one shard.
 
     Attributes:
         command, inputs: fingerprints of the options, and of the files that predictions depend on.
-        crowd, upright: as ``Settings`` has them; they decide how the whole is written.
+        crowd, upright: as in ``Settings``; they determine how the merged output is written.
         predictions: by the annotation's key.
         failures: one line for each annotation that failed.
     """
@@ -55,7 +55,7 @@ class Part:
     failures: list[str]
 
     def write(self, path: Path, shard: Shard) -> None:
-        """As a json file, whole or not at all."""
+        """Write a json file, atomically."""
         write_whole(path, json.dumps({"shard": str(shard), **self.__dict__}) + "\n")
 
     def belongs_to(self, other: Part) -> bool:
@@ -65,7 +65,7 @@ class Part:
 
 
 def read_part(path: Path, shard: Shard) -> Part:
-    """Raises UserError: it cannot be read, or is no such part."""
+    """Read a part. Raises UserError: it cannot be read, or is not such a part."""
     try:
         found = json.loads(path.read_text("utf-8"))
     except OSError as error:

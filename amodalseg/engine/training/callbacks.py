@@ -1,4 +1,4 @@
-"""What happens around training steps: validation with the real sampler, checkpoints, the weight average."""
+"""Training callbacks: validation with the real sampler, checkpoints, the weight average."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from amodalseg.models.training import TrainingModule
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Write to a temporary name, flush to the disk, rename: a killed run leaves the previous checkpoint whole."""
+    """Write to a temporary name, flush to the disk, rename: a killed run leaves the previous checkpoint intact."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         with replacing(path) as temporary:
@@ -31,7 +31,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class Metrics(CSVLogger):
-    """Lightning's CSV files; where they cannot be written, one line says so."""
+    """Lightning's CSV files, with a one-line error if they cannot be written."""
 
     def save(self) -> None:
         try:
@@ -43,14 +43,14 @@ class Metrics(CSVLogger):
         try:
             super().finalize(status)
         except UserError:
-            if status != "failed":  # of a run that fails, the first reason counts
+            if status != "failed":  # if a run fails, report only the first reason
                 raise
 
 
 class LastCheckpoint(Checkpoint):
     """``last.ckpt``: everything a resumed run needs, every so many optimiser steps and at the end.
 
-    Where a validation is due at the same step it comes first, so that a resumed run never has to repeat or miss it.
+    A validation due at the same step comes first, so that a resumed run never repeats or misses it.
     """
 
     def __init__(self, path: Path, every_steps: int) -> None:
@@ -62,7 +62,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         assert isinstance(trainer.val_check_batch, int)
-        # a run whose time is up validates once more
+        # a run whose time has expired validates once more
         if (batch_idx + 1) % trainer.val_check_batch and not trainer.should_stop:
             self._save_if_due(trainer)
 
@@ -85,8 +85,8 @@ class LastCheckpoint(Checkpoint):
 class WeightAverage(WeightAveraging):
     """Exponential moving average from the first step on, of weights and buffers.
 
-    The decay starts low and rises to its final value, min(decay, (1 + n) / (10 + n)), so that a short run is not an
-    average over its random initial weights.
+    The decay starts low and rises to its final value, min(decay, (1 + n) / (10 + n)), so that the average of a short
+    run is not dominated by its random initial weights.
     """
 
     def __init__(self, decay: float) -> None:
@@ -100,7 +100,7 @@ class WeightAverage(WeightAveraging):
         super().__init__(use_buffers=True, multi_avg_fn=average)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        # the model is still on the CPU here; the average belongs where the weights will be
+        # the model is still on the CPU here; the average must be on the device of the weights
         self._device = trainer.strategy.root_device
         super().setup(trainer, pl_module, stage)
 
@@ -108,12 +108,12 @@ class WeightAverage(WeightAveraging):
 class Validation(L.Callback):
     """Scores the fixed validation set by named protocols, draws the picture grid, keeps the best weights (or the last).
 
-    It must stand before the weight average in the list of callbacks: then the average is still in place here.
+    It must precede the weight average in the list of callbacks, so that the average is still in place here.
 
     Args:
         config: of the run.
         folder: of the run.
-        anew: begin without the best score of the checkpoint that the run goes on from, which is another run's.
+        anew: start without the best score of the checkpoint that the run continues from, which is another run's.
     """
 
     def __init__(self, config: TrainConfig, folder: Path, anew: bool = False) -> None:
@@ -143,7 +143,7 @@ class Validation(L.Callback):
     def _keep_best(self, trainer: L.Trainer, module: TrainingModule, scores: dict[str, Any]) -> None:
         protocol, region = self.config.checkpoint.monitor.split(".")
         value = scores[protocol][region]
-        # a validation set without hidden parts has no such figure: then the newest weights are kept
+        # a validation set without occluded objects has no such figure: then the latest weights are kept
         chosen = self.config.checkpoint.keep == "best"
         if chosen and value is not None and self.best is not None and value <= self.best:
             return
@@ -152,7 +152,7 @@ class Validation(L.Callback):
             self.save(module, trainer.global_step, scores)
 
     def save(self, module: TrainingModule, step: int, scores: dict[str, Any]) -> None:
-        """Write the weights that are now in the network to the run folder."""
+        """Write the network's current weights to the run folder."""
         about = {"train": to_dict(self.config), "step": step, "val": scores}
         module.save(self.folder, about)
 
@@ -172,7 +172,7 @@ class Validation(L.Callback):
 
 
 class ProgressBar(TQDMProgressBar):
-    """One bar over the whole run; in a log file a line now and then instead of thousands."""
+    """One bar for the whole run; in a log file an occasional line instead of thousands."""
 
     def __init__(self) -> None:
         super().__init__(refresh_rate=1 if sys.stderr.isatty() else 100)

@@ -1,4 +1,4 @@
-"""How a training run ends: the line with its score, whether it has ended before, and its name at Weights & Biases."""
+"""The end of a training run: the line with its score, whether it had already finished, and its Weights & Biases id."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from amodalseg.engine.training.time_limit import TimeLimit
 from amodalseg.models.weights import read_checkpoint
 
 WANDB_FILE = "wandb_id.txt"
-"""In the run folder: which run of Weights & Biases a continuation belongs to."""
+"""File in the run folder with the Weights & Biases run that a continuation belongs to."""
 
 
 def score_line(config: TrainConfig, step: int, best: float | None, best_step: int) -> str:
-    """What a run came to.
+    """The result of a run in one line.
 
     Args:
         config: of the run.
-        step: number of optimiser steps that are done.
-        best: the figure of ``checkpoint.monitor`` that the kept weights have, None if no validation had it.
+        step: number of completed optimiser steps.
+        best: the figure of ``checkpoint.monitor`` for the kept weights, None if no validation had it.
         best_step: the step of that validation, -1 if there was none.
     """
     monitor = config.checkpoint.monitor
@@ -36,10 +36,10 @@ def score_line(config: TrainConfig, step: int, best: float | None, best_step: in
 
 
 def already_finished(config: TrainConfig, folder: Path) -> str | None:
-    """The line of a run that has come to its end, told from its checkpoint alone; None for one that has not.
+    """The line of a finished run, from its checkpoint alone; None for an unfinished one.
 
     Raises:
-        UserError: a checkpoint that cannot be read.
+        UserError: the checkpoint cannot be read.
     """
     last = folder / "last.ckpt"
     if not last.exists() or not (folder / task_of(config).weights).exists() or not config.checkpoint.resume:
@@ -54,7 +54,7 @@ def already_finished(config: TrainConfig, folder: Path) -> str | None:
 
 
 def goes_on(folder: Path) -> str:
-    """What to do with a run that was broken off."""
+    """How to continue an interrupted run."""
     if (folder / "last.ckpt").is_file():
         return "the same command goes on from the last checkpoint"
     return "there is no checkpoint yet: the same command begins anew"
@@ -67,6 +67,6 @@ def wandb_id(folder: Path) -> str:
 
 
 def keep_wandb_id(folder: Path, name: str) -> None:
-    """Write the id down, for continuations."""
+    """Store the id for continuations."""
     if not (folder / WANDB_FILE).is_file():
         write_whole(folder / WANDB_FILE, f"{name}\n")

@@ -1,4 +1,4 @@
-"""Which checkpoint a training run begins with: none, its own last one, or another run's."""
+"""Which checkpoint a training run starts from: none, its own last one, or another run's."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def is_new(config: TrainConfig) -> bool:
 
 
 def checkpoint_of(config: TrainConfig) -> Path:
-    """Where the run goes on from, if that exists: its own checkpoint, or at first the one of ``continue_from``."""
+    """The checkpoint to continue from, if it exists: the run's own, or at first the one of ``continue_from``."""
     if is_new(config) and config.continue_from is not None:
         return Path(config.continue_from) / "last.ckpt"
     return Path(config.out) / "last.ckpt"
 
 
 def resume_from(config: TrainConfig, module: TrainingModule, world: int) -> tuple[str | None, int]:
-    """The checkpoint to go on from and its step, once it is known to fit; (None, 0) for a new run."""
+    """The checkpoint to continue from and its step, after checking that it fits; (None, 0) for a new run."""
     last = checkpoint_of(config)
     if not last.exists():
         if config.continue_from is not None:
@@ -55,7 +55,7 @@ def resume_from(config: TrainConfig, module: TrainingModule, world: int) -> tupl
 
 
 def without_fetching(config: TrainConfig) -> TrainConfig:
-    """Pretrained weights are fetched once: a run that goes on, or one with ``init``, brings its own."""
+    """Switch off pretrained weights for a continued run, or one with ``init``, which has its own weights."""
     if config.init is None and not checkpoint_of(config).exists():
         return config
     return dataclasses.replace(config, model=without_download(config.model))

@@ -1,4 +1,4 @@
-"""What can be trained: for each kind of model its module, its data, and how a validation is scored and drawn."""
+"""Training tasks: for each kind of model its module, its data, and how a validation is scored and drawn."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from amodalseg.report.pictures import validation_grid
 class Task:
     """One kind of model.
 
-    module, data: classes, made from a training configuration. weights: what a run leaves, a name in its folder.
+    module, data: classes, created from a training configuration. weights: name of the weights in the run folder.
     score: rows of a validation -> figures by protocol and name; without rows the names with None. logged: which of them
-    go to the log. shown: protocols beside the progress bar. paint: ``validation_pictures`` -> uint8 (H, W, 3).
+    are logged. shown: protocols beside the progress bar. paint: ``validation_pictures`` -> uint8 (H, W, 3).
     """
 
     module: type[TrainingModule]
@@ -52,8 +52,8 @@ def prior_grid(
     """A row of small pictures for each object, enlarged to ``side`` pixels without smoothing.
 
     Args:
-        pictures: uint8 (h, w, 3), as many in a row as titles; by default what was given, the completion, what was read
-            off, the truth, and nothing given.
+        pictures: uint8 (h, w, 3), as many per row as titles; by default the input, the completion, the read-off, the
+            ground truth, and the completion without input.
         side: pixels.
         titles: of the columns.
     """
@@ -106,7 +106,7 @@ TASKS: dict[str, Task] = {
         partial(prior_grid, titles=segmenter_module.TITLES),
     ),
 }
-"""By ``model.name``."""
+"""Tasks by ``model.name``."""
 
 
 def task_of(config: TrainConfig) -> Task:

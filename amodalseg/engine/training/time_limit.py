@@ -1,4 +1,4 @@
-"""A run that is bounded by wall time: ``trainer.max_time``."""
+"""Runs limited by wall time: ``trainer.max_time``."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from amodalseg.models.training import TrainingModule
 
 
 class TimeLimit(L.Callback):
-    """Tells the module how much of the time is over, once for each optimiser step, and stops the run at its end.
+    """Passes the elapsed share of time to the module, once per optimiser step, and stops the run when time is up.
 
-    Time counts from the first step on, validations and checkpoints between the steps included; the validation and the
-    checkpoint at the end come after it. It is part of the checkpoint: a run that was killed goes on with what its last
+    Time counts from the first step on, including validations and checkpoints between steps; the final validation and
+    checkpoint come after it. It is part of the checkpoint: a killed run continues with the time that its last
     checkpoint had left. In ``Trainer.fit`` a stop is followed by a validation.
 
     Args:
         minutes: of the whole run.
-        clock: seconds that never go back.
-        anew: begin without the time of the checkpoint that the run goes on from, which is another run's.
+        clock: monotonic seconds.
+        anew: start without the time of the checkpoint that the run continues from, which is another run's.
     """
 
     def __init__(self, minutes: float, clock: Callable[[], float] = time.monotonic, anew: bool = False) -> None:
         self.limit, self.clock, self.anew = 60 * minutes, clock, anew
-        self.before = 0.0  # seconds that the run had used when this process took it up
+        self.before = 0.0  # seconds that the run had used when this process resumed it
         self.share = 0.0
         self.began: float | None = None
 
@@ -39,7 +39,7 @@ class TimeLimit(L.Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, TrainingModule)
-        pl_module.elapsed_share = self.share  # before loader workers ask for the first window size
+        pl_module.elapsed_share = self.share  # before loader workers need the first window size
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.began = self.clock()
@@ -48,7 +48,7 @@ class TimeLimit(L.Callback):
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Any) -> None:
         assert isinstance(pl_module, TrainingModule)
         elapsed = torch.tensor(self.elapsed, dtype=torch.float64)
-        if trainer.world_size > 1:  # another rate, or another end, on one rank would part the ranks' weights
+        if trainer.world_size > 1:  # a different rate or end on one rank would make the ranks' weights diverge
             elapsed = elapsed.to(trainer.strategy.root_device)
             dist.broadcast(elapsed, 0)
         self.share = pl_module.elapsed_share = min(1.0, elapsed.item() / self.limit)

@@ -1,4 +1,4 @@
-"""Train one configuration, or go on with it."""
+"""Training of one configuration, from the start or resumed."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ def train(config: TrainConfig) -> Path:
     """Run a training configuration to its end.
 
     The run folder receives ``config.yaml``, ``last.ckpt`` (to resume), ``model.safetensors`` (the best weights, to
-    use; of an inpainting prior the folder ``prior``), ``metrics`` (CSV) and ``pictures``. A folder that holds
-    ``last.ckpt`` of the same configuration is continued as if nothing had happened; of a run that is finished nothing
-    is opened and nothing changes.
+    use; for an inpainting prior the folder ``prior``), ``metrics`` (CSV) and ``pictures``. A folder with a
+    ``last.ckpt`` of the same configuration is resumed as if there had been no interruption; for a finished run nothing
+    is opened or changed.
 
     Returns:
         The path of the best weights.
 
     Raises:
-        UserError: whatever is wrong with the configuration, the data or the run folder.
+        UserError: something is wrong with the configuration, the data or the run folder.
     """
     _check(config)
     folder = Path(config.out)
@@ -58,7 +58,7 @@ def train(config: TrainConfig) -> Path:
     task = task_of(config)
     finished = already_finished(config, folder)
     if finished:
-        if (folder / LOCK).exists():  # left of a process that was killed as it gave it back
+        if (folder / LOCK).exists():  # left by a process killed while releasing it
             with locked(folder, "out=", hold=is_first_process()):
                 pass
         print(finished, flush=True)
@@ -73,7 +73,7 @@ def _train(config: TrainConfig, folder: Path, task: Task) -> Path:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # tips and echoes of our own settings
     warnings.filterwarnings("ignore", "|".join(NOISE))
 
-    # whatever can be wrong is found before the folder is touched
+    # every possible mistake is detected before the folder is touched
     data = task.data(config)
     data.train_set, data.val_set  # noqa: B018
     validation = Validation(config, folder, anew=is_new(config))
@@ -92,7 +92,7 @@ def _train(config: TrainConfig, folder: Path, task: Task) -> Path:
     if trainer.strategy.root_device.type == "cpu":
         keep_freed_memory()
         if "OMP_NUM_THREADS" not in os.environ:
-            # threads that share a core with a loader's worker wait for each other most of the time
+            # threads that share a core with a loader worker mostly wait for each other
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // trainer.num_devices - config.loader.num_workers))
     claim(folder, config)
     if trainer.is_global_zero:
@@ -112,14 +112,14 @@ def _train(config: TrainConfig, folder: Path, task: Task) -> Path:
         print(f"{config.out}: the time limit was reached after {trainer.global_step} of {num_steps} steps", flush=True)
     weights = folder / task.weights
     if trainer.is_global_zero and not weights.exists():
-        validation.save(module, trainer.global_step, {})  # a finished run whose file was removed
+        validation.save(module, trainer.global_step, {})  # a finished run whose weights file was removed
     if trainer.is_global_zero:
         print(score_line(config, trainer.global_step, validation.best, validation.best_step), flush=True)
     return weights
 
 
 NOISE = [
-    # the sampler itself goes on from the saved step, which Lightning cannot know
+    # the sampler itself resumes from the saved step, which Lightning cannot know
     ".*dataloader is not resumable.*",
     ".*does not have many workers.*",
     ".*isinstance.treespec.*",
@@ -131,7 +131,7 @@ NOISE = [
     ".*sync_dist=True.*",  # every process has the rows of all
     ".*resume.* will be ignored since W&B syncing is set to .*offline.*",
 ]
-"""Warnings about things that are as they should be."""
+"""Warnings about intended behaviour."""
 
 
 def _announce(config: TrainConfig, trainer: L.Trainer, data: AmodalDataModule, num_steps: int, step: int) -> None:
@@ -207,7 +207,7 @@ def _lightning_trainer(config: TrainConfig, folder: Path, callbacks: list[Any]) 
 
 
 def validation_interval(num_steps: int, every: int, accumulate: int) -> int:
-    """Batches between validations: about ``every`` steps, spaced evenly so that the last one stands at the end."""
+    """Batches between validations: about ``every`` steps, spaced evenly so that the last one is at the end."""
     times = max(1, round(num_steps / every))
     return max(1, num_steps // times) * accumulate
 

@@ -1,7 +1,7 @@
-"""Stepping into the attention layers of a network, for one evaluation: who sees whom, with which keys and weights.
+"""Control of a network's attention layers during one evaluation: masks, keys, values and weights.
 
-A ``Control`` belongs to a ``Prepared`` (``Prepared.attention``), so it acts on those objects and no others; the null of
-a guidance has controls of its own, or none. ``attended`` puts the network's own processors back after every evaluation.
+A ``Control`` belongs to a ``Prepared`` (``Prepared.attention``), so it acts only on those objects; the unconditional
+input of a guidance has its own controls, or none. ``attended`` restores the network's processors after each evaluation.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from amodalseg.models.inpainting.backends.prior import import_diffusers
 class Site(NamedTuple):
     """An attention layer in an evaluation.
 
-    name: of the layer in its network. cross: its keys are the tokens of a text, else the places themselves.
-    height, width: of the grid of places that ask; a place's number is row * width + column.
+    name: of the layer in its network. cross: whether its keys are text tokens; otherwise they are the positions
+    themselves. height, width: of the grid of query positions; a position's index is row * width + column.
     """
 
     name: str
@@ -36,40 +36,40 @@ class Site(NamedTuple):
 
 
 class Control:
-    """A part in every attention layer of an evaluation; this one changes nothing.
+    """Hooks into every attention layer of an evaluation; the base class changes nothing.
 
-    The order in a layer is keys_values, (logits), seen, bias, (softmax), maps. B objects, H heads, Q places that ask,
-    K keys: places, or tokens of the text.
+    The order in a layer is keys_values, (logits), seen, bias, (softmax), maps. B objects, H heads, Q query positions,
+    K keys: positions, or tokens of the text.
     """
 
     def start(self) -> None:
-        """An evaluation begins."""
+        """Called at the start of an evaluation."""
 
     def keys_values(self, site: Site, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Other keys and values (B, H, K, D) in place of these."""
+        """Replace keys and values (B, H, K, D)."""
         return key, value
 
     def seen(self, site: Site) -> Tensor | None:
-        """Which keys count, bool, broadcasts against (B, H, Q, K). A place that would see none sees all of them."""
+        """Attention mask, bool, broadcasts against (B, H, Q, K). A position without any key attends to all of them."""
         return None
 
     def bias(self, site: Site) -> Tensor | None:
-        """What is added to the logits, float, broadcasts against (B, H, Q, K)."""
+        """Bias added to the logits, float, broadcasts against (B, H, Q, K)."""
         return None
 
     def wants_maps(self, site: Site) -> bool:
-        """Whether ``maps`` is to be called here. The weights are written out then: Q x K numbers for each head."""
+        """Whether to call ``maps`` here, for which the weights are computed explicitly: Q x K numbers per head."""
         return False
 
     def maps(self, site: Site, weights: Tensor) -> Tensor:
-        """Other weights in place of these, float32 (B, H, Q, K), rows sum to 1."""
+        """Replace the attention weights, float32 (B, H, Q, K), rows sum to 1."""
         return weights
 
 
 def attention_layers(network: Any) -> dict[str, Any]:
-    """Layers that controls can step into, by their names; none unless all of the network's are of the usual kind.
+    """Layers that can be controlled, by name; none unless all of the network's layers are of the standard class.
 
-    FLUX has joint layers of text and picture, which are of another class.
+    FLUX has joint layers of text and picture, of another class.
     """
     import_diffusers()
     from diffusers.models.attention_processor import Attention, AttnProcessor2_0
@@ -81,10 +81,10 @@ def attention_layers(network: Any) -> dict[str, Any]:
 
 @contextmanager
 def attended(network: Any, controls: Sequence[Control], grid: tuple[int, int]) -> Iterator[None]:
-    """While it is open, controls act on the network's attention layers.
+    """Context in which controls act on the network's attention layers.
 
-    The layers get their processors one by one: ``set_attn_processor`` is missing in ``UNet2DModel``, and empties the
-    dict that it is given.
+    Processors are set layer by layer: ``set_attn_processor`` is missing in ``UNet2DModel``, and empties the dict it is
+    given.
 
     Args:
         network: a ``UNet2DConditionModel`` or ``UNet2DModel``.
@@ -92,7 +92,7 @@ def attended(network: Any, controls: Sequence[Control], grid: tuple[int, int]) -
         grid: height and width of the network's input.
 
     Raises:
-        UserError: the network's attention layers are of a kind that controls cannot step into.
+        UserError: the network's attention layers cannot be controlled.
     """
     if not controls:
         yield
@@ -118,7 +118,7 @@ def attended(network: Any, controls: Sequence[Control], grid: tuple[int, int]) -
 class Processor:
     """A layer's attention as diffusers' ``AttnProcessor2_0`` computes it, with controls.
 
-    Where no control wants the weights written out, a layer without masks finds the same values to the last bit.
+    If no control needs explicit weights, a layer without masks gives bit-identical values.
     """
 
     def __init__(self, name: str, controls: Sequence[Control], grid: tuple[int, int]) -> None:
@@ -159,7 +159,7 @@ class Processor:
         return found / attn.rescale_output_factor
 
     def _shape(self, places: int) -> tuple[int, int]:
-        """Height and width of a grid of so many places: the network's, halved some times."""
+        """Height and width of a grid with this many positions: the network's, halved repeatedly."""
         height, width = self.grid
         while height * width > places:
             height, width = (height + 1) // 2, (width + 1) // 2
@@ -167,7 +167,7 @@ class Processor:
         return height, width
 
     def _attend(self, site: Site, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """What each place gathers, (B, H, Q, D)."""
+        """The attention output of each position, (B, H, Q, D)."""
         for control in self.controls:
             key, value = control.keys_values(site, key, value)
         added = self._added(site, key)
@@ -183,7 +183,7 @@ class Processor:
         return weights.to(value.dtype) @ value
 
     def _added(self, site: Site, key: Tensor) -> Tensor | None:
-        """Which keys count, bool, or what is added to the logits, float with -inf; None: nothing at all."""
+        """The mask, bool, or the bias of the logits, float with -inf; None: neither."""
         masks = [mask.to(key.device) for control in self.controls if (mask := control.seen(site)) is not None]
         biases = [bias.to(key) for control in self.controls if (bias := control.bias(site)) is not None]
         if not masks:
@@ -191,6 +191,6 @@ class Processor:
         seen = masks[0]
         for mask in masks[1:]:
             seen = seen & mask
-        # softmax over nothing is no number, and PyTorch's own attention would gather zeros
+        # softmax over no keys is NaN, and PyTorch's own attention would return zeros
         seen = seen | ~seen.any(-1, keepdim=True)
         return sum(biases[1:], biases[0]).masked_fill(~seen, -torch.inf) if biases else seen

@@ -1,7 +1,7 @@
-"""The one view that all methods have of an inpainting model: prepare, one estimate at a noise level, decode.
+"""The interface of inpainting models for all methods: prepare, one estimate at a noise level, decode.
 
-A backend works on its own *grid*: pixels, or the latents of an autoencoder, also packed to tokens. Everything a method
-does to a state on the way (blending, swapping, holding) needs the grid's shape only to broadcast.
+A backend works on its own *grid*: pixels, or the latents of an autoencoder, possibly packed to tokens. Everything a
+method does to intermediate states (blending, swapping, holding) needs the grid's shape only for broadcasting.
 
 Every diffusion model is described by levels (alpha, sigma) with x_t = alpha x_0 + sigma eps. One deterministic step
 to the next level is x' = alpha' x_0 + sigma' eps with the network's estimates of both: DDIM for a variance-preserving
@@ -34,7 +34,7 @@ from amodalseg.models.inpainting.backends.prior import (
 
 
 class Level(NamedTuple):
-    """A noise level: what the network is told, and x_t = alpha x_0 + sigma eps."""
+    """A noise level: the network's time argument, and x_t = alpha x_0 + sigma eps."""
 
     time: float
     alpha: float
@@ -45,7 +45,7 @@ CLEAN = Level(0.0, 1.0, 0.0)
 
 
 class Estimate(NamedTuple):
-    """What a network says about x_t: the clean state and the noise in it, and the features asked for, by name."""
+    """A network's estimate for x_t: the clean state, the noise, and the requested features by name."""
 
     clean: Tensor
     noise: Tensor
@@ -54,12 +54,12 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True)
 class Abilities:
-    """What a backend can do.
+    """The capabilities of a backend.
 
-    size: side of the pictures it was trained on, pixels. multiple: of which sides must be. factor: pixels on a side of
-    a place of its grid. text: it reads prompts. sees_hole: the hole and the known picture are inputs of the network;
-    without that, the known part has to be blended in at every step. taps: names of the features it can hand out.
-    attention: controls can step into its attention layers (``Prepared.attention``).
+    size: side of its training pictures, pixels. multiple: sides must be multiples of this. factor: pixels on a side per
+    grid position. text: whether it reads prompts. sees_hole: whether the hole and the known picture are inputs of the
+    network; otherwise the known part must be blended in at every step. taps: names of the features it can return.
+    attention: whether its attention layers can be controlled (``Prepared.attention``).
     """
 
     size: int
@@ -73,12 +73,12 @@ class Abilities:
 
 @dataclass
 class Prepared:
-    """Pictures to complete, on the grid of a backend; all tensors have the objects first.
+    """Pictures to inpaint, on the grid of a backend; the first dimension of all tensors is the objects.
 
-    known: the given pictures, what lies in the hole included. hole: float {0, 1}, broadcasts against ``known``.
-    inputs: what else the network is given (masked pictures, embeddings of prompts), as the backend names it.
-    attention: what steps into the network's attention layers in every evaluation of these objects, and of no others:
-        ``dataclasses.replace`` a prepared to give it some.
+    known: the given pictures, including the hole's content. hole: float {0, 1}, broadcasts against ``known``.
+    inputs: further inputs of the network (masked pictures, prompt embeddings), under the backend's names.
+    attention: controls of the network's attention layers in every evaluation of these objects, and of no others: use
+        ``dataclasses.replace`` to add some.
     """
 
     known: Tensor
@@ -90,43 +90,43 @@ class Prepared:
         return len(self.known)
 
     def with_text(self, text: Tensor) -> Prepared:
-        """The same with other embeddings of a prompt, (B, tokens, width)."""
+        """The same with other prompt embeddings, (B, tokens, width)."""
         return replace(self, inputs={**self.inputs, "text": text})
 
 
 class InpaintingBackend(ABC):
-    """An inpainting model. Stateless between calls: sampling holds its own state (``sample.py``)."""
+    """An inpainting model. Stateless between calls: sampling keeps its own state (``sample.py``)."""
 
     name: str
     abilities: Abilities
     device: torch.device
     networks: Sequence[torch.nn.Module] = ()
-    """All that it is made of."""
+    """All networks of the model."""
     network: Any = None
-    """The one of them that ``estimate`` evaluates."""
+    """The network that ``estimate`` evaluates."""
 
     def num_parameters(self) -> int:
-        """Of all its networks."""
+        """Parameters of all networks."""
         return sum(parameter.numel() for network in self.networks for parameter in network.parameters())
 
     @abstractmethod
     def prepare(self, pictures: Tensor, holes: Tensor, prompts: Sequence[str] | None = None) -> Prepared:
-        """Bring pictures to the grid.
+        """Convert pictures to the grid.
 
         Args:
             pictures: float32 (B, 3, H, W) RGB in [-1, 1].
-            holes: bool (B, 1, H, W), what is to be completed.
-            prompts: B texts; ignored without the ability.
+            holes: bool (B, 1, H, W), the regions to inpaint.
+            prompts: B texts; ignored by models that read no text.
 
         Raises:
-            UserError: a size that the model cannot take.
+            UserError: the model does not support this size.
         """
 
     @abstractmethod
     def unconditional(self, prepared: Prepared) -> Prepared:
-        """The same states to complete, about which the network is told nothing: the null of mask guidance.
+        """The same states without any information for the network: the unconditional input of mask guidance.
 
-        It has no attention controls: what watches or masks the one evaluation has no part in the other.
+        It has no attention controls: controls of the conditional evaluation do not apply to it.
         """
 
     @abstractmethod
@@ -135,33 +135,34 @@ class InpaintingBackend(ABC):
 
     @abstractmethod
     def estimate(self, x: Tensor, level: Level, prepared: Prepared, taps: Sequence[str] = ()) -> Estimate:
-        """One evaluation of the network. Gradients flow through it; who wants none says so (``advance`` does).
+        """One evaluation of the network. Gradients flow through it unless the caller disables them, as ``advance``
+        does.
 
         Args:
             x: noisy states on the grid.
             level: their noise level.
-            prepared: of as many objects.
+            prepared: for the same number of objects.
             taps: names of the features to return, of ``abilities.taps``.
 
         Raises:
-            UserError: ``prepared`` has attention controls, and the network no layers for them; too little memory.
+            UserError: ``prepared`` has attention controls but the network does not support them; too little memory.
         """
 
     @abstractmethod
     def decode(self, x: Tensor, clamp: bool = True) -> Tensor:
         """Clean states -> pictures, float32 (B, 3, H, W). Gradients flow through it.
 
-        clamp: to [-1, 1]. Where a picture is clamped no gradient comes back, so who needs one leaves it out.
+        clamp: to [-1, 1]. Clamped pixels have no gradient, so switch it off where gradients are needed.
         """
 
     def encode(self, pictures: Tensor) -> Tensor:
-        """Pictures, float32 (B, 3, H, W) in [-1, 1] -> clean states; of a model on pixels they are the pictures."""
+        """Pictures, float32 (B, 3, H, W) in [-1, 1] -> clean states; for a model on pixels, the pictures themselves."""
         return pictures.to(self.device)
 
     def tokens(self, prompt: str) -> list[str]:
-        """What the network reads of a text: the pieces that the columns of a cross-attention map stand for, in order.
+        """The tokens of a text, in order: those that the columns of a cross-attention map stand for.
 
-        The first and the last are the marks of begin and end; the columns behind them are padding.
+        The first and the last are the start and end tokens; the columns after them are padding.
 
         Raises:
             UserError: it reads no text.
@@ -169,18 +170,18 @@ class InpaintingBackend(ABC):
         raise UserError(f"{self.name} has no cross-attention to words: use Stable Diffusion")
 
     def unknown(self, prompt: str) -> list[str]:
-        """Words of a text that say nothing to the network, in their order; there are none where any word is read."""
+        """Words of a text that the network does not know, in order; empty for models that read any word."""
         return []
 
     @staticmethod
     def add_noise(clean: Tensor, noise: Tensor, level: Level) -> Tensor:
-        """A clean state at a noise level. At ``CLEAN`` it is the state itself, to the last bit."""
+        """A clean state at a noise level. At ``CLEAN`` it is exactly the state itself."""
         return level.alpha * clean + level.sigma * noise
 
 
 @contextmanager
 def tapped(network: Any, taps: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Collects what submodules of a network, by their names, put out while the context is open."""
+    """Collects the outputs of a network's submodules, by name, while the context is open."""
     features: dict[str, Any] = {}
     with ExitStack() as stack:
         for tap in taps:
@@ -194,7 +195,7 @@ def tapped(network: Any, taps: Sequence[str]) -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def within_memory(count: int) -> Iterator[None]:
-    """Turns running out of memory into one line. count: objects that are worked on at once."""
+    """Turns an out-of-memory error into one line. count: objects processed at once."""
     try:
         yield
     except RuntimeError as error:
@@ -209,10 +210,10 @@ def within_memory(count: int) -> Iterator[None]:
 
 
 class EmbeddedPrior(InpaintingBackend):
-    """The prior that the project trains itself: a small network on pixels, without text.
+    """The project's own prior: a small network on pixels, without text.
 
     Args:
-        prior: whatever ``find_prior`` takes; default: ``checkpoints/inpainting_prior``.
+        prior: anything that ``find_prior`` accepts; default: ``checkpoints/inpainting_prior``.
         device: cpu, cuda, ...
 
     Raises:
@@ -227,7 +228,7 @@ class EmbeddedPrior(InpaintingBackend):
 
     @classmethod
     def of_network(cls, unet: Any, alphas_cumprod: Tensor) -> EmbeddedPrior:
-        """Around a network at hand, for instance in training. alphas_cumprod: float (1000,), of its schedule."""
+        """Wrap an existing network, for instance in training. alphas_cumprod: float (1000,), of its schedule."""
         backend = cls.__new__(cls)
         backend.about = {}
         backend._set(unet, alphas_cumprod)

@@ -20,15 +20,15 @@ from amodalseg.models.inpainting.backends.backend import (
 )
 from amodalseg.models.inpainting.backends.latent import LatentBackend
 
-SIZE = 1024  # pixels; its configuration does not say what it was trained on
-FILL_GUIDANCE, GUIDANCE = 30.0, 7.0  # what diffusers' pipelines tell networks that were distilled from guidance
-TOKENS = {False: 256, True: 512}  # of a text, by whether the network is told a guidance (schnell is not)
+SIZE = 1024  # pixels; its configuration does not state the training resolution
+FILL_GUIDANCE, GUIDANCE = 30.0, 7.0  # values of diffusers' pipelines for guidance-distilled networks
+TOKENS = {False: 256, True: 512}  # of a text, by whether the network has a guidance input (schnell has none)
 
 
 class Flux(LatentBackend):
     """schnell (and dev): the known part must be blended in at every step. fill: as Stable Diffusion for inpainting.
 
-    The grid is that of the autoencoder; two by two places are packed to a token inside ``estimate``.
+    The grid is that of the autoencoder; 2 x 2 positions are packed into a token inside ``estimate``.
     """
 
     def _abilities(self) -> Abilities:
@@ -57,12 +57,12 @@ class Flux(LatentBackend):
     def _show(self, pictures: Tensor, holes: Tensor) -> dict[str, Tensor]:
         if not self.abilities.sees_hole:
             return {}
-        # every place of the grid is told the hole at full resolution, as factor x factor channels
+        # every grid position gets the hole at full resolution, as factor x factor channels
         fine = torch.nn.functional.pixel_unshuffle(holes, self.factor)
         return {"masked": _pack(self.encode(pictures * (1 - holes))), "hole": _pack(fine)}
 
     def levels(self, steps: int) -> list[Level]:
-        """Where its configuration says so, the schedule is shifted towards noise, as for pictures of ``SIZE``."""
+        """If its configuration says so, the schedule is shifted towards noise, as for pictures of ``SIZE``."""
         config = self.scheduler.config
         tokens = (self.abilities.size // self.abilities.multiple) ** 2
         base, most = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
@@ -99,7 +99,7 @@ class Flux(LatentBackend):
             )[0].float()
         velocity = _unpack(output, height, width)  # noise less clean
         maps = {
-            # a block puts out the tokens of the text and those of the picture
+            # a block returns the tokens of the text and those of the picture
             tap: pair[1].float().transpose(1, 2).reshape(len(x), -1, height, width)
             for tap, pair in features.items()
         }

@@ -14,24 +14,24 @@ from safetensors import SafetensorError
 from amodalseg.errors import UserError
 
 NEVER = ("*.fp16.safetensors", "*non_ema*", "safety_checker/*", "*onnx*", "*openvino*", "*flax*")
-"""Further copies of weights, and what is not used."""
+"""Duplicate weights, and files that are not used."""
 WEIGHTS = "model*.safetensors"
 FILES = ("*.json", WEIGHTS)
-"""Of a model of transformers."""
+"""Files of a transformers model."""
 DAMAGE = (OSError, ValueError, RuntimeError, TypeError, KeyError, AttributeError, SafetensorError)
-"""What the libraries raise for files that are missing or damaged, or do not fit together."""
+"""Exceptions of the libraries for files that are missing, damaged or inconsistent."""
 
 
 def find_files(name: str, short: Mapping[str, str], patterns: Sequence[str]) -> Path:
-    """The folder with a model's files: a folder as it is, else the hub's cache, else downloaded.
+    """The folder with a model's files: the given folder, else the hub's cache, else downloaded.
 
     Args:
         name: folder, one of the short names, or ``owner/name`` on the hub.
         short: names on the hub by short name.
-        patterns: of the files that are needed.
+        patterns: of the required files.
 
     Raises:
-        UserError: it is nowhere; the line says what to download and where to put it.
+        UserError: it cannot be found; the message says what to download and where to put it.
     """
     if Path(name).is_dir():
         return Path(name)
@@ -41,7 +41,7 @@ def find_files(name: str, short: Mapping[str, str], patterns: Sequence[str]) -> 
     except HFValidationError as error:
         raise _no_model(given, short) from error
     except LocalEntryNotFoundError:
-        if "/" not in name:  # the hub would be asked for a repository that cannot be there
+        if "/" not in name:  # the hub would be queried for an impossible repository
             raise _no_model(given, short) from None
     here = f"hf download {name} --local-dir FOLDER"
     try:
@@ -60,7 +60,7 @@ def _no_model(name: str, short: Mapping[str, str]) -> UserError:
 
 
 def read_kind(path: Path, key: str) -> str:
-    """What a folder says it holds: one text of one of its json files. Raises UserError."""
+    """The kind of model in a folder, as stated in one of its json files. Raises UserError."""
     try:
         return str(json.loads(path.read_text("utf-8"))[key])
     except FileNotFoundError as error:
@@ -72,16 +72,16 @@ def read_kind(path: Path, key: str) -> str:
 
 
 def find_whole(name: str, short: Mapping[str, str], kinds: Container[str], wanted: str) -> tuple[Path, str]:
-    """The folder of a model of transformers and its ``model_type``, as ``load_whole`` takes it; weights stay unread.
+    """The folder of a transformers model, as for ``load_whole``, and its ``model_type``; weights are not read.
 
     Args:
-        name, short: as ``find_files``.
-        kinds: the types that can be used.
-        wanted: what can be used, for the message.
+        name, short: as for ``find_files``.
+        kinds: the supported types.
+        wanted: what is supported, for the message.
 
     Raises:
-        UserError: transformers is missing; it is nowhere; its configuration or its weights are not in the folder; it is
-            of another type.
+        UserError: transformers is missing; the model cannot be found; its configuration or weights are not in the
+            folder; it is of another type.
     """
     import_transformers()
     folder = find_files(name, short, FILES)
@@ -94,7 +94,7 @@ def find_whole(name: str, short: Mapping[str, str], kinds: Container[str], wante
 
 
 def import_transformers() -> Any:
-    """The library ``transformers``. Raises UserError, with the extra to install, where it is missing."""
+    """The library ``transformers``. Raises UserError, with the extra to install, if it is missing."""
     try:
         import transformers
     except ImportError as error:
@@ -103,7 +103,7 @@ def import_transformers() -> Any:
 
 
 def load_whole(model: Any, processor: Any, folder: Path) -> tuple[Any, Any]:
-    """A model of transformers in float32 with what prepares its inputs, from safetensors alone.
+    """A transformers model in float32 with its processor, from safetensors only.
 
     Args:
         model, processor: classes.
@@ -128,5 +128,5 @@ def load_whole(model: Any, processor: Any, folder: Path) -> tuple[Any, Any]:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, short enough for a message of one line."""
+    """The first line of an error, short enough for a one-line message."""
     return " ".join(str(error).split())[:160] or type(error).__name__

@@ -1,4 +1,4 @@
-"""Published inpainting models, by their names on the Hugging Face hub or from folders laid out as there."""
+"""Published inpainting models, by name on the Hugging Face hub or from folders with the same layout."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ HUB_IDS = {
     "flux_schnell": "black-forest-labs/FLUX.1-schnell",
     "flux_fill": "black-forest-labs/FLUX.1-Fill-dev",
 }
-"""Short names. The first three are copies that are still there; the original repositories are gone."""
+"""Short names. The first three are copies that still exist; the original repositories are gone."""
 INDEX = "model_index.json"
 PIPELINE_FILES = (INDEX, "*/*.json", "*/*.txt", "*/*.model", "*/*.safetensors")
 
 
 def check_hub_model(config: BackendConfig) -> None:
-    """Find what can be wrong before a model is needed; files that are missing are downloaded now.
+    """Detect problems before a model is needed; missing files are downloaded now.
 
     Raises:
         UserError: as ``open_hub_model``.
@@ -58,8 +58,8 @@ def open_hub_model(config: BackendConfig, device: str | torch.device) -> Inpaint
         device: cpu, cuda, ...
 
     Raises:
-        UserError: it is neither here nor can it be downloaded; a library is missing; files that do not fit together;
-            8 bits or offloading without a GPU.
+        UserError: it is neither available nor can be downloaded; a library is missing; files are inconsistent; 8 bits
+            or offloading without a GPU.
     """
     check_hub_model(config)
     folder, device = _folder_of(config), torch.device(device)
@@ -82,7 +82,7 @@ def _folder_of(config: BackendConfig) -> Path:
 
 
 def _kind_of(folder: Path) -> tuple[type[LatentBackend], str]:
-    """The backend and diffusers' class for a folder, by what it says it is."""
+    """The backend and the diffusers class for a folder, from its own description."""
     kind = read_kind(folder / INDEX, "_class_name")
     if kind.startswith("StableDiffusionXL"):
         return StableDiffusionXL, "StableDiffusionXLInpaintPipeline"
@@ -121,7 +121,7 @@ def _load(name: str, folder: Path, dtype: torch.dtype, eight_bit: bool) -> Any:
     except DAMAGE as error:
         raise UserError(f"{folder} cannot be loaded ({first_line(error)}); download or copy it again, whole") from error
     for part in (getattr(loaded, large[0]), loaded.vae):
-        empty = [weight for weight, values in part.named_parameters() if values.is_meta]  # they were not in the file
+        empty = [weight for weight, values in part.named_parameters() if values.is_meta]  # missing in the file
         if empty:
             raise UserError(f"{folder} lacks {len(empty)} weights of a {type(part).__name__} ({empty[0]}, ...)")
     loaded.set_progress_bar_config(disable=True)

@@ -1,4 +1,4 @@
-"""Stable Diffusion (1.5 and 2): latents of an autoencoder; nine channels for inpainting, four from text alone."""
+"""Stable Diffusion (1.5 and 2): latents of an autoencoder; nine channels for inpainting, four for text-to-image."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from amodalseg.models.inpainting.backends.prior import import_diffusers
 
 
 class LatentBackend(InpaintingBackend):
-    """What the models on latents have in common. The grid is that of the autoencoder, in float32.
+    """Base class of models on latents. The grid is that of the autoencoder, in float32.
 
     Args:
-        pipeline: of diffusers, whose parts are used one by one; its own loop is not.
-        device: where it computes.
+        pipeline: of diffusers, whose parts are used individually, without its own loop.
+        device: of the networks.
         name: for messages and tables.
         dtype: of the network's inputs.
 
@@ -50,15 +50,15 @@ class LatentBackend(InpaintingBackend):
 
     @abstractmethod
     def _abilities(self) -> Abilities:
-        """What the model can do, from its configuration."""
+        """The model's capabilities, from its configuration."""
 
     @abstractmethod
     def _encode_prompts(self, prompts: list[str]) -> dict[str, Tensor]:
-        """Different texts -> inputs of the network, one row for each."""
+        """Distinct texts -> inputs of the network, one row per text."""
 
     @abstractmethod
     def _show(self, pictures: Tensor, holes: Tensor) -> dict[str, Tensor]:
-        """What the network is shown of pictures (B, 3, H, W) and holes (B, 1, H, W), float: inputs by name."""
+        """The network's inputs by name for pictures (B, 3, H, W) and holes (B, 1, H, W), float."""
 
     def prepare(self, pictures: Tensor, holes: Tensor, prompts: Sequence[str] | None = None) -> Prepared:
         height, width = pictures.shape[-2:]
@@ -68,7 +68,7 @@ class LatentBackend(InpaintingBackend):
         pictures, shown = pictures.to(self.device), holes.to(self.device, torch.float32)
         with within_memory(len(pictures)), torch.no_grad():
             known = self.encode(pictures)
-            # a text is encoded once for all objects that share it: what comes out does not depend on the batch
+            # a text is encoded once for all objects that share it, so the result does not depend on the batch
             texts = [""] * len(pictures) if prompts is None else list(prompts)
             different = list(dict.fromkeys(texts))
             rows = torch.tensor([different.index(text) for text in texts], device=self.device)
@@ -77,7 +77,7 @@ class LatentBackend(InpaintingBackend):
         return Prepared(known, interpolate(shown, known.shape[-2:]), inputs)
 
     def unconditional(self, prepared: Prepared) -> Prepared:
-        """Everything is hole, and the picture grey. A network that sees no hole is told the same as before."""
+        """Everything is hole, and the picture grey. For a network that sees no hole nothing changes."""
         side = [length * self.factor for length in prepared.known.shape[-2:]]
         with within_memory(1), torch.no_grad():
             shown = self._show(
@@ -101,8 +101,8 @@ class LatentBackend(InpaintingBackend):
 class StableDiffusion(LatentBackend):
     """Versions 1.5 and 2: noisy latents, hole, latents of the masked picture -> noise, v or the clean latents.
 
-    A network with four channels is made to draw from a text: it sees noisy latents only, so what is known has to be
-    blended in at every step.
+    A network with four channels is a text-to-image model: it sees noisy latents only, so the known part must be blended
+    in at every step.
     """
 
     def _abilities(self) -> Abilities:

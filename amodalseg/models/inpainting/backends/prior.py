@@ -1,4 +1,4 @@
-"""The embedded prior's network and noise schedule, in and out of a folder that diffusers itself opens."""
+"""The embedded prior's network and noise schedule, and their folder, which diffusers itself can open."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from amodalseg.models import CHECKPOINTS
 from amodalseg.models.weights import check_finite, load_state, read_checkpoint
 
 UNet2DModel = Any
-"""diffusers' class of this name, a ``torch.nn.Module``. The library is loaded when it is needed, not to read this."""
+"""diffusers' class of this name, a ``torch.nn.Module``. The library is loaded only when needed."""
 DDIMScheduler = Any
 """Likewise; ``alphas_cumprod`` is its float (1000,) schedule."""
 NUM_LEVELS = 1000  # noise levels of the schedule
-IN_CHANNELS = 7  # noisy picture, known picture that goes on in its hole, hole
+IN_CHANNELS = 7  # noisy picture, known picture extended into the hole, hole
 ABOUT = "prior.json"
 FOLDER = "prior"
-"""Of a run folder, with the best weights."""
+"""Folder with the best weights inside a run folder."""
 SHIPPED = "inpainting_prior"
 """The prior in ``checkpoints/``."""
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
@@ -66,8 +66,8 @@ def import_diffusers() -> Any:
 def build_unet(config: InpaintingPriorConfig) -> UNet2DModel:
     """A network with random weights: (x_t, known, hole) and the noise level -> v, on pictures of any fitting size.
 
-    It works on patches: of a square of ``config.patch`` pixels all values stand in one place (``evaluate``).
-    Most of a network's time is spent where its maps are finest, and on small pictures that place teaches it least.
+    It works on patches: all values of a square of ``config.patch`` pixels are stored in one position (``evaluate``).
+    Most of a network's time is spent at the finest resolution, which contributes least on small pictures.
     """
     deepest = len(config.channels) - 1
     return import_diffusers().UNet2DModel(
@@ -93,9 +93,9 @@ def evaluate(unet: UNet2DModel, x: Tensor, seen: Tensor, times: Tensor | float) 
     """One evaluation of the network.
 
     Args:
-        unet: as ``build_unet`` makes it.
+        unet: as from ``build_unet``.
         x: float (B, 3, H, W), noisy pictures.
-        seen: float (B, 4, H, W), of ``seen_by``.
+        seen: float (B, 4, H, W), from ``seen_by``.
         times: (B,) or one for all, in [0, ``NUM_LEVELS``).
 
     Returns:
@@ -107,13 +107,13 @@ def evaluate(unet: UNet2DModel, x: Tensor, seen: Tensor, times: Tensor | float) 
 
 
 def seen_by(pictures: Tensor, holes: Tensor) -> Tensor:
-    """What the network is told besides x_t: the known picture, whose colours go on in its hole, and the hole.
+    """The network's inputs besides x_t: the known picture, with its colours extended into the hole, and the hole.
 
-    In the hole stands a mean of what is known around, of the nearer the more (pull and push over a pyramid): a
-    background need not be found out anew from afar. Where nothing is known it is 0, which is grey.
+    The hole is filled with a mean of the known surroundings, weighted by proximity (pull-push over a pyramid), so that
+    the network need not infer the background from afar. Where nothing is known it is 0, which is grey.
 
     Args:
-        pictures: float (B, 3, H, W) in [-1, 1]; what lies in the hole has no effect.
+        pictures: float (B, 3, H, W) in [-1, 1]; the content of the hole has no effect.
         holes: float (B, 1, H, W) in {0, 1}.
 
     Returns:
@@ -153,11 +153,11 @@ def refuse_too_large(folder: Path, state: Mapping[str, Tensor]) -> None:
 
 @contextmanager
 def whole_folder(folder: Path, parts: Sequence[str], about_file: str, about: dict[str, Any]) -> Iterator[Path]:
-    """A place to write the parts of a folder; behind it they are moved there, and the json is written last.
+    """A temporary folder for the parts of a folder; on exit they are moved there, and the json is written last.
 
     Args:
-        folder: made if it is missing; of older parts in it nothing is left. Without the json it is not whole.
-        parts: folders and files that are written, in the order in which they are moved.
+        folder: created if missing; older parts in it are removed. Without the json it is incomplete.
+        parts: folders and files to write, in the order in which they are moved.
         about_file, about: name and content of the json.
 
     Raises:
@@ -183,10 +183,10 @@ def whole_folder(folder: Path, parts: Sequence[str], about_file: str, about: dic
 def save_prior(folder: Path, unet: UNet2DModel, about: dict[str, Any]) -> None:
     """Write ``unet/`` (float16), ``scheduler/`` and ``prior.json``.
 
-    Everything is written beside the folder and moved into it, the json last: a folder without it is not whole.
+    Everything is written beside the folder and moved into it, the json last: a folder without it is incomplete.
 
     Args:
-        folder: made if it is missing; of an older prior in it nothing is left.
+        folder: created if missing; an older prior in it is removed.
         unet: its weights are not changed.
         about: anything worth keeping; stored as json.
 
@@ -194,20 +194,20 @@ def save_prior(folder: Path, unet: UNet2DModel, about: dict[str, Any]) -> None:
         UserError: the files cannot be written, or a weight is too large for float16.
     """
     refuse_too_large(folder, unet.state_dict())
-    # diffusers notes in the configuration where a network was read from: that place tells a reader nothing
+    # diffusers records in the configuration where a network was loaded from, which is of no use to readers
     half = type(unet).from_config({key: value for key, value in unet.config.items() if key != "_name_or_path"}).half()
     half.load_state_dict(unet.state_dict())
     with whole_folder(folder, ("unet", "scheduler"), ABOUT, about) as temporary:
         half.save_pretrained(temporary / "unet", safe_serialization=True)
-        (temporary / WEIGHTS).chmod(0o644)  # safetensors makes files that only their owner can read
+        (temporary / WEIGHTS).chmod(0o644)  # safetensors creates files that only their owner can read
         build_scheduler().save_pretrained(temporary / "scheduler")
 
 
 def load_prior(folder: Path) -> tuple[UNet2DModel, DDIMScheduler, dict[str, Any]]:
-    """Read what ``save_prior`` wrote, or another network of the same kind, or the weights of a run's ``last.ckpt``.
+    """Load a prior of ``save_prior``, another network of the same kind, or the weights of a run's ``last.ckpt``.
 
     Returns:
-        (network in float32 on the CPU, in evaluation mode; schedule; what was kept about it).
+        (network in float32 on the CPU, in evaluation mode; schedule; metadata).
 
     Raises:
         UserError: a file is missing or damaged, or the network is not an inpainting prior on pixels.

@@ -1,4 +1,4 @@
-"""Stable Diffusion XL for inpainting: two text encoders, and the sizes as further inputs."""
+"""Stable Diffusion XL for inpainting: two text encoders, and picture sizes as additional inputs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from amodalseg.models.inpainting.backends.latent import StableDiffusion
 
 
 class StableDiffusionXL(StableDiffusion):
-    """As the smaller versions; pictures are said to be whole and in their original size."""
+    """Like the smaller versions; pictures are declared uncropped and in their original size."""
 
     def _abilities(self) -> Abilities:
         if self.pipeline.config.get("requires_aesthetics_score"):

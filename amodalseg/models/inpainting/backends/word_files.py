@@ -1,4 +1,4 @@
-"""The text-conditioned prior, in and out of a folder that diffusers opens as a ``StableDiffusionPipeline``."""
+"""The folder of the text-conditioned prior, which diffusers can open as a ``StableDiffusionPipeline``."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ def find_word_prior(name: str | Path = SHIPPED) -> Path:
 def save_word_prior(folder: Path, network: Any, length: int, about: dict[str, Any]) -> None:
     """Write the parts of a ``StableDiffusionPipeline`` without autoencoder, in float16, and ``words.json``.
 
-    Everything is written beside the folder and moved into it, the json last: a folder without it is not whole.
+    Everything is written beside the folder and moved into it, the json last: a folder without it is incomplete.
 
     Args:
-        folder: made if it is missing; of an older prior in it nothing is left.
-        network: as ``build_network`` makes it; not changed.
+        folder: created if missing; an older prior in it is removed.
+        network: as from ``build_network``; not changed.
         length: of its texts, tokens.
         about: anything worth keeping; stored as json.
 
@@ -69,7 +69,7 @@ def save_word_prior(folder: Path, network: Any, length: int, about: dict[str, An
     """
     refuse_too_large(folder, network.state_dict())
     half: dict[str, Any] = {name: copy.deepcopy(part).cpu().half() for name, part in network.items()}
-    # diffusers notes where a network was read from: that place tells a reader nothing
+    # diffusers records where a network was loaded from, which is of no use to readers
     half["unet"].register_to_config(_name_or_path="")
     half["text_encoder"].config._name_or_path = ""
     tokenizer, scheduler = build_tokenizer(length), build_word_scheduler()
@@ -83,15 +83,14 @@ def save_word_prior(folder: Path, network: Any, length: int, about: dict[str, An
         half["text_encoder"].config.to_json_file(temporary / "text_encoder/config.json")
         save_file(half["text_encoder"].state_dict(), temporary / WEIGHTS[1], {"format": "pt"})
         for name in WEIGHTS:
-            (temporary / name).chmod(0o644)  # safetensors makes files that only their owner can read
+            (temporary / name).chmod(0o644)  # safetensors creates files that only their owner can read
 
 
 def load_word_prior(folder: Path) -> tuple[nn.ModuleDict, Any, Any, dict[str, Any]]:
-    """Read what ``save_word_prior`` wrote, or the weights of a run's ``last.ckpt``.
+    """Load a prior of ``save_word_prior``, or the weights of a run's ``last.ckpt``.
 
     Returns:
-        (``unet`` and ``text_encoder`` in float32 on the CPU, in evaluation mode; tokenizer; schedule; what was kept
-        about it).
+        (``unet`` and ``text_encoder`` in float32 on the CPU, in evaluation mode; tokenizer; schedule; metadata).
 
     Raises:
         UserError: a file is missing or damaged, or is of another kind of model.

@@ -1,4 +1,4 @@
-"""The text-conditioned prior: Stable Diffusion's parts in small, on patches of pixels in place of latents."""
+"""The text-conditioned prior: a small version of Stable Diffusion's parts, on patches of pixels instead of latents."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from amodalseg.models.inpainting.backends.prior import NUM_LEVELS, import_diffus
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz,"
 END = "</w>"
-"""Marks the last piece of a word in a vocabulary of CLIP's."""
+"""Marks the last token of a word in CLIP's vocabulary."""
 KNOWN = {*(word + END for word in WORDS), "," + END}
-"""Pieces that say something; the embeddings of all others are zero."""
+"""Known tokens; the embeddings of all others are zero."""
 POSITION = 0.005  # standard deviation of the initial embeddings of positions; that of words is four times as much
 
 
 class Patches(nn.Module):
-    """In place of an autoencoder: the pixels of a square of ``patch`` x ``patch`` stand in one place of the grid."""
+    """Replaces the autoencoder: the pixels of a ``patch`` x ``patch`` square are stored in one grid position."""
 
     def __init__(self, patch: int) -> None:
         super().__init__()
@@ -38,27 +38,27 @@ class Patches(nn.Module):
         )
 
     def encode(self, pictures: Tensor) -> SimpleNamespace:
-        """(B, 3, H, W) -> what an autoencoder of diffusers returns, around (B, 3 patch^2, H / patch, ...)."""
+        """(B, 3, H, W) -> the output type of a diffusers autoencoder, with (B, 3 patch^2, H / patch, ...)."""
         grid = pixel_unshuffle(pictures, self.patch)
         return SimpleNamespace(latent_dist=SimpleNamespace(mode=lambda: grid))
 
     def decode(self, grid: Tensor, return_dict: bool = False) -> tuple[Tensor]:
-        """The inverse, to the last bit."""
+        """The exact inverse."""
         return (pixel_shuffle(grid, self.patch),)
 
 
 def build_tokenizer(length: int) -> Any:
-    """A ``CLIPTokenizer`` that knows the words of captions whole, and any other word by its letters.
+    """A ``CLIPTokenizer`` with one token per word of the captions, which splits any other word into letters.
 
     CLIP's own vocabulary has 49,408 entries, whose embeddings would be most of the model.
 
     Args:
-        length: of a text in tokens, begin and end included.
+        length: of a text in tokens, including the start and end tokens.
     """
     merges: list[tuple[str, str]] = []
     for word in WORDS:
         pieces = _pieces(word, merges)
-        while len(pieces) > 1:  # the earlier merges come first and stay as they are, so earlier words stay whole
+        while len(pieces) > 1:  # earlier merges take precedence and are unchanged, so earlier words stay whole
             merges.append((pieces[0], pieces[1]))
             pieces = _pieces(word, merges)
     tokens = [*LETTERS, *(letter + END for letter in LETTERS), *("".join(pair) for pair in merges)]
@@ -68,7 +68,7 @@ def build_tokenizer(length: int) -> Any:
 
 
 def _pieces(word: str, merges: Sequence[tuple[str, str]]) -> list[str]:
-    """How byte pair encoding cuts a word: the earliest merge that fits anywhere is done first."""
+    """Split a word by byte pair encoding: the earliest applicable merge is done first."""
     pieces = [*word[:-1], word[-1] + END]
     for pair in merges:
         place = 0
@@ -82,8 +82,8 @@ def _pieces(word: str, merges: Sequence[tuple[str, str]]) -> list[str]:
 def build_text_encoder(config: WordPriorConfig, tokenizer: Any) -> Any:
     """A ``CLIPTextModel`` without layers: embeddings of tokens and positions, normalised.
 
-    A layer would mix the words of a caption, and maps of a word's attention would no longer be of that word alone.
-    Tokens that are no word of a caption have embeddings of zero: they say nothing.
+    A layer would mix the words of a caption, and a word's attention map would no longer belong to that word alone.
+    Tokens that are not caption words have zero embeddings and carry no information.
     """
     transformers, size = import_transformers(), len(tokenizer)
     encoder = transformers.CLIPTextModel(
@@ -127,7 +127,7 @@ def build_network(config: WordPriorConfig) -> nn.ModuleDict:
 def build_word_scheduler() -> Any:
     """v-prediction on Stable Diffusion's schedule.
 
-    It ends at a signal of 0.07 and not at zero, so that a picture's noise can be found again by inversion.
+    It ends at a signal of 0.07 rather than zero, so that a picture can be inverted to noise.
     """
     return import_diffusers().DDIMScheduler(
         num_train_timesteps=NUM_LEVELS, beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012,
@@ -140,7 +140,7 @@ def pipeline_of(network: Any, tokenizer: Any, scheduler: Any) -> Any:
     """Diffusers' ``StableDiffusionPipeline`` of these parts, without an autoencoder.
 
     Args:
-        network: as ``build_network`` makes it.
+        network: as from ``build_network``.
     """
     return import_diffusers().StableDiffusionPipeline(
         vae=None, text_encoder=network["text_encoder"], tokenizer=tokenizer, unet=network["unet"], scheduler=scheduler,
@@ -152,7 +152,7 @@ class WordPrior(StableDiffusion):
     """The text-conditioned prior, as a backend: a text-to-image network whose latents are patches of pixels.
 
     Args:
-        prior: whatever ``find_word_prior`` takes; default: ``checkpoints/word_prior``.
+        prior: anything that ``find_word_prior`` accepts; default: ``checkpoints/word_prior``.
         device: cpu, cuda, ...
 
     Raises:
@@ -167,7 +167,7 @@ class WordPrior(StableDiffusion):
 
     @classmethod
     def of_network(cls, network: Any, tokenizer: Any) -> WordPrior:
-        """Around networks at hand, as ``build_network`` makes them, for instance in training."""
+        """Wrap existing networks, as from ``build_network``, for instance in training."""
         backend = cls.__new__(cls)
         backend._set(network, tokenizer, build_word_scheduler(), {})
         return backend

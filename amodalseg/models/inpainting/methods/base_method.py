@@ -1,4 +1,4 @@
-"""What methods share that complete an object's picture: the square they draw in, and the way back into the photo."""
+"""Shared by methods that complete an object's picture: the square they work in, and pasting back into the photo."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ BEST_WITHOUT_SEGMENTER = "grabcut"
 
 
 def overridden(config: Any, options: dict[str, Any]) -> Any:
-    """The options of a method with others in their places; arguments and errors as ``AmodalModel.override``."""
+    """A method's options with some replaced; arguments and errors as for ``AmodalModel.override``."""
     own = own_options(config, options)
     if "name" in own:
         raise UserError("override cannot change the method; name the other method in models")
@@ -44,15 +44,15 @@ def overridden(config: Any, options: dict[str, Any]) -> Any:
 
 
 class ReadsOff(AmodalModel):
-    """A method that completes a square and reads the mask off its picture, by the options of ``config.read_off``.
+    """A method that completes a square and reads the mask off the picture, with the options ``config.read_off``.
 
-    A subclass predicts in the square; this class batches and pastes back.
+    Subclasses predict in the square; this class batches and pastes back.
 
     Args:
         config: of the method, one of the method dataclasses of the schema.
 
     Raises:
-        UserError: a segmenter, a depth model or LaMa that the options make it use is missing.
+        UserError: a segmenter, a depth model or LaMa is missing that the options require.
     """
 
     device: str = "cpu"
@@ -72,7 +72,7 @@ class ReadsOff(AmodalModel):
         return self.config.window.size
 
     def _square(self, mask: np.ndarray) -> Window:
-        """The square around a mask, bool (H, W) and not empty, that the method draws in."""
+        """The method's square around a mask, bool (H, W) and not empty."""
         side = self.config.window.side
         return object_window(mask, WindowConfig(size=self.size, expand=side**2, margin=side))
 
@@ -108,12 +108,12 @@ class ReadsOff(AmodalModel):
         return self.with_changes(queries, predictions, steps)
 
     def helpers(self, config: Any) -> Helpers:
-        """What the method would use with these options, besides an inpainting model."""
+        """The helper models that these options require, besides an inpainting model."""
         options: ReadOffConfig = config.read_off
         return Helpers(segmenter=options.segmenter if _kind(options) == "segmenter" else None)
 
     def _all_helpers(self, config: Any) -> Helpers:
-        """``helpers``, with what moves use."""
+        """``helpers``, including those used by moves."""
         found = self.helpers(config)
         return found._replace(lama=True) if getattr(config, "origin", None) == "lama" else found
 
@@ -136,12 +136,12 @@ class ReadsOff(AmodalModel):
         helpers = self._all_helpers(config)
         if helpers != self._all_helpers(self.config):
             check_helpers(helpers)
-            self._segmenter = self._depth = None  # those of the new options are opened when they are needed
+            self._segmenter = self._depth = None  # those of the new options are opened on demand
         self.config = config
         return own_options(config, options)
 
     def to(self, device: torch.device | str) -> Self:
-        if str(device) != self.device:  # opened anew there when needed, so that models in waiting hold no memory
+        if str(device) != self.device:  # reopened there on demand, so that idle models hold no memory
             self._backend = self._segmenter = self._depth = None
         self.device = str(device)
         return self
@@ -151,7 +151,7 @@ class ReadsOff(AmodalModel):
     ) -> np.ndarray:
         """The object in its completed picture, bool (S, S); arguments as ``read_off.read_off``.
 
-        connected: leave out what does not hang together with the visible part, or lies outside the area.
+        connected: drop parts that are not connected to the visible region, or lie outside the area.
         """
         kind = _kind(self.config.read_off)
         segmenter = self.segmenter if kind == "segmenter" else None
@@ -168,11 +168,11 @@ def _kind(options: ReadOffConfig) -> str:
 
 
 class InpaintingMethod(ReadsOff):
-    """A method that draws with an inpainting model; a subclass's ``config`` has ``backend`` and ``sampler`` too.
+    """A method based on an inpainting model; the ``config`` of subclasses also has ``backend`` and ``sampler``.
 
     Args:
         config: of the method.
-        backend: default: the one that the configuration names, opened when it is first needed.
+        backend: default: the one named in the configuration, opened on first use.
     """
 
     stochastic = True
@@ -191,7 +191,7 @@ class InpaintingMethod(ReadsOff):
             return super().override(options)
         check_backend(backend)
         own = super().override(options)
-        self._backend = None  # the new one is opened when it is needed
+        self._backend = None  # the new one is opened on demand
         return own
 
     @property
@@ -210,14 +210,14 @@ class InpaintingMethod(ReadsOff):
         return self.config.window.size or self.backend.abilities.size
 
     def scene_size(self, height: int, width: int) -> tuple[int, int]:
-        """The size that a whole photo is drawn at: rows and columns the model can take, the longer side its own."""
+        """Size for a whole photo: height and width that the model supports, with its own size as the longer side."""
         step = self.backend.abilities.multiple
         scale = self.size / max(height, width)
         rows, columns = (max(2, round(scale * side / step)) * step for side in (height, width))
         return rows, columns
 
     def move(self, query: Query, prediction: Prediction, steps: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """As ``AmodalModel.move``; the option ``origin`` says how the place is filled."""
+        """As ``AmodalModel.move``; the option ``origin`` determines how the origin is filled."""
         how, steps = self.config.origin, steps or self.config.sampler.steps
         if how != "model":
             return move_by_paste(query, prediction, partial(without, how=how))
@@ -229,9 +229,9 @@ class InpaintingMethod(ReadsOff):
         return move_by_paste(query, prediction, redrawn)
 
     def _redrawn(self, photo: np.ndarray, go: np.ndarray, unseen: np.ndarray, seed: int, steps: int) -> np.ndarray:
-        """A ``Fill``: the square around what goes, painted anew; no words say what is there."""
+        """A ``Fill``: the square around the removed region is inpainted, without a prompt."""
         window = self._square(go)
-        # a pixel of the square that holds some of the object goes with it
+        # a pixel of the square that is partly object is removed with it
         hole = grown(crop_mask(go, window), 1) | crop_mask(unseen, window)
         shown = remove(crop_image(photo, window), hole)  # for models that look into their holes
         windows = Windows([shown], [hole], [stable_seed("origin", seed)], [""])

@@ -1,4 +1,4 @@
-"""One object in the square that it is completed in, and the completed picture back in the photo."""
+"""One object in its square, and the completed picture pasted back into the photo."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from amodalseg.types import Query, stable_seed
 class Crop(NamedTuple):
     """One object in its square.
 
-    picture: uint8 (S, S, 3) RGB, zero outside the photo. modal: bool (S, S), not empty. occluder: bool (S, S), what
-    covers the object, or None if unknown. seed: of all random numbers. category: name, or None.
+    picture: uint8 (S, S, 3) RGB, zero outside the photo. modal: bool (S, S), not empty. occluder: bool (S, S), the
+    occluder, or None if unknown. seed: of all random numbers. category: name, or None.
     """
 
     picture: np.ndarray
@@ -28,7 +28,7 @@ class Crop(NamedTuple):
     category: str | None
 
     def generator(self) -> np.random.Generator:
-        """The source of all random numbers but the sampler's noise, at its beginning."""
+        """A freshly seeded generator for all random numbers but the sampler's noise."""
         return np.random.default_rng(stable_seed("inpainting", self.seed))
 
 
@@ -41,9 +41,9 @@ class Completion(NamedTuple):
 
 
 def cut(query: Query, window: Window, seed: int) -> Crop:
-    """Cut an object's square out of its photo."""
+    """Crop an object's square from its photo."""
     modal = crop_mask(query.modal, window)
-    if not modal.any():  # so thin that no sampled pixel meets it
+    if not modal.any():  # too thin to be hit by any sampled pixel
         rows, columns = np.nonzero(query.modal)
         modal[
             (rows - window.top) * window.size // window.height, (columns - window.left) * window.size // window.width
@@ -60,8 +60,8 @@ class CompletionPrediction(WindowPrediction):
     picture: np.ndarray
 
     def raw_mask(self, values: np.ndarray) -> np.ndarray:
-        # The modal mask is the finer of the two: outside it the map counts next to what was completed only, so that an
-        # prediction without a hidden part adds nothing to the modal mask.
+        # The modal mask is the finer of the two: outside it the map counts only next to completed pixels, so that a
+        # prediction without an occluded region adds nothing to the modal mask.
         height, width = self.modal.shape
         hidden = grown((values > self.threshold) & ~crop_mask(self.modal, self.window), 1)
         near = paste_mask(hidden.astype(np.float32), self.window, height, width, 0.5) | self.modal

@@ -18,14 +18,14 @@ from amodalseg.models.inpainting.steps.sample import Hook, KeepKnown, Sampling, 
 from amodalseg.types import stable_seed
 
 CLEAN = "clean"
-"""In place of a feature: the network's estimate of the clean picture, which every backend has."""
+"""Replaces a feature: the network's estimate of the clean picture, which every backend provides."""
 
 
 @dataclass
 class Windows:
     """Objects in their squares, B of each.
 
-    pictures: uint8 (S, S, 3), what the network is shown. holes: bool (S, S), to be completed. seeds: of the noise.
+    pictures: uint8 (S, S, 3), input of the network. holes: bool (S, S), to be inpainted. seeds: of the noise.
     prompts: categories, or empty.
     """
 
@@ -35,7 +35,7 @@ class Windows:
     prompts: Sequence[str]
 
     def prepare(self, backend: InpaintingBackend, prompts: Sequence[str] | None = None) -> Prepared:
-        """Bring them to the backend's grid, with other prompts if given."""
+        """Convert them to the backend's grid, with other prompts if given."""
         return backend.prepare(to_pictures(self.pictures), as_holes(self.holes), prompts or self.prompts)
 
     def is_guided(self, backend: InpaintingBackend, weight: float) -> bool:
@@ -43,7 +43,7 @@ class Windows:
         return weight != 1 and backend.abilities.text and any(self.prompts)
 
     def guidance(self, backend: InpaintingBackend, weight: float) -> list[Hook]:
-        """Guidance by the prompts, at the cost of a second evaluation in each step."""
+        """Guidance by the prompts, at the cost of a second evaluation per step."""
         if not self.is_guided(backend, weight):
             return []
         return [Guidance(self.prepare(backend, [""] * len(self.prompts)), weight - 1)]
@@ -79,7 +79,7 @@ def pick_tap(name: str, abilities: Abilities) -> str:
 
     Args:
         name: one of the backend's taps, ``clean``, or ``auto``: the third block of the decoder as in the paper, the
-            last one of a decoder with fewer, the clean picture where the backend hands out nothing.
+            last one of a decoder with fewer, or the clean picture if the backend returns no features.
 
     Raises:
         UserError: the backend has no such tap.
@@ -114,21 +114,21 @@ def mix_contexts(
     choice: str = "all",
     guidance: float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Complete objects on a clean background for a part of the way, and on their own from there.
+    """Complete objects on a clean background for the first part of the steps, and on their own for the rest.
 
     Args:
         backend: the inpainting model.
-        windows: the visible parts on a clean background (I_syn).
-        cleared: uint8 (S, S, 3) each: the visible part on its own background, without occluders.
+        windows: the visible regions on a clean background (I_syn).
+        cleared: uint8 (S, S, 3) each: the visible region on its own background, without occluders.
         modal: bool (S, S) each.
-        steps: of the whole way.
-        timestep: share of them that is gone on the clean background (k / N).
-        feature: as ``pick_tap``.
-        clusters, share, choice: as ``cut_out``.
+        steps: in total.
+        timestep: share of the steps done on the clean background (k / N).
+        feature: as for ``pick_tap``.
+        clusters, share, choice: as for ``cut_out``.
         guidance: by the prompts.
 
     Returns:
-        Completed pictures uint8 (B, S, S, 3), and the objects as they were cut out on the way, bool (B, S, S).
+        Completed pictures uint8 (B, S, S, 3), and the objects as cut out on the way, bool (B, S, S).
     """
     watch = Watch(pick_tap(feature, backend.abilities))
     swap = min(steps, max(1, round(timestep * steps)))
@@ -144,7 +144,7 @@ def mix_contexts(
     home = Windows(cleared, windows.holes, windows.seeds, windows.prompts)
     inside = Windows(cleared, masks, windows.seeds, windows.prompts).prepare(backend).hole
     sampling.prepared = home.prepare(backend)
-    # equation 5, with the noise that the object was drawn from, and the composite
+    # equation 5, with the noise that the object was generated from, and the composite
     sampling.x = torch.where(inside > 0, sampling.x, sampling.known_at(sampling.level))
     advance(sampling, [*home.guidance(backend, guidance), KeepKnown()])  # equation 6
     return to_images(backend.decode(sampling.x)), np.stack(masks)

@@ -1,4 +1,4 @@
-"""Controls: what comes out without a prior of objects. A method completes only as far as it does better."""
+"""Controls: results without an object prior. A method completes only as far as it is better than its control."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ class _Control(ReadsOff):
             given = np.where(crop.modal[..., None], crop.picture, empty)
             hole = self.area(crop)
             picture = self.fill(given, hole, rng)
-            # as the methods that draw beyond the hull: what does not touch the visible part is another thing
+            # as in methods that work beyond the hull: parts not touching the visible region are other objects
             connected = self.everywhere or self.filled in ("occluders", "outside")
             looked = np.ones_like(hole) if self.everywhere and hole.any() else hole
             done.append(Completion(self.read_off(picture, crop, looked, empty, connected=connected), picture))
         return done
 
     everywhere = False
-    """Whether the mask may lie beyond what is filled."""
+    """Whether the mask may extend beyond the filled area."""
 
     @property
     def filled(self) -> str:
-        """What is filled, a kind of ``areas.area``."""
+        """The filled area, a kind of ``areas.area``."""
         kind: str = self.config.area
         return kind
 
     def area(self, crop: Crop) -> np.ndarray:
-        """What is filled, bool (S, S)."""
+        """The filled area, bool (S, S)."""
         return area(self.filled, crop.modal, crop.occluder)
 
     def fill(self, picture: np.ndarray, hole: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -48,7 +48,7 @@ class _Control(ReadsOff):
 
 
 class Telea(_Control):
-    """The colours around the occluders go on in them; where none is known, the prediction is the modal mask."""
+    """Colours around the occluders, extended into them; without a known occluder, the prediction is the modal mask."""
 
     config: TeleaConfig
     filled = "occluders"
@@ -58,7 +58,7 @@ class Telea(_Control):
 
 
 class NoiseFill(_Control):
-    """Noise, as the sampler begins with, in the area of the method that it is the control of."""
+    """Noise, as at the start of sampling, in the area of the method that it is a control for."""
 
     config: NoiseFillConfig
     stochastic = True

@@ -1,4 +1,4 @@
-"""DiffOOM's de-occlusion branch: an object alone on a flat colour, completed from the level where its form is seen.
+"""DiffOOM's de-occlusion branch: an object alone on a flat colour, completed from the level where its shape appears.
 
 docs/models.md maps the steps to equations, and says what differs from the paper.
 """
@@ -28,16 +28,16 @@ from amodalseg.models.inpainting.steps.progressive_mask import ProgressiveMask
 from amodalseg.models.inpainting.steps.sample import Hold, Hook, Sampling, begin
 
 FAR = 80  # of 255, in one channel: how far the fill's colour is from the object's mean colour
-ALL = 0.99  # of a place of the grid: the share that must be visible for the place to be held
+ALL = 0.99  # share of a grid position that must be visible for the position to be held
 
 
 @dataclass
 class Deocclusion:
-    """Objects at the start of the branch; ``advance(sampling, hooks)`` takes them on.
+    """Objects at the start of the branch; ``advance(sampling, hooks)`` continues from there.
 
-    visible: bool (B, 1, h, w), the visible part on the grid. fills: uint8 (S, S, 3) each, what the objects stand on.
-    attention: what watches the object in the network's attention, or None. adapter: low-rank parts in the network, or
-    None. spent: evaluations of the network so far, for each object. per_step: evaluations in each step to come.
+    visible: bool (B, 1, h, w), the visible region on the grid. fills: uint8 (S, S, 3) each, the backgrounds.
+    attention: the attention control that tracks the object, or None. adapter: low-rank adapters in the network, or
+    None. spent: network evaluations so far, per object. per_step: evaluations in each further step.
     """
 
     sampling: Sampling
@@ -54,16 +54,16 @@ class Deocclusion:
 def deocclusion(
     config: DiffOOMConfig, backend: InpaintingBackend, crops: Sequence[Crop], steps: int
 ) -> Iterator[Deocclusion]:
-    """Bring objects to the start of the branch; low-rank parts are in the network until the context is left.
+    """Prepare objects for the branch; low-rank adapters stay in the network until the context is left.
 
     Args:
         config: the options.
         backend: the inpainting model.
-        crops: B objects; one, where weights are tuned to it.
-        steps: of the whole way.
+        crops: B objects; only one if weights are fine-tuned to it.
+        steps: in total.
 
     Raises:
-        UserError: an option that this inpainting model cannot serve.
+        UserError: this inpainting model does not support an option.
     """
     check_abilities(config, backend)
     prompts, seeds = [prompt_of(config, crop.category) for crop in crops], [crop.seed for crop in crops]
@@ -84,7 +84,7 @@ def deocclusion(
         sampling = begin(backend, prepared, seeds, steps, 1 - config.skip)
         first = sampling.index
         states = invert(backend, source, steps, config.rounds, first)
-        # equation 6; equation 5 where nothing is skipped and the fill is noise
+        # equation 6; equation 5 if no steps are skipped and the fill is noise
         around = sampling.noise if config.fill == "noise" else sampling.known_at(sampling.level)
         inside = sampling.known_at(sampling.level) if config.hold == "noised" else states[first]
         sampling.x = torch.where(visible, inside, around)
@@ -109,7 +109,7 @@ def deocclusion(
 
 
 def check_abilities(config: DiffOOMConfig, backend: InpaintingBackend) -> None:
-    """Raises UserError: an option that this inpainting model cannot serve."""
+    """Raises UserError: this inpainting model does not support an option."""
     can = backend.abilities
     wanted = {"attention": config.attention != "off", "answer": config.answer == "attention"}
     for option, instead in (("attention", "off"), ("answer", "read_off")):
@@ -123,7 +123,7 @@ def check_abilities(config: DiffOOMConfig, backend: InpaintingBackend) -> None:
 
 
 def flat_fill(crop: Crop) -> np.ndarray:
-    """A random colour, but not the object's, or its outline would be lost: uint8 (S, S, 3)."""
+    """A random colour that differs from the object's, so that its outline is not lost: uint8 (S, S, 3)."""
     rng, mean = crop.generator(), crop.picture[crop.modal].mean(axis=0)
     while True:
         fill = background("flat", crop.picture, crop.modal, rng)
@@ -132,10 +132,10 @@ def flat_fill(crop: Crop) -> np.ndarray:
 
 
 def visible_places(modal: Tensor, grid: Sequence[int]) -> Tensor:
-    """Places of a grid that show the object alone, bool (B, 1, h, w).
+    """Grid positions that show only the object, bool (B, 1, h, w).
 
-    A place with a pixel of the occluder in it would be held as occluder. Of an object so thin that no place is all its
-    own, the places with its largest share count.
+    A position that includes an occluder pixel would be held as occluder. For an object too thin to fill any position,
+    the positions with its largest share count.
 
     Args:
         modal: bool (B, 1, H, W), no object empty.
@@ -146,18 +146,18 @@ def visible_places(modal: Tensor, grid: Sequence[int]) -> Tensor:
 
 
 def prompt_of(config: DiffOOMConfig, category: str | None) -> str:
-    """What a model that reads text is told; without a category nothing."""
+    """The prompt for a model that reads text; empty without a category."""
     return config.prompt.replace("{}", category) if category else ""
 
 
 def word_places(config: DiffOOMConfig, backend: InpaintingBackend, crops: Sequence[Crop]) -> list[list[int] | None]:
-    """The columns of each object's word; None: the visible part takes its place, by option or without a category."""
+    """The columns of each object's word; None: the visible region is used, by option or without a category."""
     named = [crop.category if config.seed == "word" else None for crop in crops]
     return [word_columns(backend, prompt_of(config, name), name) if name else None for name in named]
 
 
 def _to_invert(backend: InpaintingBackend, pictures: Tensor, prompts: Sequence[str]) -> Prepared:
-    """Pictures as the inversion asks about them; a network that was shown the picture would find no noise in it."""
+    """Pictures as inputs for inversion; a network that sees the picture as known would predict no noise in it."""
     nowhere = torch.zeros(len(pictures), 1, *pictures.shape[-2:], dtype=torch.bool)
     prepared = backend.prepare(pictures, nowhere, prompts)
     return backend.unconditional(prepared) if backend.abilities.sees_hole else prepared

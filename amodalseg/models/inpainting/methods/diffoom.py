@@ -1,4 +1,4 @@
-"""DiffOOM (AAAI 2025): complete an occluded object alone on a flat colour, and put it elsewhere.
+"""DiffOOM (AAAI 2025): complete an occluded object alone on a flat colour, and move it to a target.
 
 docs/models.md maps the steps to equations, and says what differs from the paper.
 """
@@ -33,7 +33,7 @@ class DiffOOM(InpaintingMethod):
 
     @torch.no_grad()
     def complete(self, crops: Sequence[Crop], steps: int | None) -> list[Completion]:
-        # low-rank parts are tuned to one object, so they cannot stand in the network for others too
+        # low-rank adapters are tuned to one object, so other objects cannot share the network meanwhile
         groups = [[crop] for crop in crops] if self.config.lora.rank else [crops]
         found: list[Completion] = []
         for group in groups:
@@ -45,7 +45,7 @@ class DiffOOM(InpaintingMethod):
 
     @torch.no_grad()
     def move(self, query: Query, prediction: Prediction, steps: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """As ``AmodalModel.move``; ``movement=latent`` draws the photo again, the object's branch beside it."""
+        """As ``AmodalModel.move``; ``movement=latent`` regenerates the photo in parallel with the object's branch."""
         if self.config.movement == "paste":
             return super().move(query, prediction, steps)
         assert query.to is not None
@@ -82,7 +82,7 @@ class DiffOOM(InpaintingMethod):
         seen = modal if branch.attention is None else branch.attention.whole(modal)
         done = []
         for crop, drawn, fill, shown in zip(crops, pictures, branch.fills, seen[:, 0].numpy(), strict=True):
-            # an autoencoder changes known pixels a little: they are what was given
+            # an autoencoder changes known pixels slightly, so restore the given ones
             picture = np.where(crop.modal[..., None], crop.picture, drawn)
             if self.config.answer == "attention":
                 mask = whole(shown, crop.modal, ~crop.modal)

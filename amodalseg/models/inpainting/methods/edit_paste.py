@@ -1,4 +1,4 @@
-"""An edit that was drawn small, in the photo at its own size: pixels outside the edited boxes stay as they are."""
+"""Paste an edit generated at low resolution into the full-size photo: pixels outside the edited boxes are preserved."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from amodalseg.models.inpainting.steps.region_weights import alpha, on_grid
 from amodalseg.types import EditRequest
 
 LEAST, MOST = 8, 32
-"""Of 255, in the channel that differs most: where source and target are as near, the photo stays; from the latter on
-it is the target."""
+"""Differences of source and target in the most different channel, of 255: up to the first the photo is kept, from the
+second on it is replaced by the target."""
 
 
 def paste_edit(photo: np.ndarray, source: np.ndarray, target: np.ndarray, request: EditRequest) -> np.ndarray:
-    """Put the target into the photo where an edited box differs between the drawn source and the drawn target.
+    """Paste the target into the photo where generated source and target differ inside an edited box.
 
-    The difference decides where, and the target itself is what is put there: of something that is removed, a difference
-    added to the photo would leave all that was too fine to be drawn. A box fades in over one drawn pixel; regions have
-    faded into each other in drawing, and of a thing that goes nothing may be left at its box's border.
+    The difference only decides where; what is pasted is the target itself: adding the difference to the photo would
+    leave the fine detail of a removed thing. A box fades in over one generated pixel: regions were already blended
+    during generation, and nothing of a removed thing may remain at its box's border.
 
     Args:
         photo: uint8 (H, W, 3).
-        source, target: uint8 (h, w, 3), as they were drawn.
+        source, target: uint8 (h, w, 3), as generated.
         request: the edit.
 
     Returns:

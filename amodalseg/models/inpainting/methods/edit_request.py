@@ -1,4 +1,4 @@
-"""What is asked of an edit: the words of the whole picture, and one line for each mistake before anything is drawn."""
+"""Requests for edits: the text of the whole picture, and validation with one line per mistake before generation."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ EDITED = ("added", "removed", "changed")
 
 
 def request_of(regions: Sequence[Region], source: str | None = None, target: str | None = None) -> EditRequest:
-    """An edit; the words of the whole picture are those of its regions, joined, unless others are given."""
+    """An edit request; the texts of the whole picture default to those of its regions, joined."""
     before, after = joined([region.source for region in regions]), joined([region.target for region in regions])
     return EditRequest(tuple(regions), source or before, target or after)
 
 
 def joined(texts: Sequence[str | None]) -> str:
-    """``a red star and a blue fish``: different texts in their order; regions that have none are left out."""
+    """``a red star and a blue fish``: distinct texts in order; regions without a text are left out."""
     return " and ".join(dict.fromkeys(text for text in texts if text))
 
 
 def check_request(request: EditRequest, backend: InpaintingBackend, height: int, width: int) -> None:
-    """Refuse an edit that a model cannot make of a picture.
+    """Refuse an edit that a model cannot perform.
 
     Args:
         request: the edit.
         backend: the model.
-        height, width: that the picture is drawn at, pixels.
+        height, width: of the generated picture, pixels.
 
     Raises:
         UserError: with one line that says what to change.
@@ -104,5 +104,5 @@ def _check_text(text: str, backend: InpaintingBackend, what: str, hint: str) -> 
 
 
 def layout(request: EditRequest) -> tuple[object, ...]:
-    """What has to be equal of edits that are drawn together: kinds, places and feathers of the regions."""
+    """What edits generated in one batch must share: kinds, positions and feathers of the regions."""
     return tuple((region.kind, region.box, region.feather) for region in request.regions)

@@ -27,15 +27,15 @@ from amodalseg.models.inpainting.steps.sample import Hook, advance, begin
 from amodalseg.types import EditRequest, Region
 
 SIDE = 16
-"""Places on a side of the maps that keywords are selected by, at most."""
+"""Maximum side, in positions, of the maps used to select keywords."""
 
 
 class Drawn(NamedTuple):
     """Edited pictures.
 
-    sources, targets: float32 (B, 3, h, w) in [-1, 1]; of a photo, ``sources`` is the photo as its noise leads back to
-    it. keywords: for each edit, for each of its regions, the words that it was guided by, after the edit where it is
-    there then. evaluations: of the network, each with source and target.
+    sources, targets: float32 (B, 3, h, w) in [-1, 1]; for a photo, ``sources`` is its reconstruction from the inverted
+    noise. keywords: for each edit and each of its regions, the words used for guidance, after the edit if the region
+    exists then. evaluations: of the network, each covering source and target.
     """
 
     sources: Tensor
@@ -45,9 +45,9 @@ class Drawn(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What is drawn: places and kinds of the parts, and their texts in rows of B sources and B targets.
+    """The plan of a generation: positions and kinds of the parts, and their texts in rows of B sources and B targets.
 
-    total: whether the last of them is the total region. given: keywords of each region, without that one.
+    total: whether the last part is the total region. given: keywords of each region except the total one.
     """
 
     regions: list[Region]
@@ -69,7 +69,7 @@ class Plan(NamedTuple):
 
 
 def plan_of(config: MRGDConfig, requests: Sequence[EditRequest]) -> Plan:
-    """From edits whose regions lie in the same places to what is drawn."""
+    """The plan for edits whose regions have the same positions."""
     whole: list[str | None] = [*(one.source for one in requests), *(one.target for one in requests)]
     everything = Region("", "")
     if not config.regions:  # the text of the whole picture everywhere
@@ -118,9 +118,9 @@ def draw_edits(
         backend: a model that reads text.
         segmenter: of words, for the region and similarity losses; None where both weigh nothing.
         requests: B edits that ``edit_request.check_request`` accepts; their regions lie in the same places.
-        pictures: float32 (B, 3, h, w) in [-1, 1]: the photos; only the size counts if they are none.
-        seeds: B numbers from 0. Of a photo nothing depends on them.
-        photo: whether sources are photos, inverted; else they are drawn from noise that a target shares.
+        pictures: float32 (B, 3, h, w) in [-1, 1]: the photos; without photos only the size counts.
+        seeds: B non-negative numbers. Photos do not depend on them.
+        photo: whether sources are photos, inverted; otherwise source and target are generated from the same noise.
         steps: of the sampler.
     """
     counted, plan, count = Counted(backend), plan_of(config, requests), len(requests)
@@ -159,7 +159,7 @@ def _step_in(
     hooks: list[Hook],
     photo: bool,
 ) -> SelectKeywords | None:
-    """Add controls to the parts and hooks to the steps. Returns: what selects keywords, if anything needs them."""
+    """Add controls to the parts and hooks to the steps. Returns: the keyword selection, if anything needs it."""
     parts, losses = list(prepared.parts), config.losses
     controls: list[list[Control]] = [[] for _ in parts]
     edits = {number: edit for number in range(len(parts)) if (edit := _edit_maps(config, inner, plan, number, parts))}
@@ -168,7 +168,7 @@ def _step_in(
     emphasise = None
     if config.emphasis != "off" and plan.total:
         emphasise = Emphasise([()] * len(plan.texts[-1]), config.factor, config.emphasis)
-        controls[-1].append(emphasise)  # looks at maps that have been edited
+        controls[-1].append(emphasise)  # uses the edited maps
     guidance = None
     weights = LossWeights(
         losses.region, losses.similarity, losses.preservation_photo if photo else losses.preservation,
@@ -199,7 +199,7 @@ def _step_in(
 def _edit_maps(
     config: MRGDConfig, inner: InpaintingBackend, plan: Plan, number: int, parts: Sequence[Part]
 ) -> EditMaps | None:
-    """Equation 5 for a part; None where nothing of its source is kept."""
+    """Equation 5 for a part; None if nothing of its source is kept."""
     kind, shares = plan.kinds[number], config.shares
     if not config.attention or kind in ("added", "removed"):
         return None

@@ -1,4 +1,4 @@
-"""Paper 001: complete the object on a clean background, put it back into its own, and again until nothing hides it.
+"""Paper 001: complete the object on a clean background, put it back into its own, repeat until nothing occludes it.
 
 docs/models.md maps the steps to sections and equations, and says what differs from the paper.
 """
@@ -20,12 +20,12 @@ from amodalseg.models.inpainting.parts.read_off import whole
 
 
 class Inpaint(Progressive):
-    """The occluders are completed in the photo as it is, once; see ``InpaintConfig``."""
+    """Inpainting of the occluders in the original photo, once; see ``InpaintConfig``."""
 
     config: InpaintConfig | MixedContextConfig  # type: ignore[assignment]
 
     def complete(self, crops: Sequence[Crop], steps: int | None) -> list[Completion]:
-        """One round (equation 3). crops: ``occluder`` is all that may hide more of the object."""
+        """One round (equation 3). crops: ``occluder`` is everything that may occlude the object."""
         config, backend = self.config, self.backend
         steps = steps or config.sampler.steps
         windows = _windows([crop.picture for crop in crops], crops)
@@ -34,7 +34,7 @@ class Inpaint(Progressive):
         return self._read(crops, pictures, [self._cleared(crop) for crop in crops], calls)
 
     def _cleared(self, crop: Crop) -> np.ndarray:
-        """What could lie behind the object and its occluders, uint8 (S, S, 3)."""
+        """A possible background behind the object and its occluders, uint8 (S, S, 3)."""
         rng, how = crop.generator(), self.config.removal
         return background("removed", crop.picture, crop.modal, rng, occluder=crop.occluder, how=how)
 
@@ -91,7 +91,7 @@ class MixedContext(Inpaint):
                 ]
             return self._read(crops, pictures, cleared, calls)
         done = self._read(crops, inpaint_windows(backend, windows, steps, config.guidance), clean, calls)
-        # the clean background stays behind: the next round must not take it for a part of the photo
+        # the clean background is not kept: the next round must not mistake it for a part of the photo
         return [
             one._replace(picture=np.where(one.mask[..., None], one.picture, empty))
             for one, empty in zip(done, cleared, strict=True)
@@ -104,5 +104,5 @@ def _windows(pictures: Sequence[np.ndarray], crops: Sequence[Crop]) -> Windows:
 
 
 def _put(crop: Crop, behind: np.ndarray) -> np.ndarray:
-    """The visible part on another background, uint8 (S, S, 3)."""
+    """The visible region on another background, uint8 (S, S, 3)."""
     return np.where(crop.modal[..., None], crop.picture, behind)

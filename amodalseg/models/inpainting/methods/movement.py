@@ -1,4 +1,4 @@
-"""DiffOOM's movement branch: the photo is drawn again from its own inversion, with the object elsewhere.
+"""DiffOOM's movement branch: the photo is regenerated from its own inversion, with the object at its target.
 
 docs/models.md maps the steps to equations, and says what differs from the paper.
 """
@@ -28,7 +28,7 @@ Part = tuple[slice, ...]
 
 
 class Box(NamedTuple):
-    """Places of a grid, which it may leave: first row and column, and its sides."""
+    """A box on a grid, possibly extending beyond it: first row and column, and sides."""
 
     top: int
     left: int
@@ -36,7 +36,7 @@ class Box(NamedTuple):
     width: int
 
     def parts(self, shape: Sequence[int]) -> tuple[Part, Part]:
-        """What it has in common with states of a shape (..., h, w): slices of these, and of the box itself."""
+        """Its overlap with states of a shape (..., h, w): slices into these, and into the box itself."""
         here, there = overlap(tuple(shape[-2:]), (self.height, self.width), self.left, self.top)
         return (slice(None), slice(None), *here), (slice(None), slice(None), *there)
 
@@ -52,13 +52,13 @@ class KeepClean(Hook):
 
 
 class Keys(Hook):
-    """Self-attention gathers from the inverted state of the same level (text before equation 8).
+    """Self-attention uses the inverted state of the same level (text before equation 8).
 
-    The keys and values are made anew at each step, by one evaluation, instead of being kept from the inversion.
+    Keys and values are recomputed at each step, by one evaluation, instead of being stored during inversion.
 
     Args:
-        source: what was inverted. states: of its inversion. visible: bool (1, 1, h, w), the object's old place, of
-        whose keys none counts; None: all count (table 4, "w/o AG").
+        source: what was inverted. states: of its inversion. visible: bool (1, 1, h, w), the object's origin, whose
+        keys are excluded; None: all count (table 4, "w/o AG").
     """
 
     def __init__(self, source: Prepared, states: Sequence[Tensor], visible: Tensor | None) -> None:
@@ -72,17 +72,17 @@ class Keys(Hook):
 
 
 class Pull(Hook):
-    """Latent optimisation (equation 8) in closed form, while the de-occlusion branch goes on in step.
+    """Latent optimisation (equation 8) in closed form, synchronously with the de-occlusion branch.
 
-    One step of gradient descent on half the squared distance is x <- x - gamma (x - target). ``after`` takes it; as a
-    hook this keeps the noise that the photo's states were estimated to have.
+    One step of gradient descent on half the squared distance is x <- x - gamma (x - target), taken in ``after``; as a
+    hook, this class records the estimated noise of the photo's states.
 
     Args:
-        branch: the object; nothing is pulled before its first step.
+        branch: the object; there is no pull before its first step.
         config: ``pull`` (gamma), ``pull_on`` and ``resize``.
         box: the target square.
-        whole: float (1, 1, S, S), the predicted whole object in its square: what is pulled, unless ``answer`` is
-            attention, where it is the refined map of each step (R of the equation).
+        whole: float (1, 1, S, S), the predicted whole object in its square: the pulled region, unless ``answer`` is
+            attention, which uses the refined map of each step (R of the equation).
     """
 
     def __init__(self, branch: Deocclusion, config: DiffOOMConfig, box: Box, whole: Tensor) -> None:
@@ -94,7 +94,7 @@ class Pull(Hook):
         return estimate
 
     def after(self, sampling: Sampling) -> None:
-        """Take the object's branch to the same level, and pull. sampling: of the photo, at a step's end."""
+        """Advance the object's branch to the same level, and pull. sampling: of the photo, at the end of a step."""
         branch = self.branch
         if sampling.index <= self.first:
             return
@@ -106,7 +106,7 @@ class Pull(Hook):
         size = self.box.height, self.box.width
         where = interpolate(shown.to(sampling.x), size, mode="area")[there] >= 0.5
         target = self._target(sampling, here, there)
-        if self.config.pull_on == "square":  # the equation to the letter: around the object the square goes to 0
+        if self.config.pull_on == "square":  # literally as in the equation: around the object the square goes to 0
             where, target = torch.ones_like(where), target * where
         x = sampling.x.clone()
         x[here] = torch.where(where, x[here] - self.config.pull * (x[here] - target), x[here])
@@ -136,13 +136,13 @@ def move_in_latents(
     backend: InpaintingBackend, config: DiffOOMConfig, scene: Tensor, go: Tensor, prompt: str, branch: Deocclusion,
     box: Box, whole: Tensor, seed: int,
 ) -> tuple[Tensor, int]:  # fmt: skip
-    """Draw a photo again, with its object elsewhere.
+    """Regenerate a photo with its object at the target.
 
     Args:
         backend: the inpainting model.
         config: the options.
         scene: float32 (1, 3, H, W) in [-1, 1], the photo at the model's size.
-        go: bool (1, 1, H, W), what is to be filled where the object was.
+        go: bool (1, 1, H, W), the region to fill at the origin.
         prompt: for the guidance in the target square; empty: none.
         branch: the object, at the start of its own branch.
         box: the target square on the grid.
@@ -153,7 +153,7 @@ def move_in_latents(
         The picture, float32 (1, 3, H, W) in [-1, 1], and the evaluations of the network besides those of the branch.
 
     Raises:
-        UserError: nothing can step into the model's attention layers.
+        UserError: the model's attention layers cannot be controlled.
     """
     if not backend.abilities.attention:
         raise UserError(f"movement=latent needs attention layers that {backend.name} lacks: use movement=paste")
@@ -167,7 +167,7 @@ def move_in_latents(
     gone = interpolate(go.float(), grid, mode="area").to(prepared.known) > 0
     sampling = begin(backend, prepared, [seed], steps)
     sampling.x = torch.where(gone, sampling.noise, states[0])  # equation 7
-    # a network that sees the photo has other keys than one that is told nothing
+    # a network that sees the photo has other keys than one without input
     shown = prepared if backend.abilities.sees_hole else source
     keys = Keys(shown, states, None if config.attention == "off" else gone)
     null = replace(prepared, attention=keys.controls)

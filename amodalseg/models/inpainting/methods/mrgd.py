@@ -1,4 +1,4 @@
-"""MRGD (AAAI 2024) as a model: it edits photos by words, and completes objects by editing away what hides them.
+"""MRGD (AAAI 2024) as a model: it edits photos by text, and completes objects by editing their occluders away.
 
 The second is an adaptation: the paper only edits. docs/models.md maps the steps to equations.
 """
@@ -42,11 +42,11 @@ class EditedPicture(NamedTuple):
 class MRGD(Progressive):
     """The method with its options; see ``MRGDConfig``.
 
-    Its amodal masks are an adaptation's, and so they are called wherever they are printed.
+    Its amodal masks come from this project's adaptation, and are labelled as such wherever they are printed.
 
     Args:
-        config, backend: as ``InpaintingMethod``.
-        words: default: the text-driven segmenter that the configuration names, opened when it is first needed.
+        config, backend: as for ``InpaintingMethod``.
+        words: default: the text-driven segmenter named in the configuration, opened on first use.
     """
 
     config: MRGDConfig
@@ -64,7 +64,7 @@ class MRGD(Progressive):
 
     @property
     def words(self) -> WordSegmenter | None:
-        """The text-driven segmenter; None where no loss needs it. Raises UserError if it cannot be opened."""
+        """The text-driven segmenter; None if no loss needs it. Raises UserError if it cannot be opened."""
         if self._words is None and _looks(self.config):
             self._words = open_word_segmenter(self.config.words, self.device)
         return self._words
@@ -77,20 +77,20 @@ class MRGD(Progressive):
         size: tuple[int, int] | None = None,
         steps: int | None = None,
     ) -> EditedPicture:
-        """Edit a photo, or a picture that is drawn for it.
+        """Edit a photo, or a generated picture.
 
         Args:
-            request: what is to be changed.
-            image: uint8 (H, W, 3), the photo; None: source and target are drawn from the same noise.
-            seed: of all random numbers, from 0; a photo has none.
-            size: height and width of a drawn picture, pixels; default: a square of the model's own.
+            request: the edit.
+            image: uint8 (H, W, 3), the photo; None: source and target are generated from the same noise.
+            seed: of all random numbers, non-negative; a photo needs none.
+            size: height and width of a generated picture, pixels; default: a square of the model's own size.
             steps: of the sampler; default: the model's own.
 
         Returns:
-            Of a photo, ``source`` is the photo itself, and ``target`` as the option ``paste`` says.
+            For a photo, ``source`` is the photo itself, and ``target`` depends on the option ``paste``.
 
         Raises:
-            UserError: as ``check_request``; a size that the model cannot draw; no files, or no memory.
+            UserError: as for ``check_request``; the model cannot generate this size; files or memory are missing.
         """
         height, width = (self.size, self.size) if size is None else size
         if image is not None:
@@ -112,7 +112,7 @@ class MRGD(Progressive):
         photo: bool,
         steps: int | None,
     ) -> Drawn:
-        """Edits whose regions lie in the same places, of pictures of one size."""
+        """Generate edits whose regions have the same positions, for pictures of one size."""
         height, width = pictures[0].shape[:2]
         words = self.words if self.config.regions else None
         for request in requests:
@@ -126,7 +126,7 @@ class MRGD(Progressive):
             )  # fmt: skip
 
     def complete(self, crops: Sequence[Crop], steps: int | None) -> list[Completion]:
-        """The adapter. crops: ``occluder`` is all that may hide more of the object."""
+        """The adaptation. crops: ``occluder`` is everything that may occlude the object."""
         requests = [self._request(crop) for crop in crops]
         found: dict[int, Completion] = {}
         for group in _alike(requests):
@@ -139,7 +139,7 @@ class MRGD(Progressive):
         return [found[index] for index in range(len(crops))]
 
     def _request(self, crop: Crop) -> EditRequest:
-        """The square as regions: everything, the object with room around it, and what hides it, which goes."""
+        """The square as regions: everything, the object with a margin, and the occluder, which is removed."""
         config = self.config
         assert crop.occluder is not None
         name = crop.category if crop.category and not self.backend.unknown(crop.category) else config.thing
@@ -179,12 +179,12 @@ class MRGD(Progressive):
 
 
 def _looks(config: MRGDConfig) -> bool:
-    """Whether a loss looks for words in pictures."""
+    """Whether a loss needs the text-driven segmenter."""
     return config.regions and (config.losses.region > 0 or config.losses.similarity > 0)
 
 
 def _alike(requests: Sequence[EditRequest]) -> list[list[int]]:
-    """Numbers of the edits whose regions lie in the same places, in groups."""
+    """Indices of the edits, grouped by equal positions of their regions."""
     groups: dict[tuple[object, ...], list[int]] = {}
     for index, request in enumerate(requests):
         groups.setdefault(layout(request), []).append(index)
@@ -192,9 +192,9 @@ def _alike(requests: Sequence[EditRequest]) -> list[list[int]]:
 
 
 def _box(mask: np.ndarray, room: float, places: int) -> tuple[float, float, float, float]:
-    """The box of a mask, bool (S, S) and not empty, about its middle so many times as wide and high, inside.
+    """The box of a mask, bool (S, S) and not empty, scaled about its centre by ``room`` and clipped to the square.
 
-    Its ends are those of whole places of a grid of ``places`` x ``places``, so that it is never empty there.
+    Its ends are aligned to a grid of ``places`` x ``places``, so that it is never empty there.
     """
     found = box_xyxy(mask)
     assert found is not None

@@ -1,4 +1,4 @@
-"""Paper 002: an inpainting model draws whole objects, so complete the picture around the visible part and look again.
+"""Paper 002: inpainting models generate whole objects, so inpaint around the visible region and segment again.
 
 docs/models.md maps the steps to equations, and says what differs from the paper.
 """
@@ -65,7 +65,7 @@ class OcclusionFreeBias(InpaintingMethod):
                 mask = self.read_off(painted, crop, np.ones_like(hole), empty, connected=True)
                 done.append(Completion(mask, painted, evaluations))
                 continue
-            # a decoder changes known pixels a little: they are what was given
+            # a decoder changes known pixels slightly, so restore the given ones
             picture = np.where(hole[..., None], painted, given)
             done.append(Completion(self.read_off(picture, crop, hole, empty), picture, evaluations))
         return done
@@ -84,7 +84,7 @@ class OcclusionFreeBias(InpaintingMethod):
     def _complete_pictures(
         self, condition: Sequence[np.ndarray], areas: Sequence[np.ndarray], seeds: Sequence[int], steps: int | None
     ) -> tuple[np.ndarray, int]:
-        """Pictures uint8 (B, S, S, 3), and how often the network was evaluated for each."""
+        """Pictures uint8 (B, S, S, 3), and the number of network evaluations for each."""
         backend, leakage, guidance = self.backend, self.config.leakage, self.config.guidance
         if leakage.mode == "soft" and not backend.abilities.sees_hole:
             raise UserError(

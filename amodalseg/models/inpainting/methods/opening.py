@@ -1,4 +1,4 @@
-"""From the options of a method to its inpainting model, and to the helpers that it uses besides."""
+"""From the options of a method to its inpainting model and its helper models."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from amodalseg.models.inpainting.parts.segmenter import find_segmenter
 from amodalseg.models.inpainting.parts.words import find_word_segmenter
 
 EMBEDDED, WORD_PRIOR = "embedded", "word_prior"
-"""Names of the priors that ship."""
+"""Names of the shipped priors."""
 
 
 class Helpers(NamedTuple):
-    """What a method uses besides an inpainting model, as its options name it; None and False: it does not.
+    """The helper models of a method besides its inpainting model, as named in its options; None and False: not used.
 
-    segmenter, depth, words, detector: names, as ``open_segmenter``, ``open_depth``, ``open_word_segmenter`` and
-    ``open_detector`` take them. lama: whether LaMa removes objects.
+    segmenter, depth, words, detector: names for ``open_segmenter``, ``open_depth``, ``open_word_segmenter`` and
+    ``open_detector``. lama: whether LaMa removes objects.
     """
 
     segmenter: str | None = None
@@ -39,19 +39,19 @@ class Helpers(NamedTuple):
 
 
 def small_prior(name: str) -> tuple[type[EmbeddedPrior] | type[WordPrior], Path] | None:
-    """The class and the place of a small prior on pixels, by what a backend's options name; None for other models."""
+    """The class and folder of a small prior on pixels, by the name in a backend's options; None for other models."""
     for cls, shipped, find in ((WordPrior, WORD_PRIOR, find_word_prior), (EmbeddedPrior, EMBEDDED, find_prior)):
         if name == shipped:
             return cls, find()
         try:
             return cls, find(name)
         except UserError:
-            continue  # a model as the hub has them: whether there is one, its own check says
+            continue  # a model in the hub's layout, which has its own check
     return None
 
 
 def check_backend(config: BackendConfig) -> None:
-    """Find what can be wrong before the first object: no such model, or a library that is missing.
+    """Detect problems before the first object: a missing model or library.
 
     Raises:
         UserError: with what to install, or to put where.
@@ -78,7 +78,7 @@ def open_backend(config: BackendConfig, device: str | torch.device) -> Inpaintin
 
 
 def check_helpers(helpers: Helpers) -> None:
-    """Find what is missing before the first object. Files may be downloaded now; no weights are loaded.
+    """Detect missing helpers before the first object. Files may be downloaded now; no weights are loaded.
 
     Raises:
         UserError: with what to install, or to put where.

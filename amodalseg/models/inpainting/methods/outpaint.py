@@ -1,4 +1,4 @@
-"""Naive outpainting (paper 001, equation 2): everything outside the visible part is drawn."""
+"""Naive outpainting (paper 001, equation 2): everything outside the modal mask is inpainted."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class NaiveOutpaint(InpaintingMethod):
         calls = steps * (1 + windows.is_guided(backend, config.guidance))
         done = []
         for crop, hole, picture in zip(crops, holes, pictures, strict=True):
-            # nobody knows the background that was drawn: it is what the picture is without the object's surroundings
+            # the generated background is unknown: estimate it by removing the object and its surroundings
             behind = remove(picture, crop.modal)
             mask = self.read_off(picture, crop, hole, behind, connected=True)
             done.append(Completion(mask, picture, calls))

@@ -1,7 +1,7 @@
-"""An object on its way to wholeness: what of it is found, what may still hide more, and what has been painted.
+"""The progress of completing an object: its known mask, possible occluders, and inpainted pixels.
 
-Everything lies in a rectangle of the plane that holds the object with its surroundings and may leave the photo; it
-grows as the object does. Coordinates are the photo's: row 0 is the photo's first, rows above it are negative.
+Everything lies in a rectangle that contains the object with its surroundings and may extend beyond the photo; it grows
+with the object. Coordinates are the photo's: row 0 is the photo's first, rows above it are negative.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from amodalseg.predictions import Canvas
 
 Sides = tuple[bool, bool, bool, bool]
 """Top, left, bottom, right."""
-ROOM = 0.5  # in longer sides of the photo: how far beyond its borders an object may go on
+ROOM = 0.5  # in longer sides of the photo: how far an object may extend beyond its borders
 
 
 class Progress:
@@ -29,19 +29,18 @@ class Progress:
     Args:
         image: uint8 (H, W, 3), the photo.
         modal: bool (H, W), not empty.
-        occluder: bool (H, W), what hides it, or None.
-        contact: pixels; what comes as near to the object as that touches it (001 gives no distance, its
-            released code 10).
-        padding: whether the photo's borders count among what hides it.
+        occluder: bool (H, W), the occluder, or None.
+        contact: pixels; anything this close to the object touches it (001 gives no distance, its released code 10).
+        padding: whether the photo's borders count as occluders.
 
     Attributes:
         top, left: of the rectangle.
         room: pixels beyond the photo's borders that the rectangle may reach.
-        picture: uint8 (h, w, 3), with all that was painted; zero where there is nothing yet.
-        found: bool (h, w), the object as far as it is known.
-        read: bool (h, w), the same as it was read off, without uniting the visible part.
-        painted: bool (h, w), what lay in a hole of an earlier round.
-        covers: bool (h, w), what was found to hide it, besides what was given.
+        picture: uint8 (h, w, 3), with all inpainted pixels; zero where there is nothing yet.
+        found: bool (h, w), the object as far as known.
+        read: bool (h, w), the same as read off, without union with the modal mask.
+        painted: bool (h, w), pixels inpainted in earlier rounds.
+        covers: bool (h, w), occluders that were found, besides the given one.
     """
 
     def __init__(
@@ -58,7 +57,7 @@ class Progress:
         self.painted, self.covers = np.zeros_like(self.found), np.zeros_like(self.found)
 
     def box(self) -> tuple[int, int, int, int]:
-        """Of what is found, in the photo: top, left, bottom, right (exclusive)."""
+        """Box of the known object in the photo: top, left, bottom, right (exclusive)."""
         x0, y0, x1, y1 = cast(tuple[int, int, int, int], box_xyxy(self.found))
         return y0 + self.top, x0 + self.left, y1 + self.top, x1 + self.left
 
@@ -70,12 +69,12 @@ class Progress:
         return cast(Sides, tuple(self.padding and side for side in near))
 
     def window(self, size: int, buffer: float, pad: float) -> Window:
-        """The square around what is found, and extend the rectangle to it.
+        """The square around the known object; extends the rectangle to it.
 
         Args:
             size: of the crop, pixels.
-            buffer: room on every side of the box, in longer sides of it.
-            pad: more room on the sides where the object touches the photo's border, likewise.
+            buffer: margin on every side of the box, in longer sides of it.
+            pad: additional margin on sides where the object touches the photo's border, likewise.
         """
         top, left, bottom, right = self.box()
         longer = max(bottom - top, right - left)
@@ -119,7 +118,7 @@ class Progress:
         return Window(window.top - self.top, window.left - self.left, window.height, window.width, window.size)
 
     def hiding(self) -> np.ndarray:
-        """bool (h, w): where more of the object may be hidden, and nothing has been painted yet."""
+        """bool (h, w): where the object may continue, and nothing has been inpainted yet."""
         rows = np.arange(self.found.shape[0])[:, None] + self.top
         columns = np.arange(self.found.shape[1])[None] + self.left
         top, left, bottom, right = self.sides()
@@ -129,7 +128,7 @@ class Progress:
         return (self._cut(self.occluder) | self.covers | beyond) & ~self.painted & ~self.found
 
     def is_occluded(self) -> bool:
-        """Whether anything that may hide more of the object touches it."""
+        """Whether anything that may occlude the object touches it."""
         top, left, bottom, right = self.box()
         reach = self.contact
         self._extend(top - reach, left - reach, bottom + reach, right + reach)
@@ -140,8 +139,8 @@ class Progress:
         """What a window shows.
 
         Args:
-            window: of ``window``.
-            reach: pixels of the window by which the hole is grown, so that no pixel of an occluder is left to see.
+            window: from ``window``.
+            reach: pixels of the window by which the hole is dilated, so that no occluder pixel remains visible.
 
         Returns:
             picture uint8 (S, S, 3); found bool (S, S), never empty; hole bool (S, S); outside bool (S, S).
@@ -157,10 +156,11 @@ class Progress:
         return crop_image(self.picture, here), found, hole, _shares(known, here) < 255
 
     def take(self, window: Window, picture: np.ndarray, mask: np.ndarray) -> None:
-        """Put a completed window back: what was hidden there is painted, and belongs to the object where ``mask`` is.
+        """Paste a completed window back: possibly occluded pixels are now inpainted, and belong to the object in
+        ``mask``.
 
         Args:
-            window: of ``window``.
+            window: from ``window``.
             picture: uint8 (S, S, 3). mask: bool (S, S).
         """
         top, left = window.top - self.top, window.left - self.left
@@ -175,12 +175,12 @@ class Progress:
         self.painted |= fresh
 
     def cover(self, window: Window, mask: np.ndarray) -> None:
-        """Take note of something that hides the object. mask: bool (S, S), in a window of ``window``."""
+        """Record an occluder of the object. mask: bool (S, S), in a window from ``window``."""
         here = self._here(window)
         height, width = self.found.shape
         covers = paste_mask(mask.astype(np.float32), here, height, width, 0.5) & ~self.found
         self.covers |= covers
-        self.painted &= ~covers  # it was drawn anew
+        self.painted &= ~covers  # it was generated again
 
     def in_photo(self, mask: np.ndarray) -> np.ndarray:
         """A mask of the rectangle -> bool (H, W) in the photo."""
@@ -190,7 +190,7 @@ class Progress:
         return full
 
     def image(self, amodal: np.ndarray) -> np.ndarray:
-        """The photo with what was painted, where a prediction is and the object was not visible.
+        """The photo with inpainted pixels in the predicted occluded region.
 
         Args:
             amodal: bool (H, W).
@@ -205,7 +205,7 @@ class Progress:
         return full
 
     def canvas(self, read: bool = False) -> Canvas:
-        """The prediction, cut to the box of what is found. read: as read off, not united with the visible part."""
+        """The prediction, cropped to the known object's box. read: as read off, not united with the modal mask."""
         top, left, bottom, right = self.box()
         place = slice(top - self.top, bottom - self.top), slice(left - self.left, right - self.left)
         return Canvas((self.read if read else self.found)[place].copy(), self.picture[place].copy(), top, left)

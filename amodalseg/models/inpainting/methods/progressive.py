@@ -1,4 +1,4 @@
-"""Completion in rounds: as long as something hides the object, complete what the square around it shows (paper 001)."""
+"""Completion in rounds: while anything occludes the object, complete the square around it (paper 001)."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from amodalseg.models.inpainting.parts.removal import remove
 from amodalseg.predictions import Prediction
 from amodalseg.types import Query, stable_seed
 
-GROWN = 6 / 512  # of the side, and a pixel at least: how far a hole goes beyond the occluder
+GROWN = 6 / 512  # of the side, at least one pixel: how far a hole extends beyond the occluder
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class ProgressPrediction(Prediction):
-    """A prediction with what was painted. work: the first sample's."""
+    """A prediction with the inpainted pixels. work: the first sample's."""
 
     work: Progress
 
@@ -37,21 +37,21 @@ class ProgressPrediction(Prediction):
 
 
 class Progressive(InpaintingMethod):
-    """A subclass completes squares whose ``occluder`` is all that may hide more: occluders, and beyond the photo.
+    """Subclasses complete squares whose ``occluder`` is everything that may occlude: occluders, and beyond the photo.
 
-    Its ``config`` has ``contact``, ``occluders``, ``depth``, ``detector``, ``sought`` and ``removal`` besides.
+    Their ``config`` also has ``contact``, ``occluders``, ``depth``, ``detector``, ``sought`` and ``removal``.
     """
 
     _detector: tuple[str, str, Detector] | None = None
     """Name, device, and the model itself."""
 
     iterations = 1
-    """Rounds, at most."""
+    """Maximum number of rounds."""
     padding: float | None = None
-    """Room beyond a border that hides the object, in longer sides of its box; None: borders hide nothing."""
+    """Room beyond a border that cuts the object off, in longer sides of its box; None: borders are ignored."""
 
     def helpers(self, config: Any) -> Helpers:
-        # neighbours are segmented too, however the mask is read off
+        # neighbours are segmented as well, independently of the read-off
         looks = config.depth or config.occluders != "given"
         segmenter = config.read_off.segmenter if looks else super().helpers(config).segmenter
         detector = config.detector or None if looks else None
@@ -86,7 +86,7 @@ class Progressive(InpaintingMethod):
         return self.with_changes(queries, predictions, steps)
 
     def _go_on(self, jobs: Sequence[tuple[Query, int]], steps: int | None) -> list[tuple[Progress, int]]:
-        """Objects with the seeds of their samples -> how far they got, and evaluations of the network for each."""
+        """Objects with the seeds of their samples -> their progress, and network evaluations for each."""
         how = self.config.occluders
         works = [
             Progress(
@@ -106,7 +106,7 @@ class Progressive(InpaintingMethod):
                     work.cover(window, self._look(work, window, seed))
                 picture, found, hole, outside = work.view(window, max(1, round(GROWN * self.size)))
                 if work.is_occluded() and hole.any():
-                    # nothing lies outside the photo: what is not drawn there goes on as the photo ends
+                    # nothing is known outside the photo: pixels not inpainted there continue the photo's border
                     picture = remove(picture, outside, self.config.removal)
                     windows[index], crops[index] = window, Crop(picture, found, hole, seed, query.category)
             active = list(crops)
@@ -118,7 +118,7 @@ class Progressive(InpaintingMethod):
         return list(zip(works, calls, strict=True))
 
     def _look(self, work: Progress, window: Any, seed: int) -> np.ndarray:
-        """What is seen in front of the object, by the models that the options name: bool (S, S)."""
+        """Occluders detected by the models named in the options: bool (S, S)."""
         picture, found, _, outside = work.view(window, 0)
         picture = remove(picture, outside, self.config.removal)
         nearer = self.depth_model.nearer(picture) if self.config.depth else None
@@ -127,7 +127,7 @@ class Progressive(InpaintingMethod):
         return find_occluders(picture, found, nearer, segmenter, rng, self._objects(picture)) & ~outside
 
     def _objects(self, picture: np.ndarray) -> list[np.ndarray] | None:
-        """What the detector finds, bool (S, S) each: SAM's mask in each box, or the box itself; None without one."""
+        """The detector's objects, bool (S, S) each: SAM's mask in each box, or the box itself; None without one."""
         name = self.config.detector
         if not name:
             return None

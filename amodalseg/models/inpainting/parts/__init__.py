@@ -1,1 +1,1 @@
-"""What surrounds a method: areas, backgrounds, occluders, read-off, removal, segmenters, depth."""
+"""Components shared by the methods: areas, backgrounds, occluders, read-off, removal, segmenters, depth."""

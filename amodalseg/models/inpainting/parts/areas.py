@@ -1,4 +1,4 @@
-"""Where a picture is to be completed."""
+"""The area of a picture to inpaint."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 from amodalseg.masks import box_xyxy, convex_hull, grown
 
 KINDS = ("hull", "box", "depth", "occluders", "outside")
-NEAR = 10 / 512  # of the side: how far from the visible part an occluder of ``depth`` may lie
-GROWN = 5.0  # pixels, of a side of 512: how far its area is grown
+NEAR = 10 / 512  # of the side: maximum distance of an occluder of ``depth`` from the visible region
+GROWN = 5.0  # pixels, for a side of 512: dilation of its area
 
 
 def area(
@@ -25,20 +25,21 @@ def area(
 
     Args:
         kind: ``hull`` (M of paper 002, equation 10: the filled convex hull of all visible parts, which it contains),
-            ``box`` (R: the filled box of the visible part), ``depth`` (D: see below), ``occluders`` (what is known to
-            cover the object), ``outside`` (all but the visible part).
+            ``box`` (R: the filled box of the visible region), ``depth`` (D: see below), ``occluders`` (the known
+            occluder), ``outside`` (everything but the visible region).
         modal: bool (S, S), not empty.
-        occluder: bool (S, S), what covers the object, or None if unknown.
+        occluder: bool (S, S), or None if unknown.
         nearer: float (S, S), larger where the scene is nearer: for ``depth``.
-        grow: pixels of a side of 512 by which ``depth`` is grown; a pixel of the square at least, unless it is 0.
-        visible: ``depth`` holds the visible part too, where it is not empty.
+        grow: pixels, for a side of 512, by which ``depth`` is dilated; at least one pixel of the square, unless it is
+            0.
+        visible: ``depth`` includes the visible region too, unless it is empty.
 
     Returns:
-        bool (S, S). ``occluders`` and ``depth`` are empty where nothing is known to cover the object.
+        bool (S, S). ``occluders`` and ``depth`` are empty without a known occluder.
 
-    ``depth`` is the union of the neighbours that come within 10 px of the visible part (of a side of 512) and are
-    nearer, grown, less the visible part. Neighbours are the connected parts of ``occluder``; if that is
-    unknown, those of all that ``nearer`` says is nearer than the object's middle.
+    ``depth`` is the union of the neighbours that come within 10 px of the visible region (for a side of 512) and are
+    nearer, dilated, without the visible region. Neighbours are the connected parts of ``occluder``; if that is unknown,
+    those of everything that is nearer than the object's centre according to ``nearer``.
     """
     assert kind in KINDS and modal.any(), kind
     if kind == "hull":

@@ -1,4 +1,4 @@
-"""What an object is put on before its picture is completed."""
+"""Backgrounds behind an object before its picture is completed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def background(
         picture: uint8 (S, S, 3) RGB.
         modal: bool (S, S), not empty.
         rng: source of all random numbers.
-        occluder: bool (S, S), what covers the object; ``removed`` takes it out too.
+        occluder: bool (S, S), the occluder; ``removed`` removes it too.
         how: of ``remove``.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Cut an object out of a picture that is still noisy: clusters of what the network computes inside (paper 001, 3.5)."""
+"""Segment an object in a picture that is still noisy, by clustering the network's features (paper 001, section 3.5)."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def cut_out(
     rng: np.random.Generator,
     choice: str = "all",
 ) -> np.ndarray:
-    """Find an object by the clusters that its visible part falls into.
+    """Find an object by the clusters of its visible region.
 
     Args:
         features: float (C, h, w), at any resolution.
@@ -65,7 +65,7 @@ def cut_out(
             one that covers most of ``modal``, as its text has it).
 
     Returns:
-        bool (S, S): the visible part, and those places of the hole that lie in one of its clusters.
+        bool (S, S): the visible region, and positions of the hole in one of its clusters.
     """
     channels, height, width = features.shape
     labels = cluster(features.reshape(channels, -1).T, count, rng).reshape(height, width)

@@ -1,4 +1,4 @@
-"""What hides an object: its neighbours that lie in front of it (paper 001, section 3.4)."""
+"""Occluders of an object: neighbours that lie in front of it (paper 001, section 3.4)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from amodalseg.metrics.order import pairs
 from amodalseg.models.inpainting.parts.areas import NEAR, area
 from amodalseg.models.inpainting.parts.read_off import Segmenter
 
-MOST = 8  # neighbours that are looked at
+MOST = 8  # maximum number of neighbours examined
 LIKE = 12  # of 255, in every channel: how far the colours of one thing may lie from that of the point asked at
 
 
 class ColourSegmenter:
-    """Without any weights: the connected part of like colour around a point."""
+    """Without any weights: the connected region of similar colour around a point."""
 
     def segment(self, picture: np.ndarray, points: np.ndarray) -> np.ndarray:
         """uint8 (S, S, 3) and int (1, 2), x and y -> bool (S, S)."""
@@ -66,10 +66,10 @@ def find_occluders(
 
 
 def hides_by_contact(neighbour: np.ndarray, modal: np.ndarray) -> bool:
-    """Whether a neighbour lies in front by the outlines alone: it fills more of the object's hull than the other way.
+    """Whether a neighbour lies in front, by outlines alone: it fills more of the object's hull than the other way
+    round.
 
-    An object that is cut straight keeps its hull, so nothing is seen to hide it: this order misses such occluders, and
-    a depth model does not.
+    An object cut off along a straight line keeps its hull, so this order misses such occluders; a depth model does not.
 
     Args:
         neighbour, modal: bool (H, W), visible parts.

@@ -10,7 +10,7 @@ import numpy as np
 from amodalseg.masks import convex_hull
 
 KINDS = ("difference", "grabcut", "segmenter")
-POINTS = 9  # of the visible part, that a segmenter is given
+POINTS = 9  # of the visible region, given to a segmenter
 ROUNDS = 5  # of GrabCut
 FINER, COARSE = 3, 96  # smaller pictures are enlarged for GrabCut, which knows too little about colours in a few pixels
 LEAST = 24  # of 255, in the channel that differs most
@@ -41,7 +41,7 @@ def read_off(
         picture: uint8 (S, S, 3), completed.
         modal: bool (S, S), not empty: the visible part.
         area: bool (S, S), what was completed.
-        background: uint8 (S, S, 3), what the object was put on.
+        background: uint8 (S, S, 3), the background behind the object.
         segmenter: for ``segmenter``.
         rng: source of its points.
 
@@ -80,7 +80,7 @@ def _cut_by_colour(picture: np.ndarray, modal: np.ndarray, area: np.ndarray) -> 
 
 
 def whole(mask: np.ndarray, modal: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """What belongs to the object of a mask that was read off: parts in the hole or the visible part that touch it.
+    """The object's part of a mask that was read off: parts in the hole or the visible region that touch the latter.
 
     Args:
         mask, modal, hole: bool (S, S).

@@ -1,4 +1,4 @@
-"""Objects taken out of a picture: what could lie behind them."""
+"""Removal of objects from a picture, by filling in a plausible background."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ RADIUS = 3  # pixels around each filled one that Telea's method looks at
 
 
 def remove(picture: np.ndarray, mask: np.ndarray, how: str = "telea") -> np.ndarray:
-    """Fill a part of a picture from what lies around it.
+    """Fill a region of a picture from its surroundings.
 
     Args:
         picture: uint8 (H, W, 3) RGB.
-        mask: bool (H, W), what is to go.
+        mask: bool (H, W), the region to remove.
         how: ``telea`` (OpenCV's fast marching) or ``lama`` (the package ``simple-lama-inpainting``).
 
     Returns:
-        uint8 (H, W, 3), a new array; as given outside the mask. Even grey where the mask covers everything, because
-        nothing is left to go on from.
+        uint8 (H, W, 3), a new array; unchanged outside the mask. Uniform grey if the mask covers everything, because
+        there are no surroundings.
 
     Raises:
-        UserError: ``lama`` is asked for and not installed.
+        UserError: ``lama`` is requested but not installed.
     """
     assert how in KINDS, how
     if not mask.any():

@@ -1,4 +1,4 @@
-"""A small text-driven segmenter: it finds what words of the captioned world name, and stands in for CLIPSeg offline."""
+"""A small text-driven segmenter for the words of the captioned world, an offline replacement for CLIPSeg."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where words are in a picture, with a gradient to its pixels: CLIPSeg, and a small network that ships."""
+"""Segmentation by text with gradients to the pixels: CLIPSeg, and a small shipped network."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ CLIPSEG_IDS = {"clipseg": "CIDAS/clipseg-rd64-refined"}
 
 
 class WordSegmenter(Protocol):
-    """Finds what words name."""
+    """Segments by text."""
 
     def logits(self, pictures: Tensor, words: Sequence[str]) -> Tensor:
-        """Above 0 where the words are.
+        """Logits, positive where the text applies.
 
         Args:
             pictures: float32 (B, 3, H, W) in [-1, 1]; the gradient flows to them.

@@ -1,1 +1,1 @@
-"""What happens inside the denoising steps: the sampling loop and guidance."""
+"""The denoising steps: sampling loop, guidance and attention control."""

@@ -1,4 +1,4 @@
-"""What a method does in attention layers: mask keys, keep them and put them in elsewhere, boost them, replace maps."""
+"""Attention controls of the methods: mask keys, store and inject them, boost them, replace maps."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def at_site(maps: Tensor, site: Site) -> Tensor:
 
 
 class KeyMask(Control):
-    """In self-attention, places gather from the places of a mask only: the others weigh exactly 0.
+    """Restricts self-attention to the positions of a mask: the others have weight exactly 0.
 
     Args:
-        where: bool or float (B, 1, h, w) on any grid. A hook may put another one here on the way.
-        queries: ``all`` places are restricted, or those of the ``object``, which is the mask itself; the others then
-            see everything, so that a background next to the object still comes out as one.
-        share: of a place that must lie in the mask for the place to count.
+        where: bool or float (B, 1, h, w) on any grid. A hook may replace it during sampling.
+        queries: restrict ``all`` positions, or those of the ``object``, i.e. the mask itself; the others then attend to
+            everything, so that the background next to the object remains coherent.
+        share: of a position that must lie in the mask for the position to count.
     """
 
     def __init__(self, where: Tensor, queries: str = "all", share: float = 0.5) -> None:
@@ -39,10 +39,10 @@ class KeyMask(Control):
 
 
 class KeepKeys(Control):
-    """Keeps the keys and values of the last evaluation's self-attention, for ``PutKeys``.
+    """Stores the keys and values of the last evaluation's self-attention, for ``PutKeys``.
 
-    kept: by the layer's name, twice (B, H, K, D). Of Stable Diffusion 1.5 at 512 px, 46 MB an object in half
-    precision; so they are made anew at each step and not kept over steps.
+    kept: by layer name, twice (B, H, K, D). For Stable Diffusion 1.5 at 512 px these are 46 MB per object in half
+    precision, so they are recomputed at each step rather than stored for all steps.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class KeepKeys(Control):
 
 
 class PutKeys(Control):
-    """Self-attention gathers from keys and values that another evaluation kept, in place of its own."""
+    """Injects keys and values stored by another evaluation into self-attention."""
 
     def __init__(self, source: KeepKeys) -> None:
         self.source = source
@@ -68,7 +68,7 @@ class PutKeys(Control):
 
 
 class Boost(Control):
-    """Keys weigh ``factor`` times as much against the others as they would.
+    """Increases the relative weight of keys by ``factor``.
 
     Args:
         factor: above 0; its logarithm is added to their logits, whatever sign these have.
@@ -88,9 +88,9 @@ class Boost(Control):
 
 
 class KeepMaps(Control):
-    """Keeps the weights of an evaluation's layers, for ``PutMaps``: up to ``places`` places that ask.
+    """Stores the attention weights of layers with up to ``places`` query positions, for ``PutMaps``.
 
-    kept: by the layer's name, float32 (B, H, Q, K).
+    kept: by layer name, float32 (B, H, Q, K).
     """
 
     def __init__(self, places: int = 32 * 32) -> None:
@@ -108,7 +108,7 @@ class KeepMaps(Control):
 
 
 class PutMaps(Control):
-    """Layers gather by given weights in place of their own. given: by the layer's name; the others stay as they are."""
+    """Replaces the attention weights of layers. given: by layer name; other layers are unchanged."""
 
     def __init__(self, given: Mapping[str, Tensor]) -> None:
         self.given = given

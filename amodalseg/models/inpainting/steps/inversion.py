@@ -1,4 +1,4 @@
-"""DDIM inversion: from a picture to the noise that the sampler would have drawn it from, and all states between."""
+"""DDIM inversion: from a picture to the noise that the sampler would generate it from, with all intermediate states."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from amodalseg.models.inpainting.backends.backend import InpaintingBackend, Leve
 
 @torch.no_grad()
 def invert(backend: InpaintingBackend, prepared: Prepared, steps: int, rounds: int = 0, first: int = 0) -> list[Tensor]:
-    """Walk the sampler's way backwards, from the known pictures towards noise.
+    """Run the sampler backwards, from the known pictures towards noise.
 
     A step of the sampler is x_c = alpha_c x_0(x_n, n) + sigma_c eps(x_n, n), from the noisier level n to the cleaner
-    level c. Backwards x_n is what is looked for, so the network is asked about x_c instead, told the time of the
-    noisier level, and its noise is taken for that at x_n (DDIM inversion). What that misses shrinks as 1 / steps.
+    level c. Backwards x_n is unknown, so the network is evaluated at x_c instead, with the time of the noisier level,
+    and its noise is used as the estimate at x_n (DDIM inversion). The error decreases as 1 / steps.
 
     Args:
         backend: the model.
-        prepared: ``known`` is inverted; the network is told the rest, without guidance.
-        steps: of the whole way.
-        rounds: fixed-point rounds in each step, one evaluation each: the step is taken forwards from the x_n found so
-            far, and x_n corrected by what it misses of x_c.
+        prepared: ``known`` is inverted; the rest is input of the network, without guidance.
+        steps: of the full schedule.
+        rounds: fixed-point iterations in each step, one evaluation each: the step is taken forwards from the current
+            estimate of x_n, which is corrected by the remaining error at x_c.
         first: the level to end at, an index of ``backend.levels(steps)``; 0 is the noisiest.
 
     Returns:
         ``steps + 1`` entries, one for each of ``backend.levels(steps)``: the states there, the last one ``known``
-        itself. Entries before ``first`` are that at ``first``; there is none of their own.
+        itself. Entries before ``first`` repeat the one at ``first``.
     """
     levels = backend.levels(steps)
     states = [prepared.known]
@@ -42,6 +42,6 @@ def invert(backend: InpaintingBackend, prepared: Prepared, steps: int, rounds: i
 
 
 def _slope(noisier: Level, cleaner: Level) -> float:
-    """How much a step moves by if its start moves by 1 and the network's velocity stays; above 0."""
+    """The derivative of a step with respect to its start, for constant velocity of the network; positive."""
     along = noisier.alpha * cleaner.alpha + noisier.sigma * cleaner.sigma
     return along / (noisier.alpha**2 + noisier.sigma**2)

@@ -1,4 +1,4 @@
-"""Keywords along the way: selected by maps every few steps, for guidance and for emphasis (MRGD, section 3.2)."""
+"""Keywords during sampling: selected by maps every few steps, for guidance and emphasis (MRGD, section 3.2)."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from amodalseg.models.inpainting.steps.regions import RegionsPrepared
 from amodalseg.models.inpainting.steps.sample import Hook, Sampling
 
 Texts = Sequence[Sequence[str | None]]
-"""For each region its text in each row; None: the row does not have it."""
+"""For each region its text in each row; None: the row does not have the region."""
 
 
 class SelectKeywords(Hook):
-    """Every few steps the words of lowest entropy, by the maps of the step itself; before ``RegionGuidance``.
+    """Selects every few steps the words of lowest entropy, by the maps of that step; before ``RegionGuidance``.
 
-    With a total region they are the words of its text, filtered for each region: those that stand in the region's own.
-    Without one they are selected from each region's own text by its own maps.
+    With a total region they are words of its text, filtered per region to those in the region's own text. Without one
+    they are selected from each region's own text by its own maps.
 
     Args:
-        inner: the model that regions are drawn with. A part that is watched and does not count yet is asked for its
-            maps alone.
-        watches: by the number of a part, what watches its evaluations.
+        inner: the model that generates the regions. A watched part that does not contribute yet is evaluated only for
+            its maps.
+        watches: by index of a part, the control that records its maps.
         texts: of the parts, the total region last.
-        total: whether there is one.
-        given: for each region, words in place of selected ones; none: they are selected.
+        total: whether there is a total region.
+        given: for each region, words that replace selected ones; empty: they are selected.
         count: N.
         every: steps between two selections.
-        emphasise: of the total region, is told the columns of its words.
-        guidance: is told the words of each region.
+        emphasise: of the total region; receives the columns of its words.
+        guidance: receives the words of each region.
 
     words: for each region its words in each row, in the order of the text; None: the row does not have it.
     """

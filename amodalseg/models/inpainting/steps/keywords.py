@@ -1,4 +1,4 @@
-"""Which words name something in a picture, and more weight to where they do (MRGD, section 3.2)."""
+"""Selection of the words that name something in a picture, and emphasis of their positions (MRGD, section 3.2)."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from amodalseg.models.inpainting.steps.prompt_edit import pieces_of_words
 
 BINS = 256
 FLAT = 1e-4
-"""A map whose values span at most this share of its largest shows nothing."""
+"""A map whose values span at most this share of its maximum counts as constant."""
 READINGS = ("weights", "logits")
 
 
 def entropy(maps: Tensor) -> Tensor:
-    """Equation 6: H = - sum_j p(j) log p(j) over the histogram of a map whose values are brought to 0..255.
+    """Equation 6: H = - sum_j p(j) log p(j) over the histogram of a map scaled to 0..255.
 
     Args:
-        maps: float (..., P), from 0, of P places. Their least value becomes 0 and their largest 255; between, whole
-            numbers are made as by a picture of bytes, downwards.
+        maps: float (..., P), non-negative, of P positions. The minimum is mapped to 0 and the maximum to 255; values in
+            between are rounded down to integers, as in an 8-bit picture.
 
     Returns:
-        float64 (...), nats, from 0 to log 256; infinite for a map that is constant: by the equation it would be the
-        surest of all, though it shows nothing.
+        float64 (...), nats, from 0 to log 256; infinite for a constant map: by the equation it would have the lowest
+        entropy of all, although it shows nothing.
     """
     values = maps.double()
     least, most = values.amin(-1, keepdim=True), values.amax(-1, keepdim=True)
@@ -42,7 +42,7 @@ def entropy(maps: Tensor) -> Tensor:
 
 
 def words_of(backend: InpaintingBackend, prompt: str) -> list[tuple[str, list[int]]]:
-    """The words of a text as far as the network reads it, with their columns; punctuation is none.
+    """The words of a text as far as the network reads it, with their columns; without punctuation.
 
     Raises:
         UserError: the backend reads no text.
@@ -54,7 +54,7 @@ def words_of(backend: InpaintingBackend, prompt: str) -> list[tuple[str, list[in
 
 
 def unread_words(backend: InpaintingBackend, prompt: str) -> list[str]:
-    """Words of a text that its encoder has no room for, or not for all of their pieces; in their order."""
+    """Words of a text that are truncated by its encoder, wholly or in part; in order."""
     room, unread = len(backend.tokens(prompt)) - 2, []
     for word in prompt.split():
         room -= len(backend.tokens(word)) - 2
@@ -64,16 +64,16 @@ def unread_words(backend: InpaintingBackend, prompt: str) -> list[str]:
 
 
 def select(maps: Tensor, words: Sequence[tuple[str, Sequence[int]]], count: int = 15) -> list[str]:
-    """The words whose maps have the lowest entropy: those that lie somewhere and not everywhere.
+    """The words whose maps have the lowest entropy: those that are localised.
 
     Args:
-        maps: float (P, tokens), one object's of ``WatchMaps.cross_maps``.
-        words: of ``words_of``.
-        count: N, how many; all of them where a text has no more.
+        maps: float (P, tokens), one object's from ``WatchMaps.cross_maps``.
+        words: from ``words_of``.
+        count: N; all words if the text has no more.
 
     Returns:
-        Different words, lowest entropy first; those of constant maps last, and as they stand where they tie. A word
-        that stands twice counts by its lower one.
+        Distinct words, lowest entropy first; those with constant maps last, ties in text order. A word that occurs
+        twice counts with its lower entropy.
     """
     if not words:
         return []
@@ -83,18 +83,18 @@ def select(maps: Tensor, words: Sequence[tuple[str, Sequence[int]]], count: int 
 
 
 class Emphasise(Control):
-    """KSSA: places that answer to keywords weigh more as keys of self-attention.
+    """KSSA: positions that respond to keywords get more weight as keys of self-attention.
 
-    In each layer of attention to words, the half of the places that gather most from the keywords is noted, object by
-    object. The layers among places on the same grid that come after it, up to the next such note, emphasise them; those
-    before the first one of an evaluation go by the evaluation before.
+    In each cross-attention layer, the half of the positions that attend most to the keywords is recorded, per object.
+    The following self-attention layers on the same grid emphasise them, up to the next record; those before the first
+    record of an evaluation use the previous evaluation's.
 
     Args:
-        columns: of the keywords in each object's text (``words_of``); none: nothing is emphasised there.
-        factor: above 0.
-        reading: ``weights``: a place weighs ``factor`` times as much against the others (the paper's text). ``logits``:
-            its logits are multiplied by ``factor``, so that it weighs less where they are below 0 (the released code).
-        places: of layers that are considered, at most.
+        columns: of the keywords in each object's text (``words_of``); empty: no emphasis.
+        factor: positive.
+        reading: ``weights``: a position's relative weight is multiplied by ``factor`` (the paper's text). ``logits``:
+            its logits are multiplied by ``factor``, so that negative ones lose weight (the released code).
+        places: maximum number of positions of the layers considered.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Emphasise(Control):
         return site.cross and site.places <= self.places
 
     def maps(self, site: Site, weights: Tensor) -> Tensor:
-        """Notes the places, bool (B, P); the weights stay as they are."""
+        """Records the positions, bool (B, P); the weights are unchanged."""
         mean = weights.detach().mean(1)
         assert len(mean) == len(self.columns)
         rows = [

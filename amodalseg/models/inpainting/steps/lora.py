@@ -1,4 +1,4 @@
-"""Low-rank adaptation (LoRA): a few weights beside a network's attention, tuned to one object and taken out again."""
+"""Low-rank adaptation (LoRA): adapters in a network's attention, fine-tuned to one object and removed again."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ NAME = "object"
 
 
 class Adapter:
-    """Low-rank parts in a network, of ``adapted``. Untuned and switched off they change nothing, to the last bit."""
+    """Low-rank adapters in a network, from ``adapted``. Untrained or switched off, they change nothing at all."""
 
     def __init__(self, layers: list[Any], parameters: list[torch.nn.Parameter]) -> None:
         self.layers, self.parameters = layers, parameters
 
     @contextmanager
     def off(self) -> Iterator[None]:
-        """While it is open, the network is the one that it was."""
+        """Context in which the network is the original one."""
         for layer in self.layers:
             layer.enable_adapters(False)
         try:
@@ -38,13 +38,13 @@ class Adapter:
 
 @contextmanager
 def adapted(backend: InpaintingBackend, rank: int, seed: int) -> Iterator[Adapter]:
-    """While it is open, the backend's network has low-rank parts; afterwards nothing of them is left.
+    """Context in which the backend's network has low-rank adapters, which are removed afterwards.
 
     W x becomes W x + B A x in the projections of all attention layers, with A drawn from N(0, 1 / rank) and B zero, in
-    float32 whatever the network's precision is. The parts are peft's.
+    float32 regardless of the network's precision. The adapters are peft's.
 
     Args:
-        backend: whose network has attention layers that can be stepped into.
+        backend: whose network has attention layers that can be controlled.
         rank: of B A.
         seed: of A.
 
@@ -60,7 +60,7 @@ def adapted(backend: InpaintingBackend, rank: int, seed: int) -> Iterator[Adapte
     network, names = backend.network, list(attention_layers(backend.network))
     places = [(network.get_submodule(name), part) for name in names for part in PARTS]
     config = peft.LoraConfig(r=rank, lora_alpha=rank, target_modules=[f"{name}.{p}" for name in names for p in PARTS])
-    with torch.random.fork_rng(devices=[]):  # it draws weights of its own, from everybody's generator
+    with torch.random.fork_rng(devices=[]):  # peft samples its own weights, from the global generator
         peft.inject_adapter_in_model(config, network, NAME)
     try:
         layers, parameters = [layer.get_submodule(part) for layer, part in places], list[torch.nn.Parameter]()
@@ -87,25 +87,26 @@ def tune(
     updates: int = 80,
     rate: float = 5e-4,
 ) -> list[float]:
-    """Teach low-rank parts how one object looks (DiffOOM, figure 2b): denoising, with the loss on its visible part.
+    """Fine-tune adapters to one object's appearance (DiffOOM, figure 2b): denoising, with the loss on its visible
+    region.
 
-    Each update noises the picture anew, at one of the levels that sampling will visit.
+    Each update noises the picture again, at one of the levels visited in sampling.
 
     Args:
-        backend: the model, which ``adapter`` is in.
-        adapter: of ``adapted``.
-        prepared: of one object; what it looks like is ``known``.
-        where: bool or float (1, 1, h, w) on the grid: the visible part.
+        backend: the model that contains ``adapter``.
+        adapter: from ``adapted``.
+        prepared: of one object, with its appearance as ``known``.
+        where: bool or float (1, 1, h, w) on the grid: the visible region.
         seed: of levels and noise.
         steps: of the sampling.
         updates: of the weights.
         rate: of Adam.
 
     Returns:
-        The loss of each update before it: the mean squared error of the noise where the object is visible.
+        The loss before each update: the mean squared error of the noise where the object is visible.
 
     Raises:
-        UserError: no place of the grid is visible.
+        UserError: no grid position is visible.
     """
     assert len(prepared) == 1, "a prediction must not depend on the objects beside it"
     weight = where.to(prepared.known).expand_as(prepared.known)
@@ -115,7 +116,7 @@ def tune(
     levels, shape = backend.levels(steps)[:-1], prepared.known.shape
     optimizer = torch.optim.Adam(adapter.parameters, lr=rate)
     halved = any(weights.dtype == torch.float16 for weights in backend.network.parameters())
-    scaler = torch.amp.GradScaler(backend.device.type, enabled=halved)  # or gradients vanish on their way
+    scaler = torch.amp.GradScaler(backend.device.type, enabled=halved)  # otherwise gradients underflow
     losses = []
     for _ in range(updates):
         level = levels[int(torch.randint(len(levels), (), generator=generator))]

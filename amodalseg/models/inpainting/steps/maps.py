@@ -1,4 +1,4 @@
-"""Where an object is, by the network's own attention: mean maps, refined by each other (DiffOOM, equations 1 to 3)."""
+"""Localising an object by the network's attention: mean maps, refined by each other (DiffOOM, equations 1 to 3)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from amodalseg.models.inpainting.steps.attention_controls import at_site
 class WatchMaps(Control):
     """Equation 2: the maps of an evaluation, averaged over heads and over all layers of one grid.
 
-    That grid is the finest one with at most ``side`` places a side that the network has: 32 for Stable Diffusion 1.5
-    at 512 px, as in the paper; 6 for the prior that ships.
+    That grid is the network's finest one with at most ``side`` positions on a side: 32 for Stable Diffusion 1.5 at
+    512 px, as in the paper; 6 for the shipped prior.
     """
 
     def __init__(self, side: int = 32) -> None:
@@ -37,11 +37,11 @@ class WatchMaps(Control):
         return weights
 
     def self_maps(self) -> Tensor:
-        """Float32 (B, P, P): how much each place (a row) gathers from each."""
+        """Float32 (B, P, P): the attention of each position (a row) to each other."""
         return self._mean(False)
 
     def cross_maps(self) -> Tensor:
-        """Float32 (B, P, tokens): how much each place gathers from each token of the text."""
+        """Float32 (B, P, tokens): the attention of each position to each token of the text."""
         return self._mean(True)
 
     def _mean(self, cross: bool) -> Tensor:
@@ -53,37 +53,37 @@ class WatchMaps(Control):
 
 
 def word_seed(watch: WatchMaps, columns: Sequence[Sequence[int]]) -> Tensor:
-    """A word's cross-attention map. columns: of ``word_columns``, for each object. Returns: float32 (B, P)."""
+    """A word's cross-attention map. columns: from ``word_columns``, per object. Returns: float32 (B, P)."""
     maps = watch.cross_maps()
     return torch.stack([one[:, list(places)].mean(1) for one, places in zip(maps, columns, strict=True)])
 
 
 def visible_seed(watch: WatchMaps, visible: Tensor) -> Tensor:
-    """The visible part on the grid of the maps, in place of a word's map.
+    """The visible region on the grid of the maps, instead of a word's map.
 
-    It needs no text and is the robust choice for small priors, and for names that a text encoder does not know.
+    Needs no text, and is the robust choice for small priors and for names unknown to the text encoder.
 
     Args:
         watch: after an evaluation.
         visible: bool or float (B, 1, h, w), on any grid.
 
     Returns:
-        Float32 (B, P): the share of each place that is visible.
+        Float32 (B, P): the visible share of each position.
     """
     watch.self_maps()
     return at_site(visible, watch.grid)
 
 
 def refined(watch: WatchMaps, seed: Tensor, power: int = 4) -> Tensor:
-    """Equation 3: R = (A^S) ** power A^C. The power is that of the matrix: ``power`` steps of gathering.
+    """Equation 3: R = (A^S) ** power A^C. This is a matrix power: ``power`` steps of propagation.
 
     Args:
         watch: after an evaluation.
-        seed: float (B, P), of ``word_seed`` or ``visible_seed``.
-        power: lambda, from 0, which leaves the seed as it is.
+        seed: float (B, P), from ``word_seed`` or ``visible_seed``.
+        power: lambda, non-negative; 0 leaves the seed unchanged.
 
     Returns:
-        Float32 (B, 1, h, w), from 0.
+        Float32 (B, 1, h, w), non-negative.
     """
     maps, found = watch.self_maps(), seed.float()[..., None]
     for _ in range(power):
@@ -92,12 +92,12 @@ def refined(watch: WatchMaps, seed: Tensor, power: int = 4) -> Tensor:
 
 
 def otsu(maps: Tensor, flat: float = 0.01) -> Tensor:
-    """Split each map in two so that the variance between the two is largest (Otsu 1979), on the values themselves.
+    """Threshold each map by maximum between-class variance (Otsu 1979), on the values themselves.
 
     Args:
-        maps: float (B, 1, h, w), from 0.
-        flat: a map whose values span at most this share of its largest shows nothing, and nothing is found in it;
-            the method itself would call about half of it an object.
+        maps: float (B, 1, h, w), non-negative.
+        flat: a map whose values span at most this share of its maximum counts as constant and gives an empty mask; the
+            method itself would call about half of it an object.
 
     Returns:
         Bool (B, 1, h, w), the higher values.
@@ -116,12 +116,12 @@ def otsu(maps: Tensor, flat: float = 0.01) -> Tensor:
 
 
 def object_mask(maps: Tensor, visible: Tensor, within: Tensor | None = None) -> Tensor:
-    """From refined maps to the whole object: Otsu's split, always with the visible part.
+    """From refined maps to the whole object: Otsu's threshold, always united with the visible region.
 
     Args:
-        maps: float (B, 1, h, w), of ``refined``.
-        visible: bool (B, 1, H, W), on the grid that the prediction is wanted on; the maps are brought there linearly.
-        within: bool (B, 1, H, W), where the object may be at most; the visible part always may.
+        maps: float (B, 1, h, w), from ``refined``.
+        visible: bool (B, 1, H, W), on the grid of the result; the maps are interpolated to it linearly.
+        within: bool (B, 1, H, W), limits the object, except for the visible region.
 
     Returns:
         Bool (B, 1, H, W).
@@ -137,7 +137,7 @@ def word_columns(backend: InpaintingBackend, prompt: str, word: str) -> list[int
     Args:
         backend: that reads text.
         prompt: as it was prepared with.
-        word: one or more words that stand in it one after the other; all places count where they do.
+        word: one or more consecutive words of the prompt; all occurrences count.
 
     Returns:
         Columns, ascending.

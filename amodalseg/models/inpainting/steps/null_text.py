@@ -1,4 +1,4 @@
-"""Null-text optimisation: empty texts, one for each step, with which guided sampling goes back to a given picture.
+"""Null-text optimisation: null texts, one per step, with which guided sampling reconstructs a given picture.
 
 Mokady et al., Null-text Inversion for Editing Real Images using Guided Diffusion Models (2023), algorithm 1.
 """
@@ -39,19 +39,19 @@ def null_text(
     rate: float = 1e-2,
     enough: float = 1e-5,
 ) -> list[Tensor]:
-    """Fit the null's text at each step, so that the guided step from where sampling is ends at the next given state.
+    """Fit the null text at each step, so that the guided step from the current state ends at the next given state.
 
-    Each step starts from the text of the one before it, with Adam's memory empty; its rate falls to half over the way.
+    Each step starts from the text of the previous one, with Adam's state reset; its rate falls to half over the steps.
 
     Args:
         backend: that reads text.
-        prepared: what it is asked with the text.
-        guidance: the null that is asked without, and the weight of the guidance.
+        prepared: the conditional input.
+        guidance: the unconditional input, and the weight of the guidance.
         states: of an inversion without guidance, one for each of ``backend.levels(steps)``.
         first: the step that sampling starts with, from ``states[first]``.
-        updates: at most so many of each text.
+        updates: maximum number per text.
         rate: of Adam.
-        enough: an object's text is left as it is once the mean squared error of its state is below this at the first
+        enough: updates of an object's text stop once the mean squared error of its state is below this at the first
             step, and 101 times this towards the last, as published.
 
     Returns:
@@ -79,12 +79,12 @@ def null_text(
                 guided = guidance.guided(told, free)
                 reached = backend.add_noise(guided.clean, guided.noise, then)
                 errors = (reached - states[index + 1]).square().flatten(1)
-            # a row that is there stays as it is: what an object's text becomes does not depend on the others
+            # a converged row is no longer changed, so an object's text does not depend on the others
             going = errors.detach().mean(1) >= enough * (1 + 100 * done)
             if update == updates or not going.any():
                 break
             optimizer.zero_grad()
-            with torch.enable_grad():  # the caller may draw without gradients
+            with torch.enable_grad():  # the caller may sample without gradients
                 errors.sum().backward()  # a sum, because a mean's gradients vanish in half precision
             kept = text.detach().clone()
             optimizer.step()

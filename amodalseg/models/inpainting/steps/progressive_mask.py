@@ -1,4 +1,4 @@
-"""Attention guided by where the network itself saw the object a step before (DiffOOM, equation 3 and after it)."""
+"""Attention restricted to where the network itself located the object one step before (DiffOOM, from equation 3 on)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from amodalseg.models.inpainting.steps.sample import Hook, Sampling
 
 
 class ProgressiveMask(Hook):
-    """The refined map of each evaluation says which places the next one gathers from.
+    """The refined map of each evaluation determines the positions that the next one attends to.
 
     Args:
         visible: bool (B, 1, h, w), the visible part on the grid, which is always in the mask.

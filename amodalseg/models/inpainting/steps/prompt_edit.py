@@ -1,6 +1,6 @@
-"""Attention of a source text in the drawing of a target text (Hertz et al., Prompt-to-Prompt, 2022).
+"""Attention maps of a source text in the generation for a target text (Hertz et al., Prompt-to-Prompt, 2022).
 
-Rows of a state hold the sources first and then as many targets, so both are in the same evaluation and nothing is kept.
+Rows of a state are the sources followed by as many targets, so both share an evaluation and nothing need be stored.
 """
 
 from __future__ import annotations
@@ -102,20 +102,20 @@ def pieces_of_words(tokens: Sequence[str]) -> list[list[int]]:
 
 
 class EditMaps(Control):
-    """Targets gather by the maps of their sources, for a share of the steps.
+    """Targets use the attention maps of their sources, for a share of the steps.
 
-    Maps to words come through a mapper: column j of the target is the source's column that corresponds, or its own. As
-    published they are not scaled to sum to 1 again. Maps among places are the source's, where a layer has few places.
+    Cross-attention maps pass through a mapper: column j of the target is the corresponding column of the source, or its
+    own. As published they are not renormalised to sum to 1. Self-attention maps are the source's, in layers with few
+    positions.
 
     Args:
-        mappers: of ``align``, one for each of B targets; the evaluation has 2 B rows, sources first.
-        cross: share of the steps in which maps to words are replaced; 0: none.
-        own: the same for maps among places.
-        places: of layers whose maps among places are replaced, at most.
-        decay: the source's part falls linearly from 1 at the first step to 0 at the end of the share; without it, it is
-            1 until then.
-
-    done: the share of the steps that are done; ``EditSteps`` sets it.
+        mappers: from ``align``, one for each of B targets; the evaluation has 2 B rows, sources first.
+        cross: share of the steps in which cross-attention maps are replaced; 0: none.
+        own: the same for self-attention maps.
+        places: maximum number of positions of layers whose self-attention maps are replaced.
+        decay: the source's weight falls linearly from 1 at the first step to 0 at the end of the share; without it, it
+            is 1 until then.
+    done: the share of completed steps, set by ``EditSteps``.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class EditMaps(Control):
         self.cross, self.own, self.places, self.decay, self.done = cross, own, places, decay, 0.0
 
     def strength(self, cross: bool) -> float:
-        """The source's part at present, in [0, 1]."""
+        """The source's current weight, in [0, 1]."""
         share = self.cross if cross else self.own
         if self.done >= share:
             return 0.0
@@ -147,7 +147,7 @@ class EditMaps(Control):
 
 
 class EditSteps(Hook):
-    """Tells controls how much of the way is done before each step."""
+    """Passes the share of completed steps to controls before each step."""
 
     def __init__(self, controls: Sequence[EditMaps]) -> None:
         self.controls = controls

@@ -1,6 +1,6 @@
-"""Guidance of regions by what a segmenter sees in the predicted clean picture (MRGD, equations 2 to 4).
+"""Guidance of regions by segmenting the predicted clean picture (MRGD, equations 2 to 4).
 
-Rows of the state hold B sources and then their B targets.
+Rows of the state are B sources followed by their B targets.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class LossWeights(NamedTuple):
     preservation_from: float = 0.2
 
     def at(self, done: float) -> tuple[float, float, float]:
-        """RS, IS and IP where a share of the steps is done; 0 what does not count yet."""
+        """Weights of RS, IS and IP after a share of the steps; 0 if not active yet."""
         return (
             self.region * (done >= self.region_from),
             self.similarity * (done >= self.similarity_from),
@@ -49,7 +49,7 @@ class RegionGuidance(Hook):
     Args:
         segmenter: of words; None: with the preservation loss only.
         keywords: for each region, without the total one, its words joined to a text, in each row; None: no loss of it.
-        inherent: float or bool (B or 1, 1, h, w) on the grid, what is to stay.
+        inherent: float or bool (B or 1, 1, h, w) on the grid, the region to preserve.
         weights: of the losses, and when.
         reading: of the segmenter's logits: ``probability`` (sigmoid), ``plain``, or ``l1``, divided by the sum of their
             magnitudes, as in the released code.
@@ -170,7 +170,7 @@ def preservation_loss(values: Tensor, where: Tensor) -> Tensor:
 
 
 def inherent_mask(parts: Sequence[Part], kinds: Sequence[str], height: int, width: int) -> Tensor:
-    """What is to stay: the boxes of what is kept and the background, less the boxes that are edited.
+    """The region to preserve: boxes of kept regions and the background, without edited boxes.
 
     Args:
         parts: without the total region.

@@ -1,4 +1,4 @@
-"""Regions of an edit: where they lie, whose words they have before and after, and how much each counts at a place."""
+"""Regions of an edit: their positions, their texts before and after, and their weight at each position."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def on_grid(region: Region, height: int, width: int, step: int = 1) -> GridBox:
 
 
 def alpha(region: Region, box: GridBox, height: int, width: int) -> Tensor:
-    """How much a region counts in its box: the square of a ramp from its border, 1 inside, nowhere 0.
+    """The weight of a region in its box: the square of a ramp from its border, 1 inside, nowhere 0.
 
-    A side on the picture's border has no ramp: nothing lies beyond that it would have to blend with.
+    A side on the picture's border has no ramp, since there is nothing beyond it to blend with.
 
     Returns:
         float32 (height, width), 0 outside the box.
@@ -79,7 +79,7 @@ def _ramp(length: int, reach: int, first: bool, last: bool) -> Tensor:
 
 
 def weights(alphas: Tensor, behind: Sequence[bool], blend: str = "layers") -> Tensor:
-    """The share of each region at each place (equation 1, whose w_i the paper leaves open).
+    """The share of each region at each position (equation 1, whose w_i the paper leaves open).
 
     Args:
         alphas: float (R, N, 1, h, w) of R regions in N rows, from 0; all 0 where a row does not have a region.

@@ -1,4 +1,4 @@
-"""A model of an exported file: NumPy, OpenCV and ONNX Runtime. Never imports PyTorch."""
+"""A model from an exported file: NumPy, OpenCV and ONNX Runtime. Never imports PyTorch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from amodalseg.models.noise import sample_noise
 from amodalseg.models.windowed import WindowBatch, WindowModel
 
 FORMAT = "amodalseg-onnx-1"
-"""Written into every file, and raised by one when its inputs, outputs or metadata change."""
+"""Format version in every file, incremented when inputs, outputs or metadata change."""
 
 
 Providers = str | Sequence[str | tuple[str, dict[str, Any]]]
@@ -30,25 +30,25 @@ CPU = "CPUExecutionProvider"
 class OnnxPredictor(WindowModel):
     """Completes objects in photos of any size with an exported file.
 
-    It is used as the model that the file was made of, and predicts as that one does for the same seed, up to rounding:
+    It is used like the exported model, and predicts the same for the same seed, up to rounding:
     ``predict(image, modal, seed=0, num_samples=1)``, one mask or a stack of them.
 
     Args:
-        path: the .onnx file; of one that holds the graph only, its weights lie beside it, in a .safetensors file.
+        path: the .onnx file; if it holds only the graph, the weights must lie beside it in a .safetensors file.
         providers: of ONNX Runtime, in order of preference: a name, or a list of names and of ``(name, options)``, for
-            instance ``["CUDAExecutionProvider"]``; default: the CPU. One that cannot be used is refused, unless
-            ``CPUExecutionProvider`` is among them to fall back to.
+            instance ``["CUDAExecutionProvider"]``; default: the CPU. An unavailable provider is refused, unless
+            ``CPUExecutionProvider`` is listed as a fallback.
         num_threads: of one operation on the CPU; default: ONNX Runtime's own choice, all cores.
-        batch_size: windows in one run; bounds memory, whatever the number of objects.
+        batch_size: windows per run; bounds memory for any number of objects.
 
     Attributes:
-        config: of the model that was exported.
-        about: what its file said about its training.
+        config: of the exported model.
+        about: training metadata from its file.
 
     Raises:
-        UserError: no such file, no ONNX file, one of another program or of another format version; weights that hold
-            NaN or infinity, are missing, or are others than the graph was made of; a provider that this machine does
-            not have; ONNX Runtime is not installed.
+        UserError: the file is missing, not an ONNX file, of another program or of another format version; weights
+            contain NaN or infinity, are missing, or differ from the exported ones; a provider is not available; ONNX
+            Runtime is not installed.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class OnnxPredictor(WindowModel):
 
     @property
     def num_noise_maps(self) -> int:
-        """Noise maps that the graph takes for each object."""
+        """Number of noise maps that the graph takes per object."""
         return self._shapes["noise"][0]
 
     def evaluations(self, steps: int | None) -> int:
@@ -114,7 +114,7 @@ class OnnxPredictor(WindowModel):
             Probability, float32 (B, 1, S, S), and mask, uint8 (B, 1, S, S) in {0, 1}.
 
         Raises:
-            UserError: arrays of other shapes or types.
+            UserError: arrays have other shapes or types.
         """
         given = {"image": image, "modal": modal, "noise": noise}
         for name, array in given.items():
@@ -135,7 +135,7 @@ class OnnxPredictor(WindowModel):
         return probability, mask
 
     def window_probability(self, batch: WindowBatch) -> np.ndarray:
-        """As ``WindowModel`` has it. Raises UserError for another number of steps than the file was written with."""
+        """As in ``WindowModel``. Raises UserError for a number of steps other than the exported one."""
         own = self.config.sampler.steps
         if batch.steps not in (None, own):
             raise UserError(f"{self.path} samples in {own} steps; export it again with --steps {batch.steps}")
@@ -145,7 +145,7 @@ class OnnxPredictor(WindowModel):
 
 
 def _fits(inputs: dict[str, tuple[Any, ...]], outputs: set[str], size: int) -> bool:
-    """Whether a graph takes windows of that size, and gives what ``run`` asks for."""
+    """Whether a graph takes windows of this size, and has the outputs that ``run`` needs."""
     ranks = {"image": 4, "modal": 4, "noise": 5}
     return (
         {name: len(shape) for name, shape in inputs.items()} == ranks
@@ -186,7 +186,7 @@ def _open(path: Path, providers: Providers | None, num_threads: int | None) -> t
         options.add_external_initializers([*weights], values)
     try:
         session = onnxruntime.InferenceSession(data, options, providers=wanted)
-    except Exception as error:  # its own classes have no common base but this
+    except Exception as error:  # the only common base of its own exception classes
         first = str(error).strip().splitlines()[0]
         raise UserError(f"{path} is not a complete ONNX file that ONNX Runtime can run ({first})") from error
     used = session.get_providers()

@@ -1,6 +1,6 @@
-"""The weights of an ONNX file, without the library ``onnx``: which are no numbers, and those that lie in another file.
+"""The weights of an ONNX file, without the library ``onnx``: detection of NaN, and weights stored in another file.
 
-The file is a protocol buffer; of it only tensors are looked at. Field numbers are those of ``onnx.proto``:
+The file is a protocol buffer, of which only tensors are parsed. Field numbers are those of ``onnx.proto``:
 ``ModelProto.graph`` 7; ``GraphProto.node`` 1, ``initializer`` 5; ``NodeProto.attribute`` 5; ``AttributeProto.t`` 5,
 ``g`` 6; ``TensorProto.data_type`` 2, ``float_data`` 4, ``name`` 8, ``raw_data`` 9, ``double_data`` 10,
 ``external_data`` 13, whose entries are ``key`` 1 and ``value`` 2.
@@ -25,14 +25,14 @@ FLOATS = {1: "<f4", 10: "<f2", 11: "<f8"}
 BFLOAT16 = 16
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 PREFIX = "network."
-"""Of a weight's name in a graph, before its key in a model file."""
+"""Prefix of a weight's name in a graph, before its key in the model file."""
 
 
 def bad_weights(data: bytes) -> list[str]:
-    """Names of the tensors in an ONNX file's bytes that hold NaN, or infinity among other numbers.
+    """Names of the tensors in an ONNX file's bytes that contain NaN, or infinity among other numbers.
 
-    A single infinity is a constant of some operations; weights are never one number that is infinite. Bytes that are no
-    protocol buffer end the search: whoever runs the file says so.
+    A single infinity is a constant of some operations; weights are never a single infinite number. Bytes that are not a
+    protocol buffer end the search; running the file reports them.
     """
     found = []
     try:
@@ -58,17 +58,17 @@ def _places(data: bytes) -> int:
 
 
 def weights_beside(path: Path, data: bytes) -> tuple[dict[str, np.ndarray], str]:
-    """The weights of a graph whose tensors lie in the model file beside it.
+    """The weights of a graph whose tensors are stored in the model file beside it.
 
     Args:
         path: of the ONNX file.
-        data: its bytes, which hold external data.
+        data: its bytes, which refer to external data.
 
     Returns:
         float32 arrays by the names of the graph's tensors; and the SHA-256 of the model file, in hexadecimal.
 
     Raises:
-        UserError: a tensor lies anywhere else than in one ``.safetensors`` file of the same folder; that file is
+        UserError: a tensor is stored anywhere but in one ``.safetensors`` file in the same folder; that file is
             missing, damaged, or lacks a tensor.
     """
     try:

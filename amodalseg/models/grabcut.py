@@ -1,4 +1,4 @@
-"""An object from a box or points without any weights, roughly: GrabCut (Rother, Kolmogorov and Blake 2004)."""
+"""Rough segmentation from a box or points without weights: GrabCut (Rother, Kolmogorov and Blake 2004)."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import numpy as np
 from amodalseg.data.images import resize
 
 SIDE = 192
-"""Pixels on the longer side of the picture that is cut; more take longer and were no better."""
+"""Longer side of the segmented picture, pixels; larger ones take longer and were no better."""
 MARGIN = 0.2
-"""Of a box's sides: what is looked at around it, to learn the colours of what is not the object."""
+"""Margin around a box, as a share of its sides, from which the colours of the surroundings are learned."""
 CORE, NEAR, RIM = 0.06, 0.2, 0.15
 """Shares of the longer side. What is within CORE of a point on the object is the object, what is within NEAR may well
 be; of P points, within that over sqrt(P). The picture's border is not from RIM on. Chosen on photos for training."""
 PIECE = 0.1
-"""Of the largest piece that is found in a box: smaller ones are left out."""
+"""Share of the largest piece found in a box; smaller pieces are dropped."""
 LITTLE = 0.25
-"""Of a box: what fills less of it is no object, and the box's middle is taken to be on it."""
+"""Share of a box: a result that fills less is not an object, and the box's centre is then used as a point on it."""
 ROUNDS = 3
 SURELY_NOT, SURELY, PROBABLY_NOT, PROBABLY = 0, 1, 2, 3
 """Marks of OpenCV's GrabCut; odd ones are the object."""
 
 
 class GrabCut:
-    """Tells object from surroundings by their colours, beginning with guesses that box and points give."""
+    """Separates object and surroundings by colour, starting from guesses based on box and points."""
 
     side = 512
-    """Pictures are brought to this longer side before they are given."""
+    """Longer side to which callers scale pictures."""
 
     def select(self, picture: np.ndarray, points: np.ndarray, labels: np.ndarray, box: np.ndarray | None) -> np.ndarray:
         """Find the object.
@@ -39,7 +39,7 @@ class GrabCut:
             box: int (4,) x0, y0, x1, y1, ends exclusive: nothing outside of it is the object; or None.
 
         Returns:
-            bool (H, W): with points on the object the connected parts that hold them, else all parts but scraps.
+            bool (H, W): with points on the object the connected parts that contain them, else all parts but scraps.
         """
         height, width = picture.shape[:2]
         x0, y0, x1, y1 = (0, 0, width, height) if box is None else _with_margin(box, height, width)
@@ -54,7 +54,7 @@ class GrabCut:
             left, top, right, bottom = np.rint((box - (x0, y0, x0, y0)) * scale).astype(int)
             inside[top : max(bottom, top + 1), left : max(right, left + 1)] = True
         whole = np.ones((rows, columns), bool) if inside is None else inside
-        if whole.all():  # there are no surroundings whose colours could be learned
+        if whole.all():  # no surroundings from which colours could be learned
             inside = None
         found = np.zeros((rows, columns), bool)
         if inside is not None or labels.any():
@@ -76,7 +76,7 @@ def _with_margin(box: np.ndarray, height: int, width: int) -> tuple[int, int, in
 
 
 def _marks(places: np.ndarray, labels: np.ndarray, inside: np.ndarray | None, rows: int, columns: int) -> np.ndarray:
-    """What is known before the colours are looked at, uint8 (rows, columns)."""
+    """Initial marks from box and points alone, uint8 (rows, columns)."""
     longer = max(rows, columns)
     own = places[labels == 1]
     reach = 1 / max(1, len(own)) ** 0.5
@@ -96,7 +96,7 @@ def _marks(places: np.ndarray, labels: np.ndarray, inside: np.ndarray | None, ro
 
 
 def _distance(places: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """To the nearest place, float (rows, columns); infinite without places."""
+    """Distance to the nearest point, float (rows, columns); infinite without points."""
     y, x = np.mgrid[:rows, :columns]
     found = [np.hypot(y - place[1], x - place[0]) for place in places]
     return np.min(found, axis=0) if found else np.full((rows, columns), np.inf)

@@ -1,4 +1,4 @@
-"""Models in and out of the Hugging Face hub, or a folder laid out like a repository there."""
+"""Loading models from and uploading them to the Hugging Face hub, or a folder with the same layout."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class HubModel(
     tags=["amodal-segmentation", "amodal-completion", "image-segmentation", "diffusion"],
     model_card_template=CARD,
 ):
-    """Adds ``from_pretrained``, ``save_pretrained`` and ``push_to_hub`` to a model that loads and saves one file."""
+    """Adds ``from_pretrained``, ``save_pretrained`` and ``push_to_hub`` to a model stored in one file."""
 
     name: str
     config: Any
@@ -84,12 +84,12 @@ class HubModel(
             pretrained_model_name_or_path: ``owner/name`` on the hub, or a folder that ``save_pretrained`` wrote.
             revision: branch, tag or commit; default: the main branch.
             token: for private repositories; default: the one of ``hf auth login``.
-            cache_dir: where downloads are kept.
-            force_download: download again what is in the cache.
-            local_files_only: take the cache's copy and never ask the hub.
+            cache_dir: folder for downloads.
+            force_download: download again even if cached.
+            local_files_only: use the cached copy and never contact the hub.
 
         Raises:
-            UserError: no such folder, repository or revision, no network, or a file that cannot be used.
+            UserError: there is no such folder, repository or revision, no network, or a file cannot be used.
         """
         name = str(pretrained_model_name_or_path)
         folder = Path(pretrained_model_name_or_path)
@@ -118,7 +118,7 @@ class HubModel(
         """Upload the files of ``save_pretrained`` to ``owner/name``.
 
         Args:
-            repo_id: ``owner/name``; made if it does not exist.
+            repo_id: ``owner/name``; created if it does not exist.
             options: those of ``huggingface_hub.ModelHubMixin.push_to_hub``: ``private``, ``token``, ``branch``,
                 ``commit_message``, ...
 

@@ -9,13 +9,13 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from amodalseg.config.schema import LossConfig
 
 WINDOW = 31
-"""Side in pixels of the average that finds boundaries."""
+"""Side in pixels of the averaging window that detects boundaries."""
 
 
 def boundary_weight(target_B1HW: Tensor) -> Tensor:
     """w = 1 + 5 |mean of g in a 31x31 window - g|: 1 in flat regions, up to 6 for a pixel unlike all its neighbours.
 
-    Outside the picture counts as background, so foreground at the border weighs more (4.67 in a corner).
+    Pixels outside the picture count as background, so foreground at the border weighs more (4.67 in a corner).
 
     Args:
         target_B1HW: float g in {0, 1}.
@@ -30,7 +30,7 @@ def boundary_weight(target_B1HW: Tensor) -> Tensor:
 
 
 def band(side: int, like: Tensor) -> Tensor:
-    """(side, side): 1 where two places are at most half a window apart, else 0; type and device as ``like``."""
+    """(side, side): 1 where two positions are at most half a window apart, else 0; type and device as ``like``."""
     place = torch.arange(side, device=like.device)
     return ((place[:, None] - place).abs() <= WINDOW // 2).to(like.dtype)
 
@@ -45,16 +45,16 @@ def amodal_loss(
     """L = bce * L_bce + iou * L_iou (equation 10) + hidden * L_hidden, per object, then the mean over the batch.
 
     L_bce = sum w BCE(z, g) / sum w; L_iou = 1 - (sum w p g + 1) / (sum w (p + g) - sum w p g + 1), p = sigmoid(z).
-    L_hidden is L_iou with w = 1 outside the modal mask and 0 inside: the visible part is given and easy, and its area
-    drowns the hidden one. With ``bce_weighted=False`` L_bce is the plain mean over all pixels of the batch:
+    L_hidden is L_iou with w = 1 outside the modal mask and 0 inside: the visible region is given and easy, and its area
+    dominates the occluded region's. With ``bce_weighted=False`` L_bce is the plain mean over all pixels of the batch:
     CamoDiffusion's code asks for the weighted one, but passes an argument that PyTorch reads as "mean".
 
     Args:
-        logits_B1HW: any float type; everything is computed in float32, also under autocast.
+        logits_B1HW: any float type; everything is computed in float32, even under autocast.
         target_B1HW: the amodal mask in {0, 1}, any type.
         config: weights of the terms.
         modal_B1HW: the modal mask in {0, 1}; only L_hidden needs it.
-        unknown_B1HW: 1 where the truth is unknown: these pixels weigh nothing.
+        unknown_B1HW: 1 where the ground truth is unknown: these pixels have weight 0.
 
     Returns:
         (float32 scalar, the terms without their weights, detached, by name).

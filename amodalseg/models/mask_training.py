@@ -1,4 +1,4 @@
-"""Training of networks that predict a mask in a window: the loss, and validation as evaluation does it."""
+"""Training of networks that predict a mask in a window: the loss, and validation in the same way as evaluation."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from amodalseg.types import AmodalRecord, Batch, Query
 
 
 class MaskTrainingModule(TrainingModule):
-    """Training of one configuration. A subclass names its model and says what the network makes of a batch.
+    """Training of one configuration. Subclasses name their model and define the network's output for a batch.
 
     Attributes:
-        model: the network with all around it; validation runs it as evaluation does.
+        model: the network as a complete model, which validation runs in the same way as evaluation.
         network: its weights.
         validation_rows: counts of the objects this rank has validated in the current pass.
         validation_pictures: the first of them with their predictions; full photos of all would not fit in memory.
@@ -38,10 +38,10 @@ class MaskTrainingModule(TrainingModule):
             self.network.compile()  # in place: the names of the weights stay as they are
 
     def logits_and_target(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Ask the network about a batch.
+        """Run the network on a batch.
 
         Returns:
-            (logits, the mask that is right in {0, 1}), float (B, 1, S, S).
+            (logits, target mask in {0, 1}), float (B, 1, S, S).
         """
         raise NotImplementedError
 
@@ -70,6 +70,6 @@ class MaskTrainingModule(TrainingModule):
         load_state(self.network, model.network.state_dict(), Path(name))
 
     def save(self, folder: Path, about: dict[str, Any]) -> Path:
-        """Write the weights that are now in the network. Returns: where."""
+        """Write the network's current weights. Returns: their path."""
         self.model.save(folder / "model.safetensors", about)
         return folder / "model.safetensors"

@@ -1,4 +1,4 @@
-"""What training means, whatever is learnt: seeds, the optimiser, the learning rate, what a checkpoint says."""
+"""Training common to all models: seeds, optimiser, learning rate, content of a checkpoint."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class TrainingModule(L.LightningModule):
         network: the weights.
         elapsed_share: of ``trainer.max_time``, in [0, 1] and the same on all ranks
             (``engine/training/time_limit.py``); 0 in a run without it.
-        validation_rows: one row for each object this rank has validated in the current pass, plain values.
-        validation_pictures: the first of them, as much as their picture needs.
+        validation_rows: one row per object that this rank has validated in the current pass, plain values.
+        validation_pictures: the first of them, with the data for their pictures.
     """
 
     network: nn.Module
@@ -37,10 +37,10 @@ class TrainingModule(L.LightningModule):
         self.validation_rows: list[dict[str, Any]] = []
         self.validation_pictures: list[Any] = []
         self.goes_beyond = False  # the checkpoint to go on from may be of a run that has ended, and this one has not
-        self.data_fingerprint = ""  # of what is trained on; a run goes on with the same data only
+        self.data_fingerprint = ""  # of the training data; a run can be resumed with the same data only
 
     def save(self, folder: Path, about: dict[str, Any]) -> Path:
-        """Write the weights that are now in the network to a run folder. Returns: where."""
+        """Write the network's current weights to a run folder. Returns: their path."""
         raise NotImplementedError
 
     def start_from(self, name: str) -> None:
@@ -50,14 +50,14 @@ class TrainingModule(L.LightningModule):
     def seed_step(self, batch_idx: int) -> None:
         """Make every random number of a step (times, transition, noise, dropout) a function of the step's number.
 
-        So a resumed run needs no saved generator state, and no worker or callback can disturb it.
+        A resumed run therefore needs no saved generator state, and no worker or callback can disturb it.
         """
         accumulate = self.config.trainer.accumulate
         micro_step = self.global_step * accumulate + batch_idx % accumulate
         torch.manual_seed(stable_seed("step", self.config.seed, micro_step, self.global_rank))
 
     def refuse_not_finite(self, loss: Tensor, keys: list[str]) -> None:
-        """Stop all processes, with the objects of the batch, if the loss is no number. Raises UserError."""
+        """Stop all processes, naming the objects of the batch, if the loss is not finite. Raises UserError."""
         bad = (~torch.isfinite(loss.detach())).float()
         several = dist.is_available() and dist.is_initialized()
         if several:
@@ -97,7 +97,7 @@ class TrainingModule(L.LightningModule):
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), gradient_clip_val)
 
     def learning_rate_factor(self, step: int) -> float:
-        """Of ``optim.lr``, for a step of this run."""
+        """Factor of ``optim.lr`` for a step of this run."""
         return learning_rate_factor(self.config.optim, step, self.num_steps, self.elapsed_share)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -128,7 +128,7 @@ def learning_rate_factor(optim: OptimConfig, step: int, num_steps: int, elapsed_
     """Linear warm-up from 0, then ``optim.lr``, and over the last ``optim.decay_share`` a cosine to ``optim.min_lr``.
 
     A share of 1 is the usual cosine over the whole run. With less, the run's weights before the decay are those of any
-    longer run: a copy of its folder can be decayed at any time, and the run itself go on.
+    longer run: a copy of its folder can be decayed at any time, while the run itself continues.
 
     Args:
         optim: the rates and the steps of the warm-up.

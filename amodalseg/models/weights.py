@@ -1,4 +1,4 @@
-"""Weights in and out of files. Loading never executes code: safetensors, or a checkpoint read with ``weights_only``."""
+"""Saving and loading of weights. Loading never executes code: safetensors, or a checkpoint with ``weights_only``."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def save_weights(
         state: the network's state dict.
         config: the model's configuration.
         about: anything worth keeping (training configuration, step, scores); stored as json.
-        dtype: ``float32`` keeps every tensor as it is; ``float16`` halves the file, see ``_to_half``. Either loads to
-            the network's own types.
+        dtype: ``float32`` keeps every tensor unchanged; ``float16`` halves the file, see ``_to_half``. Both load to the
+            network's own types.
     """
     assert dtype in ("float32", "float16"), dtype
     metadata = {"format": FORMAT, "model": json.dumps(to_dict(config)), "about": json.dumps(about)}
@@ -52,7 +52,7 @@ def save_weights(
 
 
 def _to_half(key: str, value: Tensor) -> Tensor:
-    """float32 -> float16, save for counters, batch norm's statistics (which divide), and what float16 cannot hold."""
+    """float32 -> float16, except counters, batch-norm statistics (used as divisors), and values that do not fit."""
     if not value.is_floating_point() or key.endswith(("running_mean", "running_var")):
         return value
     half = value.half()
@@ -63,10 +63,10 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], NetworkConfig, dict[str
     """Read a ``.safetensors`` model file or a ``.ckpt`` of a training run.
 
     Returns:
-        (state dict on the CPU, model configuration, what was kept about it).
+        (state dict on the CPU, model configuration, metadata).
 
     Raises:
-        UserError: no such file, a truncated one, a pickle, or a file of another program.
+        UserError: the file is missing, truncated, a pickle, or of another program.
     """
     if not path.is_file():
         raise UserError(f"no model file at {path}")
@@ -121,7 +121,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a training checkpoint as plain data.
 
     Raises:
-        UserError: it is missing, truncated, needs code to load, or is none of this program's.
+        UserError: it is missing, truncated, needs code to load, or is not from this program.
     """
     if not path.is_file():
         raise UserError(f"no checkpoint file at {path}")
@@ -146,7 +146,7 @@ def _is_ours(checkpoint: dict[str, Any]) -> bool:
 
 
 def model_config(plain: dict[str, Any], path: Path) -> NetworkConfig:
-    """Rebuild the configuration stored beside weights. They are there, so none are to be downloaded."""
+    """Rebuild the configuration stored with weights, without downloading pretrained ones."""
     from amodalseg.config.schema import NETWORKS, ModelOnly
 
     if not isinstance(plain, dict) or plain.get("name") not in (*NETWORKS, "inpainting_prior"):
@@ -159,14 +159,14 @@ def model_config(plain: dict[str, Any], path: Path) -> NetworkConfig:
 
 
 def without_download(config: Any) -> Any:
-    """A model's configuration without pretrained weights of its pyramid, if it has one."""
+    """A model's configuration with pretrained weights of its pyramid, if any, switched off."""
     if not hasattr(config, "pcn"):
         return config
     return replace(config, pcn=replace(config.pcn, pretrained=False))
 
 
 def check_state(network: torch.nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    """Refuse weights that are not exactly the network's: with some random layers, numbers look almost right."""
+    """Refuse weights that do not match the network exactly: with some random layers, results look almost right."""
     own = network.state_dict()
     odd = [key for key, value in state.items() if not isinstance(value, Tensor) or value.layout != torch.strided]
     odd += [key for key in own.keys() & state.keys() if key not in odd and _kind(own[key]) != _kind(state[key])]
@@ -189,7 +189,7 @@ def check_state(network: torch.nn.Module, state: dict[str, Tensor], path: Path) 
 
 
 def check_finite(state: dict[str, Tensor], path: Path) -> None:
-    """Refuse weights with NaN or infinity in them: they predict nothing, and it would look like a prediction."""
+    """Refuse weights that contain NaN or infinity: their output would look like a prediction."""
     bad = [name for name, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
     if bad:
         raise UserError(

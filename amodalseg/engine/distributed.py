@@ -31,7 +31,7 @@ def gather(items: list[Any]) -> list[Any]:
 
 
 def check_processes(options: ProcessConfig) -> None:
-    """Refuse more processes on a CPU than it has cores (two are always allowed, for tests). Raises UserError.
+    """Refuse more processes on a CPU than it has cores (two are always allowed, to try things out). Raises UserError.
 
     Lightning itself checks the number of GPUs.
     """

@@ -143,4 +143,4 @@ def test_different_truths_are_refused(runs, tmp_path, capsys):
     rows[3]["amodal_area"] += 1
     write_rows(tmp_path / "objects.csv", rows)
     assert compare(runs / "one", tmp_path, "--model-a", "box") == 2
-    assert f"{row_key(rows[3])} was scored against different truths" in capsys.readouterr().err
+    assert f"{row_key(rows[3])} was scored against different ground truths" in capsys.readouterr().err

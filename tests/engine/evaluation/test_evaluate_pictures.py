@@ -137,7 +137,7 @@ def test_parts_of_other_weights_are_not_used(tmp_path, capsys):
 
 def test_num_samples_goes_to_every_model_and_is_no_secret_to_those_without_use_for_it(tmp_path, capsys):
     assert main(arguments(tmp_path / "out", "num_samples=3", "report.html=false")) == 0
-    assert set(Painter.asked) == {3} and "'modal' does not sample" in capsys.readouterr().err
+    assert set(Painter.asked) == {3} and "'modal' is deterministic" in capsys.readouterr().err
     rows = read_rows(tmp_path / "out/objects.csv")
     assert {row["evaluations"] for row in rows if row["model"] == "painter"} == {60}
     assert main(arguments(tmp_path / "bad", "num_samples=0")) == 2

@@ -59,7 +59,8 @@ def test_every_object_gets_its_photo_and_every_photo_is_read_once(reads, num_wor
 def test_few_photos_are_ahead(reads, num_workers):
     ahead = []
     run(num_workers, batch_size=1, on_keep=lambda path: ahead.append(len(reads) - int(path.stem)))
-    assert max(ahead) <= num_workers + 2
+    # num_workers + 1 wait; before them one that is stored, one that is predicted and one that is opened meanwhile
+    assert max(ahead) <= num_workers + 3
 
 
 def test_whoever_stops_stops_the_threads(reads):

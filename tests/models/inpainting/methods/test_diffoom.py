@@ -224,8 +224,8 @@ def test_low_rank_parts_are_gone_afterwards_and_objects_do_not_share_them():
 @pytest.mark.parametrize(
     ("config", "backend", "message"),
     [
-        (SMALL, GaussianBackend, r"attention=all looks into .* gaussian has none .*: take attention=off"),
-        (replace(PLAIN, answer="attention"), GaussianBackend, r"answer=attention .*: take answer=read_off"),
+        (SMALL, GaussianBackend, r"attention=all reads attention layers, but gaussian has none .*: use attention=off"),
+        (replace(PLAIN, answer="attention"), GaussianBackend, r"answer=attention .*: use answer=read_off"),
         (replace(SMALL, seed="word"), prior, r"seed=word needs a model that reads text.*: take seed=visible"),
         (replace(PLAIN, lora=LoraConfig(rank=2)), GaussianBackend, "no attention layers to adapt"),
     ],

@@ -224,7 +224,7 @@ def test_mistakes_are_one_line():
     inner = Worded()
     with pytest.raises(UserError, match=r"^embedded reads no text, so its regions cannot differ"):
         Regions(build_prior(), [BACKGROUND], [["a"]])
-    with pytest.raises(UserError, match=r"^a region has no words"):
+    with pytest.raises(UserError, match=r"^a region has no text"):
         Regions(inner, [Region(None, None)], row_texts([Region(None, None)]))
     pictures, holes = torch.zeros(2, 3, 8, 8), torch.ones(2, 1, 8, 8, dtype=torch.bool)
     for regions, total in (([LEFT], ()), ([LEFT], ("1", "1")), ([Region(None, "1")], ())):

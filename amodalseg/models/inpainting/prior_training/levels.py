@@ -1,4 +1,4 @@
-"""The noise levels that a training prior is asked about: spread over a batch, or fixed for a held-out picture."""
+"""Noise levels for training the priors: spread over a batch, or fixed for each held-out picture."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from amodalseg.types import stable_seed
 def spread_times(count: int) -> Tensor:
     """Times of a training batch, int64 (count,), below ``NUM_LEVELS``.
 
-    They are spread evenly over the levels: the loss of one batch then varies less.
+    They are spread evenly over the levels, which reduces the variance of a batch's loss.
     """
     return ((torch.arange(count) + torch.rand(())) * (NUM_LEVELS / count)).long()
 
 
 def fixed_noise(keys: Sequence[str], shape: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Noise, float32 (B, *shape), and times, int64 (B,), of held-out pictures; they follow from their keys."""
+    """Noise, float32 (B, *shape), and times, int64 (B,), of held-out pictures, derived from their keys."""
     seeds = [stable_seed("validation", key) for key in keys]
     noise = torch.stack([torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
     return noise, torch.tensor([seed % NUM_LEVELS for seed in seeds])

@@ -38,7 +38,7 @@ class PriorModule(TrainingModule):
         super().__init__(config, num_steps)
         self.network = build_unet(config.model)
         if config.trainer.compile:
-            self.network.compile()  # in place: the names of the weights stay as they are
+            self.network.compile()  # in place, which keeps the names of the weights
         self.alphas_cumprod = build_scheduler().alphas_cumprod.double()
 
     def on_fit_start(self) -> None:
@@ -63,10 +63,10 @@ class PriorModule(TrainingModule):
 
         Args:
             picture: float (B, 3, H, W) in [-1, 1]. hole: float (B, 1, H, W). times: int (B,), below ``NUM_LEVELS``.
-            noise: as ``picture``.
+            noise: like ``picture``.
 
         Returns:
-            Twice float32 (B, 3, H, W).
+            Two tensors, float32 (B, 3, H, W).
         """
         cumulated = self.alphas_cumprod.to(times.device)[times].float()[:, None, None, None]
         alpha, sigma = cumulated.sqrt(), (1 - cumulated).sqrt()
@@ -92,10 +92,10 @@ class PriorModule(TrainingModule):
         self.validation_pictures += pictures[:room]
 
     def start_from(self, name: str) -> None:
-        """As ``TrainingModule``; another prior."""
+        """As in ``TrainingModule``; ``name`` is another prior."""
         load_state(self.network, load_prior(find_prior(name))[0].state_dict(), Path(name))
 
     def save(self, folder: Path, about: dict[str, Any]) -> Path:
-        """Write the weights that are now in the network. Returns: where."""
+        """Write the network's current weights. Returns: where."""
         save_prior(folder / FOLDER, self.network, about)
         return folder / FOLDER

@@ -80,24 +80,24 @@ class WordSegmenterModule(TrainingModule):
                 self.validation_pictures.append([case.picture, *shown])
 
     def start_from(self, name: str) -> None:
-        """As ``TrainingModule``; another segmenter."""
+        """As in ``TrainingModule``; ``name`` is another segmenter."""
         place = find_small(name)
         if place is None:
             raise UserError(f"there is no word segmenter '{name}': give the folder of one, or of a run")
         load_state(self.network, load_small(place)[0].state_dict(), place)
 
     def save(self, folder: Path, about: dict[str, Any]) -> Path:
-        """Write the weights that are now in the network to a run folder. Returns: where."""
+        """Write the network's current weights to a run folder. Returns: where."""
         save_small(folder / FOLDER, self.network, about)
         return folder / FOLDER
 
 
 def segmenter_scores(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
-    """The figures of a validation.
+    """The scores of a validation.
 
     Returns:
-        ``by_name``: ``iou``, mean IoU with the visible pixels of a thing asked for by colour and form; ``wrong``, mean
-        share of the picture that is found for the same form in a colour that is not there. Percent.
+        ``by_name``, in percent: ``iou``, the mean IoU with the visible pixels of a thing named by colour and shape;
+        ``wrong``, the mean share of the picture segmented for the same shape in a colour that does not occur.
     """
     if not rows:
         return {"by_name": {"iou": None, "wrong": None}}

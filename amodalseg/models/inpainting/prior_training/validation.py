@@ -1,4 +1,4 @@
-"""Does the prior draw whole objects? A fixed test: objects on grey, a random half of each to be completed."""
+"""Does the prior generate whole objects? A fixed test: completing objects on grey with a random half hidden."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ def to_images(pictures: Tensor) -> np.ndarray:
 def complete_halves(
     backend: InpaintingBackend, cases: Sequence[PriorSample], steps: int, batch_size: int = 16, seed: int = 0
 ) -> tuple[list[dict[str, Any]], list[list[np.ndarray]]]:
-    """Complete cases of ``WholeObjects.half_hidden`` and read the hidden part off by difference to the background.
+    """Complete cases of ``WholeObjects.half_hidden``, with a read-off of the hidden part by background difference.
 
-    The same holes are completed in the background alone too. What is read off there owes nothing to the object: a
-    prior has a bias towards whole objects only as far as it does better with the visible half than without.
+    The same holes are also completed in the background alone. That result owes nothing to the object: a prior has a
+    bias towards whole objects only as far as it does better with the visible half than without.
 
     Args:
-        backend: on pixels, of the cases' size.
-        cases: whose background is known everywhere.
+        backend: a pixel-space one of the cases' size.
+        cases: their background must be known everywhere.
         steps: of the sampler.
-        batch_size: objects in one evaluation of the network.
-        seed: of the noise, together with each object's key.
+        batch_size: objects per evaluation of the network.
+        seed: of the noise, combined with each object's key.
 
     Returns:
-        A row for each case: ``key``, and the intersections and unions with the hidden part of what was read off
-        (``inter``, ``union``), of the same with nothing given (``alone_inter``, ``alone_union``), and of the whole hole
-        (``hole_inter``, ``hole_union``). And the pictures of ``TITLES`` for each.
+        A row for each case, and its pictures, those of ``TITLES``. A row holds ``key`` and the intersections and unions
+        with the hidden part: of the read-off (``inter``, ``union``), of the read-off from the background alone
+        (``alone_inter``, ``alone_union``), and of the whole hole (``hole_inter``, ``hole_union``).
     """
     pictures, empty = to_pictures([case.picture for case in cases]), to_pictures([case.empty for case in cases])
     holes = torch.from_numpy(np.stack([case.hole for case in cases]) > 0)[:, None]
@@ -72,13 +72,13 @@ def complete_halves(
 
 
 def prior_scores(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
-    """The figures of a validation.
+    """The scores of a validation.
 
     Returns:
-        ``half_hidden``: mean IoU with the hidden half, in percent, of what was read off (``iou``), of the same with
-        nothing given (``alone``), of the whole hole (``hole``), and how much the visible half brings (``gain``, iou
-        less alone). ``denoising``: ``fit``, the share of the variance of v in the holes of random training pictures
-        that the network explains, in percent; ``loss``, the mean squared error of v there.
+        ``half_hidden``: the mean IoU with the hidden half, in percent, of the read-off (``iou``), of the read-off from
+        the background alone (``alone``), of the whole hole (``hole``), and the gain from the visible half (``gain``,
+        iou minus alone). ``denoising``: ``fit``, the share of the variance of v in the holes of random training
+        pictures that the network explains, in percent; ``loss``, the mean squared error of v there.
     """
 
     def mean(values: list[float]) -> float | None:

@@ -29,7 +29,7 @@ class WordPriorModule(TrainingModule):
 
     Attributes:
         network: the weights, ``unet`` and ``text_encoder``.
-        tokenizer: of its captions.
+        tokenizer: for the captions.
     """
 
     network: Any
@@ -40,7 +40,7 @@ class WordPriorModule(TrainingModule):
         self.tokenizer = build_tokenizer(config.model.length)
         self.patches = Patches(config.model.patch)
         if config.trainer.compile:
-            self.network["unet"].compile()  # in place: the names of the weights stay as they are
+            self.network["unet"].compile()  # in place, which keeps the names of the weights
         self.alphas_cumprod = build_word_scheduler().alphas_cumprod.double()
 
     def on_fit_start(self) -> None:
@@ -65,10 +65,10 @@ class WordPriorModule(TrainingModule):
 
         Args:
             picture: float (B, 3, H, W) in [-1, 1]. captions: B texts. times: int (B,), below ``NUM_LEVELS``.
-            noise: as ``picture``.
+            noise: like ``picture``.
 
         Returns:
-            Twice float32 (B, 3 patch^2, H / patch, W / patch).
+            Two tensors, float32 (B, 3 patch^2, H / patch, W / patch).
         """
         cumulated = self.alphas_cumprod.to(times.device)[times].float()[:, None, None, None]
         alpha, sigma = cumulated.sqrt(), (1 - cumulated).sqrt()
@@ -89,17 +89,17 @@ class WordPriorModule(TrainingModule):
         errors, variances = (values.mean(dim=(1, 2, 3)).tolist() for values in (squares, v**2))
         backend = WordPrior.of_network(self.network, self.tokenizer)
         rows, pictures = draw_captions(backend, batch, self.config.model.steps)
-        self.network.requires_grad_(True)  # a backend freezes what it is made of
+        self.network.requires_grad_(True)  # a backend freezes its networks
         for row, error, variance in zip(rows, errors, variances, strict=True):
             self.validation_rows.append({**row, "error": error, "variance": variance})
         room = max(0, self.config.log.pictures - len(self.validation_pictures))
         self.validation_pictures += pictures[:room]
 
     def start_from(self, name: str) -> None:
-        """As ``TrainingModule``; another text-conditioned prior."""
+        """As in ``TrainingModule``; ``name`` is another text-conditioned prior."""
         load_state(self.network, load_word_prior(find_word_prior(name))[0].state_dict(), Path(name))
 
     def save(self, folder: Path, about: dict[str, Any]) -> Path:
-        """Write the weights that are now in the network to a run folder. Returns: where."""
+        """Write the network's current weights to a run folder. Returns: where."""
         save_word_prior(folder / FOLDER, self.network, self.config.model.length, about)
         return folder / FOLDER

@@ -1,4 +1,4 @@
-"""Does the prior draw what it reads? Held-out captions drawn from noise, and the colours in them counted."""
+"""Does the prior follow the text? Generates pictures from held-out captions and checks the colours in them."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from amodalseg.models.inpainting.steps.sample import advance, begin
 from amodalseg.types import stable_seed
 
 TITLES = ("held out", "drawn from its caption", "drawn from nothing")
-GUIDANCE = 3.0  # by the caption, in the reading of diffusers: 1 is none
-THERE = 0.03  # share of a picture that a colour covers if it is there
+GUIDANCE = 3.0  # by the caption, as diffusers defines it: 1 is none
+THERE = 0.03  # a colour is present if it covers at least this share of a picture
 
 
 def draw_captions(
     backend: InpaintingBackend, cases: Sequence[Captioned], steps: int, seed: int = 0
 ) -> tuple[list[dict[str, Any]], list[list[np.ndarray]]]:
-    """Draw pictures from captions alone.
+    """Generate pictures from captions alone.
 
     Args:
-        backend: that reads words.
+        backend: one that reads text.
         cases: with full captions.
         steps: of the sampler.
-        seed: of the noise, together with each case's key.
+        seed: of the noise, combined with each case's key.
 
     Returns:
-        A row for each case: ``key``, ``named`` (whether all colours of the caption are there) and ``only`` (whether no
-        other is). And the pictures of ``TITLES`` for each.
+        A row for each case, and its pictures, those of ``TITLES``. A row holds ``key``, ``named`` (whether all colours
+        of the caption occur) and ``only`` (whether no others do).
     """
     side = len(cases[0].picture)
     blank, holes = torch.zeros(len(cases), 3, side, side), torch.ones(len(cases), 1, side, side, dtype=torch.bool)
@@ -53,12 +53,12 @@ def draw_captions(
 
 
 def word_scores(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
-    """The figures of a validation.
+    """The scores of a validation.
 
     Returns:
-        ``drawn``, percent of the captions: ``named``, all colours they name are in the picture; ``only``, no other is.
-        ``denoising``: ``fit``, the share of the variance of v that the network explains, percent; ``loss``, the mean
-        squared error of v.
+        ``drawn``, in percent of the captions: ``named``, all colours that they name occur in the picture; ``only``, no
+        others do. ``denoising``: ``fit``, the share of the variance of v that the network explains, in percent;
+        ``loss``, the mean squared error of v.
     """
 
     def mean(name: str, factor: float = 1.0) -> float | None:

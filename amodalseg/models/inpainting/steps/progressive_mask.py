@@ -19,13 +19,13 @@ class ProgressiveMask(Hook):
 
     Args:
         visible: bool (B, 1, h, w), the visible part on the grid, which is always in the mask.
-        columns: of ``word_columns`` for each of the B objects; None: the visible part takes the word's place.
-        queries: which places are restricted: ``all``, those of the ``object``, or none (``off``).
+        columns: from ``word_columns``, for each of the B objects; None: the visible part replaces the word.
+        queries: which positions are restricted: ``all``, those of the ``object``, or none (``off``).
         power: of ``refined``.
 
-    controls: for ``Prepared.attention`` of what the objects are asked with. mask: the key mask among them, for their
-    null. map: float (B, 1, h, w), the last refined map. where: bool (B, 1, h, w), the object in it, on the grid;
-    everything before the first evaluation.
+    controls: for ``Prepared.attention`` of the objects' conditional input. mask: the key mask among them, for the
+    unconditional input. map: float (B, 1, h, w), the last refined map. where: bool (B, 1, h, w), the object in it, on
+    the grid; all True before the first evaluation.
     """
 
     def __init__(self, visible: Tensor, columns: Sequence[Sequence[int] | None], queries: str, power: int) -> None:
@@ -51,5 +51,5 @@ class ProgressiveMask(Hook):
         return estimate
 
     def whole(self, modal: Tensor) -> Tensor:
-        """The object as the last evaluation showed it, finer: bool (B, 1, H, W). modal: bool (B, 1, H, W)."""
+        """The object in the last evaluation, at the resolution of ``modal``: bool (B, 1, H, W), like ``modal``."""
         return object_mask(self.map.cpu(), modal)

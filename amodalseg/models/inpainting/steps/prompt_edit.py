@@ -29,21 +29,21 @@ class Mapper(NamedTuple):
 
 
 def align(source: Sequence[str], target: Sequence[str], length: int, swap: bool = False) -> Mapper:
-    """Which columns of two texts' maps correspond.
+    """Find the corresponding columns of two texts' maps.
 
-    Refinement: pieces that are the same in a longest common subsequence correspond; those that only the target has
-    keep their own maps. (It is the alignment of the published code, in which a match counts 1, a mismatch -1 and a gap
-    nothing.) Word swap: the n-th words correspond, the same or not; where they have different numbers of pieces, the
-    maps of the source's pieces are shared out evenly. The padding behind the texts corresponds place by place, from the
-    end mark on.
+    Refinement: tokens matched by a longest common subsequence correspond; tokens that only the target has keep their
+    own maps. (This is the alignment of the published code, which scores a match 1, a mismatch -1 and a gap 0.) Word
+    swap: the n-th words correspond, whether equal or not; where they have different numbers of tokens, the maps of the
+    source's tokens are distributed evenly. The padding after the texts corresponds position by position, starting at
+    the end token.
 
     Args:
-        source, target: ``backend.tokens`` of the two texts: the mark of begin, pieces, the mark of end.
-        length: columns of the maps, padding included.
+        source, target: ``backend.tokens`` of the two texts, with start and end tokens.
+        length: number of columns of the maps, including padding.
         swap: word swap instead of refinement.
 
     Raises:
-        UserError: word swap of texts that have different numbers of words.
+        UserError: word swap of texts with different numbers of words.
     """
     assert max(len(source), len(target)) <= length
     matrix, taken = torch.zeros(length, length), torch.zeros(length, dtype=torch.bool)
@@ -70,7 +70,7 @@ def align(source: Sequence[str], target: Sequence[str], length: int, swap: bool 
 
 
 def common_subsequence(one: Sequence[str], other: Sequence[str]) -> list[tuple[int, int]]:
-    """Pairs of places of a longest common subsequence, ascending; the earliest ones where several are as long."""
+    """Pairs of indices of a longest common subsequence, ascending; the earliest one if several are equally long."""
     longest = [[0] * (len(other) + 1) for _ in range(len(one) + 1)]
     for i in reversed(range(len(one))):
         for j in reversed(range(len(other))):
@@ -89,7 +89,7 @@ def common_subsequence(one: Sequence[str], other: Sequence[str]) -> list[tuple[i
 
 
 def pieces_of_words(tokens: Sequence[str]) -> list[list[int]]:
-    """The columns of each word of ``backend.tokens``, without the marks. A word that was cut off has an end too."""
+    """The columns of each word in ``backend.tokens``, without start and end tokens; a truncated word counts too."""
     words: list[list[int]] = []
     going = False
     for column in range(1, len(tokens) - 1):

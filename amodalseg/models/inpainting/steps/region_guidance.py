@@ -21,7 +21,7 @@ READINGS = ("probability", "plain", "l1")
 
 
 class LossWeights(NamedTuple):
-    """The paper's lambdas, and the share of the steps that pass before each counts, as in the released code."""
+    """The paper's lambdas, and the share of the steps after which each loss is active, as in the released code."""
 
     region: float = 1000.0
     similarity: float = 2000.0
@@ -40,23 +40,23 @@ class LossWeights(NamedTuple):
 
 
 class RegionGuidance(Hook):
-    """noise + sigma d(loss)/d(clean estimate), and the clean picture that goes with it: the loss falls.
+    """noise + sigma d(loss)/d(clean estimate), and the matching clean picture, so that the loss decreases.
 
     The gradient goes through the decoder and the segmenter, not through the network. (Line 20 of the algorithm prints
     mean + variance * gradient, which would ascend the loss, and DDIM has no variance.) A source does not follow its
-    target: the similarity and preservation losses move targets only.
+    target: the similarity and preservation losses act on targets only.
 
     Args:
-        segmenter: of words; None: with the preservation loss only.
-        keywords: for each region, without the total one, its words joined to a text, in each row; None: no loss of it.
+        segmenter: segments by words; None: only the preservation loss is used.
+        keywords: for each region except the total one, its words joined to a text, in each row; None: no loss for it.
         inherent: float or bool (B or 1, 1, h, w) on the grid, the region to preserve.
-        weights: of the losses, and when.
+        weights: of the losses, and when they become active.
         reading: of the segmenter's logits: ``probability`` (sigmoid), ``plain``, or ``l1``, divided by the sum of their
             magnitudes, as in the released code.
         temperature: of the similarity loss.
-        sources: whether the region loss moves sources too; not where they come from a photo.
+        sources: whether the region loss acts on sources too; not used for sources that come from a photo.
 
-    losses: RS, IS, IP of the last step, unweighted, for reports and tests; those that do not count yet are 0.
+    losses: RS, IS, IP of the last step, unweighted, for reports and tests; 0 for losses not active yet.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class RegionGuidance(Hook):
         prepared = sampling.prepared
         assert isinstance(prepared, RegionsPrepared)
         parts = [part for part in prepared.parts if not part.total]
-        # sources that nothing moves are decoded without a gradient, which keeps half of the decoder's memory
+        # sources on which no loss acts are decoded without gradients, which saves half of the decoder's memory
         first = 0 if self.sources and counting[0] else len(estimate.clean) // 2
         with torch.enable_grad(), within_memory(len(sampling.x)):
             moving = estimate.clean[first:].detach().requires_grad_()
@@ -99,14 +99,14 @@ class RegionGuidance(Hook):
         self.losses = (float(losses[0].detach()), float(losses[1].detach()), float(losses[2].detach()))
         level = sampling.level
         slope = torch.cat([torch.zeros_like(estimate.clean[:first]), slope])
-        # the state that both make stays where it is: alpha clean + sigma noise; without a slope nothing changes at all
+        # the state, alpha clean + sigma noise, stays the same; with a zero gradient nothing changes at all
         moved = estimate.clean - level.sigma**2 / level.alpha * slope
         return Estimate(moved, estimate.noise + level.sigma * slope, estimate.features)
 
     def _losses(
         self, clean: Tensor, pictures: Tensor, parts: Sequence[Part], counting: Sequence[float], factor: int
     ) -> list[Tensor]:
-        """RS, IS and IP; 0 for those that do not count."""
+        """RS, IS and IP; 0 for inactive losses."""
         count = len(clean) // 2
         zero = clean.new_zeros(())
         losses = [zero, zero, zero]
@@ -135,34 +135,34 @@ class RegionGuidance(Hook):
 
 
 def read(logits: Tensor, reading: str) -> Tensor:
-    """Segmentations M of logits (K, H, W), as ``RegionGuidance`` says."""
+    """Segmentations M from logits (K, H, W), see ``RegionGuidance``."""
     if reading == "probability":
         return logits.sigmoid()
     return logits if reading == "plain" else normalize(logits.flatten(1), p=1).reshape(logits.shape)
 
 
 def region_loss(found: Tensor, inside: Tensor) -> Tensor:
-    """RS, equation 2, of one segmentation (H, W) and its box, bool (H, W): what is found outside.
+    """RS, equation 2: what one segmentation (H, W) contains outside its box, bool (H, W).
 
-    A mean, not a sum: the weight does not depend on the size of the picture then.
+    A mean, not a sum, so that the weight does not depend on the picture's size.
     """
     return (found * ~inside).square().mean()
 
 
 def similarity_loss(source: Tensor, target: Tensor, temperature: float) -> Tensor:
-    """IS, equation 3: InfoNCE of the segmentations of R regions, (R, H, W) each.
+    """IS, equation 3: InfoNCE over the segmentations of R regions, (R, H, W) each.
 
-    A target's is to be more like that of the same region in the source than like those of other regions. By cosines;
-    with one region it is 0.
+    A region's segmentation in the target should be more similar, by cosine, to that of the same region in the source
+    than to those of other regions. With one region the loss is 0.
     """
     cosines = normalize(target.flatten(1)) @ normalize(source.flatten(1)).T
     return cross_entropy(cosines / temperature, torch.arange(len(source), device=source.device))
 
 
 def preservation_loss(values: Tensor, where: Tensor) -> Tensor:
-    """IP, equation 4, a mean over all places: what targets differ by from sources inside ``where``, of any grid.
+    """IP, equation 4: how much targets differ from sources inside ``where``, a mean over all positions of any grid.
 
-    A sum over targets, as the other losses: what moves one does not depend on how many there are.
+    A sum over targets, like the other losses, so that the gradient of one does not depend on their number.
     """
     source, target = values.chunk(2)
     inside = interpolate(where, values.shape[-2:])

@@ -1,4 +1,4 @@
-"""A photo as regions: its noise, and the empty texts of each region (MRGD, section 3.3; null-text inversion)."""
+"""Inversion of a photo by regions: its noise, and null texts per region (MRGD, section 3.3; null-text inversion)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from amodalseg.models.inpainting.steps.regions import Part, Regions, RegionsPrep
 
 
 class InvertedRegions(NamedTuple):
-    """What a photo comes from.
+    """The inverted photo.
 
-    start: the noisiest states. nulls: for each part, the null's text at each step, for ``RegionSteps``; none without
+    start: the noisiest states. nulls: for each part, the null text at each step, for ``RegionSteps``; none without
     guidance.
     """
 
@@ -37,20 +37,20 @@ def invert_regions(
     rate: float = 1e-2,
     enough: float = 1e-5,
 ) -> InvertedRegions:
-    """Find the noise of photos and, for each region, null texts with which its guided steps go back to its crop.
+    """Find the noise of photos and, for each region, null texts with which its guided steps reconstruct its crop.
 
     Each region is inverted alone, and its texts are fitted along its own states. Where regions overlap, sampling starts
-    from their fused noise, and a region's step from fused states. That comes back to the photo as far as the network is
-    linear; states inverted together would not do, because a text acts on the whole of a region, and what fusing changes
-    is not the same all over it. A total region that joins on the way brings states that were not fused before, which
-    moves the picture a little.
+    from their fused noise, and each step of a region from fused states. This reconstructs the photo as far as the
+    network is linear. Inverting the fused states would not work: a text acts on a whole region, but fusing does not
+    change all of it equally. A total region that becomes active during sampling contributes states that were not fused
+    before, which changes the picture slightly.
 
     Args:
-        backend: its rows are sources only, each with all of its regions.
+        backend: with rows for sources only, each with all of its regions.
         prepared: of the photos.
         steps: of the sampler.
         rounds: of ``invert``.
-        total_from: as ``RegionSteps``; texts of the total region are fitted from that step on.
+        total_from: as in ``RegionSteps``; texts of the total region are fitted from that step on.
         updates, rate, enough: of ``null_text``.
     """
     inner, nulls, start = backend.inner, [], torch.zeros_like(prepared.known)
@@ -77,11 +77,11 @@ def for_pairs(nulls: Sequence[Sequence[Tensor] | None], parts: Sequence[Part]) -
     """Null texts of sources for rows of sources and targets.
 
     Args:
-        nulls: for each part, of B sources at each step; None for a region that they do not have.
+        nulls: for each part, those of B sources at each step; None for a region that they do not have.
         parts: of 2 B rows: in both, in sources only, or in targets only.
 
     Returns:
-        For each part: the source's texts for both; the prepared null's where the source does not have the region.
+        For each part, the source's texts for both; the prepared null text where the source does not have the region.
     """
     steps = next(len(texts) for texts in nulls if texts is not None)
     found = []

@@ -23,16 +23,16 @@ class GridBox(NamedTuple):
     right: int
 
     def crop(self, maps: Tensor, factor: int = 1) -> Tensor:
-        """This part of maps (..., h, w), or of pictures with ``factor`` pixels on a side of each place."""
+        """Crop maps (..., h, w), or pictures with ``factor`` pixels per side of each position."""
         top, left, bottom, right = (factor * end for end in self)
         return maps[..., top:bottom, left:right]
 
 
 def on_grid(region: Region, height: int, width: int, step: int = 1) -> GridBox:
-    """A region's box on a grid, its ends at the nearest multiples of ``step``.
+    """A region's box on a grid, with ends rounded to the nearest multiples of ``step``.
 
     Raises:
-        UserError: the box is empty, there or as it is given, or reaches beyond the picture.
+        UserError: the box is empty, as given or on the grid, or extends beyond the picture.
     """
     if region.box is None:
         return GridBox(0, 0, height, width)
@@ -68,7 +68,7 @@ def alpha(region: Region, box: GridBox, height: int, width: int) -> Tensor:
 
 
 def _ramp(length: int, reach: int, first: bool, last: bool) -> Tensor:
-    """From 1 / (reach + 1) to 1 over ``reach`` places from the first end, and from the last."""
+    """Rises from 1 / (reach + 1) to 1 over ``reach`` positions from the first end, and likewise from the last."""
     places = torch.arange(length)
     ramp = torch.ones(length)
     if first:
@@ -82,16 +82,17 @@ def weights(alphas: Tensor, behind: Sequence[bool], blend: str = "layers") -> Te
     """The share of each region at each position (equation 1, whose w_i the paper leaves open).
 
     Args:
-        alphas: float (R, N, 1, h, w) of R regions in N rows, from 0; all 0 where a row does not have a region.
+        alphas: float (R, N, 1, h, w) of R regions in N rows, non-negative; all 0 where a row lacks a region.
         behind: which of the regions lie behind: the background, and the total region.
-        blend: ``layers``: those in front share the largest of their alphas in proportion, those behind the rest; where
-            nothing lies behind, the ones in front share everything. ``average``: alphas over their sum, as written.
+        blend: ``layers``: regions in front share the largest of their alphas in proportion, those behind share the
+            rest; where nothing lies behind, those in front share everything. ``average``: alphas divided by their sum,
+            as printed.
 
     Returns:
-        float (R, N, 1, h, w), sums to 1 over the regions.
+        float (R, N, 1, h, w), summing to 1 over the regions.
 
     Raises:
-        UserError: a place that no region of its row covers.
+        UserError: a position is covered by no region of its row.
     """
     assert blend in BLENDS, blend
     if not (alphas.sum(0) > 0).all():
@@ -105,6 +106,6 @@ def weights(alphas: Tensor, behind: Sequence[bool], blend: str = "layers") -> Te
 
 
 def _shares(values: Tensor) -> Tensor:
-    """Of the sum over the first axis; 0 where that is 0."""
+    """Shares of the sum over the first axis; 0 where the sum is 0."""
     total = values.sum(0)
     return torch.where(total > 0, values / total.where(total > 0, 1.0), 0.0)

@@ -1,7 +1,7 @@
-"""Many regions, each with its own text, as one backend around a backend (MRGD, equation 1; MultiDiffusion).
+"""Several regions, each with its own text, as a backend that wraps another (MRGD, equation 1; MultiDiffusion).
 
-A step is linear in the estimates of picture and noise, so fusing the states after it, as the paper does, equals fusing
-the estimates with the same weights. Sampling, inversion and hooks work on regions unchanged.
+A step is linear in the estimates of picture and noise, so fusing the states after the step, as in the paper, equals
+fusing the estimates with the same weights. Sampling, inversion and hooks therefore work on regions unchanged.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from amodalseg.types import Region
 
 @dataclass(frozen=True)
 class Part:
-    """What the inner backend is asked about one region.
+    """The inner backend's inputs for one region.
 
-    box: on the grid. rows: of the state, where the region is. asked: its crops with its texts, for those rows; controls
-    of its attention go there. null: the same with the null's text; None: no guidance. alpha: float (N, 1, h, w).
-    behind: whether it lies behind the others. total: whether it is the total region.
+    box: on the grid. rows: the rows of the state that have the region. asked: its crops with its texts, for those rows;
+    its attention controls belong there. null: the same with the null text; None: no guidance. alpha: float
+    (N, 1, h, w). behind: whether it lies behind the others. total: whether it is the total region.
     """
 
     box: GridBox
@@ -40,24 +40,24 @@ class Part:
 
 @dataclass
 class RegionsPrepared(Prepared):
-    """parts: of the regions in their order, the total region last. total: whether that one counts at present."""
+    """parts: of the regions in order, the total region last. total: whether the total region is currently active."""
 
     parts: tuple[Part, ...] = ()
     total: bool = True
 
 
 class Regions(InpaintingBackend):
-    """A backend whose estimate is put together from those of regions.
+    """A backend that fuses the estimates of regions.
 
     Args:
         inner: a model that reads text.
-        regions: boxes and feathers; at least one covers every place.
-        texts: for each region, its text in each of N rows; None where a row does not have it: there it weighs nothing
-            and the row is not asked about it. ``row_texts`` makes them for sources and targets.
-        weight: of the guidance in every region, (1 + weight) own - weight null; 0: none, and the null is not asked.
-        null: its text.
-        total: texts of the total region, one for each row: the whole picture once more, behind the others. Empty: none.
-        blend: as ``region_weights.weights``.
+        regions: boxes and feathers; together they must cover every position.
+        texts: for each region, its text in each of N rows; None where a row lacks the region: it then has no weight in
+            the row and is not evaluated for it. ``row_texts`` builds them for sources and targets.
+        weight: of the guidance in every region, (1 + weight) own - weight null; 0: none, and no null evaluation.
+        null: the null text.
+        total: texts of the total region, one per row: the whole picture once more, behind the others. Empty: none.
+        blend: as in ``region_weights.weights``.
 
     Raises:
         UserError: the inner backend reads no text; a region is in no row.
@@ -82,7 +82,7 @@ class Regions(InpaintingBackend):
             )
         self.inner, self.weight, self.null, self.blend = inner, weight, null, blend
         self.name, self.device, self.networks, self.network = inner.name, inner.device, inner.networks, inner.network
-        # controls belong to the parts, and features of crops are of different sizes
+        # controls belong to the parts, and the features of crops differ in size
         self.abilities = replace(inner.abilities, taps=(), attention=False)
         everything = Region("", "")
         self.regions = [*regions, everything] if total else list(regions)
@@ -90,7 +90,7 @@ class Regions(InpaintingBackend):
         self.has_total = bool(total)
 
     def prepare(self, pictures: Tensor, holes: Tensor, prompts: Sequence[str] | None = None) -> RegionsPrepared:
-        """As the interface; ``prompts`` are ignored, because regions have texts. The rows are those of the texts."""
+        """As in the interface; ``prompts`` are ignored because regions have texts. Rows are those of the texts."""
         assert all(len(pictures) == len(texts) for texts in self.texts)
         whole = self.inner.prepare(pictures, holes)
         parts = []
@@ -98,7 +98,7 @@ class Regions(InpaintingBackend):
             total = self.has_total and number == len(self.regions) - 1
             parts.append(self._part(region, texts, total, pictures, holes, whole))
         prepared = RegionsPrepared(whole.known, whole.hole, whole.inputs, (), tuple(parts), total=False)
-        self.shares(prepared)  # refuses what is not covered, with the total region and without
+        self.shares(prepared)  # raises if a position is not covered, with the total region or without
         prepared.total = self.has_total
         return prepared
 
@@ -141,11 +141,11 @@ class Regions(InpaintingBackend):
 
     @staticmethod
     def counting(prepared: RegionsPrepared) -> list[Part]:
-        """The parts that count at present."""
+        """The parts that are currently active."""
         return [part for part in prepared.parts if prepared.total or not part.total]
 
     def shares(self, prepared: RegionsPrepared) -> Tensor:
-        """The weight of each counting part at each place, float (R, N, 1, h, w); they sum to 1."""
+        """The weight of each active part at each position, float (R, N, 1, h, w); they sum to 1."""
         parts = self.counting(prepared)
         return weights(torch.stack([part.alpha for part in parts]), [part.behind for part in parts], self.blend)
 
@@ -161,7 +161,7 @@ class Regions(InpaintingBackend):
         return Estimate(clean, noise, {})
 
     def estimate_part(self, x: Tensor, level: Level, part: Part) -> Estimate:
-        """One region's guided estimate, for its rows and on its box. x: the whole state."""
+        """One region's guided estimate, for its rows and within its box. x: the whole state."""
         rows = slice(None) if len(part.rows) == len(x) else list(part.rows)
         crop = part.box.crop(x[rows])
         own = self.inner.estimate(crop, level, part.asked)
@@ -171,11 +171,11 @@ class Regions(InpaintingBackend):
 
 
 class RegionSteps(Hook):
-    """What changes about regions from step to step.
+    """Step-dependent changes of the regions.
 
     Args:
-        total_from: the share of the steps that pass before the total region counts.
-        nulls: for each part, the null's text at each step, of ``null_text``; None: the prepared ones.
+        total_from: the share of the steps after which the total region is active.
+        nulls: for each part, the null text at each step, from ``null_text``; None: the prepared ones.
     """
 
     def __init__(self, total_from: float = 0.5, nulls: Sequence[Sequence[Tensor]] | None = None) -> None:
@@ -190,7 +190,7 @@ class RegionSteps(Hook):
                 part if part.null is None else replace(part, null=part.null.with_text(texts[sampling.index]))
                 for part, texts in zip(parts, self.nulls, strict=True)
             )
-        # a share of 0.3 is 6 of 20 steps, also in floating point
+        # a share of 0.3 must be 6 of 20 steps in floating point too
         started = sampling.index >= round(self.total_from * sampling.steps)
         sampling.prepared = replace(prepared, parts=parts, total=started and any(part.total for part in parts))
         return x

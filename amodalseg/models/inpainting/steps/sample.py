@@ -1,4 +1,4 @@
-"""The one sampling loop of all methods, with places for them to step in."""
+"""The sampling loop shared by all methods, with hooks."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from amodalseg.models.inpainting.backends.backend import Estimate, InpaintingBac
 
 @dataclass
 class Sampling:
-    """Objects on their way from noise to a picture; hooks read and change it.
+    """The state of objects being sampled from noise to a picture; hooks read and modify it.
 
-    backend, prepared: the model, and what it is asked; a hook may put another ``prepared`` here for the steps to come.
-    levels: ``steps + 1`` noise levels. noise: one fixed map for each object, for all that is noised on the way.
-    x: the states, at ``levels[index]``. index: steps done.
+    backend, prepared: the model and its conditional input; a hook may replace ``prepared`` for the following steps.
+    levels: ``steps + 1`` noise levels. noise: one fixed map per object, used for everything noised during sampling.
+    x: the states, at ``levels[index]``. index: number of completed steps.
     """
 
     backend: InpaintingBackend
@@ -30,7 +30,7 @@ class Sampling:
 
     @property
     def level(self) -> Level:
-        """Where ``x`` stands."""
+        """The noise level of ``x``."""
         return self.levels[self.index]
 
     @property
@@ -43,34 +43,34 @@ class Sampling:
 
 
 class Hook:
-    """A method's part in every step; the order is model_input, (network), features, estimate, (step), step_end.
+    """A method's code in each step; called in the order model_input, (network), features, estimate, (step), step_end.
 
-    taps: names of the backend's features that ``features`` is to be given.
+    taps: names of the backend's features to pass to ``features``.
     """
 
     taps: tuple[str, ...] = ()
 
     def model_input(self, sampling: Sampling, x: Tensor) -> Tensor:
-        """What the network sees in place of ``sampling.x``, for this step only."""
+        """The network's input instead of ``sampling.x``, for this step only."""
         return x
 
     def features(self, sampling: Sampling, features: dict[str, Tensor]) -> None:
-        """Look at what the network computed inside."""
+        """Inspect features of the network."""
 
     def estimate(self, sampling: Sampling, estimate: Estimate) -> Estimate:
-        """Change the network's estimate."""
+        """Modify the network's estimate."""
         return estimate
 
     def step_end(self, sampling: Sampling) -> None:
-        """Change ``sampling``, whose state and index are those of the step's end."""
+        """Modify ``sampling``, whose state and index are those at the end of the step."""
 
 
 class Hold(Hook):
-    """A part of the state is put back at the end of each step.
+    """Resets part of the state at the end of each step.
 
     Args:
         where: the part, bool; broadcasts against the state.
-        state_at: what stands there, at the level and the index of the step's end.
+        state_at: its values, at the level and index of the end of the step.
     """
 
     def __init__(self, where: Callable[[Sampling], Tensor], state_at: Callable[[Sampling], Tensor]) -> None:
@@ -81,7 +81,7 @@ class Hold(Hook):
 
 
 class KeepKnown(Hold):
-    """Blended inpainting: outside the hole the state is the given picture, noised. At the end that part is exact."""
+    """Blended inpainting: outside the hole the state is the given picture, noised; after the last step it is exact."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -92,15 +92,15 @@ class KeepKnown(Hold):
 def begin(
     backend: InpaintingBackend, prepared: Prepared, seeds: Sequence[int], steps: int = 20, strength: float = 1.0
 ) -> Sampling:
-    """Put objects at the start of their way.
+    """Initialise the sampling of objects.
 
     Args:
         backend: the model.
-        prepared: what it is asked, for B objects.
-        seeds: B numbers from 0; an object's noise follows from its own and nothing else.
-        steps: of the whole way.
-        strength: share of it that is gone, from the end: below 1 the start is the given picture, noised; at 1 it is
-            noise alone, also with a model whose noisiest level would leave a trace of the picture.
+        prepared: the conditional input, for B objects.
+        seeds: B non-negative numbers; an object's noise depends on its own seed alone.
+        steps: of the full schedule.
+        strength: share of the schedule that is sampled, counted from the end. Below 1, sampling starts from the noised
+            given picture; at 1 from noise alone, even if the model's noisiest level would retain a trace of it.
     """
     assert len(seeds) == len(prepared) and 0 <= strength <= 1
     shape = prepared.known.shape[1:]
@@ -117,9 +117,9 @@ def advance(sampling: Sampling, hooks: Sequence[Hook] = (), until: int | None = 
     """Take steps.
 
     Args:
-        sampling: changed in place.
-        hooks: called in their order at every place.
-        until: the step to stop before (default: the end), so that a method can change the state and go on.
+        sampling: modified in place.
+        hooks: called in order at each point of a step.
+        until: the step to stop before (default: the end), so that a method can modify the state and continue.
 
     Returns:
         ``sampling``.
@@ -161,15 +161,15 @@ def inpaint(
         backend: the model.
         pictures: float32 (N, 3, H, W) in [-1, 1].
         holes: bool (N, 1, H, W).
-        seeds: N numbers from 0.
-        steps, strength: as ``begin``.
-        hooks: besides ``KeepKnown``, which comes last; they are used for every batch, so they must hold no state of
-            one.
+        seeds: N non-negative numbers.
+        steps, strength: as in ``begin``.
+        hooks: in addition to ``KeepKnown``, which comes last; they are used for all batches, so they must hold no state
+            of a single one.
         prompts: N texts.
-        batch_size: objects in one evaluation of the network.
+        batch_size: objects per evaluation of the network.
 
     Returns:
-        float32 (N, 3, H, W) in [-1, 1], on the CPU. With a backend on pixels, pixels outside the hole are as given.
+        float32 (N, 3, H, W) in [-1, 1], on the CPU. With a pixel-space backend, pixels outside the hole are unchanged.
     """
     done = []
     for start in range(0, len(pictures), batch_size):

@@ -1,4 +1,4 @@
-"""What the commands of the command line have in common."""
+"""Shared parts of the command-line interface."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from amodalseg.errors import UserError
 
 
 class Parser(argparse.ArgumentParser):
-    """Argument mistakes are UserErrors, like all others."""
+    """Raises mistakes in arguments as UserErrors, like all others."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; '{self.prog} --help' lists the valid arguments")
@@ -27,21 +27,21 @@ def configured(commands: Any, name: str, text: str, run: Any) -> argparse.Argume
 
 
 def whole_number(text: str) -> int:
-    """An argument from 0."""
+    """Parse an integer of at least 0."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 0")
     return int(text)
 
 
 def count(text: str) -> int:
-    """An argument from 1."""
+    """Parse an integer of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
     return int(text)
 
 
 def shard(text: str) -> tuple[int, int]:
-    """An argument I/N, with I from 1 to N."""
+    """Parse I/N, with I from 1 to N."""
     index, slash, number = text.partition("/")
     if not (slash and index.isdecimal() and number.isdecimal() and 1 <= int(index) <= int(number)):
         raise argparse.ArgumentTypeError(f"'{text}' is not a part I/N with I from 1 to N, for instance 1/8")
@@ -49,7 +49,7 @@ def shard(text: str) -> tuple[int, int]:
 
 
 def numbers(text: str, counts: tuple[int, ...], example: str) -> tuple[float, ...]:
-    """Numbers with commas between them. Raises argparse.ArgumentTypeError: another count, or none."""
+    """Parse comma-separated numbers. Raises argparse.ArgumentTypeError: no numbers, or a number not in ``counts``."""
     try:
         found = tuple(float(part) for part in text.split(","))
     except ValueError:

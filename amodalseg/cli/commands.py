@@ -1,4 +1,4 @@
-"""The command line: ``amodalseg train | eval | predict | ...``. Every mistake: one clear line, exit code 2."""
+"""The command line: ``amodalseg train | eval | predict | ...``. Every mistake gives one clear line and exit code 2."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        arguments: of the command line, without the program's name; default: ``sys.argv[1:]``.
+        arguments: command-line arguments without the program's name; default: ``sys.argv[1:]``.
 
     Returns:
-        The exit code: 0 done, 1 some items failed and the rest is done, 2 something given was wrong, 130 interrupted,
-        141 nobody reads what is printed any more.
+        The exit code: 0 success, 1 some items failed and the others are done, 2 invalid input, 130 interrupted, 141
+        nobody reads standard output any more.
     """
     try:
         with _first_process_speaks():
@@ -47,26 +47,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         gone = isinstance(error, BrokenPipeError)
         if (gone and not _reader_is_gone()) or (not gone and error.errno not in NO_SPACE):
-            raise  # another pipe than the one to the reader, another fault than a full disk
+            raise  # a pipe other than standard output, or a fault other than a full disk
         if not gone:
             print(f"error: cannot write to standard output: {error.strerror}", file=sys.stderr)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor may the interpreter's end complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # keeps the interpreter quiet at exit
         return 141 if gone else 2
 
 
 def _reader_is_gone() -> bool:
-    """Whether nobody reads standard output any more: `| head` has seen enough."""
+    """Whether nobody reads standard output any more, as after `| head`."""
     try:
         poll = select.poll()
         poll.register(sys.stdout.fileno(), 0)
-    except (AttributeError, OSError):  # Windows has no poll, and no such pipes; a captured output has no number
+    except (AttributeError, OSError):  # Windows has no poll and no such pipes; captured output has no file descriptor
         return False
     return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 @contextlib.contextmanager
 def _first_process_speaks() -> Iterator[None]:
-    """Of the processes of one run the first prints; of the others only errors are heard."""
+    """Only the first process of a run prints; the others report errors only."""
     if any(os.environ.get(name, "0") != "0" for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK")):
         from amodalseg.engine.run_folder import is_first_process
 
@@ -79,7 +79,7 @@ def _first_process_speaks() -> Iterator[None]:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    warnings.showwarning = _short_warning  # a user wants the sentence, not the line of code it came from
+    warnings.showwarning = _short_warning  # a user needs the sentence, not the line of code that raised it
     options = argparse.Namespace(command="")
     try:
         options = _parse(sys.argv[1:] if arguments is None else list(arguments))
@@ -100,19 +100,19 @@ def _run(arguments: Sequence[str] | None) -> int:
             where = "" if error.filename is None else f" {error.filename}"
             print(f"error: cannot write{where}: {error.strerror}", file=sys.stderr)
             return 2
-        if error.filename is None:  # no file's fault
+        if error.filename is None:  # not about a file
             raise
-        # a folder that may not be entered, a name that is too long: met wherever a file is looked for
+        # a folder without permission or a name that is too long: possible wherever a file is looked up
         name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else str(error.filename)
         print(f"error: cannot open {name:.300}: {error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
-        print("; ".join(["interrupted", *map(str, stop.args)]), file=sys.stderr)  # with what to do, where that is known
+        print("; ".join(["interrupted", *map(str, stop.args)]), file=sys.stderr)  # with what to do, if known
         return 130
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    """The arguments; ``key=value`` may also stand behind options, where argparse itself no longer takes them."""
+    """Parse the arguments; ``key=value`` may also follow options, where argparse itself no longer accepts them."""
     parser = _parser()
     options, behind = parser.parse_known_args(arguments)
     values = next((getattr(options, name) for name in ("overrides", "rest") if hasattr(options, name)), None)
@@ -208,12 +208,12 @@ def _short_warning(message: Warning | str, category: type[Warning], *_: Any, **_
 
 @contextlib.contextmanager
 def _messages_shown() -> Iterator[None]:
-    """While a command runs, the package's messages go to standard output, one plain line each."""
+    """While a command runs, send the package's messages to standard output, one plain line each."""
     logger, handler = logging.getLogger("amodalseg"), logging.StreamHandler(sys.stdout)
     before = logger.level, logger.propagate
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
-    logger.propagate = False  # or a library that sets up the root logger would have them printed twice
+    logger.propagate = False  # otherwise a library that configures the root logger would print them twice
     try:
         yield
     finally:
@@ -222,7 +222,7 @@ def _messages_shown() -> Iterator[None]:
         logger.propagate = before[1]
 
 
-# each command imports what it needs: --help and a misspelt key must not wait for torch
+# each command imports what it needs, so that --help and a misspelt key need not wait for torch
 
 
 def _train(options: argparse.Namespace) -> None:

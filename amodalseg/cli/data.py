@@ -1,4 +1,4 @@
-"""The commands below ``amodalseg data``."""
+"""The subcommands of ``amodalseg data``."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def named_set(
 
 
 def data_config(options: argparse.Namespace) -> Any:
-    """The data configuration that ``SET ROOT key=value --split S`` name."""
+    """The data configuration given by ``SET ROOT key=value --split S``."""
     from amodalseg.config.load import build, load_config, read_overrides
     from amodalseg.config.schema import DataOnly, EvalConfig
 
@@ -85,11 +85,11 @@ def _with_one_set(config: Any, path: str) -> Any:
     return config
 
 
-# each command imports what it needs: --help and a misspelt key must not wait for heavy libraries
+# each command imports what it needs, so that --help and a misspelt key need not wait for heavy libraries
 
 
 def _objects(options: argparse.Namespace) -> tuple[str, Any]:
-    """The name of a data set and its objects."""
+    """A data set's name and its objects."""
     from amodalseg.data.dataset import EvaluationSet
     from amodalseg.data.open import open_source
 
@@ -173,7 +173,7 @@ def _protocols(options: argparse.Namespace) -> None:
     if unprompted:
         print(f"{unprompted} objects with no visible pixels are excluded")
     for table in all_figures(results):
-        # no prizes: two of the columns know the truth
+        # no best value is marked: two of the columns use the ground truth
         lines = [[replace(cell, best=False) for cell in line] for line in table.lines]
         print(f"\n{to_plain(replace(table, lines=lines))}", end="")
     print(f"\nPercent, and numbers of objects or bins (num_). {PLAIN_NOTE}")

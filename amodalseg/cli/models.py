@@ -1,4 +1,4 @@
-"""The commands about models themselves: which there are, and what they cost."""
+"""Commands about the models themselves: the list of models, and their cost."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def cost(options: argparse.Namespace) -> None:
 
 
 def _model_options(name: str, overrides: list[str]) -> Any:
-    """Options of a model: of a training configuration, or what its file holds. None for one that has none."""
+    """A model's options, from a training configuration or from its file; None for a model without options."""
     from amodalseg.config.load import build, load_config, read_overrides, to_dict
     from amodalseg.config.schema import ModelOnly, TrainConfig
     from amodalseg.config.shipped import find_config

@@ -30,7 +30,7 @@ def add_move_command(commands: Any) -> None:
 
 
 def _pixel(text: str) -> tuple[int, int]:
-    """Two whole numbers; whether they lie in the photo is seen when that is open."""
+    """Parse two integers; whether they lie in the photo is checked once it is open."""
     parts = text.split(",")
     try:
         x, y = (int(part) for part in parts)

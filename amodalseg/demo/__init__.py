@@ -1,1 +1,1 @@
-"""The web demo: from a click in a browser to a completed object. ``page`` and ``serve`` alone know gradio."""
+"""The web demo: from a click in a browser to a completed object. Only ``page`` and ``serve`` use gradio."""

@@ -1,4 +1,4 @@
-"""The answer of the page: objects of a photo completed, as pictures to show and files to keep."""
+"""The results of the page: completed objects of a photo, as pictures to display and files to download."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ MASK_MEGAPIXELS = 100
 
 
 class Answer(NamedTuple):
-    """before, after: uint8 (h, w, 3), the photo, and with its completed objects. pictures: of each object, with titles.
-    files: to keep. text: lines of what was found.
+    """before, after: uint8 (h, w, 3), the photo without and with its completed objects. pictures: per object, with
+    titles. files: for download. text: a summary, in lines.
     """
 
     before: np.ndarray
@@ -51,19 +51,19 @@ def answer(
 ) -> Answer:
     """Complete the objects of a photo.
 
-    The mask of each is the one that ``amodalseg predict --upright`` writes with the same options, to the byte.
+    Each mask is byte for byte the one that ``amodalseg predict --upright`` writes with the same options.
 
     Args:
         photo: uint8 (H, W, 3).
-        objects: their modal masks, nearest and farthest in any order.
-        model: any.
-        folder: for the files.
+        objects: their modal masks, in any order of depth.
+        model: any model.
+        folder: where the files are written.
         seed, num_samples: as for ``AmodalModel.predict``.
-        steps: of the sampler; 0: the model's own.
-        progress: told how many objects are done, before each.
+        steps: of the sampler; 0: the model's default.
+        progress: called before each object with the number of completed objects.
 
     Raises:
-        UserError: no object, too many, a number that cannot be used, or what the model refuses.
+        UserError: there is no object or too many, a number is invalid, or the model rejects the input.
     """
     if not 1 <= len(objects) <= OBJECTS:
         raise UserError("mark an object first" if not objects else f"the demo completes {OBJECTS} objects at once")

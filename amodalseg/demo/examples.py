@@ -1,4 +1,4 @@
-"""Pictures of the procedural world to try the page with."""
+"""Example pictures of the procedural world for the page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHOSEN = (19, 2, 18)
 
 
 def draw_examples(folder: Path) -> list[Path]:
-    """Draw the examples. Returns: their files."""
+    """Draw the example pictures. Returns: their files."""
     world = SyntheticWorld(SyntheticData(split="demo", size=SIZE, rate_min=0.2, rate_max=0.5))
     paths = []
     for place, index in enumerate(CHOSEN, start=1):

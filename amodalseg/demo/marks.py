@@ -1,4 +1,4 @@
-"""Where a user points: clicks kept as text, which can be typed as well, and brushed areas."""
+"""Where a user points: clicks, stored as text that can also be typed, and brushed areas."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ POINTS = 50
 
 
 class Marks(NamedTuple):
-    """What is known of an object.
+    """The marks of one object.
 
-    points: (x, y, label) in photo pixels; label 1 on the object, 0 beside it. box: (x0, y0, x1, y1), the ends
-    exclusive, or None. corner: the first of a box of which the second is still to come, or None.
+    points: (x, y, label) in photo pixels; label 1 on the object, 0 beside it. box: (x0, y0, x1, y1), with exclusive
+    ends, or None. corner: the first corner of a box whose second one is still missing, or None.
     """
 
     points: list[tuple[int, int, int]]
@@ -30,7 +30,7 @@ class Marks(NamedTuple):
 
 
 def read_marks(points: str, box: str, height: int, width: int) -> Marks:
-    """What the two text fields say.
+    """Parse the two text fields.
 
     Args:
         points: ``X,Y`` on the object or ``X,Y,0`` beside it, with spaces between points.
@@ -38,7 +38,7 @@ def read_marks(points: str, box: str, height: int, width: int) -> Marks:
         height, width: of the photo.
 
     Raises:
-        UserError: neither form, or outside the photo.
+        UserError: a text has neither form, or lies outside the photo.
     """
     found = []
     for part in points.split():
@@ -62,7 +62,7 @@ def read_marks(points: str, box: str, height: int, width: int) -> Marks:
 
 
 def clicked(points: str, box: str, kind: str, x: int, y: int) -> tuple[str, str]:
-    """The two texts after a click at (x, y). A third corner begins another box. Raises UserError: an unknown kind."""
+    """The two texts after a click at (x, y). A third corner starts a new box. Raises UserError: the kind is unknown."""
     if kind in (ON, OFF):
         return f"{points.rstrip()} {x},{y}{'' if kind == ON else ',0'}".lstrip(), box
     if kind != CORNER:
@@ -75,10 +75,10 @@ def clicked(points: str, box: str, kind: str, x: int, y: int) -> tuple[str, str]
 
 
 def brushed(layers: Sequence[np.ndarray], height: int, width: int) -> np.ndarray:
-    """What is painted on any layer, more than half opaque, at the photo's size.
+    """What is painted on any layer with more than half opacity, at the photo's size.
 
     Args:
-        layers: uint8 (h, w, 4) RGBA each, of the photo's size or enlarged to it by the nearest pixel.
+        layers: uint8 (h, w, 4) RGBA each, of the photo's size or resized to it by nearest neighbour.
         height, width: of the photo.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The page itself: gradio's components, and which function answers which of them."""
+"""The page itself: gradio's components and their event handlers."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def build_page(models: Mapping[str, AmodalModel], examples: Sequence[Path]) -> g
     """Lay out the page and connect it.
 
     Args:
-        models: by the names that the page shows; the first is chosen.
-        examples: files of pictures to try.
+        models: by the names that the page displays; the first is selected.
+        examples: files of example pictures.
     """
     with gr.Blocks(title="amodalseg", analytics_enabled=False, delete_cache=(60, KEPT)) as page:
         at = _Parts(list(models), [str(path) for path in examples])
@@ -71,7 +71,7 @@ class _Parts:
                     label="Photo: upload or paste", sources=["upload", "clipboard"], type="filepath", image_mode=None,
                     height=260, buttons=[], elem_id="photo", alt_text="Your photo",
                 )  # fmt: skip
-                # as it was sent: read_photo looks at its header before anything decodes it
+                # as uploaded: read_photo checks its header before anything decodes it
                 self.photo.preprocess = _path_of
                 gr.Markdown("Or one of these drawn scenes:")
                 with gr.Row():
@@ -94,7 +94,7 @@ class _Parts:
                             label="Paint over what is visible of the object", type="numpy", image_mode="RGBA",
                             format="png", sources=[], transforms=[], layers=False, buttons=[], elem_id="editor",
                             brush=gr.Brush(default_size=16, colors=["#2678e1"], color_mode="fixed"), height=420,
-                            canvas_size=(320, 240),  # until there is a photo, whose size it takes
+                            canvas_size=(320, 240),  # replaced by the photo's size once there is one
                         )  # fmt: skip
                         self.take_brush = gr.Button("Use the brushed area")
                     with gr.Tab("Mask file"):
@@ -118,7 +118,7 @@ class _Parts:
                     self.samples = gr.Number(1, label="Samples", precision=0, minimum=1, min_width=96)
                     self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, min_width=96)
                 for field in (self.steps, self.samples, self.seed):
-                    field.preprocess = _as_sent  # gradio would fail where a client sends text
+                    field.preprocess = _as_sent  # gradio would fail on a client that sends text
                 self.complete = gr.Button("Complete", variant="primary", elem_id="complete")
                 self.answer_status = gr.HTML(elem_classes="status", elem_id="answer_status")
                 self.slider = gr.ImageSlider(
@@ -225,7 +225,7 @@ def _connect(at: _Parts, models: Mapping[str, AmodalModel], examples: Sequence[P
         at.answer_status,
     ]  # fmt: skip
     object_refused = functools.partial(_refusing, at.object_status)
-    one = {"concurrency_id": "one", "concurrency_limit": 1}  # of all functions together: memory is that of one request
+    one = {"concurrency_id": "one", "concurrency_limit": 1}  # for all functions together: memory of a single request
     at.photo.change(load, at.photo, everything, api_name="photo", show_progress_on=at.photo_status, **one)
     for button, path in zip(at.examples, examples, strict=True):
         button.click(functools.partial(str, path), None, at.photo, api_name=False)
@@ -246,7 +246,7 @@ def _connect(at: _Parts, models: Mapping[str, AmodalModel], examples: Sequence[P
 
 
 def _refusing(status: Any, work: Callable[..., Update]) -> Callable[..., Update]:
-    """The same function, with the line of a mistake shown instead of raised."""
+    """The same function, but a mistake is displayed as one line instead of raised."""
 
     @functools.wraps(work)
     def run(*given: Any) -> Update:
@@ -273,7 +273,7 @@ def _as_sent(payload: Any) -> Any:
 
 
 def _whole(number: Any) -> Any:
-    """A number as the page sends it; what is no whole one is left to who checks it."""
+    """A number as the page sends it; values that are not whole are left for later checks."""
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
 

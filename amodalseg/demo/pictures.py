@@ -1,4 +1,4 @@
-"""Pictures of the page: shrunk photos with marks, and uncertainty in colours. All are uint8 (H, W, 3) RGB."""
+"""Pictures of the page: downscaled photos with marks, and colour-coded uncertainty. All are uint8 (H, W, 3) RGB."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BRUSHED = 2048
 
 
 def shrunk(picture: np.ndarray, longest: int = SHOWN) -> np.ndarray:
-    """A photo, or a bool mask (H, W), with sides of at most ``longest`` pixels; a small one as it is."""
+    """A photo, or a bool mask (H, W), with sides of at most ``longest`` pixels; smaller ones are unchanged."""
     height, width = picture.shape[:2]
     scale = longest / max(height, width)
     if scale >= 1:
@@ -31,13 +31,13 @@ def shrunk(picture: np.ndarray, longest: int = SHOWN) -> np.ndarray:
 
 
 def marked_picture(photo: np.ndarray, kept: Sequence[np.ndarray], mask: np.ndarray | None, marks: Marks) -> np.ndarray:
-    """A shrunk photo with what is marked: kept objects orange, the one at hand blue, its points and its box.
+    """A downscaled photo with its marks: stored objects orange, the current one blue with its points and box.
 
     Args:
         photo: uint8 (H, W, 3).
         kept: bool (H, W) each, other objects that are already marked.
-        mask: bool (H, W) of the one at hand, or None.
-        marks: in pixels of the photo.
+        mask: bool (H, W) of the current object, or None.
+        marks: in photo pixels.
     """
     picture = shrunk(photo)
     for other in kept:
@@ -56,7 +56,7 @@ def marked_picture(photo: np.ndarray, kept: Sequence[np.ndarray], mask: np.ndarr
         place = round(scale * x), round(scale * y)
         cv2.circle(picture, place, size + 2, (255, 255, 255), -1, cv2.LINE_AA)
         cv2.circle(picture, place, size, (20, 140, 60) if label == 1 else (200, 30, 30), -1, cv2.LINE_AA)
-        if label != 1:  # not by colour alone
+        if label != 1:  # labels must differ in more than colour
             (x0, y0), half = place, size // 2
             cv2.line(picture, (x0 - half, y0), (x0 + half, y0), (255, 255, 255), 2)
         if label == 2:
@@ -65,7 +65,7 @@ def marked_picture(photo: np.ndarray, kept: Sequence[np.ndarray], mask: np.ndarr
 
 
 def uncertainty_picture(photo: np.ndarray, uncertainty: np.ndarray) -> np.ndarray:
-    """A shrunk photo in grey, with the uncertainty over it: yellow where hidden or not is as likely as not.
+    """A downscaled photo in grey with the uncertainty over it: yellow where the probability is one half.
 
     Args:
         photo: uint8 (H, W, 3).

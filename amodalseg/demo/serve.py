@@ -1,4 +1,4 @@
-"""A server for the page: on this computer alone unless it is shared, without telemetry, and within limits."""
+"""A server for the page: local unless it is shared, without telemetry, and with limits."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ GIGABYTES = 4
 
 
 def serve(models: Mapping[str, AmodalModel], port: int | None = None, share: bool = False) -> None:
-    """Serve the page until Ctrl-C, or until the process is told to end.
+    """Serve the page until Ctrl-C or until the process is terminated.
 
     Args:
-        models: by the names that the page shows.
+        models: by the names that the page displays.
         port: None: the first free one from 7860.
-        share: also through a public link of gradio's, for three days.
+        share: also serve through a public gradio link, for three days.
 
     Raises:
-        UserError: gradio is missing, or the port is taken.
+        UserError: gradio is not installed, or the port is in use.
     """
     with serving(models, port, share) as page:
         print(f"open {page.share_url or page.local_url} in a browser; Ctrl-C ends", flush=True)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # the temporary files go then as well
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # removes the temporary files in this case too
         threading.Event().wait()
 
 
 @contextlib.contextmanager
 def serving(models: Mapping[str, AmodalModel], port: int | None = None, share: bool = False) -> Iterator[Any]:
-    """A running server, as gradio's ``Blocks`` with its ``local_url``; all that it wrote goes when the block ends.
+    """A running server, as gradio's ``Blocks`` with its ``local_url``; all its files are removed when the block ends.
 
     Args and Raises: as ``serve``.
     """
@@ -71,13 +71,13 @@ def serving(models: Mapping[str, AmodalModel], port: int | None = None, share: b
 
 @contextlib.contextmanager
 def _gradio_told(folder: str) -> Iterator[Path]:
-    """Tell gradio where to keep files, and to report to nobody: it reads both from the environment.
+    """Set gradio's folder for files and switch off its telemetry; it reads both from the environment.
 
     Returns:
-        The folder. Uploads that break off leave nothing either: they go with ``folder``.
+        The folder. Aborted uploads leave nothing behind either: they are removed with ``folder``.
 
-    What is made for a visitor begins in another folder: what lies where gradio keeps files it does not copy, and it
-    would be gone when the visitor fetches it.
+    Results for a visitor are first written to another folder: gradio does not copy what is already in its own folder,
+    and the files would be gone by the time the visitor fetches them.
     """
     kept, made = Path(folder, "kept"), Path(folder, "made")
     kept.mkdir()
@@ -98,16 +98,16 @@ def _gradio_told(folder: str) -> Iterator[Path]:
 
 
 class _TooLarge(Exception):
-    """More bytes than a request may have."""
+    """The request has more bytes than allowed."""
 
 
 class BodyLimit:
-    """Refuses requests of more bytes than ``limit`` (gradio bounds each of their files), and uploads to a full folder.
+    """Rejects requests of more than ``limit`` bytes (gradio limits only each file), and uploads to a full folder.
 
     Args:
-        app: the ASGI application behind it.
-        limit: bytes.
-        folder: of all uploads and results; it may hold ``GIGABYTES``.
+        app: the wrapped ASGI application.
+        limit: in bytes.
+        folder: of all uploads and results; it may hold up to ``GIGABYTES``.
     """
 
     def __init__(self, app: Any, limit: int, folder: Path) -> None:
@@ -151,7 +151,7 @@ class BodyLimit:
 
 
 async def _drain(receive: Any, most: int) -> None:
-    """Take what still comes and forget it: a client that sends does not read an answer. Enough is ``most`` bytes."""
+    """Receive and discard up to ``most`` further bytes, because a client does not read a response while it sends."""
     taken, more = 0, True
     while more and taken < most:
         message = await receive()
@@ -162,7 +162,7 @@ async def _drain(receive: Any, most: int) -> None:
 def _bytes_in(folder: Path) -> int:
     total = 0
     for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):  # it may go meanwhile
+        with contextlib.suppress(OSError):  # a file may vanish meanwhile
             total += path.stat().st_size
     return total
 

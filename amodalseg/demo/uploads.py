@@ -1,4 +1,4 @@
-"""Photos and mask files that a browser sends: bounded before anything is decoded, and read upright."""
+"""Photos and mask files uploaded by a browser: checked against limits before decoding, and read upright."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ OBJECTS = 8
 
 
 def read_photo(path: Path) -> np.ndarray:
-    """A photo as viewers show it, uint8 (H, W, 3) RGB.
+    """A photo as viewers display it, uint8 (H, W, 3) RGB.
 
     Raises:
-        UserError: it is gone, of another type than ``TYPES``, damaged, or larger than ``MEGABYTES`` and ``MEGAPIXELS``.
+        UserError: it is gone, not of a type in ``TYPES``, damaged, or larger than ``MEGABYTES`` or ``MEGAPIXELS``.
     """
     _check(path, set(TYPES))
     try:
@@ -38,14 +38,14 @@ def read_photo(path: Path) -> np.ndarray:
 
 
 def read_masks(path: Path, photo_path: Path) -> tuple[list[np.ndarray], str]:
-    """The objects of a mask file, upright as its photo: one, or one for each of its labels.
+    """The objects of a mask file, upright like its photo: one, or one per label.
 
     Returns:
-        bool (H, W) of the photo's size each, and what there is to say about them: nothing, or a sentence.
+        The masks, bool (H, W) of the photo's size each, and a remark about them: a sentence, or an empty string.
 
     Raises:
-        UserError: a file that is no mask (``docs/predict.md`` has the rule), of another size, empty, too large, or with
-            more than ``OBJECTS`` labels.
+        UserError: the file is not a mask (as defined in ``docs/predict.md``), differs in size, is empty or too large,
+            or has more than ``OBJECTS`` labels.
     """
     if path.suffix.lower() != ".npy":
         _check(path, {*TYPES, "GIF"})
@@ -72,7 +72,7 @@ def read_masks(path: Path, photo_path: Path) -> tuple[list[np.ndarray], str]:
 
 
 def _check(path: Path, types: set[str]) -> None:
-    """Refuse a file by its size, and a picture by its header."""
+    """Reject a file by its size, and a picture by its header."""
     taken = ", ".join(sorted({TYPES.get(name, name) for name in types}))
     try:
         size = path.stat().st_size
@@ -96,5 +96,5 @@ def _check(path: Path, types: set[str]) -> None:
 
 
 def _named(error: UserError, path: Path) -> UserError:
-    """The same mistake, without the server's folders."""
+    """The same error without the server's folders."""
     return UserError(str(error).replace(str(path), path.name))

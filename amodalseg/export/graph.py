@@ -23,14 +23,14 @@ class SamplerGraph(nn.Module):
     The loop over the steps is unrolled when the module is traced, so ``config.sampler.steps`` is part of the graph.
 
     Args:
-        network: on the CPU; any module that is called as ``CondDiffAMONetwork`` is. It becomes a part of this module,
-            in evaluation mode.
-        config: of the model around it.
+        network: on the CPU; any module with the call signature of ``CondDiffAMONetwork``. It becomes a part of this
+            module, in evaluation mode.
+        config: of the model.
     """
 
     def __init__(self, network: nn.Module, config: CondDiffAMOConfig) -> None:
         super().__init__()
-        # weights in the usual order: files keep channels_last badly, and the numbers are the same
+        # weights in the default memory format: files preserve channels_last poorly, and the results are the same
         self.network: Any = network.to(memory_format=torch.contiguous_format)
         self.config = config
         self.eval().requires_grad_(False)
@@ -40,7 +40,7 @@ class SamplerGraph(nn.Module):
 
         Args:
             image: uint8 (B, 3, S, S) RGB.
-            modal: uint8 (B, 1, S, S); every value but 0 is visible.
+            modal: uint8 (B, 1, S, S); every nonzero value is visible.
             noise: float32 (num_maps, B, 1, S, S), standard normal; ``models/noise.py`` samples it.
 
         Returns:
@@ -58,7 +58,7 @@ class SamplerGraph(nn.Module):
 
 
 def trace(graph: SamplerGraph) -> torch.export.ExportedProgram:
-    """Record a graph for batches of any size from 1."""
+    """Trace a graph for batches of any size from 1."""
     size, batch = graph.config.window.size, 2  # a batch of 1 would be taken for a constant
     example = (
         torch.zeros(batch, 3, size, size, dtype=torch.uint8),
@@ -71,11 +71,11 @@ def trace(graph: SamplerGraph) -> torch.export.ExportedProgram:
     for module in program.graph_module.modules():
         if isinstance(module, torch.fx.GraphModule):
             for node in module.graph.nodes:
-                node.meta.pop("stack_trace", None)  # paths of this machine, which have no place in a file to share
+                node.meta.pop("stack_trace", None)  # local paths do not belong in a file to share
     return program
 
 
 def batch_shapes() -> tuple[dict[int, torch.export.Dim], ...]:
-    """The one dynamic axis of each input: the batch."""
+    """The only dynamic axis of each input: the batch."""
     batch = torch.export.Dim("batch", min=1)
     return {0: batch}, {0: batch}, {1: batch}

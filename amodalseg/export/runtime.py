@@ -1,4 +1,4 @@
-"""The predictor of exported files, ``amodalseg.models.exported``, under the name that release 0.1 gave it."""
+"""The predictor for exported files, ``amodalseg.models.exported``, under its name from release 0.1."""
 
 from amodalseg.models.exported import FORMAT, OnnxPredictor
 

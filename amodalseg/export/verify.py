@@ -1,4 +1,4 @@
-"""Whether an exported file gives PyTorch's masks: the check that every file passes before it gets its name."""
+"""Check that an exported file gives the same masks as PyTorch; every file must pass before it gets its final name."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MIN_IDENTICAL = 0.9999
 
 @dataclass(frozen=True)
 class Comparison:
-    """A file beside PyTorch. ``identical``: the smallest share of equal mask pixels over the batch sizes."""
+    """A file compared with PyTorch. ``identical``: the smallest share of equal mask pixels over the batch sizes."""
 
     name: str
     identical: float
@@ -43,7 +43,7 @@ class VerificationSet:
     """Objects of the procedural world and of pure noise, with PyTorch's predictions.
 
     Args:
-        model: on the CPU; what a file must agree with.
+        model: the reference, on the CPU.
     """
 
     def __init__(self, model: CondDiffAMO) -> None:
@@ -61,7 +61,7 @@ class VerificationSet:
             self.mask |= self.modal > 0
 
     def batch(self, start: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Image, modal mask and noise of some objects. Noise is sampled again: all of it may not fit into memory."""
+        """Image, modal mask and noise of some objects. Noise is resampled, as all of it may not fit into memory."""
         stop = min(start + size, NUM_OBJECTS)
         return self.image[start:stop], self.modal[start:stop], self.model.sample_noise(range(start, stop)).numpy()
 
@@ -89,10 +89,10 @@ def compare(name: str, run: Run, world: VerificationSet, batches: Sequence[int] 
         name: of the file, for messages.
         run: the file's function.
         world: objects and predictions.
-        batches: sizes; all objects are predicted in batches of each.
+        batches: batch sizes; all objects are predicted with each.
 
     Raises:
-        UserError: for one of the sizes, fewer than ``MIN_IDENTICAL`` of the mask's pixels are PyTorch's.
+        UserError: for some batch size, a smaller share than ``MIN_IDENTICAL`` of the mask pixels equals PyTorch's.
     """
     identical, largest = 1.0, 0.0
     for size in batches:
@@ -101,7 +101,7 @@ def compare(name: str, run: Run, world: VerificationSet, batches: Sequence[int] 
             probability, mask = run(*world.batch(start, size))
             part = slice(start, start + len(mask))
             equal += int(np.count_nonzero(mask == world.mask[part]))
-            # NaN must not get lost in a maximum
+            # a maximum must not hide NaN
             largest = max(
                 largest, float(np.nan_to_num(np.abs(probability - world.probability[part]), nan=np.inf).max())
             )

@@ -1,4 +1,4 @@
-"""Export of a model: an ONNX graph, and the same module for ``torch.export``. No file that fails its check is kept."""
+"""Export a model as an ONNX graph, and as a module for ``torch.export``. Files that fail the check are not kept."""
 
 from __future__ import annotations
 
@@ -118,8 +118,8 @@ def write_onnx(program: torch.export.ExportedProgram, path: Path, metadata: dict
             verbose=False,
         )
     assert translated is not None
-    # Only the rewrites that the runtime cannot do itself on loading; the others of ``optimize=True`` take minutes on an
-    # unrolled sampler, and the runtime does the same in a second.
+    # Only the rewrites that the runtime cannot do on loading; the others of ``optimize=True`` take minutes on an
+    # unrolled sampler, whereas the runtime does them in a second.
     optimizer.fold_constants(translated.model)
     for change in (
         passes.RemoveUnusedNodesPass(),

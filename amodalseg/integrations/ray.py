@@ -1,6 +1,6 @@
-"""COCO files completed on a Ray cluster: photos go to actors that load the model once, objects come back as rows.
+"""Complete COCO files on a Ray cluster: photos are sent to actors that load the model once, objects return as rows.
 
-What an object's prediction is, its seed included, is that of ``predict --coco``: the same lines of code make it.
+An object's prediction, including its seed, equals that of ``predict --coco``, because both use the same code.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ PHOTOS = 8
 
 
 def read_coco(source: str | Path, images: str | Path, *, crowd: str = "skip", outside: bool = False) -> Dataset:
-    """A COCO file as a data set for ``complete``: one row for each photo with its objects.
+    """Read a COCO file as a data set for ``complete``: one row per photo, with its objects.
 
     Args:
         source: a COCO-instances file.
-        images: its folder of photos, which every machine of the cluster sees under this path.
+        images: its folder of photos, available to every machine of the cluster under this path.
         crowd: ``skip`` or ``complete``, as for ``predict --coco``.
-        outside: allow photos outside of the folder.
+        outside: allow photos outside the folder.
 
     Raises:
-        UserError: as ``predict --coco``.
+        UserError: as for ``predict --coco``.
     """
     folder = Path(images).resolve()
     if not folder.is_dir():
@@ -76,22 +76,22 @@ def complete(
     num_cpus: float = 1,
     num_gpus: float = 0,
 ) -> Dataset:
-    """Complete every object of a data set, in any number of processes. Lazy, as all of Ray Data.
+    """Complete every object of a data set, in any number of processes. Lazy, like all of Ray Data.
 
-    An actor that dies is replaced, and its photos are asked again; how much is in flight follows from Ray's own
-    back-pressure.
+    An actor that dies is replaced, and its photos are processed again; Ray's own back-pressure limits how much is in
+    flight.
 
     Args:
-        dataset: of ``read_coco``.
-        model: a name or file that ``load_model`` takes, which every machine sees; an ``.onnx`` file needs no PyTorch.
-        concurrency: actors, or the least and the most of them; each loads the model once.
-        seed, num_samples, steps, upright, batch_size, device: as ``amodalseg predict`` has them.
-        num_cpus, num_gpus: of one actor.
+        dataset: from ``read_coco``.
+        model: a name or file for ``load_model``, available on every machine; an ``.onnx`` file needs no PyTorch.
+        concurrency: number of actors, or its minimum and maximum; each loads the model once.
+        seed, num_samples, steps, upright, batch_size, device: as for ``amodalseg predict``.
+        num_cpus, num_gpus: per actor.
 
     Returns:
-        One row for each object: ``image_id`` and ``id`` (json text), ``counts`` (compressed run lengths of the amodal
-        mask), ``height``, ``width``, ``area`` (pixels), ``bbox`` (x, y, width, height), and ``error``, empty or the
-        reason why the object has no mask. ``write_parquet`` stores them.
+        One row per object: ``image_id`` and ``id`` (JSON text), ``counts`` (compressed run lengths of the amodal mask),
+        ``height``, ``width``, ``area`` (pixels), ``bbox`` (x, y, width, height), and ``error``: empty, or the reason
+        why the object has no mask. ``write_parquet`` stores them.
     """
     settings = Settings(seed=seed, num_samples=num_samples, steps=steps, upright=upright)
     least, most = (concurrency, concurrency) if isinstance(concurrency, int) else concurrency
@@ -107,14 +107,14 @@ def complete(
 
 
 class Completer:
-    """One actor. Args: model, device, of ``load_model``; size, of its batches; settings, of the prediction."""
+    """An actor. Args: model, device, for ``load_model``; size, of its batches; settings, of the prediction."""
 
     def __init__(self, model: str, device: str, size: int, settings: Settings) -> None:
         self.model, self.settings = load_model(model, device), settings
         self.model.batch_size = size
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
-        """Rows of ``read_coco`` -> rows of ``complete``, by columns."""
+        """Rows of ``read_coco`` -> rows of ``complete``, as columns."""
         rows: dict[str, dict[str, Any]] = {}
         items: list[Item] = []
         for place in range(len(batch["photo"])):
@@ -142,6 +142,6 @@ def _keep(rows: dict[str, dict[str, Any]], key: str, photo: np.ndarray, predicti
 
 
 def _row(image_id: str, key: str, error: str) -> dict[str, Any]:
-    """Of an object without a prediction."""
+    """The row of an object without a prediction."""
     empty = {"counts": "", "height": 0, "width": 0, "area": 0, "bbox": [0, 0, 0, 0]}
     return {"image_id": image_id, "id": key, **empty, "error": error}

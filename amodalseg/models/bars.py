@@ -1,4 +1,4 @@
-"""Bars that show how far a long computation is, where somebody wants to see them: models alone show nothing."""
+"""Progress bars for long computations, shown on request only: models by themselves show none."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _wanted: ContextVar[bool] = ContextVar("bars", default=False)
 
 @contextmanager
 def shown() -> Iterator[None]:
-    """Within this block ``steps`` shows bars, on a terminal."""
+    """Context in which ``steps`` shows progress bars, on a terminal."""
     token = _wanted.set(True)
     try:
         yield
@@ -24,5 +24,5 @@ def shown() -> Iterator[None]:
 
 
 def steps(items: Iterable[T], title: str) -> Iterable[T]:
-    """Go through items, with a bar where one is wanted. It vanishes when it is done."""
+    """Iterate over items, with a progress bar if requested. It vanishes at the end."""
     return tqdm(items, desc=title, unit="step", leave=False, disable=None) if _wanted.get() else items

@@ -1,4 +1,4 @@
-"""What one evaluation of a network costs, part by part. Nothing is computed: shapes alone run through it."""
+"""The cost of one network evaluation, part by part. Only shapes are propagated; nothing is computed."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from amodalseg.models.weights import without_download
 
 
 def describe_cost(config: NetworkConfig) -> list[tuple[str, int, float]]:
-    """Count parameters and operations of one evaluation of one window.
+    """Count the parameters and operations of one evaluation of one window.
 
-    A multiplication with its addition counts as two operations. Convolutions, linear layers and both products of
-    attention count; norms, activations, resizing and softmax do not.
+    A multiply-add counts as two operations. Convolutions, linear layers and both products of attention are counted;
+    norms, activations, resizing and softmax are not.
 
     Args:
-        config: the model's configuration; the window's size is ``window.size``.
+        config: the model's configuration; ``window.size`` is the size of the window.
 
     Returns:
-        (part, parameters, GFLOP) for each of the network's ``parts``, then their ("total", ...).
+        (part, parameters, GFLOP) for each of the network's ``parts``, then the ("total", ...) over all.
     """
     counter = FlopCounterMode(display=False)
     with torch.device("meta"), torch.no_grad():

@@ -1,4 +1,4 @@
-"""Whether weights are still the ones that predictions were made with is told by their content, not by a file's name."""
+"""Fingerprints of models: whether weights still match stored predictions depends on content, not on file names."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ FILES = (".safetensors", ".ckpt")
 
 
 def source_fingerprint(source: str, override: dict[str, Any] | None = None) -> str:
-    """Of a model by what ``load_model`` takes: a name, a file, a run folder, a ``.yaml`` file, or a name on the hub.
+    """Fingerprint of a model given as for ``load_model``: a name, file, run folder, ``.yaml`` file or name on the hub.
 
     Args:
-        source: that. override: options in place of a method's own, which may name other weights.
+        source: the model. override: options that replace the method's own and may name other weights.
     """
     if source in MODELS:
         return source
@@ -37,16 +37,16 @@ def source_fingerprint(source: str, override: dict[str, Any] | None = None) -> s
 
 
 def model_fingerprint(model: AmodalModel) -> str:
-    """Of an open model: the content of its network or of its exported file, and its options."""
+    """Fingerprint of a loaded model: the content of its network or exported file, and its options."""
     config: Any = getattr(model, "config", None)
     network, path = getattr(model, "network", None), getattr(model, "path", None)
     digest = hashlib.blake2b(repr((type(model).__name__, config and to_dict(config))).encode(), digest_size=16)
     if network is not None:
-        import torch  # an exported file is run without it
+        import torch  # exported files run without it
 
         for name, tensor in sorted(network.state_dict().items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            # as bytes: NumPy knows no bfloat16
+            # as bytes, because NumPy has no bfloat16
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     elif isinstance(path, Path):
         digest.update(_of_files([path]).encode())
@@ -56,7 +56,7 @@ def model_fingerprint(model: AmodalModel) -> str:
 
 
 def _of_options(config: Any) -> str:
-    """Of a method's options and of all weights that they name."""
+    """Fingerprint of a method's options and of all weights that they name."""
     digest = hashlib.blake2b(to_yaml(config).encode(), digest_size=16)
     for text in sorted(set(_texts(to_dict(config)))):
         place = _place(text)
@@ -67,7 +67,7 @@ def _of_options(config: Any) -> str:
 
 
 def _place(text: str) -> Path | None:
-    """The folder or file of weights that an option's value names, if it names one that is here."""
+    """The folder or file of weights that an option's value names, if it exists locally."""
     from amodalseg.models.inpainting.methods.opening import small_prior
     from amodalseg.models.inpainting.parts.small_segmenter import find_small
 
@@ -77,7 +77,7 @@ def _place(text: str) -> Path | None:
     try:
         prior = small_prior(text)
     except UserError:
-        prior = None  # it ships, and is not here
+        prior = None  # a shipped one that is not installed here
     return prior[1] if prior is not None else find_small(text) or _cached_snapshot(text)
 
 
@@ -101,7 +101,7 @@ def _cached_snapshot(name: str) -> Path | None:
 
 
 def _hub_file(name: str) -> Path:
-    """The file in the cache that ``from_pretrained`` has loaded. Raises UserError if it is not there."""
+    """The cached file that ``from_pretrained`` has loaded. Raises UserError if it is missing."""
     from huggingface_hub import try_to_load_from_cache
 
     from amodalseg.models.hub import WEIGHTS
@@ -125,7 +125,7 @@ def _of_files(paths: list[Path]) -> str:
 
 
 def _texts(node: Any) -> Iterator[str]:
-    """All texts among nested options."""
+    """All strings among nested options."""
     if isinstance(node, dict):
         for value in node.values():
             yield from _texts(value)

@@ -1,4 +1,4 @@
-"""Published numbers beside measured ones: what may be compared in one table, what may not apart from it, and why."""
+"""Published next to measured numbers: comparable ones in one table, the others apart, with the reason."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ Line = tuple[list[float | None], list[Cell]]
 
 @dataclass(frozen=True)
 class Section:
-    """What one data set's published numbers look like beside the measured ones.
+    """One data set's published numbers next to the measured ones.
 
     Attributes:
         title: ``dataset / split``. intro: a sentence or two.
-        tables: of each protocol, what may be compared; apart: what may not; ablations: what belongs behind a fold.
+        tables: per protocol, the comparable numbers; apart: those that are not; ablations: those to show folded.
     """
 
     title: str
@@ -51,17 +51,18 @@ class Section:
 
 
 def beside_published(results: Sequence[dict], rows: Sequence[Row]) -> list[Section]:
-    """Put the published numbers of each measured data set beside what was measured on it.
+    """Put the published numbers for each measured data set next to the measured ones.
 
-    A published number stands in the table of its protocol if nothing speaks against that: its protocol is known, it
-    carries no flag, and its modal masks are of the same kind or nobody says of which. All others are set apart.
+    A published number appears in the table of its protocol unless something makes it incomparable: its protocol must be
+    known, it must carry no flag, and its modal masks must be of the same kind or of unknown kind. All others are set
+    apart.
 
     Args:
-        results: as ``metrics.protocols.summarize`` returns them.
-        rows: behind the results.
+        results: from ``metrics.protocols.summarize``.
+        rows: from which the results were computed.
 
     Returns:
-        One section for each data set and split that has published numbers.
+        One section per data set and split with published numbers.
     """
     sections, behind = [], rows_by_result(rows)
     for title, group in by_data(results).items():
@@ -100,7 +101,7 @@ def beside_published(results: Sequence[dict], rows: Sequence[Row]) -> list[Secti
 
 
 def _other_parts(published: Sequence[Published], result: dict, rows: Sequence[Row]) -> list[str]:
-    """A sentence for each paper whose split, or number of images or objects, is another one than what was measured."""
+    """A sentence for each paper whose split, or number of images or objects, differs from the measured one."""
     found, split = [], result["split"].removesuffix("2014")
     measured = {"image": len({row["image_id"] for row in rows}), "object": len(rows)}
     for paper in dict.fromkeys(number.paper for number in published):
@@ -120,14 +121,14 @@ def _other_parts(published: Sequence[Published], result: dict, rows: Sequence[Ro
 
 
 def _published_size(result: dict) -> int:
-    """Number of objects that a data set's split should hold; 0 where nobody says."""
+    """Number of objects that a data set's split should contain; 0 if unknown."""
     card = CARDS.get(result["dataset"])
     part = card.parts.get(result["split"].removesuffix("2014")) if card else None
     return next((count.value for count in part.counts if count.unit == "objects"), 0) if part else 0
 
 
 def _against(number: Published, given: set[str]) -> str:
-    """Why a number must not be ranked with measured ones whose modal masks are ``given``; empty: it may."""
+    """Why a number must not be ranked with measured ones whose modal masks are ``given``; empty if it may be."""
     named = f"{number.flag.replace('_', ' ')}: " if number.flag in ("suspect", "not_comparable") else ""
     reasons = [named + number.reason] if number.flag else []
     if not number.protocol and number.flag != "unknown_protocol":
@@ -142,7 +143,7 @@ def _words(given: set[str]) -> str:
 
 
 def _protocols(numbers: Iterable[Published]) -> list[str]:
-    """Protocols in order of appearance; the unknown one is last."""
+    """Protocols in order of appearance, the unknown one last."""
     return sorted(dict.fromkeys(number.protocol for number in numbers), key=lambda name: not name)
 
 
@@ -154,10 +155,10 @@ def _table(
     protocol: str, numbers: Sequence[Published], given: set[str], measured: Sequence[dict] = (),
     elsewhere: Sequence[Published] = (),
 ) -> Table:  # fmt: skip
-    """One protocol's figures as columns; lines are measured models, then rows of printed tables, the highest first.
+    """One protocol's figures as columns; lines are measured models, then rows of published tables, the highest first.
 
     Args:
-        elsewhere: numbers that are set apart; where a row's other figures stay, its place says so.
+        elsewhere: numbers that are set apart; if a row's other figures remain, its cell says so.
     """
     figures = list(dict.fromkeys(number.figure for number in numbers))
     apart = {(*_row(number), number.protocol, number.figure) for number in elsewhere}
@@ -166,7 +167,7 @@ def _table(
     for result in measured:
         scores = result["scores"][protocol]
         kinds = [("", "")]
-        if any(f"{name}{WITH_UNOCCLUDED}" in scores for name in figures):  # papers do not say which they print
+        if any(f"{name}{WITH_UNOCCLUDED}" in scores for name in figures):  # papers do not say which one they report
             kinds = [("", " · without unoccluded objects"), (WITH_UNOCCLUDED, " · with unoccluded objects")]
         for ending, words in kinds:
             values = [scores[name + ending] for name in figures]
@@ -198,12 +199,12 @@ def _height(line: Line) -> list[float]:
 
 
 def _row(number: Published) -> tuple[str, ...]:
-    """The printed row that a number stands in."""
+    """The published row that a number belongs to."""
     return number.paper, number.table, number.method, number.variant, number.setting
 
 
 def _source(number: Published, given: set[str], protocol: str) -> Cell:
-    """Method and variant; in small print all that is known of the row."""
+    """Method and variant; in small print, all that is known about the row."""
     parts = [
         number.venue,
         f"{number.paper}, table {number.table}" if number.table != "README" else f"{number.paper}, README",

@@ -1,4 +1,4 @@
-"""From an evaluation's predictions to its report: chooses the objects and draws them."""
+"""From an evaluation's predictions to its report: selects objects and draws their pictures."""
 
 from __future__ import annotations
 
@@ -52,16 +52,16 @@ def build_report(
     """Write the report of an evaluation.
 
     Args:
-        config: of the evaluation; ``config.report`` says what the report holds.
-        folder: where it goes.
-        dataset: the objects that were asked about, of one data set or of several.
-        predictions: model -> row, predicted amodal mask and whatever else of every object, in that order.
-        results: scores, as ``metrics.protocols.summarize`` returns them.
+        config: of the evaluation; ``config.report`` determines the content of the report.
+        folder: where the report is written.
+        dataset: the evaluated objects, of one data set or of several.
+        predictions: model -> row, predicted amodal mask and further outputs for every object, in that order.
+        results: scores from ``metrics.protocols.summarize``.
         curves: model -> (steps, full, occluded), see ``write_report``.
-        run_info: what else is needed to run it again, see ``write_report``; the configuration is added.
+        run_info: what else is needed to repeat the run, see ``write_report``; the configuration is added.
 
     Returns:
-        Path of the html file, or of the markdown where the configuration asks for no html.
+        Path of the HTML file, or of the Markdown file if the configuration disables HTML.
     """
     rows = [one[0] for found in predictions.values() for one in found]
     strips = {}
@@ -77,7 +77,7 @@ def build_report(
 def _strips(
     dataset: EvaluationSet, predictions: Mapping[str, Sequence[CountedPrediction]], results: Sequence[dict], count: int
 ) -> dict[str, list[Strip]]:
-    """Of each data set, objects of the model with the best hidden parts, next to the other models' predictions."""
+    """For each data set, objects of the model with the best occluded regions, next to the other models' predictions."""
     strips = {}
     groups = by_data(results)
     for data, group in groups.items():
@@ -103,17 +103,17 @@ def _strips(
 
 
 def _leader(group: Sequence[dict], protocol: str, figure: str) -> dict:
-    """The best model's result."""
+    """The result of the best model."""
     models = [result for result in group if result["model"] != TRUTH] or group
     return max(models, key=lambda result: result["scores"][protocol][figure] or 0.0)
 
 
 class _Photos(NamedTuple):
-    """Whole photos after something was asked for.
+    """Whole photos after a requested change.
 
-    title: of the section. protocol, figure: by which its leader is chosen. area: whose error ranks its objects, and its
-    name in words. place: of the thumbnail in a ``CountedPrediction``. draw: record, query, model -> photo, the objects'
-    rows -> strip.
+    title: of the section. protocol, figure: by which its best model is chosen. area: whose error ranks its objects, and
+    its name in words. place: of the thumbnail in a ``CountedPrediction``. draw: record, query, model -> photo, the
+    objects' rows -> strip.
     """
 
     title: str
@@ -132,7 +132,7 @@ def _photo_strips(
     results: Sequence[dict],
     count: int,
 ) -> dict[str, list[Strip]]:
-    """Of each data set that asks for it, what its leader made, next to what the others made."""
+    """For each data set that requests it, the photos of its best model next to those of the others."""
     strips = {}
     groups = by_data(results)
     for data, group in groups.items():

@@ -1,4 +1,4 @@
-"""Two models beside each other: one html file that needs nothing else, and the same tables in markdown."""
+"""Comparison of two models: a self-contained HTML file, and the same tables in Markdown."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ FEW = 20
 
 
 class Part(NamedTuple):
-    """What was found on one data set and split.
+    """Results on one data set and split.
 
-    pairs: objects that both predicted. figures, tallies: see ``metrics.compare``. gains, losses: objects on which B
-    gains and loses most, as (row of A, row of B).
+    pairs: objects that both models predicted. figures, tallies: see ``metrics.compare``. gains, losses: objects on
+    which B gains and loses most, as (row of A, row of B).
     """
 
     pairs: Pairs
@@ -46,11 +46,11 @@ def write_comparison(
     """Write ``compare.md`` and ``compare.html``, atomically.
 
     Args:
-        folder: made if it is missing.
-        names: what A and B are.
-        parts: (dataset, split) -> what was found there.
-        strips: object's key -> PNG file, of the objects that have a picture.
-        notes: what a reader must know besides, for instance why there are no pictures.
+        folder: created if it is missing.
+        names: of A and B.
+        parts: (dataset, split) -> results there.
+        strips: object's key -> PNG file, for the objects that have a picture.
+        notes: further remarks for the reader, for instance why there are no pictures.
 
     Returns:
         Paths of the two files.
@@ -90,7 +90,7 @@ def plain_comparison(parts: Parts) -> str:
 
 
 def main_table(title: str, part: Part) -> Table:
-    """The figures that every report shows."""
+    """The figures shown in every report."""
     found = {(d.protocol, d.figure): d for d in part.figures}
     return _figures(title, [found[name] for name in [*MAIN, *PICTURES] if name in found])
 
@@ -121,7 +121,7 @@ def _share(found: Tally) -> str:
 
 
 def _sentences(part: Part) -> list[str]:
-    """What the numbers say, in words."""
+    """The results in words."""
     pairs, text = part.pairs, []
     if not part.figures:
         text.append("No object is in both files here, so there is nothing to compare.")

@@ -1,4 +1,4 @@
-"""Edits for a report: the photo before with the boxes of the request, after each model's edit, and as it should be."""
+"""Edits in a report: the photo before, with the boxes of the request; after each model's edit; and the ground truth."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from amodalseg.types import EditRequest
 def edit_strip(
     source: np.ndarray, request: EditRequest, edited: Mapping[str, np.ndarray], truth: np.ndarray
 ) -> np.ndarray:
-    """One row with titles: the photo with the regions' boxes, each model's photo, the true one.
+    """One row with titles: the photo with the regions' boxes, each model's photo, the ground truth.
 
     Args:
         source, truth: uint8 (H, W, 3), before and after the edit.
-        request: what is asked.
+        request: the requested edit.
         edited: model -> uint8 (H, W, 3).
 
     Returns:
@@ -33,7 +33,7 @@ def edit_strip(
 
 
 def edit_caption(rows: Sequence[Row], request: EditRequest) -> str:
-    """One line about one edit. Args: rows, the object's rows, one for each model; request, what is asked."""
+    """One line about one edit. Args: rows, the object's rows, one per model; request, the requested edit."""
     edited = [row for row in rows if row["edited_region_pixels"]]
     scores = ", ".join(
         f"{r['model']} {decibels(r, 'edited_region')} / {_ssim(r, 'kept')} / {_ssim(r, 'rest')} / "

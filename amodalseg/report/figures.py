@@ -1,4 +1,4 @@
-"""Diagrams as PNG bytes. matplotlib is imported when one is drawn, and its global state stays as it was."""
+"""Diagrams as PNG bytes. matplotlib is imported only when one is drawn, and its global state is unchanged."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RATE_EDGES = [0, 10, 20, 30, 40, 50, 70, 100]
 
 
 def iou_against_rate(rows_by_model: Mapping[str, Sequence[Row]]) -> bytes:
-    """Mean IoU of whole masks and of hidden parts over the occlusion rate, above bars with the number of objects.
+    """Mean IoU of whole masks and of occluded regions over the occlusion rate, above bars with the number of objects.
 
     Args:
         rows_by_model: model -> its rows. The bars count the rows of the first model.
@@ -36,7 +36,7 @@ def iou_against_rate(rows_by_model: Mapping[str, Sequence[Row]]) -> bytes:
     for column, (kind, title) in enumerate((("out", "full: whole masks"), ("occ", "occluded: hidden parts"))):
         upper, lower = areas[0, column], areas[1, column]
         for index, (model, rows) in enumerate(rows_by_model.items()):
-            # Nothing is hidden in the first bin, so its occluded IoU says nothing.
+            # Nothing is occluded in the first bin, so its occluded IoU is meaningless.
             bins = {i: group for i, group in enumerate(_by_rate(rows)) if group and (i or kind == "out")}
             means = [np.mean([iou(row, kind) for row in group]) for group in bins.values()]
             upper.plot(list(bins), means, label=model, **_style(index))
@@ -86,7 +86,7 @@ def iou_against_steps(curves: Mapping[str, Sequence[tuple[int, float | None, flo
 
 
 def reliability(found: Mapping[str, Calibration]) -> bytes:
-    """The share of true pixels over the probability that a model gave them, above bars with the number of pixels.
+    """The share of true pixels over the predicted probability, above bars with the number of pixels.
 
     Args:
         found: model -> its calibration.
@@ -124,7 +124,7 @@ def _by_rate(rows: Sequence[Row]) -> list[list[Row]]:
 
 
 def new_figure(width: float, height: float) -> Any:
-    """An empty matplotlib figure in our style. Args: width, height, inches."""
+    """An empty matplotlib figure in the package's style. Args: width, height, in inches."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -142,7 +142,7 @@ def _style(index: int) -> dict[str, Any]:
 
 
 def clean_axes(area: Any, lines: bool = True, zero: bool = True) -> None:
-    """Bring axes into our style. Args: lines: draw a grid of horizontal lines; zero: with them, show 0 to 1."""
+    """Style axes. Args: lines: draw a grid of horizontal lines; zero: together with lines, show 0 to 1."""
     for side in ("top", "right", "left"):
         area.spines[side].set_visible(False)
     area.spines["bottom"].set_color(FAINT)

@@ -1,4 +1,4 @@
-"""Pictures beside each other on white, with titles. All are uint8 (H, W, 3) RGB arrays."""
+"""Pictures side by side on white, with titles. All are uint8 (H, W, 3) RGB arrays."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 PAPER = (255, 255, 255)
 INK = "#303840"
 GAP = 6  # pixels between cells
-MOST = 7  # pictures side by side, so that a page shows them large enough
+MOST = 7  # pictures per row, so that a page displays them large enough
 
 
 def grid(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = ()) -> np.ndarray:
-    """Pictures in rows and columns on white.
+    """Arrange pictures in rows and columns on white.
 
     Args:
-        rows: pictures, uint8 (H, W, 3) of any sizes; smaller ones are centred in the cell of the largest.
-        titles: one for each column, or none.
+        rows: pictures, uint8 (H, W, 3) of any sizes; smaller ones are centred in cells of the largest size.
+        titles: one per column, or none.
 
     Returns:
         uint8 (H', W', 3).
@@ -40,7 +40,7 @@ def grid(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str] = ()) -> np
 
 
 def wrapped(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str]) -> np.ndarray:
-    """``grid`` of equally long rows, cut where they are wider than a page; the parts stand below each other."""
+    """``grid`` of rows of equal length, broken where they are wider than a page; the parts are stacked."""
     starts = range(0, len(titles), MOST)
     parts = [grid([row[i : i + MOST] for row in rows], titles[i : i + MOST]) for i in starts]
     width = max(part.shape[1] for part in parts)
@@ -61,13 +61,13 @@ def paper(height: int, width: int) -> np.ndarray:
 
 
 def _titles(titles: Sequence[str], cell: int, width: int) -> np.ndarray:
-    """A band of centred titles. Names too long for their cell are cut; of a path, the end is kept."""
+    """A band of centred titles. Names too long for their cell are truncated; paths keep their end."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     height, dots = 26, 100
     size = min(9.0, max(6.5, cell / 18))  # points
-    letters = max(4, int(cell / (size * dots / 72 * 0.62)))  # 0.62: width of an average letter of this font
+    letters = max(4, int(cell / (size * dots / 72 * 0.62)))  # 0.62: average width of a letter in this font
     figure = Figure(figsize=(width / dots, height / dots), dpi=dots, facecolor="white")
     for index, title in enumerate(titles):
         text = title

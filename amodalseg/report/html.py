@@ -1,4 +1,4 @@
-"""The report of an evaluation: one html file that needs nothing else, and the same tables in markdown."""
+"""The report of an evaluation: a self-contained HTML file, and the same tables in Markdown."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ WORDS = (
 
 
 class Strip(NamedTuple):
-    """A picture of one object for the report. png: the file's bytes. caption: one line."""
+    """A picture of one object in the report. png: the file's bytes. caption: one line."""
 
     png: bytes
     caption: str
@@ -59,17 +59,17 @@ def write_report(
     """Write ``report.md`` and ``report.html``, atomically.
 
     Args:
-        folder: made if it is missing.
-        results: as ``metrics.protocols.summarize`` returns them.
-        rows: behind the results.
+        folder: created if it is missing.
+        results: from ``metrics.protocols.summarize``.
+        rows: from which the results were computed.
         strips: title of a section -> its pictures.
         curves: model -> (steps, full, occluded) by ``per_object_occluded``; empty: no such diagram.
-        run_info: what is needed to run it again: ``data``, ``command``, ``commit``, ``versions`` (a dict), and
-            anything else; texts of several lines and dicts are fine.
-        with_html: off: the markdown alone.
+        run_info: what is needed to repeat the run: ``data``, ``command``, ``commit``, ``versions`` (a dict), and
+            anything else; values may be dicts and texts of several lines.
+        with_html: False: write Markdown only.
 
     Returns:
-        Paths of the markdown and the html file (None if there is none).
+        Paths of the Markdown and the HTML file (None if there is none).
     """
     folder = Path(folder)
     markdown, page = folder / "report.md", folder / "report.html"

@@ -1,4 +1,4 @@
-"""Moves for a report: which are shown, and the photo before, after each model's move, and as it should be."""
+"""Moves in a report: which are shown; the photo before, after each model's move, and the ground truth."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from amodalseg.report.grid import grid, wrapped
 from amodalseg.report.pictures import COMPLETED, TRUTH, VISIBLE
 
 SIDE = 224  # pixels of a photo's longer side
-LARGE = 640  # the same where two stand side by side
+LARGE = 640  # the same for two side by side
 
 
 def ranked_by_error(rows: Sequence[Row], count: int, area: str) -> dict[str, list[str]]:
-    """Moves or edits by the mean error in an area, of one model.
+    """Select one model's moves or edits by the mean error in an area.
 
     Args:
         rows: of one model.
-        count: objects in each list, fewer where there are fewer.
-        area: what its columns begin with, ``moved_target`` for instance.
+        count: objects in each list, or fewer if there are not as many.
+        area: prefix of its columns, for instance ``moved_target``.
 
     Returns:
-        ``{"best": keys, "median": keys, "worst": keys}``, the last from the worst on; empty lists where nothing was
-        moved or edited.
+        ``{"best": keys, "median": keys, "worst": keys}``, the last one starting with the worst; empty lists if nothing
+        was moved or edited.
     """
     known = [row for row in rows if row[f"{area}_pixels"]]
 
@@ -42,7 +42,7 @@ def ranked_by_error(rows: Sequence[Row], count: int, area: str) -> dict[str, lis
 def move_strip(
     source: np.ndarray, modal: np.ndarray, there: np.ndarray, moved: Mapping[str, np.ndarray], truth: np.ndarray
 ) -> np.ndarray:
-    """One row with titles: the photo with the object and its target outlined, each model's photo, the true one.
+    """One row with titles: the photo with the object and its target outlined, each model's photo, the ground truth.
 
     Args:
         source, truth: uint8 (H, W, 3), before and after the move.
@@ -57,12 +57,12 @@ def move_strip(
 
 
 def move_pair(source: np.ndarray, modal: np.ndarray, there: np.ndarray, moved: np.ndarray) -> np.ndarray:
-    """A photo before, with the object and its target outlined, and after: arguments as ``move_strip``, one model's."""
+    """A photo before the move, with object and target outlined, and after. Args: as ``move_strip``, for one model."""
     return grid([[_outlined(source, modal, there, LARGE), resized(moved, LARGE)]], ["before", "after"])
 
 
 def resized(picture: np.ndarray, side: int) -> np.ndarray:
-    """uint8 (H, W, 3) or (H, W) -> its longer side ``side``."""
+    """Resize uint8 (H, W, 3) or (H, W) so that the longer side is ``side``."""
     scale = side / max(picture.shape[:2])
     size = max(1, round(scale * picture.shape[1])), max(1, round(scale * picture.shape[0]))
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
@@ -79,7 +79,7 @@ def _outlined(source: np.ndarray, modal: np.ndarray, there: np.ndarray, side: in
 
 
 def move_caption(rows: Sequence[Row]) -> str:
-    """One line about one move. Args: rows, the object's rows, one for each model."""
+    """One line about one move. Args: rows, the object's rows, one per model."""
     row = rows[0]
     rate = f"occlusion rate {100 * row['occluded_area'] / max(1, row['amodal_area']):.0f} %"
     moved = [row for row in rows if row["moved_target_pixels"]]
@@ -92,11 +92,11 @@ def move_caption(rows: Sequence[Row]) -> str:
 
 
 def decibels(row: Row, area: str) -> str:
-    """PSNR in an area, in dB. area: as for ``ranked_by_error``."""
+    """PSNR in an area, in dB. area: as in ``ranked_by_error``."""
     pixels = row[f"{area}_pixels"]
     return f"{psnr(row[f'{area}_squared'], pixels):.1f}" if pixels else "–"
 
 
 def stays_percent(row: Row, kind: str) -> str:
-    """The share that stayed as it was. kind: ``moved`` or ``edited``."""
+    """The share that remained unchanged. kind: ``moved`` or ``edited``."""
     return f"{100 * row[f'{kind}_stays'] / row[f'{kind}_changes']:.0f} %" if row[f"{kind}_changes"] else "–"

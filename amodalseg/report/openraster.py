@@ -21,7 +21,7 @@ THUMBNAIL = 256
 
 
 class Layer(NamedTuple):
-    """One layer. picture: uint8 (h, w, 3) or (h, w, 4), RGB or RGBA. top, left: of its first pixel in the picture."""
+    """A layer. picture: uint8 (h, w, 3) or (h, w, 4), RGB or RGBA. top, left: position of its first pixel."""
 
     name: str
     picture: np.ndarray
@@ -34,12 +34,12 @@ def write_layers(path: Path, layers: Sequence[Layer], height: int, width: int) -
     """Write a layered picture.
 
     Args:
-        path: ``NAME.ora``; it is written as a whole or not at all.
+        path: ``NAME.ora``; it is written completely or not at all.
         layers: from the farthest to the nearest.
-        height, width: of the picture, pixels; layers may reach beyond it.
+        height, width: of the picture, in pixels; layers may extend beyond it.
 
     Raises:
-        UserError: another ending, or the file cannot be written.
+        UserError: the suffix is wrong, or the file cannot be written.
     """
     check_name(path)
     root = ElementTree.Element("image", {"version": "0.0.3", "w": str(width), "h": str(height)})
@@ -47,9 +47,9 @@ def write_layers(path: Path, layers: Sequence[Layer], height: int, width: int) -
     merged = flattened(layers, height, width)
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
-        # the first, and not compressed: that is how it is known
+        # first and uncompressed, as the format requires
         archive.writestr(_member("mimetype"), "image/openraster")
-        for number, layer in reversed(list(enumerate(layers))):  # the format has the nearest first
+        for number, layer in reversed(list(enumerate(layers))):  # the format lists the nearest first
             source = f"data/layer{number:03d}.png"
             archive.writestr(_member(source), encode_png(layer.picture))
             ElementTree.SubElement(
@@ -67,18 +67,18 @@ def write_layers(path: Path, layers: Sequence[Layer], height: int, width: int) -
 
 
 def check_name(path: Path) -> None:
-    """Raises UserError: it is no name for a layered picture."""
+    """Raises UserError: the name is not valid for a layered picture."""
     if path.suffix.lower() != ".ora" or path.is_dir():
         raise UserError(f"'{path}' is not a layered picture file; give a name that ends in .ora")
 
 
 def _member(name: str) -> zipfile.ZipInfo:
-    """Of the same time in every file: the same layers are the same bytes."""
+    """A zip entry with a fixed time, so that the same layers give the same bytes."""
     return zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
 
 
 def flattened(layers: Sequence[Layer], height: int, width: int) -> np.ndarray:
-    """What is seen of layers, the farthest first: uint8 (height, width, 4)."""
+    """Flatten layers, the farthest first: uint8 (height, width, 4)."""
     canvas = Image.new("RGBA", (width, height))
     for layer in layers:
         if layer.visible:

@@ -1,4 +1,4 @@
-"""The frame of every html page: it needs no other file."""
+"""The frame of every HTML page, which needs no other file."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ pre { margin: 0; white-space: pre-wrap; font: 12.5px/1.5 ui-monospace, "DejaVu S
 
 
 def html_page(title: str, body: str) -> str:
-    """A whole html document."""
+    """A complete HTML document."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -55,7 +55,7 @@ def html_page(title: str, body: str) -> str:
 
 
 def color_legend(moves: bool = False, edits: bool = False) -> str:
-    """What the colours of object pictures mean. moves, edits: some show moves, or edits."""
+    """Legend of the colours in object pictures. moves, edits: whether some show moves or edits."""
 
     def swatch(color: tuple[int, int, int]) -> str:
         return f'<span class=swatch style="background:rgb{color}"></span>'
@@ -71,7 +71,7 @@ def color_legend(moves: bool = False, edits: bool = False) -> str:
 
 
 def png_figure(png: bytes, caption: str) -> str:
-    """A ``figure`` element that holds its png file."""
+    """A ``figure`` element with its PNG file embedded."""
     data = base64.b64encode(png).decode()
     text = html.escape(caption)
     return f'<figure><img alt="{text}" src="data:image/png;base64,{data}"><figcaption>{text}</figcaption></figure>'

@@ -14,7 +14,7 @@ from amodalseg.report.grid import grid, paper, wrapped
 from amodalseg.types import AmodalRecord
 
 Color = tuple[int, int, int]
-VISIBLE: Color = (38, 120, 225)  # blue and orange stay apart for every kind of colour vision
+VISIBLE: Color = (38, 120, 225)  # blue and orange are distinguishable with every kind of colour vision
 COMPLETED: Color = (255, 138, 20)
 TRUTH: Color = (255, 255, 255)
 MARGIN = 0.15  # around an object, as a share of the longer side of its box
@@ -31,7 +31,7 @@ def overlay(image: np.ndarray, mask: np.ndarray, color: Color, alpha: float = 0.
         outline: width in pixels of a solid line along the inside of the mask; 0: none.
 
     Returns:
-        A new uint8 (H, W, 3) picture; pixels outside the mask are as before.
+        A new uint8 (H, W, 3) picture; pixels outside the mask are unchanged.
     """
     picture = image.copy()
     picture[mask] = np.rint((1 - alpha) * image[mask] + alpha * np.array(color, np.float64)).astype(np.uint8)
@@ -50,21 +50,21 @@ def object_cells(
     side: int = 192,
     margin: float = MARGIN,
 ) -> list[np.ndarray]:
-    """The square pictures of one object: photo, modal mask, each prediction, truth.
+    """The square pictures of one object: photo, modal mask, each prediction, ground truth.
 
-    Visible pixels are tinted ``VISIBLE``; completed ones ``COMPLETED``, in predictions and truth alike, so that the two
-    compare at a glance. A thin white line in the predictions is the outline of the truth.
+    Visible pixels are tinted ``VISIBLE`` and completed ones ``COMPLETED``, in predictions and ground truth alike, so
+    that they can be compared at a glance. A thin white line in the predictions outlines the ground truth.
 
     Args:
         image: uint8 (H, W, 3).
         modal: bool (H, W).
         predictions: bool (H, W) each.
-        amodal: bool (H, W), or None where it is unknown: the last picture and the white line are left out.
+        amodal: bool (H, W), or None if unknown: the last picture and the white line are then omitted.
         side: of every picture, in pixels.
         margin: around the box of all masks, as a share of its longer side.
 
     Returns:
-        ``2 + len(predictions)`` pictures (+ 1 with the truth), uint8 (side, side, 3).
+        ``2 + len(predictions)`` pictures (+ 1 with the ground truth), uint8 (side, side, 3).
     """
     window = _square_window(_together(modal, predictions, amodal), margin)
     photo, seen = _cut(image, window, side), _cut(modal, window, side)
@@ -94,14 +94,14 @@ def object_strip(
     completed: Mapping[str, np.ndarray] | None = None,
     whole: np.ndarray | None = None,
 ) -> np.ndarray:
-    """One row with titles: photo, modal mask, each named prediction, truth; below it, perhaps, one of pictures.
+    """One row with titles: photo, modal mask, each named prediction, ground truth; optionally a second one of pictures.
 
     More than ``MOST`` pictures continue in further rows.
 
     Args:
         image, modal, amodal, side: as for ``object_cells``.
         predictions: name -> bool (H, W).
-        completed: name -> uint8 (H, W, 3), the photo with the completion pasted in, of the models that draw one.
+        completed: name -> uint8 (H, W, 3), the photo with the completion pasted in, for models that generate one.
         whole: uint8 (H, W, 3), the true picture of the whole object, or None.
 
     Returns:
@@ -122,7 +122,7 @@ def object_strip(
 
 
 def validation_grid(entries: Sequence[tuple[AmodalRecord, Prediction]], side: int = 160) -> np.ndarray:
-    """One row for each object: photo, modal mask, prediction, truth. Returns: uint8 (H', W', 3)."""
+    """One row per object: photo, modal mask, prediction, ground truth. Returns: uint8 (H', W', 3)."""
     rows = [
         object_cells(record_image(record), prediction.modal, [prediction.amodal], record.amodal, side)
         for record, prediction in entries
@@ -131,7 +131,7 @@ def validation_grid(entries: Sequence[tuple[AmodalRecord, Prediction]], side: in
 
 
 def record_grid(records: Sequence[AmodalRecord], side: int = 160) -> np.ndarray:
-    """Objects as they are annotated, two in a row: photo, modal mask, and the whole object where it is known.
+    """Annotated objects, two per row: photo, modal mask, and the whole object where it is known.
 
     Returns:
         uint8 (H', W', 3).
@@ -149,7 +149,7 @@ def _together(modal: np.ndarray, predictions: Sequence[np.ndarray], amodal: np.n
 
 
 def _square_window(mask: np.ndarray, margin: float) -> tuple[int, int, int]:
-    """x0, y0, side of a square around the mask, moved (not cut) to lie in the image as far as it can."""
+    """x0, y0, side of a square around the mask, shifted (not clipped) to lie inside the image as far as possible."""
     height, width = mask.shape
     x0, y0, x1, y1 = box_xyxy(mask) or (0, 0, width, height)
     longer = max(x1 - x0, y1 - y0)
@@ -163,7 +163,7 @@ def _square_window(mask: np.ndarray, margin: float) -> tuple[int, int, int]:
 
 
 def _cut(array: np.ndarray, window: tuple[int, int, int], side: int) -> np.ndarray:
-    """Cut and resize a photo or a bool mask; what lies outside the image is white in a photo and False in a mask."""
+    """Crop and resize a photo or a bool mask; pixels outside the image are white in a photo and False in a mask."""
     x0, y0, length = window
     left, top = max(0, -x0), max(0, -y0)
     part = array[max(0, y0) : y0 + length, max(0, x0) : x0 + length]

@@ -1,4 +1,4 @@
-"""Numbers that papers print, as data: every row of ``published.csv`` with where it stands and what is known of it."""
+"""Published numbers as data: the rows of ``published.csv``, each with its source and what is known about it."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ MODAL_SOURCES = {
 
 @dataclass(frozen=True)
 class Extent:
-    """What a paper says of the objects behind its numbers.
+    """What a paper says about the objects behind its numbers.
 
-    split: as ``data.split`` here, empty where the paper names none or none matches. number, unit: how many of what
-    (``image`` or ``object``), as stated.
+    split: as ``data.split`` here, empty if the paper names none or none matches. number, unit: how many images or
+    objects (``image`` or ``object``), as stated.
     """
 
     split: str
@@ -70,16 +70,16 @@ EXTENTS = {
 
 @dataclass(frozen=True)
 class Published:
-    """One printed number.
+    """One published number.
 
     Attributes:
-        method: its name, spelt the same in all tables. venue: where the method appeared, empty where unknown.
-        paper, table: where the number is printed, which need not be the method's own paper.
-        dataset: a name of ``data.name``, or of ``OTHER_SETS``, which nothing here reads; ``average`` is a paper's mean
-            over its sets, and empty is a figure of no data set, or of one that only the paper's authors have.
-        setting: one of ``SETTINGS``. variant: what else sets the row apart, may be empty.
-        protocol: a name in ``metrics.protocols.PROTOCOLS``, empty where unknown or none applies.
-        figure: of the protocol, or ``full`` and ``occluded`` where that is unknown, or a key of ``LOOSE``.
+        method: its name, spelt the same in all tables. venue: where the method appeared, empty if unknown.
+        paper, table: where the number is printed, not necessarily in the method's own paper.
+        dataset: a name of ``data.name``, or of ``OTHER_SETS``, which have no reader here; ``average`` is a paper's mean
+            over its sets; empty for a figure of no data set, or of one that only the paper's authors have.
+        setting: one of ``SETTINGS``. variant: what else distinguishes the row, may be empty.
+        protocol: a name in ``metrics.protocols.PROTOCOLS``, empty if unknown or if none applies.
+        figure: of the protocol, or ``full`` and ``occluded`` if that is unknown, or a key of ``LOOSE``.
         modal_source: a key of ``MODAL_SOURCES``.
         printed: the number as printed, in percent (or as ``LOOSE`` says).
         flag: a key of ``FLAGS``. reason: of the flag, or a remark; every flag has one.
@@ -101,7 +101,7 @@ class Published:
 
     @property
     def value(self) -> float:
-        """The number, in the unit it is printed in."""
+        """The number, in its printed unit."""
         return float(self.printed)
 
 

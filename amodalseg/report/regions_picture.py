@@ -1,4 +1,4 @@
-"""An edit to look at: the picture before and after, with the boxes of its regions and their words."""
+"""Visualisation of an edit: the picture before and after, with the boxes and texts of its regions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from amodalseg.report.grid import grid
 from amodalseg.types import Region
 
 SIDE = 512  # pixels of the longer side of each picture
-LARGEST = 8  # times that a picture is enlarged by whole numbers, so that its pixels are seen
+LARGEST = 8  # maximum integer factor of enlargement, at which pixels stay visible
 COLOURS = {
     "added": (20, 150, 60), "removed": (200, 40, 40), "changed": (30, 90, 210), "kept": (90, 90, 90),
     "background": (90, 90, 90),
@@ -20,11 +20,11 @@ COLOURS = {
 
 
 def regions_picture(source: np.ndarray, target: np.ndarray, regions: Sequence[Region]) -> np.ndarray:
-    """Both pictures, each with the regions that it has.
+    """Both pictures, each with its regions.
 
     Args:
         source, target: uint8 (H, W, 3).
-        regions: with their words; a box says where.
+        regions: with their texts, and boxes if they have any.
 
     Returns:
         uint8 (H', W', 3).
@@ -50,7 +50,7 @@ def regions_picture(source: np.ndarray, target: np.ndarray, regions: Sequence[Re
 def _enlarged(picture: np.ndarray) -> np.ndarray:
     scale = SIDE / max(picture.shape[:2])
     size = max(1, round(scale * picture.shape[1])), max(1, round(scale * picture.shape[0]))
-    # few pixels are shown as they are; more are averaged, or drawn smoothly
+    # small pictures keep sharp pixels; larger ones are averaged or interpolated
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST if scale >= LARGEST else cv2.INTER_LINEAR
     return cv2.resize(picture, size, interpolation=how)
 
@@ -65,7 +65,7 @@ def _framed(picture: np.ndarray, region: Region, text: str) -> None:
 
 
 def _line(text: str, kind: str, width: int) -> np.ndarray:
-    """A line below the picture, of a region without a box."""
+    """A line below the picture, for a region without a box."""
     strip = np.full((26, width, 3), 255, np.uint8)
     _write(strip, _shown(text, kind), 4, 4, COLOURS[kind])
     return strip
@@ -76,7 +76,7 @@ def _shown(text: str, kind: str) -> str:
 
 
 def _write(picture: np.ndarray, text: str, left: int, top: int, colour: tuple[int, int, int]) -> None:
-    """Words on a white ground, their upper left corner in a place; letters that the font lacks become "?"."""
+    """Write text on white with its upper left corner at a position; letters that the font lacks become "?"."""
     font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.45
     (wide, tall), below = cv2.getTextSize(text, font, scale, 1)
     left = max(0, min(left, picture.shape[1] - wide - 4))

@@ -1,4 +1,4 @@
-"""Which objects a report shows."""
+"""Selection of the objects that a report shows."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from amodalseg.metrics.counts import Row, row_key
 
 
 def best_median_worst(rows: Sequence[Row], count: int) -> dict[str, list[str]]:
-    """Pick objects that show a model at its best, as it usually is, and at its worst.
+    """Select a model's best, median and worst objects.
 
-    Objects are ordered by the IoU of the hidden part, among those that have one; where no object has, by the IoU of
-    the whole mask (``ranked_by`` says which). Equal values are ordered by key, so the choice never depends on the
-    order of the rows. With few objects the three lists overlap.
+    Objects with an occluded region are ordered by its IoU; if no object has one, by the IoU of the whole mask
+    (``ranked_by`` says which). Ties are ordered by key, so the selection never depends on the order of the rows. With
+    few objects the three lists overlap.
 
     Args:
         rows: of one model.
-        count: objects in each list, at least 0; fewer where there are fewer objects.
+        count: objects in each list, at least 0; fewer if there are not as many.
 
     Returns:
-        ``{"best": keys, "median": keys, "worst": keys}``, each from the highest value to the lowest, except ``worst``,
-        which starts with the lowest.
+        ``{"best": keys, "median": keys, "worst": keys}``, each in descending order, except ``worst``, which starts with
+        the lowest value.
     """
     kind = "occ" if ranked_by(rows) == "occluded IoU" else "out"
     candidates = [row for row in rows if kind == "out" or row["occluded_area"] > 0]
@@ -31,12 +31,12 @@ def best_median_worst(rows: Sequence[Row], count: int) -> dict[str, list[str]]:
 
 
 def ranked_by(rows: Sequence[Row]) -> str:
-    """What ``best_median_worst`` orders these rows by, for captions: ``occluded IoU`` or ``full IoU``."""
+    """The score by which ``best_median_worst`` orders these rows, for captions: ``occluded IoU`` or ``full IoU``."""
     return "occluded IoU" if any(row["occluded_area"] > 0 for row in rows) else "full IoU"
 
 
 def caption(rows: Sequence[Row]) -> str:
-    """One line about one object. Args: rows, the object's rows, one for each model."""
+    """One line about one object. Args: rows, the object's rows, one per model."""
     row, kind = rows[0], ranked_by(rows)
     rate = f"occlusion rate {100 * row['occluded_area'] / max(1, row['amodal_area']):.0f} %"
     scores = ", ".join(f"{r['model']} {100 * iou(r, 'occ' if kind == 'occluded IoU' else 'out'):.1f}" for r in rows)
@@ -44,6 +44,6 @@ def caption(rows: Sequence[Row]) -> str:
 
 
 def iou(row: Row, kind: str) -> float:
-    """One object's IoU. Args: kind, ``out`` (whole mask) or ``occ`` (hidden part). Two empty masks give 1."""
+    """One object's IoU. Args: kind, ``out`` (whole mask) or ``occ`` (occluded region). Two empty masks give 1."""
     union = row[f"{kind}_union"]
     return row[f"{kind}_inter"] / union if union else 1.0

@@ -1,4 +1,4 @@
-"""What a data set is made of, as a picture."""
+"""A diagram of a data set's statistics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LETTERS = 22
 
 
 def stats_figure(columns: Sequence[Stats]) -> bytes:
-    """Histograms of occlusion rates and of sizes, and bars of the most frequent categories; one colour for each split.
+    """Histograms of occlusion rates and sizes, and bars of the most frequent categories; one colour per split.
 
     Returns:
         A PNG file.
@@ -39,7 +39,7 @@ def stats_figure(columns: Sequence[Stats]) -> bytes:
 
 
 def _rates(area: Any, columns: Sequence[Stats]) -> None:
-    """Shares of all objects, so that what is missing up to 100 % is fully visible."""
+    """Plot shares of all objects; the remainder to 100 % is fully visible."""
     edges = np.linspace(0, 100, 21)
     for index, stats in enumerate(columns):
         if stats.amodal:

@@ -1,4 +1,4 @@
-"""Scores as tables: for a page, a document and a terminal. No column stands without the protocol that made it."""
+"""Tables of scores for a page, a document and a terminal. Every column names its protocol."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PLAIN_NOTE = "Below each figure its 95 % interval, whole images resampled; with 
 
 @dataclass(frozen=True)
 class Cell:
-    """text: what it says. note: smaller print below or behind it. best: the best of its figure."""
+    """text: the content. note: small print below or after it. best: whether it is the best of its figure."""
 
     text: str
     note: str = ""
@@ -45,7 +45,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A title, the column names, and lines of cells; the first column is text, the others numbers."""
+    """A title, the column names, and lines of cells; the first column holds text, the others numbers."""
 
     title: str
     header: list[str]
@@ -53,15 +53,15 @@ class Table:
 
 
 def main_tables(results: Sequence[dict], rows: Sequence[Row] = ()) -> list[Table]:
-    """The main figures, one line for each model; one table for each data set and split.
+    """The main figures, one line per model, one table per data set and split.
 
     Args:
-        results: as ``metrics.protocols.summarize`` returns them.
-        rows: behind the results; if given, time, memory and network evaluations are added.
+        results: from ``metrics.protocols.summarize``.
+        rows: from which the results were computed; if given, time, memory and network evaluations are added.
 
     Returns:
-        Tables, in percent with one decimal where a column names no other unit, 95 % intervals as notes; the best of
-        each column is marked where models compete.
+        Tables, in percent with one decimal unless a column names another unit, with 95 % intervals as notes; the best
+        value of each column is marked if there are several models.
     """
     behind = rows_by_result(rows)
     for result in results if rows else ():
@@ -84,13 +84,13 @@ def main_tables(results: Sequence[dict], rows: Sequence[Row] = ()) -> list[Table
 
 
 def across_tables(results: Sequence[dict]) -> list[Table]:
-    """Several data sets side by side: one table for each of ``ACROSS``, a line for each model, a column for each set.
+    """Several data sets side by side: one table for each of ``ACROSS``, with a line per model and a column per set.
 
-    The last column is the mean over the data sets, each weighing the same, of the models that every set has a value
-    for: a mean over fewer sets would be of other data.
+    The last column is the mean over the data sets with equal weights, for models with a value on every set: a mean over
+    fewer sets would not be comparable.
 
     Returns:
-        No table where there is one data set and split only.
+        Tables; none if there is only one data set and split.
     """
     groups = by_data(results)
     if len(groups) < 2:
@@ -114,9 +114,9 @@ def across_tables(results: Sequence[dict]) -> list[Table]:
 
 
 def all_figures(results: Sequence[dict]) -> list[Table]:
-    """Every figure of every protocol, one line each and one column for each model; a table for each data and split.
+    """Every figure of every protocol, one line each, with one column per model; a table per data set and split.
 
-    Figures of detection protocols (``detection`` of a result, where it has been measured) stand at the end.
+    Figures of detection protocols (``detection`` of a result, if measured) come last.
     """
     tables = []
     for title, group in by_data(results).items():
@@ -132,7 +132,7 @@ def all_figures(results: Sequence[dict]) -> list[Table]:
 
 
 def to_markdown(table: Table) -> str:
-    """A pipe table; best in bold, notes in brackets."""
+    """A pipe table; best values in bold, notes in brackets."""
 
     def join(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
@@ -144,7 +144,7 @@ def to_markdown(table: Table) -> str:
 
 
 def to_html(table: Table) -> str:
-    """A ``table`` element; best in ``strong``, notes in ``small``."""
+    """A ``table`` element; best values in ``strong``, notes in ``small``."""
 
     def cell(cell: Cell) -> str:
         text = html.escape(cell.text)
@@ -160,7 +160,7 @@ def to_html(table: Table) -> str:
 
 
 def to_plain(table: Table) -> str:
-    """Aligned columns for a terminal: protocol over figure, best marked with ``*``, notes on a line of their own."""
+    """Aligned columns for a terminal: protocol above figure, best marked with ``*``, notes on a separate line."""
     header = [name.split(" · ") if " · " in name else ["", name] for name in table.header]
     lines = [[part[0] for part in header], [part[1] for part in header]]
     for line in table.lines:
@@ -177,18 +177,18 @@ def to_plain(table: Table) -> str:
 
 
 def plain_table(results: Sequence[dict]) -> str:
-    """The main figures for a terminal, with their intervals; several data sets side by side first."""
+    """The main figures for a terminal, with intervals; tables across several data sets come first."""
     tables = [to_plain(table) for table in [*across_tables(results), *main_tables(results)]]
     return "\n".join([*tables, f"Percent where a column names no other unit. {PLAIN_NOTE}"])
 
 
 def write_metrics(path: Path, results: Sequence[dict]) -> None:
-    """Write ``metrics.json``: ``{"results": [...]}``, values as of ``score``, null where undefined; atomically."""
+    """Write ``metrics.json`` atomically: ``{"results": [...]}``, values as from ``score``, null where undefined."""
     write_whole(path, json.dumps({"results": list(results)}, indent=2, allow_nan=False) + "\n")
 
 
 def by_data(results: Sequence[dict]) -> dict[str, list[dict]]:
-    """Results of each data set and split, ``dataset / split`` -> results, in order of appearance."""
+    """Results by data set and split, ``dataset / split`` -> results, in order of appearance."""
     groups: dict[str, list[dict]] = {}
     for result in results:
         groups.setdefault(f"{result['dataset']} / {result['split']}", []).append(result)
@@ -196,12 +196,12 @@ def by_data(results: Sequence[dict]) -> dict[str, list[dict]]:
 
 
 def result_key(entry: Mapping[str, Any]) -> tuple[str, str, str]:
-    """What a result and the rows behind it share: model, data set and split. Args: entry, either of them."""
+    """The key shared by a result and its rows: model, data set and split. Args: entry, a result or a row."""
     return entry["model"], entry["dataset"], entry["split"]
 
 
 def rows_by_result(rows: Sequence[Row]) -> dict[tuple[str, str, str], list[Row]]:
-    """Rows by ``result_key``, in one pass: an evaluation of several data sets can have millions."""
+    """Rows by ``result_key``, in one pass, as an evaluation of several data sets can have millions."""
     groups: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
         groups.setdefault(result_key(row), []).append(row)
@@ -214,19 +214,19 @@ def percent(value: float | None) -> str:
 
 
 def in_unit(value: float | None, unit: Unit) -> str:
-    """A figure's value as it is printed, without the unit's name; a dash for None."""
+    """A figure's value as printed, without the name of the unit; a dash for None."""
     return UNDEFINED if value is None else f"{unit.scale * value:.{unit.decimals}f}"
 
 
 def label(protocol: str, name: str) -> str:
-    """``protocol · figure``, with the unit behind it where that is not percent."""
+    """``protocol · figure``, followed by the unit unless that is percent."""
     unit = unit_of(protocol, name)
     named = "" if unit is PERCENT or name.startswith("num_") or not unit.name else f", {unit.name}"
     return f"{protocol} · {name}{named}"
 
 
 def interval(result: dict, protocol: str, name: str) -> str:
-    """The 95 % interval of one figure in its unit, ``low – high``; empty where there is none."""
+    """The 95 % interval of one figure in its unit, ``low – high``; empty if there is none."""
     found, unit = result["intervals"][protocol][name], unit_of(protocol, name)
     return f"{in_unit(found[0], unit)} – {in_unit(found[1], unit)}" if found else ""
 
@@ -240,7 +240,7 @@ def _figure_cells(group: Sequence[dict], protocol: str, name: str) -> list[Cell]
 
 
 def _ranked(values: Sequence[float | None], notes: Sequence[str] = (), unit: Unit = PERCENT) -> list[Cell]:
-    """Cells of one figure. Compared as printed: a difference that cannot be seen does not make a winner."""
+    """Cells of one figure. Values are compared as printed: an invisible difference does not make a winner."""
     texts = [in_unit(value, unit) for value in values]
     best = (min if unit.lower else max)((float(text) for text in texts if text != UNDEFINED), default=None)
     return [
@@ -250,7 +250,7 @@ def _ranked(values: Sequence[float | None], notes: Sequence[str] = (), unit: Uni
 
 
 def _costs(rows: Sequence[Row]) -> tuple[Cell, Cell, Cell]:
-    """Median time, highest peak memory (a dash where it was not measured), mean number of network evaluations."""
+    """Median time, highest peak memory (a dash if not measured), mean number of network evaluations."""
     seconds, memory = median(row["seconds"] for row in rows), max(row["peak_memory"] for row in rows)
     evaluations = fmean(row["evaluations"] for row in rows)
     times = f"{seconds:.4f}" if seconds < 1 else f"{seconds:.1f}"
@@ -258,6 +258,6 @@ def _costs(rows: Sequence[Row]) -> tuple[Cell, Cell, Cell]:
 
 
 def _header(name: str) -> str:
-    protocol, dot, figure = name.partition(" · ")  # breaks there, and at underscores where it must
+    protocol, dot, figure = name.partition(" · ")  # lines break here, and at underscores if necessary
     words = html.escape(protocol).replace("_", "_<wbr>")
     return f"<code>{words}</code>&nbsp;·<br> {html.escape(figure)}" if dot else html.escape(name)

@@ -1,4 +1,4 @@
-"""Completed pictures, small enough to be kept for every object until a report chooses some of them."""
+"""Completed pictures, small enough to store for every object until a report selects some of them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ TINY = 64
 
 
 class Thumbnail(NamedTuple):
-    """Part of a picture. x0, y0, x1, y1: its box in the photo. file: the part, its longer side ``SIDE`` at most, as
-    JPEG; a ``TINY`` one as PNG.
+    """Part of a picture. x0, y0, x1, y1: its box in the photo. file: the part with a longer side of at most ``SIDE``,
+    as JPEG; a ``TINY`` one as PNG.
     """
 
     x0: int
@@ -29,7 +29,7 @@ class Thumbnail(NamedTuple):
 
 
 def make_thumbnail(picture: np.ndarray, masks: np.ndarray | None = None) -> Thumbnail:
-    """Cut a picture to the surroundings of masks, shrink and pack it.
+    """Crop a picture to the surroundings of masks, downscale and compress it.
 
     Args:
         picture: uint8 (H, W, 3).
@@ -49,7 +49,7 @@ def make_thumbnail(picture: np.ndarray, masks: np.ndarray | None = None) -> Thum
 
 
 def show_thumbnail(photo: np.ndarray, thumbnail: Thumbnail) -> np.ndarray:
-    """Put a thumbnail back where it was cut. Args: photo, uint8 (H, W, 3). Returns: a new uint8 (H, W, 3) picture."""
+    """Paste a thumbnail back into its photo. Args: photo, uint8 (H, W, 3). Returns: a new uint8 (H, W, 3) picture."""
     x0, y0, x1, y1, file = thumbnail
     part = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR)
     assert part is not None

@@ -14,14 +14,14 @@ from amodalseg.report.pictures import COMPLETED, VISIBLE, overlay
 
 
 def completion_picture(image: np.ndarray, objects: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """A whole photo with its completed objects: hidden parts tinted ``COMPLETED``, visible ones ``VISIBLE``.
+    """A whole photo with its completed objects: occluded regions tinted ``COMPLETED``, visible ones ``VISIBLE``.
 
     Args:
         image: uint8 (H, W, 3).
         objects: (modal, amodal) of each, bool (H, W).
 
     Returns:
-        A new uint8 (H, W, 3) picture. What is visible lies above all hidden parts, as in the photo.
+        A new uint8 (H, W, 3) picture. Visible pixels lie above all occluded regions, as in the photo.
     """
     line = max(1, max(image.shape[:2]) // 640)
     picture, seen = image, np.zeros(image.shape[:2], bool)
@@ -36,12 +36,12 @@ def completion_picture(image: np.ndarray, objects: Iterable[tuple[np.ndarray, np
 
 
 def order_picture(image: np.ndarray, predictions: PredictionStack, order: Order) -> np.ndarray:
-    """A whole photo with its completed objects, numbered from the nearest, and an arrow from each to what it hides.
+    """A whole photo with its completed objects, numbered from the nearest, and arrows from each to those it occludes.
 
     Args:
         image: uint8 (H, W, 3).
         predictions: of N objects.
-        order: of the same.
+        order: of the same objects.
 
     Returns:
         A new uint8 (H, W, 3) picture.
@@ -53,7 +53,7 @@ def order_picture(image: np.ndarray, predictions: PredictionStack, order: Order)
     middles = [_middle(mask) for mask in predictions.modal]
     for nearer, farther in np.argwhere(order.hides).tolist():
         start, end = (np.array(middles[place], float) for place in (nearer, farther))
-        # both ends beside the numbers, as far as there is room between them
+        # both ends next to the numbers, as far as there is room between them
         step = (end - start) / max(1e-6, float(np.hypot(*(end - start))))
         room = min(radius + line, float(np.hypot(*(end - start))) / 3)
         begin, tip = (np.rint(point).astype(int).tolist() for point in (start + room * step, end - room * step))
@@ -71,7 +71,7 @@ def order_picture(image: np.ndarray, predictions: PredictionStack, order: Order)
 
 
 def _middle(mask: np.ndarray) -> tuple[int, int]:
-    """(x, y), the pixel of a mask that lies deepest in it."""
+    """(x, y), the pixel deepest inside a mask."""
     depth = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
     y, x = np.unravel_index(int(depth.argmax()), mask.shape)
     return int(x), int(y)

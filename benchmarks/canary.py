@@ -1,4 +1,4 @@
-"""Notices what no file may bring about: that something is executed, connected to, or opened outside its folder."""
+"""Detects what reading a file must never cause: execution, connections, or opening anything outside its folder."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ SYSTEM = ("/usr/", "/lib", "/proc/", "/sys/", "/dev/null", "/dev/urandom", "/etc
 
 
 class Canary:
-    """While its block runs, watches what Python does. An audit hook stays for the life of a process.
+    """Watches Python's audit events while its block runs. The audit hook remains for the life of the process.
 
     Attributes:
-        strays: what was opened outside the folder, or done that reading has no part in.
+        strays: what was opened outside the folder, or done beyond reading.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -38,7 +38,7 @@ class Canary:
         self._active = False
 
     def executed(self) -> list[str]:
-        """Files that damaged files would have made, had anything in them been executed: all are called so."""
+        """Files that exist only if code in a damaged file was executed; all have the same name."""
         places = (self.folder, Path.cwd(), Path.home(), Path("/tmp"))
         return [str(place / "executed") for place in places if (place / "executed").exists()]
 

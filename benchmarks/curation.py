@@ -1,12 +1,12 @@
-"""How well the counterfactual rule tells complete objects from cut ones.
+"""How well the counterfactual rule distinguishes complete objects from truncated ones.
 
     python benchmarks/curation.py [--prior embedded] [--objects 100] [--ways grey:difference]
     python benchmarks/curation.py --natural data/cocoa --objects 50
 
-Whole objects of the val photos under ``AMODALSEG_DATA`` are judged once as they are and once with a part cut off by a
-straight line. That is another test than the paper's, whose incomplete objects are natural ones: ``--natural`` takes
-whole and partly hidden objects from COCOA, or from a file in its form. Precision and recall are those of "complete".
-``benchmarks/README.md`` says how to read the table.
+Whole objects of the val photos under ``AMODALSEG_DATA`` are judged once unchanged and once truncated by a straight
+line. This test differs from the paper's, whose incomplete objects are natural: ``--natural`` takes whole and partly
+occluded objects from COCOA, or from a file in its format. Precision and recall are those of "complete".
+``benchmarks/README.md`` explains the table.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ HIDDEN, LARGE = 0.2, 0.01
 
 
 def cut(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What is left of an object beyond a line of random direction, bool (H, W)."""
+    """The part of an object on one side of a line of random direction, bool (H, W)."""
     angle, share = rng.uniform(0, 2 * np.pi), rng.uniform(*CUT)
     rows, columns = np.indices(mask.shape)
     along = rows * np.sin(angle) + columns * np.cos(angle)
@@ -64,14 +64,14 @@ def scores(growth: Sequence[float], truth: Sequence[bool], threshold: float) -> 
 
 
 def order(growth: Sequence[float], truth: Sequence[bool]) -> float:
-    """Share of the pairs of a complete and a cut object in which the complete one grew less; ties count half."""
+    """Share of the pairs of a complete and a truncated object in which the complete one grew less; ties count half."""
     values, true = np.asarray(growth), np.asarray(truth)
     gaps = values[~true][None] - values[true][:, None]
     return float(((gaps > 0) + 0.5 * (gaps == 0)).mean())
 
 
 def cases(num_objects: int, seed: int) -> list[tuple[Query, Query]]:
-    """Whole objects and the same ones cut, of the val photos."""
+    """Whole objects of the val photos, each with its truncated version."""
     options = ["out=unused", f"data.num_objects={num_objects}", "data.occlude.unoccluded=1"]
     config = load_config(EvalConfig, ROOT / "configs/eval/photos.yaml", options)
     source = open_source(config.data)
@@ -86,15 +86,15 @@ def cases(num_objects: int, seed: int) -> list[tuple[Query, Query]]:
 
 
 def natural_cases(root: str, num_objects: int, seed: int) -> list[tuple[Query, Query]]:
-    """Whole things of COCOA, and as many others of which people say that a fifth or more is hidden.
+    """Whole things of COCOA, and as many others annotated as at least one fifth occluded.
 
     Args:
-        root: of the data set, as ``configs/data/cocoa.yaml`` has it.
+        root: of the data set, as in ``configs/data/cocoa.yaml``.
         num_objects: of each kind.
         seed: of the draw.
 
     Raises:
-        UserError: there are fewer of a kind.
+        UserError: there are too few of a kind.
     """
     things = [one for one in read_dataset("cocoa", root, split="val") if not one.is_stuff and _is_large(one)]
     kinds = [
@@ -117,13 +117,13 @@ def _is_large(record: AmodalRecord) -> bool:
 
 
 def _rate(record: AmodalRecord) -> float:
-    """Share of the object that is hidden, by the masks."""
+    """The occlusion rate, from the masks."""
     amodal = record.amodal
     return float((amodal & ~record.modal).sum() / max(1, amodal.sum()))
 
 
 def table(judged: Sequence[tuple[Judgement, Judgement]]) -> str:
-    """The table in Markdown, of judgements on whole and cut objects."""
+    """The table in Markdown, for judgements on whole and truncated objects."""
     growth = [one.growth for pair in judged for one in pair]
     truth = [whole for _ in judged for whole in (True, False)]
     lines = ["| growth up to | balanced accuracy | precision | recall |", "|---|---|---|---|"]
@@ -137,7 +137,7 @@ def table(judged: Sequence[tuple[Judgement, Judgement]]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Judge the objects in every asked way and print a table for each."""
+    """Judge the objects in every requested way and print a table for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prior", default="embedded", help="what model.backend.name takes")
     parser.add_argument("--objects", type=int, default=100)
@@ -161,7 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     kept = {}
     for way in options.ways:
         background, _, read = way.partition(":")
-        # a part that was cut off lies anywhere: whether an object is near the border says nothing here
+        # the cut may be anywhere, so whether an object is near the border carries no information here
         rule = replace(
             Rule(), background=background, read=read, num_samples=options.num_samples, steps=options.steps, border=0
         )

@@ -1,11 +1,12 @@
-"""Samples per second from loose files, from shards, and from the webdataset library, side by side in one run.
+"""Samples per second from loose files, from shards and with the webdataset library, compared in one run.
 
     python benchmarks/data.py --objects 1000
     python benchmarks/data.py --scenes configs/experiment/photos_tiny.yaml    # needs photos under AMODALSEG_DATA
 
-Draws a set like Pix2gestalt's (256 x 256 composites in four folders of PNG files), packs it, and measures the whole way
-from files to a collated batch in one process with one thread; then where the time goes, and what opening a set takes as
-it grows. With ``--scenes``: training scenes, painted through the object's window alone and painted as whole pictures.
+Draws a set like Pix2gestalt's (256 x 256 composites in four folders of PNG files), packs it, and measures the whole
+pipeline from files to a collated batch in one process with one thread; then how the time is distributed, and the cost
+of opening sets of growing size. With ``--scenes``: training scenes, painted only within the object's window and painted
+as whole pictures.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ Batches = Iterator[Any]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Draw, measure, and print tables as markdown. Returns the exit code."""
+    """Draw, measure, and print tables as Markdown. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--objects", type=int, default=1000, help="in the set that is read (1000)")
     parser.add_argument("--rounds", type=int, default=7, help="in which the ways take turns (7)")
@@ -85,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def write_set(folder: Path, count: int) -> None:
-    """Write the composites as loose files and as shards (without pictures of whole objects: nobody reads them)."""
+    """Write the composites as loose files and as shards (without pictures of whole objects, which are not read)."""
     loose, packed = folder / "loose", folder / "shards"
     if not (packed / shards.SUMMARY_NAME).is_file():
         world = SyntheticWorld(SyntheticData(size=SIZE, num_objects=count))
@@ -97,7 +98,7 @@ def write_set(folder: Path, count: int) -> None:
 
 
 def write_files(record: AmodalRecord, root: Path, name: str) -> None:
-    """An object as the four files of Pix2gestalt."""
+    """Write an object as the four files of Pix2gestalt."""
     assert isinstance(record.image, np.ndarray) and isinstance(record.whole_rgb, np.ndarray)
     pictures = {
         "occlusion": record.image, "visible_object_mask": 255 * record.modal.astype(np.uint8),
@@ -109,7 +110,7 @@ def write_files(record: AmodalRecord, root: Path, name: str) -> None:
 
 
 def open_ways(folder: Path, batch_size: int) -> dict[str, Batches]:
-    """Endless batches of each way; all cut, change and collate with the same code."""
+    """Endless batches for each way; all crop, augment and collate with the same code."""
     from amodalseg.data import data_module
 
     def at_random(source: Any) -> Batches:
@@ -139,12 +140,12 @@ def open_ways(folder: Path, batch_size: int) -> dict[str, Batches]:
 
 
 def training_set(source: Any) -> TrainingSet:
-    """With the standard window and augmentation."""
+    """A training set with the standard window and augmentation."""
     return TrainingSet(source, WindowConfig(size=SIZE), AugmentConfig(), SEED, False)
 
 
 def streamed(sample: dict[str, Any], entry: dict[str, Any]) -> AmodalRecord:
-    """An object from the members that webdataset hands over, its photo decoded as the shards' is."""
+    """An object from the members that webdataset yields, with its photo decoded as for the shards."""
     pixels = cv2.imdecode(np.frombuffer(sample["png"], np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     assert pixels is not None
     return shards.read_entry(entry, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), None, sample["__key__"])
@@ -153,9 +154,9 @@ def streamed(sample: dict[str, Any], entry: dict[str, Any]) -> AmodalRecord:
 def compare(
     ways: dict[str, Batches], rounds: int, batches: int, batch_size: int
 ) -> dict[str, list[tuple[float, float]]]:
-    """Samples per second, by the clock and by the process's own CPU time, of each way in each round.
+    """Samples per second, by wall time and by the process's own CPU time, for each way in each round.
 
-    The ways take turns, each round beginning with another one, so that what else the machine does meets all of them.
+    The ways take turns, and each round starts with a different one, so that other load affects all of them equally.
     """
     for way in ways.values():
         next(way)  # opens files, fills the shuffle buffer
@@ -175,7 +176,7 @@ def compare(
 
 
 def print_scenes(config: str, size: int, count: int, rounds: int) -> None:
-    """Samples per second of training scenes, painted in both ways, in turns. Each scene is drawn once in each way."""
+    """Samples per second of training scenes, painted in both ways in turn. Each scene is drawn once in each way."""
     from amodalseg.config.load import load_config
     from amodalseg.config.schema import TrainConfig
     from amodalseg.data.data_module import AmodalDataModule
@@ -203,7 +204,7 @@ def print_scenes(config: str, size: int, count: int, rounds: int) -> None:
 
 
 def print_rates(title: str, rates: dict[str, list[tuple[float, float]]]) -> None:
-    """A table of samples per second by the clock and by the process's own CPU time."""
+    """A table of samples per second by wall time and by the process's own CPU time."""
     print(f"| {title} | samples/s | min to max | samples per second of its own CPU time |\n|---|---:|---:|---:|")
     for name, found in rates.items():
         wall, own = ([rate[i] for rate in found] for i in range(2))
@@ -214,14 +215,14 @@ def print_rates(title: str, rates: dict[str, list[tuple[float, float]]]) -> None
 
 
 class Stages:
-    """Time of each stage, without that of the stages it calls."""
+    """Time of each stage, excluding the stages it calls."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
         self.inner = [0.0]
 
     def timed(self, stage: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, and its time goes to the stage."""
+        """Wrap a function so that its time is added to the stage."""
 
         def run(*args: Any, **options: Any) -> Any:
             self.inner.append(0.0)
@@ -237,7 +238,7 @@ class Stages:
 
 
 def print_shares(ways: dict[str, Batches], count: int, batch_size: int) -> None:
-    """Milliseconds and share of each stage per sample, for both ways of reading at random."""
+    """Milliseconds and share of each stage per sample, for both ways of random access."""
     from amodalseg.data import data_module
 
     parts: list[tuple[str, Any, str]] = [
@@ -277,7 +278,7 @@ def print_shares(ways: dict[str, Batches], count: int, batch_size: int) -> None:
 
 
 class Small:
-    """Many objects with tiny photos: what counts is how many."""
+    """Many objects with tiny photos, since only their number matters."""
 
     def __init__(self, count: int) -> None:
         self.count, self.pixels = count, np.zeros((32, 32, 3), np.uint8)
@@ -293,7 +294,7 @@ class Small:
 
 
 def print_growth(folder: Path, steps: Sequence[int]) -> None:
-    """Time to build and to open, and memory, of sets of growing size."""
+    """Time to build and to open sets of growing size, and their memory."""
     print("\n| from | objects | listing or packing, s | opening, ms | additional memory, MB | per worker, MB |")
     print("|---|---:|---:|---:|---:|---:|")
     some = next((folder / "loose/occlusion").iterdir()).name.removesuffix(pix2gestalt.FOLDERS["occlusion"])
@@ -309,7 +310,7 @@ def print_growth(folder: Path, steps: Sequence[int]) -> None:
             began = time.perf_counter()
             if kind == "loose files":
                 (place / pix2gestalt.INDEX_NAME).unlink(missing_ok=True)
-                with patch.object(pix2gestalt, "SETTLED", 0):  # nobody changes these folders any more
+                with patch.object(pix2gestalt, "SETTLED", 0):  # these folders no longer change
                     open_source(Pix2gestaltData(root=str(place)))
             elif not place.is_dir():
                 write_shards(Small(count), place, about={}, size=64 * MB)
@@ -320,7 +321,7 @@ def print_growth(folder: Path, steps: Sequence[int]) -> None:
 
 
 def measure_opening(kind: str, root: str) -> tuple[float, float, float]:
-    """Seconds to open a set, memory that it takes (MB), memory of a forked worker alone (MB); for a fresh process."""
+    """Seconds to open a set, its memory (MB), and the memory of a forked worker alone (MB); run in a fresh process."""
     before = memory_in("Pss")
     began = time.perf_counter()
     source = open_source(Pix2gestaltData(root=root) if kind == "loose files" else ShardsData(root=root))
@@ -339,7 +340,7 @@ def measure_opening(kind: str, root: str) -> tuple[float, float, float]:
 
 
 def memory_in(kind: str) -> float:
-    """Of this process, MB, as Linux counts it."""
+    """Memory of this process in MB, as reported by Linux."""
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith(f"{kind}:")) / 1024
 

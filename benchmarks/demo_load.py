@@ -1,10 +1,10 @@
-"""Many visitors of the web demo at once, some of whom mean harm.
+"""Many simultaneous visitors of the web demo, some of them malicious.
 
     python benchmarks/demo_load.py --users 20 --requests 200 --seed 0
 
-Starts ``amodalseg demo`` as a process of its own. Visitors send photos, marks, completions, hostile files and numbers
-in orders of their own. Prints what became of them and the server's memory. Exit code 1 if the server ended, a request
-was neither answered nor refused in a line, or a file stayed behind.
+Starts ``amodalseg demo`` in a separate process. Visitors send photos, marks, completions, and malicious files and
+numbers, each in their own order. Prints the outcomes and the server's memory. Exit code 1 if the server terminated, a
+request was neither answered nor refused in one line, or a file was left behind.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SILENT = 300
 
 
 def main() -> int:
-    """Run all visitors and print a table as markdown."""
+    """Run all visitors and print a table as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="conddiff_amo_lite", help="a name or a file")
     parser.add_argument("--users", type=int, default=20)
@@ -86,7 +86,7 @@ def main() -> int:
 
 
 def write_files(folder: Path, rng: np.random.Generator) -> dict[str, Path]:
-    """Photos, masks, and what is none or claims to be large. Returns: kind -> file."""
+    """Write photos, masks, and files that are neither or claim to be huge. Returns: kind -> file."""
 
     def kept(name: str, data: bytes) -> Path:
         path = folder / name
@@ -122,8 +122,8 @@ def write_files(folder: Path, rng: np.random.Generator) -> dict[str, Path]:
 
 
 def visit(url: str, model: str, files: dict[str, Path], requests: int, seed: int) -> list[tuple[str, str, float, str]]:
-    """One visitor. Returns: for each request its kind, what became of it, seconds, and the line of a refusal."""
-    from gradio_client import Client  # here, for the extra may be missing where only --help is asked for
+    """One visitor. Returns: for each request its kind, outcome, seconds, and the line of a refusal."""
+    from gradio_client import Client  # here, because --help must work without the extra
 
     rng = np.random.default_rng(seed)
     patient = {"timeout": SILENT}
@@ -133,7 +133,7 @@ def visit(url: str, model: str, files: dict[str, Path], requests: int, seed: int
     numbers = [("/etc/passwd", 0, 1, 0), *((model, *three) for three in wild)]
     found = []
     for step in range(requests):
-        if step < 3 or rng.random() < 0.35:  # an honest visitor's three steps, again and again
+        if step < 3 or rng.random() < 0.35:  # the three steps of an honest visitor, repeatedly
             kind = ("photo", "mark", "complete")[step % 3]
         else:
             kind = str(rng.choice([*wrong, "marks", "numbers", "files of the server", "many files", "mask"]))
@@ -142,7 +142,7 @@ def visit(url: str, model: str, files: dict[str, Path], requests: int, seed: int
             what, line = ask(client, url, model, kind, files, rng, numbers)
         except (httpx.TimeoutException, TimeoutError) as error:
             what, line = "silent", repr(error)
-        except Exception as error:  # whatever a library makes of an error code: a refusal if it has words
+        except Exception as error:  # however the library reports an error code: a refusal if it has a message
             what, line = ("refused" if str(error).strip("' ") else "silent"), " ".join(str(error).split())
         found.append((kind, what, time.perf_counter() - began, line))
     client.close()
@@ -152,7 +152,7 @@ def visit(url: str, model: str, files: dict[str, Path], requests: int, seed: int
 def ask(
     client: Any, url: str, model: str, kind: str, files: dict[str, Path], rng: Any, numbers: list[Any]
 ) -> tuple[str, str]:
-    """One request. Returns: answered or refused, and the line of a refusal."""
+    """Send one request. Returns: answered or refused, and the line of a refusal."""
     from gradio_client import handle_file
 
     if kind == "mark":
@@ -180,7 +180,7 @@ def ask(
 
 
 def wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
-    """Until the server answers."""
+    """Wait until the server answers."""
     for _ in range(600):
         if server.poll() is not None:
             raise SystemExit("the server did not start")
@@ -193,7 +193,7 @@ def wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
 
 
 def print_table(found: list[tuple[str, str, float, str]]) -> None:
-    """Each kind of request: what became of it."""
+    """Print the outcomes of each kind of request."""
     print("| request | answered | refused | silent | median, s | slowest, s |\n|---|---:|---:|---:|---:|---:|")
     for kind in sorted({row[0] for row in found}):
         rows = [row for row in found if row[0] == kind]

@@ -1,13 +1,13 @@
-"""Find out what helps: train variants of one recipe, score them on the same objects, print paired differences.
+"""Ablations: train variants of one recipe, score them on the same objects, and print paired differences.
 
     python benchmarks/experiments.py table4 --steps 750
     python benchmarks/experiments.py controls --steps 1000 --set photos --set scenes
     python benchmarks/experiments.py sampling --model conddiff_amo_tiny
 
 Every row changes one thing in the reference of its group, or is another model with the reference's data and schedule.
-Runs and scores that exist are not made again, so a group can be broken off, resumed, and extended. Differences are per
-object against the reference, with a 95 % bootstrap interval over pictures: intervals of two separate scores overlap
-long before their difference is in doubt.
+Existing runs and scores are kept, so a group can be interrupted, resumed, and extended. Differences to the reference
+are paired by object, with a 95 % bootstrap interval over pictures: the intervals of two separate scores can overlap
+even if their difference is not in doubt.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PCNET_M, NOT_TOLD = "configs/experiment/photos_pcnet_m.yaml", ["override.eraser.
 VM, OCR, AFG, UST = (f"model.{key}=false" for key in ("pcn.modal", "ocr.enabled", "afg.enabled", "ust.enabled"))
 LE = "model.afg.instead=le"
 
-# what the recipe of 0.1.0 did, on all packs of photos and each object as likely as any other
+# the recipe of 0.1.0, on all packs of photos, with every object equally likely
 BEFORE = [
     "data.hosts={coco: 733, duts: 6514, ecssd: 850, people: 599}",
     "data.targets={coco: 366, duts: 6448, ecssd: 558, people: 597}",
@@ -51,7 +51,7 @@ BY_ROLE = [
     "data.occluders={coco: 2.5, duts: 5, ecssd: 1, people: 1.5}",
 ]  # fmt: skip
 
-# group -> row -> options of the training, behind another recipe where there is one; the first row is the reference
+# group -> row -> training options, after another recipe if there is one; the first row is the reference
 TRAINED: dict[str, dict[str, list[str]]] = {
     "table4": {
         "full": [], "A: no VM, OCR, AFG": [VM, OCR, AFG], "A: LE for AFG": [VM, OCR, AFG, LE],
@@ -93,7 +93,7 @@ TRAINED: dict[str, dict[str, list[str]]] = {
         "pcnet_m": [PCNET_M], "pcnet_m with the image": [PCNET_M, "model.rgb=true"],
     },
 }  # fmt: skip
-# group -> row -> another way in which the trained model predicts -> options of the evaluation
+# group -> row -> alternative prediction setting of the trained model -> evaluation options
 PREDICTED_WITH: dict[str, dict[str, dict[str, list[str]]]] = {
     "table4": {
         row: {"ddpm": DDPM, "no VGPE": NO_VGPE, "ddpm, no VGPE": [*DDPM, *NO_VGPE]} for row in TRAINED["table4"]
@@ -104,7 +104,7 @@ PREDICTED_WITH: dict[str, dict[str, dict[str, list[str]]]] = {
         "pcnet_m with the image": {"not told the occluder": NOT_TOLD},
     },
 }
-# row -> options of the evaluation of one trained model
+# row -> evaluation options for one trained model
 SAMPLED: dict[str, list[str]] = {
     "renoise_ust, 5 steps": [],
     **{f"renoise_ust, {n}": [f"override.sampler.steps={n}"] for n in (1, 2, 3, 10, 20)},
@@ -121,7 +121,7 @@ SAMPLED: dict[str, list[str]] = {
 
 
 def main() -> None:
-    """Run one group and print its table as markdown."""
+    """Run one group and print its table as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("group", choices=[*TRAINED, "sampling"])
     parser.add_argument("--steps", type=int, default=1000, help="optimiser steps of each training run (1000)")
@@ -164,7 +164,7 @@ def main() -> None:
 
 
 def split_recipe(changes: list[str]) -> tuple[str, list[str]]:
-    """A row's recipe, and its options."""
+    """Split a row into its recipe and its options."""
     files = [word for word in changes if word.endswith(".yaml")]
     return files[0] if files else RECIPE, [word for word in changes if word not in files]
 
@@ -175,14 +175,14 @@ def slug(row: str) -> str:
 
 
 def call(*words: str) -> None:
-    """Run a program of the repository; stops with its message if it fails."""
+    """Run a program of the repository; exit with its message if it fails."""
     done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{' '.join(words)}\n{done.stderr.strip()}")
 
 
 def evaluate(model: str, folder: Path, name: str, changes: list[str]) -> Path:
-    """Score a model on one set, unless that was done. Returns: its objects.csv."""
+    """Score a model on one set, unless the scores exist. Returns: its objects.csv."""
     out = folder / f"eval_{name}"
     if not (out / "objects.csv").is_file():
         quiet = ["report.html=false", "report.steps_curve=[]", "trainer.progress=false"]
@@ -191,7 +191,7 @@ def evaluate(model: str, folder: Path, name: str, changes: list[str]) -> Path:
 
 
 def read(path: Path) -> dict[tuple[str, str, str], tuple[float, float | None]]:
-    """(data set, image, object) -> IoU of the full mask, and of the occluded region, None where nothing is hidden."""
+    """(data set, image, object) -> IoU of the full mask, and of the occluded region (None if nothing is occluded)."""
     return {
         (row["dataset"], row["image_id"], row["object_id"]): (
             row["out_inter"] / row["out_union"],
@@ -204,7 +204,7 @@ def read(path: Path) -> dict[tuple[str, str, str], tuple[float, float | None]]:
 def markdown(table: dict[str, dict[tuple[str, str, str], tuple[float, float | None]]]) -> str:
     """Means in percent with the paired difference to the first row and its interval.
 
-    Of occluded objects the occluded region and the full mask (`per_object_occluded`); of the others the full mask.
+    For occluded objects, the occluded region and the full mask (`per_object_occluded`); for others, the full mask.
     """
     first = next(iter(table.values()))
     hidden = sorted(key for key, (_, occluded) in first.items() if occluded is not None)

@@ -1,6 +1,6 @@
-"""The commands that write, small, as processes that can be killed, stopped and starved; and what they leave behind.
+"""Small runs of all commands that write, as processes to kill, pause or run out of disk, and checks of their output.
 
-``kills.py`` makes a campaign of it, ``tests/faults`` fixed cases.
+``kills.py`` runs campaigns with them, ``tests/faults`` fixed cases.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def commands(inputs: Path, quick_export: bool = False) -> dict[str, Callable[[Pa
     """The arguments of each command for a folder that it may write to.
 
     Args:
-        inputs: what ``make_inputs`` made.
-        quick_export: export writes a graph that is at hand: to make one takes longer than all else.
+        inputs: from ``make_inputs``.
+        quick_export: export writes a prepared graph, because tracing one takes longer than everything else.
     """
     quick = ["--quick"] if quick_export else []
     configs, coco, world = ROOT / "configs", inputs / "coco.json", ["synthetic", "num_objects=8", "size=64"]
@@ -96,7 +96,7 @@ def commands(inputs: Path, quick_export: bool = False) -> dict[str, Callable[[Pa
 
 
 def make_inputs(folder: Path) -> Path:
-    """Photos, masks, a COCO file and a model of random weights."""
+    """Write photos, masks, a COCO file and a model with random weights."""
     rng = np.random.default_rng(0)
     images, annotations = [], []
     for name in ("photos", "masks"):
@@ -117,7 +117,7 @@ def make_inputs(folder: Path) -> Path:
 
 
 def write_model(path: Path) -> None:
-    """A small CondDiff-AMO whose weights are random."""
+    """Write a small CondDiff-AMO with random weights."""
     import torch
 
     from amodalseg.config.schema import AFGConfig, CondDiffAMOConfig, DNConfig, PCNConfig, SamplerConfig, WindowConfig
@@ -133,7 +133,7 @@ def write_model(path: Path) -> None:
 
 
 def write_graph(path: Path) -> None:
-    """A file as export writes it, with a small graph in place of a sampler."""
+    """Write a file like export does, with a small graph instead of a sampler."""
     import onnx
     from onnx import TensorProto, helper
 
@@ -163,12 +163,12 @@ def write_graph(path: Path) -> None:
 
 @dataclass
 class Disturbance:
-    """What befalls a command.
+    """A disturbance of a command.
 
     Attributes:
-        kill_at: number of the file operation below its folder before which it is killed.
-        pause_at: number of the one before which it makes ``.paused`` and waits for ``.go``, both beside its folder.
-        limit: bytes that a file may have: a disk that is full at that moment.
+        kill_at: number of the file operation in its folder before which it is killed.
+        pause_at: number of the one before which it creates ``.paused`` and waits for ``.go``, both next to its folder.
+        limit: maximum bytes of a file, which simulates a full disk.
     """
 
     kill_at: int | None = None
@@ -177,13 +177,13 @@ class Disturbance:
 
 
 def start(arguments: list[str], folder: Path, disturbance: Disturbance | None = None) -> Any:
-    """Begin a command in a process of its own. Beside its folder lie ``.log`` and, in the end, ``.operations``."""
+    """Start a command in a separate process. It writes ``.log`` and, at its end, ``.operations`` next to its folder."""
     folder.mkdir(parents=True, exist_ok=True)
     return forked(_child, arguments, folder, disturbance or Disturbance())
 
 
 def forked(call: Callable[..., None], *arguments: Any) -> Any:
-    """Begin a call in a process that is forked from a server in which all is imported."""
+    """Start a call in a process forked from a server with all imports done."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     process = context.Process(target=call, args=arguments)
@@ -192,19 +192,19 @@ def forked(call: Callable[..., None], *arguments: Any) -> Any:
 
 
 def run(arguments: list[str], folder: Path, disturbance: Disturbance | None = None) -> int:
-    """A command to its end. Returns: the exit code, -9 where it was killed."""
+    """Run a command to its end. Returns: the exit code, -9 if it was killed."""
     process = start(arguments, folder, disturbance)
     process.join()
     return int(process.exitcode)
 
 
 def log_of(folder: Path) -> str:
-    """What the last command has printed."""
+    """The output of the last command."""
     return Path(f"{folder}.log").read_text(errors="replace")
 
 
 def says_done(log: str) -> bool:
-    """Whether a command was refused because all that it would write is there: it was killed when it had finished."""
+    """Whether a command was refused because all its outputs exist, i.e. it had already finished when it was killed."""
     said = ("exists; give", "exists; remove", "already holds a packed data set", "is done: ")
     return any(text in log for text in said)
 
@@ -212,7 +212,7 @@ def says_done(log: str) -> bool:
 def _child(arguments: list[str], folder: Path, disturbance: Disturbance) -> None:
     log = os.open(f"{folder}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     writer = None
-    if disturbance.limit is not None:  # through a process that has no limit
+    if disturbance.limit is not None:  # through a process without the limit
         writer = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=log)
         assert writer.stdin is not None
         log = writer.stdin.fileno()
@@ -256,7 +256,7 @@ def _child(arguments: list[str], folder: Path, disturbance: Disturbance) -> None
 
 
 def _write_often() -> None:
-    """Small outputs in as many files as large ones would be in."""
+    """Write small outputs in as many files as large ones."""
     from amodalseg.data.pack import shard_writer
     from amodalseg.engine.evaluation import prediction_store
 
@@ -265,7 +265,7 @@ def _write_often() -> None:
 
 
 def _export_at_hand(arguments: list[str]) -> None:
-    """Let export write ``quick.onnx``, which lies beside the model, and compare nothing."""
+    """Let export write ``quick.onnx`` from next to the model, and compare nothing."""
     from amodalseg.export import write
 
     arguments.remove("--quick")
@@ -278,13 +278,13 @@ def _export_at_hand(arguments: list[str]) -> None:
 
 
 def files_of(folder: Path) -> dict[str, Path]:
-    """What a command has written, by its path below its folder, without what every start makes anew."""
+    """Files written by a command, by path relative to its folder, without those that every start rewrites."""
     found = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
     return {name.as_posix(): path for name, path in found.items() if not set(MADE_ANEW) & set(name.parts)}
 
 
 def differences(folder: Path, undisturbed: Path) -> list[str]:
-    """What a command has left that it does not leave undisturbed, what it lacks, and what has another content."""
+    """Files that a disturbed command leaves in addition, lacks, or has with different content."""
     found, expected = files_of(folder), files_of(undisturbed)
     texts = [f"left over: {name}" for name in sorted(found.keys() - expected.keys())]
     texts += [f"missing: {name}" for name in sorted(expected.keys() - found.keys())]
@@ -297,7 +297,7 @@ def differences(folder: Path, undisturbed: Path) -> list[str]:
 
 
 def _content(path: Path, folder: Path) -> Any:
-    """A file's content without the place of its folder, times and memory, which no two runs have in common."""
+    """A file's content without its folder's path, times and memory, which differ from run to run."""
     if path.suffix == ".ckpt":
         return _plain(_checkpoint(path))
     if path.suffix == ".csv":
@@ -306,9 +306,9 @@ def _content(path: Path, folder: Path) -> Any:
     if path.name == "edit.json":
         return {key: value for key, value in json.loads(path.read_bytes()).items() if key not in OF_THE_RUN}
     content = path.read_bytes().replace(str(folder).encode(), b"FOLDER")
-    if path.name in ("metrics.json", "report.md"):  # memory stands in them, too
+    if path.name in ("metrics.json", "report.md"):  # these also contain memory figures
         return len(content) > 0
-    if path.suffix == ".safetensors":  # the header, which is as long as its first eight bytes say, holds the place
+    if path.suffix == ".safetensors":  # the header, whose length is in the first eight bytes, contains the path
         whole = path.read_bytes()
         return whole[8 + int.from_bytes(whole[:8], "little") :]
     return content
@@ -321,7 +321,7 @@ def _checkpoint(path: Path) -> Any:
 
 
 def _plain(node: Any, key: str = "") -> Any:
-    """Tensors as bytes, in a form that ``==`` compares; without times."""
+    """Tensors as bytes, comparable with ``==``, and without times."""
     import torch
 
     if isinstance(node, torch.Tensor):
@@ -334,7 +334,7 @@ def _plain(node: Any, key: str = "") -> Any:
 
 
 def half_files(folder: Path) -> list[str]:
-    """Files under their real names that cannot be read to their end."""
+    """Files under their final names that cannot be read completely."""
     bad = []
     for name, path in files_of(folder).items():
         if path.name.startswith(".") or name.endswith(".jsonl"):
@@ -349,7 +349,7 @@ def half_files(folder: Path) -> list[str]:
 def _read_whole(path: Path) -> None:
     data = path.read_bytes()
     if path.suffix == ".json":
-        head, _, body = data.partition(b"\n")  # of unfinished shards: behind a checksum
+        head, _, body = data.partition(b"\n")  # of unfinished shards, after a checksum
         json.loads(body if len(head) == 32 else data)
     elif path.suffix == ".png":
         assert data.endswith(b"IEND\xaeB`\x82") and cv2.imdecode(np.frombuffer(data, np.uint8), 1) is not None

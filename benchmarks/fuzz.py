@@ -1,9 +1,9 @@
-"""Damaged files of every kind that is read: each must be read, or refused in one line, within time and memory.
+"""Damaged files of every readable kind: each must be read, or refused in one line, within limits of time and memory.
 
     python benchmarks/fuzz.py --minutes 20 [--seed 0] [--kinds coco yaml] [--keep FOLDER]
 
-Prints a table: inputs of each kind, how many were read and refused, tracebacks, hangs, memory; and what was executed or
-opened outside the folder. Exit code: 0, 1 if there is any of it.
+Prints a table of inputs of each kind: how many were read and refused, tracebacks, hangs, memory; and anything executed
+or opened outside the folder. Exit code: 0, or 1 if there was any such fault.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ SECONDS, MEMORY_GB = 10.0, 1.5
 
 
 class TooLongError(BaseException):
-    """The time of an input is over; no BaseException of a library's own, so that nothing on the way takes it."""
+    """An input has run out of time; a BaseException, so that no handler on the way catches it."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Damage and read until the time is over; print the table."""
+    """Damage and read files until the time is up; print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--seed", type=int, default=0)
@@ -69,19 +69,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 class Fuzz:
-    """Counts what becomes of damaged files."""
+    """Counts the outcomes for damaged files."""
 
     def __init__(self, place: Path, seed: int, keep: Path | None = None) -> None:
         self.place, self.seed, self.keep = place, seed, keep
         self.counts: dict[str, Counter[str]] = {}
         self.slowest: dict[str, float] = {}
         self.grown: dict[str, float] = {}
-        self.memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # GB, of the libraries
+        self.memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # GB, of the libraries alone
         self.failures: list[str] = []
         self.canary = Canary(place)
 
     def one(self, kind: str, target: Target, number: int) -> None:
-        """Damage one file of a kind, the same for the same number and seed, and read what it belongs to."""
+        """Damage one file of a kind, reproducibly for the same number and seed, and read what it belongs to."""
         seed = int.from_bytes(hashlib.blake2b(f"{self.seed} {kind} {number}".encode(), digest_size=8).digest(), "big")
         rng = random.Random(seed)
         work = self.place / "work"
@@ -101,7 +101,7 @@ class Fuzz:
             shutil.copytree(work, self.keep / f"{kind}_{number}", dirs_exist_ok=True)
 
     def read(self, target: Target, work: Path) -> tuple[str, float]:
-        """Read a folder. Returns: what became of it, and seconds."""
+        """Read a folder. Returns: the outcome, and seconds."""
         began = time.process_time()
         outcome = "read"
         with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
@@ -117,7 +117,7 @@ class Fuzz:
             except TooLongError:
                 outcome = "hang"
                 self.failures.append(f"hang: {traceback.format_exc()[-600:]}")
-            except OSError as error:  # the command line says it in one line, if it names a file
+            except OSError as error:  # the command line reports it in one line if it names a file
                 outcome = "refused" if error.filename is not None else "traceback"
                 if outcome == "traceback":
                     self.failures.append(traceback.format_exc()[-1500:])
@@ -152,8 +152,8 @@ def _limit(seconds: float) -> Iterator[None]:
         raise TooLongError
 
     before: Callable[..., object] | int | None = signal.signal(signal.SIGPROF, over)
-    faulthandler.dump_traceback_later(30 * seconds, exit=True)  # for what no signal reaches, and for what waits
-    signal.setitimer(signal.ITIMER_PROF, seconds)  # of the processor: other programs may be busy, too
+    faulthandler.dump_traceback_later(30 * seconds, exit=True)  # for code that no signal reaches, or that waits
+    signal.setitimer(signal.ITIMER_PROF, seconds)  # CPU time, since other programs may be busy too
     try:
         yield
     finally:

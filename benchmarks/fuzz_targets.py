@@ -1,4 +1,4 @@
-"""What is read, of every kind: whole files in a folder, and the call that reads them."""
+"""Every kind of readable input: intact files in a folder, and the call that reads them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from benchmarks.faults import make_inputs, write_graph, write_model
 
 
 class Target(NamedTuple):
-    """A kind. folder: with whole files. files: of them, those to damage. read: takes a copy of the folder."""
+    """A kind. folder: of intact files. files: those to damage. read: is called with a copy of the folder."""
 
     folder: Path
     files: list[str]
@@ -27,7 +27,7 @@ class Target(NamedTuple):
 
 
 def targets(folder: Path) -> dict[str, Target]:
-    """Make whole files of every kind. The folder is new."""
+    """Create intact files of every kind in a new folder."""
     made = {
         "yaml": _yaml, "run_yaml": _run_yaml, "coco": _coco, "coco_train": _coco_train, "labelme": _labelme,
         "photos": _photos, "masks": _masks, "model": _model, "checkpoint": _checkpoint, "onnx": _onnx,
@@ -44,7 +44,7 @@ def targets(folder: Path) -> dict[str, Target]:
 
 
 def _published(folder: Path) -> dict[str, Target]:
-    """Every published data set, drawn as the tests draw it."""
+    """Every published data set, drawn as in the tests."""
     from tests.worlds import WORLDS
 
     found = {}
@@ -298,7 +298,7 @@ def _shards(folder: Path) -> tuple[list[str], Callable[[Path], object]]:
 
 
 def _packing(folder: Path) -> tuple[list[str], Callable[[Path], object]]:
-    """A set that was broken off."""
+    """A set whose packing was interrupted."""
     from amodalseg.config.schema import SyntheticData
     from amodalseg.data.open import open_source
     from amodalseg.data.pack.progress import Progress
@@ -392,7 +392,7 @@ def _rows(folder: Path) -> tuple[list[str], Callable[[Path], object]]:
 
 
 def _results(folder: Path) -> tuple[list[str], Callable[[Path], object]]:
-    """A detector's results for a data set, as ``amodalseg ap`` reads them."""
+    """A detector's results for a data set, as read by ``amodalseg ap``."""
     from tests.worlds import coco_amodal_world
 
     root = coco_amodal_world(folder / "set", split="val")

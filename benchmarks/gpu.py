@@ -1,9 +1,9 @@
-"""Check, measure and train on one GPU within some minutes; every part leaves its results as soon as they exist.
+"""Check, measure and train on one GPU within some minutes; every part stores its results as soon as they exist.
 
     python benchmarks/gpu.py --minutes 8 --out FOLDER [--experiment photos_small] [--data FOLDER] [key=value ...]
 
-``benchmarks/README.md`` says what the parts are and what FOLDER holds. Exit code: 0, 1 if a part failed, 2 if something
-given was wrong.
+``benchmarks/README.md`` describes the parts and the content of FOLDER. Exit code: 0, 1 if a part failed, 2 for invalid
+input.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ TINY = [
 
 @dataclass(frozen=True)
 class Step:
-    """A part of the plan. ends: seconds after the start at which it is killed. command: of its process."""
+    """A part of the plan. ends: seconds after the start at which it is killed. command: for its process."""
 
     name: str
     ends: float
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line, checked as far as it can be without starting anything. Raises UserError."""
+    """Parse the command line and check it as far as possible without starting anything. Raises UserError."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, required=True, help="of the whole run")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for the results: new, or empty")
@@ -118,7 +118,7 @@ def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def plan(options: argparse.Namespace, work: Path) -> list[Step]:
-    """The parts with their ends. A part may use what the ones before it have left; training uses all of it."""
+    """The parts with their ends. A part may use the time left over by earlier ones; training uses all of it."""
     shares = {name: SHARES[name] for name in options.parts}
     gone, steps = 0.0, []
     for name, share in shares.items():
@@ -128,7 +128,7 @@ def plan(options: argparse.Namespace, work: Path) -> list[Step]:
 
 
 def command_of(options: argparse.Namespace, work: Path, name: str, seconds: float) -> list[str]:
-    """The command line of a part that has so many seconds."""
+    """The command line of a part with a time limit in seconds."""
     command = [sys.executable, str(ROOT / "benchmarks/gpu_parts.py"), name, "--device", options.device,
                "--work", str(work), "--result", str(work / f"{name}.json")]  # fmt: skip
     command += ["--tiny"] if options.tiny else []
@@ -141,7 +141,7 @@ def command_of(options: argparse.Namespace, work: Path, name: str, seconds: floa
 
 
 def show_plan(options: argparse.Namespace) -> str:
-    """The plan as text; of the training the least time it gets."""
+    """The plan as text; for training, the minimum time it gets."""
     lines = [f"{options.minutes:g} minutes, results in {options.out}:"]
     for step in plan(options, Path(options.work or "WORK")):
         lines.append(f"{step.name:14} ends by {step.ends:5.0f} s  {shlex.join(step.command)}")
@@ -149,7 +149,7 @@ def show_plan(options: argparse.Namespace) -> str:
 
 
 def run_all(options: argparse.Namespace, work: Path) -> list[Result]:
-    """Run part after part. What is known is in the folder at any time. Returns: the results of all parts."""
+    """Run part after part; the folder always holds the results so far. Returns: the results of all parts."""
     began = time.monotonic()
     work = work.resolve()
     work.mkdir(parents=True, exist_ok=True)
@@ -161,7 +161,7 @@ def run_all(options: argparse.Namespace, work: Path) -> list[Result]:
         write_results(options.out, about, results, work)
 
     for step, result in zip(steps, results, strict=True):
-        (work / f"{step.name}.json").unlink(missing_ok=True)  # of another run in the same folder
+        (work / f"{step.name}.json").unlink(missing_ok=True)  # from another run in the same folder
         seconds = step.ends - (time.monotonic() - began)
         result.state = "running"
         write()
@@ -174,7 +174,7 @@ def run_all(options: argparse.Namespace, work: Path) -> list[Result]:
 
 
 def run_part(command: list[str], result: Result, work: Path, seconds: float, write: Callable[[], None]) -> None:
-    """Run one part in a process group of its own, for so many seconds at most, and read what it reports."""
+    """Run one part in its own process group with a time limit in seconds, and read its report."""
     file, log = work / f"{result.name}.json", work / f"{result.name}.log"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     began, seen = time.monotonic(), None
@@ -215,8 +215,8 @@ def take(result: Result, file: Path) -> bool:
 
 
 def stop(process: subprocess.Popen) -> None:
-    """End a part with all of its own processes; they are all in its group, and files are written whole."""
-    with contextlib.suppress(ProcessLookupError):  # all have ended
+    """Terminate a part with all its processes, which are in its group; files are written whole."""
+    with contextlib.suppress(ProcessLookupError):  # all have terminated
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 

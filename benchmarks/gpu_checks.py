@@ -47,7 +47,7 @@ BREAKS_AT = 4
 
 
 def predictions(options: argparse.Namespace, write: Any) -> tuple[bool, str, dict[str, Any]]:
-    """The shipped model on the device, in float32 and in bf16, against float32 on the CPU."""
+    """The shipped model on the device, in float32 and bf16, compared with float32 on the CPU."""
     exact_products()
     queries = some_queries(2 if options.tiny else 16)
     expected = load_model(MODEL, "cpu").predict_batch(queries)
@@ -62,9 +62,9 @@ def predictions(options: argparse.Namespace, write: Any) -> tuple[bool, str, dic
 
 
 def compiled(options: argparse.Namespace, write: Any) -> tuple[bool, str, dict[str, Any]]:
-    """Compiled predictions against eager ones; both evaluations, because every second step keeps its condition.
+    """Compiled predictions compared with eager ones, with both kinds of evaluation: half the steps reuse the condition.
 
-    The second pass replays what the first has recorded, and a smaller batch is filled up.
+    The second pass replays what the first has recorded, and a smaller batch is padded.
     """
     exact_products()
     queries = some_queries(4)
@@ -91,7 +91,7 @@ def compiled(options: argparse.Namespace, write: Any) -> tuple[bool, str, dict[s
 
 
 def process_group(options: argparse.Namespace, write: Any) -> tuple[bool, str, dict[str, Any]]:
-    """A group of this process alone, NCCL on a GPU: sums, collected results, gradients, and a run with strategy ddp."""
+    """A group with only this process, NCCL on a GPU: sums, gathered results, gradients, and a run with strategy ddp."""
     device = torch.device(options.device)
     backend = "gloo" if device.type == "cpu" else "nccl"
     with tempfile.TemporaryDirectory() as folder:
@@ -112,7 +112,7 @@ def process_group(options: argparse.Namespace, write: Any) -> tuple[bool, str, d
             "gradient": torch.allclose(layer.weight.grad, plain, rtol=1e-4, atol=1e-6),
         }
         dist.destroy_process_group()
-        with patch.dict(os.environ):  # Lightning would leave LOCAL_RANK: later runs would wait for a second process
+        with patch.dict(os.environ):  # Lightning leaves LOCAL_RANK set, and later runs would wait for a second process
             run = small_run(options, Path(folder) / "run", "trainer.strategy=ddp", "trainer.max_steps=2")
         if dist.is_initialized():  # Lightning leaves its own
             dist.destroy_process_group()
@@ -123,7 +123,7 @@ def process_group(options: argparse.Namespace, write: Any) -> tuple[bool, str, d
 
 
 def resume(options: argparse.Namespace, write: Any) -> tuple[bool, str, dict[str, Any]]:
-    """A run that breaks off behind a checkpoint and goes on, against two that do not: the second tells the noise."""
+    """A run interrupted after a checkpoint and resumed, compared with two uninterrupted ones that show the noise."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
@@ -139,7 +139,7 @@ def resume(options: argparse.Namespace, write: Any) -> tuple[bool, str, dict[str
 
 
 def break_off(options: argparse.Namespace, folder: Path) -> tuple[bool, float, float]:
-    """Whether a run broke off where it should; its largest difference from a whole one; that of two whole ones."""
+    """Whether a run stopped where it should; its largest difference to a complete run; that between two such runs."""
     whole, again, broken = (folder / name for name in ("whole", "again", "broken"))
     small_run(options, whole)
     small_run(options, again)
@@ -162,11 +162,11 @@ def break_off(options: argparse.Namespace, folder: Path) -> tuple[bool, float, f
 
 
 class PowerCut(Exception):
-    """What ends a run in the middle."""
+    """Interrupts a run in the middle."""
 
 
 def exact_products() -> None:
-    """Float32 means float32: by default convolutions on a GPU round their inputs to ten bits (TF32)."""
+    """Switch off TF32, with which convolutions on a GPU round float32 inputs to ten bits by default."""
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
 
@@ -178,7 +178,7 @@ def some_queries(count: int) -> list[Query]:
 
 
 def compare(expected: list[Prediction], found: list[Prediction]) -> dict[str, float]:
-    """How far two lists of predictions agree."""
+    """The agreement of two lists of predictions."""
     pairs = list(zip(expected, found, strict=True))
     ious = [(a.amodal & b.amodal).sum() / (a.amodal | b.amodal).sum() for a, b in pairs]
     gaps = [np.abs(a.probability - b.probability) for a, b in pairs]
@@ -187,12 +187,12 @@ def compare(expected: list[Prediction], found: list[Prediction]) -> dict[str, fl
 
 
 def within(found: dict[str, float], least_iou: float, largest_mean: float) -> bool:
-    """Whether predictions agree; not a number is no agreement."""
+    """Whether predictions agree; NaN does not count as agreement."""
     return found["least IoU"] >= least_iou and found["mean difference of probability"] <= largest_mean
 
 
 def small_run(options: argparse.Namespace, out: Path, *more: str) -> Path:
-    """Train ``SMALL``, or go on with it. Returns: its folder."""
+    """Train ``SMALL``, or resume it. Returns: its folder."""
     accelerator = f"trainer.accelerator={'cpu' if options.device == 'cpu' else 'gpu'}"
     tiny = ["model.window.size=32", "loader.batch_size=2", "loader.num_workers=0"] if options.tiny else []
     overrides = [*SMALL, *tiny, accelerator, *more, f"out={out}"]
@@ -201,6 +201,6 @@ def small_run(options: argparse.Namespace, out: Path, *more: str) -> Path:
 
 
 def largest_difference(one: Path, other: Path) -> float:
-    """Between the weights of two checkpoints."""
+    """The largest difference between the weights of two checkpoints."""
     first, second = (read_checkpoint(path)["state_dict"] for path in (one, other))
     return max(float((first[key].double() - second[key].double()).abs().max()) for key in first)

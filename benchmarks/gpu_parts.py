@@ -1,4 +1,4 @@
-"""The parts of ``gpu.py``, each a process of its own. It starts them; one can be run by hand as well:
+"""The parts of ``gpu.py``, which starts each in a separate process. One can also be run by hand:
 
 python benchmarks/gpu_parts.py predictions --work FOLDER --result FILE.json [--device cuda]
 """
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def machine(device: str) -> dict[str, Any]:
-    """What the figures were measured on."""
+    """The machine that the figures were measured on."""
     if device == "cpu" or not torch.cuda.is_available():
         return {"device": "cpu", "cpus": os.cpu_count()}
     found = torch.cuda.get_device_properties(0)
@@ -81,7 +81,7 @@ def machine(device: str) -> dict[str, Any]:
 
 
 def measure_sampler(options: argparse.Namespace, write: Callable[[Outcome], None], model: str) -> Outcome:
-    """The straightforward loop against batches, bf16 and CUDA graphs; the last only once the others are written."""
+    """The straightforward loop compared with batches, bf16 and CUDA graphs; the last after the others are written."""
     import sampler
 
     device, quick = options.device, ["--quick"] if options.tiny else []
@@ -123,7 +123,7 @@ def sampler_b4(options: argparse.Namespace, write: Callable[[Outcome], None]) ->
 
 
 def run_training(options: argparse.Namespace, write: Callable[[Outcome], None]) -> Outcome:
-    """Train the experiment as train.py does; its run folder is WORK/run."""
+    """Train the experiment like train.py; its run folder is WORK/run."""
     run = options.work / "run"
     fixed = [f"out={run}", "trainer.progress=false", "trainer.devices=1"]
     fixed += [f"trainer.accelerator={'cpu' if options.device == 'cpu' else 'gpu'}"]
@@ -134,7 +134,7 @@ def run_training(options: argparse.Namespace, write: Callable[[Outcome], None]) 
     steps = read_checkpoint(run / "last.ckpt")["global_step"]
     _, _, about = read_weights(run / "model.safetensors")
     samples = steps * config.loader.batch_size * config.trainer.accumulate
-    minutes = min(config.trainer.max_time or seconds / 60, seconds / 60)  # its own steps may end it before
+    minutes = min(config.trainer.max_time or seconds / 60, seconds / 60)  # its own number of steps may end it earlier
     figures: dict[str, Any] = {
         "steps": steps,
         "samples": samples,
@@ -154,7 +154,7 @@ def run_training(options: argparse.Namespace, write: Callable[[Outcome], None]) 
 
 
 def run_release(options: argparse.Namespace, write: Callable[[Outcome], None]) -> Outcome:
-    """The weights in half precision, the curve and the pictures, into the folder of results."""
+    """Write the weights in half precision, the curve and the pictures to the folder of results."""
     run, out = options.work / "run", options.out
     weights = next((run / name for name in ("model.safetensors", "last.ckpt") if (run / name).is_file()), None)
     if weights is None:
@@ -179,7 +179,7 @@ def run_release(options: argparse.Namespace, write: Callable[[Outcome], None]) -
 
 
 def last_loss(file: Path) -> float:
-    """Mean of the last tenth of the logged training losses."""
+    """The mean of the last tenth of the logged training losses."""
     with file.open() as text:
         losses = [float(row["train/loss"]) for row in csv.DictReader(text) if row["train/loss"]]
     last = losses[-max(1, len(losses) // 10) :]

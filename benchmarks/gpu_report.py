@@ -1,4 +1,4 @@
-"""What ``gpu.py`` leaves in its folder: results.json, results.md, log.txt, and the pieces of a large file."""
+"""The files that ``gpu.py`` writes: results.json, results.md, log.txt, and the pieces of a large file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NAMES = {
 
 @dataclass
 class Result:
-    """What is known of one part. state: waiting, running, passed, failed or timed out."""
+    """The state and results of one part. state: waiting, running, passed, failed or timed out."""
 
     name: str
     state: str = "waiting"
@@ -43,7 +43,7 @@ class Result:
 
 
 def write_results(out: Path, about: dict[str, Any], results: list[Result], work: Path) -> None:
-    """Write results.json, results.md and log.txt anew, each in one go."""
+    """Rewrite results.json, results.md and log.txt, each atomically."""
     machine = next((result.machine for result in results if result.machine), {})
     about = {**about, **machine, **_versions()}
     rows = [{key: value for key, value in asdict(r).items() if key not in ("machine", "passed")} for r in results]
@@ -64,7 +64,7 @@ def _versions() -> dict[str, Any]:
 
 
 def markdown(about: dict[str, Any], results: list[Result]) -> str:
-    """The results for a reader."""
+    """The results as Markdown."""
     device = about.get("device", "no device yet")
     lines = [
         f"# {about['experiment']}, {about['minutes']:g} minutes on {device}",
@@ -94,19 +94,19 @@ def _show(value: Any) -> str:
 
 
 def write_pieces(path: Path, out: Path, room: int, limit: int = PIECE) -> list[str]:
-    """Copy a file into a folder; one that is larger than ``limit`` as NAME.1, NAME.2, ..., to be joined by ``cat``.
+    """Copy a file to a folder; if larger than ``limit``, as NAME.1, NAME.2, ..., to be joined by ``cat``.
 
     Args:
         path: the file.
         out: the folder.
-        room: how many files may be added.
-        limit: bytes of a file.
+        room: maximum number of files to add.
+        limit: maximum bytes per file.
 
     Returns:
         The names.
 
     Raises:
-        UserError: it does not fit.
+        UserError: the file does not fit.
     """
     content = path.read_bytes()
     pieces = [content[start : start + limit] for start in range(0, len(content), limit)]

@@ -11,7 +11,7 @@ from amodalseg.report.grid import grid
 from amodalseg.types import Region
 
 SIDE = 512  # pixels of the longer side of each picture
-LARGEST = 8  # maximum integer factor of enlargement, at which pixels stay visible
+LARGEST = 8  # from this enlargement on, single pixels are shown sharp
 COLOURS = {
     "added": (20, 150, 60), "removed": (200, 40, 40), "changed": (30, 90, 210), "kept": (90, 90, 90),
     "background": (90, 90, 90),

@@ -1,14 +1,14 @@
-"""Any data set in tar files: read at random through one index, or in a stream by the ``webdataset`` library.
+"""Any data set as tar files: random access through one index, or streaming with the ``webdataset`` library.
 
 | file | content |
 |---|---|
-| ``shard-000000.tar``, ... | uncompressed; a sample is one photo with those of its objects that follow each other |
-| ``index.npy`` | one row for each object: where its entry and its pictures lie |
-| ``shards.json`` | what it is, counts, sizes, checksums; written last, so a folder with it is whole |
+| ``shard-000000.tar``, ... | uncompressed; a sample is one photo with a run of its consecutive objects |
+| ``index.npy`` | one row per object: the positions of its entry and its pictures |
+| ``shards.json`` | description, counts, sizes, checksums; written last, so a folder that has it is complete |
 
-A sample number n is the members ``n.png`` (or whatever the photo's file is), ``n.json`` (a list of its objects) and
-``n.wholeK.png`` (the K-th object alone, where the data set has such pictures). Every object is found by its number, so
-shuffling, resuming and dealing out to several processes are the same as for any other data set.
+Sample n consists of the members ``n.png`` (or the photo's own file type), ``n.json`` (a list of its objects) and
+``n.wholeK.png`` (the K-th object alone, if the data set has such pictures). Objects are accessed by number, so
+shuffling, resuming and distributing over processes work as for any other data set.
 """
 
 from __future__ import annotations

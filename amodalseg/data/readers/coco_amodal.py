@@ -5,15 +5,15 @@ written by ``amodalseg data convert``, not required in files made by hand.
 
 | in the file | under ``amodalseg`` |
 |---|---|
-| ``info`` | ``dataset``, ``split``; ``photos``: the photo folder, seen from the file's own |
+| ``info`` | ``dataset``, ``split``; ``photos``: the photo folder, relative to the file's own |
 | image | ``image_id``: the record's |
 | annotation | ``object_id``, ``is_stuff``, ``order``, ``raw_rate``, ``group``, ``extra`` |
 | | ``modal_source``, ``modal_score``; ``flags`` that do not follow from the masks |
-| | ``category_id``, ``category``, where the file had to invent one |
+| | ``category_id``, ``category``, if the file had to invent one |
 | | masks: ``given`` (a predicted modal mask), ``occluder``, ``unknown`` |
-| | ``whole_rgb``: a file, seen from the json's folder |
+| | ``whole_rgb``: a file, relative to the json's folder |
 
-Those of annotations are in the amodal file.
+The entries of annotations are in the amodal file.
 """
 
 from __future__ import annotations
@@ -56,20 +56,20 @@ Entry = dict[str, Any]
 def read_coco_amodal(config: CocoAmodalData, *, photos: bool = True) -> list[AmodalRecord]:
     """Read ``root/annotations/<split>_modal.json`` and ``<split>_amodal.json``.
 
-    Photos are in the folder that ``info`` names; without one in ``root/images/<split>``, or in ``root/images`` where
-    that does not exist.
+    Photos are in the folder that ``info`` names; without one in ``root/images/<split>``, or in ``root/images`` if that
+    does not exist.
 
     | in the files | in the record |
     |---|---|
     | annotation ``id``, the same in both files | ``object_id`` |
     | annotation ``image_id`` = image ``id`` | ``image_id`` |
-    | ``segmentation`` of the modal and of the amodal file, in any of COCO's encodings | the masks |
+    | ``segmentation`` of the modal and the amodal file, in any COCO encoding | the masks |
     | annotation ``category_id``, categories' ``name``, of the amodal file | ``category_id``, ``category`` |
     | annotation ``iscrowd`` | flag ``crowd`` |
     | ``area``, ``bbox`` of files made by hand | ``extra`` |
 
-    What stands under ``amodalseg`` (see above) wins over this table. ``dataset`` is the name of the set that was
-    converted, else ``coco_amodal``.
+    Entries under ``amodalseg`` (see above) take precedence over this table. ``dataset`` is the name of the converted
+    set, else ``coco_amodal``.
 
     Args:
         config: ``annotations`` names one of the two files, the other is found by its name.
@@ -140,7 +140,7 @@ def read_coco_amodal(config: CocoAmodalData, *, photos: bool = True) -> list[Amo
         )
         if further["given"] is not None:
             record.modal_rle, record.gt_modal_rle = further["given"], modal
-            record.flags -= {"empty_modal"}  # something is given
+            record.flags -= {"empty_modal"}  # there is a given mask
         key = record.dataset, record.split, record.image_id, record.object_id
         if key in found:
             raise UserError(f"{where} is the same object as annotation {found[key]}: {record.key}; rename one")
@@ -194,7 +194,7 @@ def _open(source: Path) -> tuple[dict[Any, Entry], dict[Any, Entry], Entry]:
 
 
 def _own(entry: Entry, where: str, keys: dict[str, tuple[type, ...]]) -> Entry:
-    """Our own part of an entry, checked; empty where there is none."""
+    """The ``amodalseg`` part of an entry, checked; empty if there is none."""
     own: Entry = entry.get(KEY, {})
     require(own, {}, f"{where}, '{KEY}',", keys)
     return own
@@ -237,12 +237,12 @@ def _photo_folder(config: CocoAmodalData, own: Entry, source: Path) -> Path:
 
 
 def _from(source: Path, path: str) -> Path:
-    """A path that a file names, seen from that file's folder."""
+    """A path named in a file, relative to that file's folder."""
     return Path(os.path.normpath(Path(os.path.realpath(source.parent)) / path))
 
 
 def _first_run_lengths(sides: list[tuple[dict[Any, Entry], Path]], ids: list[Any]) -> list[tuple[Any, str]]:
-    """The first mask of an image that brings its own size, as ``image_mask_size`` wants it."""
+    """The first mask of an image that states its own size, as ``image_mask_size`` expects it."""
     for object_id in ids:
         for objects, source in sides:
             segmentation = objects[object_id]["segmentation"]
@@ -252,7 +252,7 @@ def _first_run_lengths(sides: list[tuple[dict[Any, Entry], Path]], ids: list[Any
 
 
 def _stored(modal: Entry, amodal: Entry) -> Entry:
-    """Areas and boxes as the files give them."""
+    """Areas and boxes as given in the files."""
     found = {"area": amodal.get("area"), "bbox": amodal.get("bbox"),
              "modal_area": modal.get("area"), "modal_bbox": modal.get("bbox")}  # fmt: skip
     return {key: value for key, value in found.items() if value is not None}

@@ -36,7 +36,7 @@ def read_coco_instances(
     prefix: str = "",
     outside: bool = False,
 ) -> list[AmodalRecord]:
-    """Read one COCO-instances json. Decodes no mask and no photo, so half a million objects are no problem.
+    """Read one COCO-instances json. Decodes neither masks nor photos, so it handles half a million objects.
 
     | in the file | in the record |
     |---|---|
@@ -48,17 +48,17 @@ def read_coco_instances(
     | annotation ``iscrowd`` | flag ``crowd`` |
     | the name of the file's folder | ``extra["pack"]`` |
 
-    ``amodal_rle`` is None. A mask without pixels is flagged ``empty_modal``; ``touches_border`` is left to whoever
-    decodes the mask. ``bbox`` and ``area`` are not read: both follow from the mask.
+    ``amodal_rle`` is None. A mask without pixels is flagged ``empty_modal``; ``touches_border`` is set by the code that
+    decodes the mask. ``bbox`` and ``area`` are not read, as both follow from the mask.
 
     Args:
         annotations: the json file.
         images: the folder with its photos.
         split, dataset: names for the records.
-        skip_broken: leave out objects whose photo is missing or whose mask cannot be read, with a warning, instead of
+        skip_broken: skip objects whose photo is missing or whose mask cannot be read, with a warning, instead of
             raising.
         prefix: put before the image ids.
-        outside: allow photos outside of the folder, as ``photo_path`` does.
+        outside: allow photos outside the folder, as in ``photo_path``.
 
     Raises:
         UserError: a file, key, photo or mask that is missing or wrong; the message names file and annotations.
@@ -155,12 +155,12 @@ def read_coco_files(
     Args:
         annotations: json files.
         images: the folder of photos of each.
-        split, dataset, skip_broken, outside: as ``read_coco_instances``.
-        skip_missing: go on without a json file that is not there, and print its name; one must be there.
+        split, dataset, skip_broken, outside: as in ``read_coco_instances``.
+        skip_missing: skip missing json files and print their names; at least one must exist.
 
     Raises:
-        UserError: no file, lists of different length, files that cannot be told apart by folder and name, and all of
-            ``read_coco_instances``.
+        UserError: there is no file, the lists differ in length, files cannot be distinguished by folder and name; and
+            as ``read_coco_instances``.
     """
     if not annotations or len(annotations) != len(images):
         raise UserError(

@@ -1,4 +1,4 @@
-"""COCOA in its original json (Zhu et al. 2017): people drew whole objects, nearest first."""
+"""COCOA in its original json (Zhu et al. 2017): annotators outlined whole objects, nearest first."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def read_cocoa(config: CocoaData, *, photos: bool = True) -> list[AmodalRecord]:
     | annotation ``depth_constraint`` | ``extra["behind"]``: the orders that it puts before this region, if any |
 
     Flags: ``empty_modal``; ``fully_visible``; ``modal_outside_amodal``; ``size_mismatch`` where the sizes of masks,
-    json entry and photo differ (the masks' is taken, and the photo is resized to it). ``touches_border`` is left to
-    whoever decodes the masks. The stored ``invisible_mask`` is never used; ``area`` is kept in ``extra``. What else the
-    file holds (``date_captured``, at times misspelt; ``license``; ``size``, the number of regions before some were
-    removed) is not read.
+    json entry and photo differ (the size of the masks is used, and the photo is resized to it). ``touches_border`` is
+    set by the code that decodes the masks. The stored ``invisible_mask`` is never used; ``area`` is kept in ``extra``.
+    Other entries of the file (``date_captured``, sometimes misspelt; ``license``; ``size``, the number of regions
+    before some were removed) are not read.
 
     Args:
         config: ``root`` is the data set's folder, or a json file: of the same form, or one bare annotation or a list of

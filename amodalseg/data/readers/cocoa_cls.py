@@ -20,13 +20,13 @@ def read_cocoa_cls(config: CocoaClsData, *, photos: bool = True) -> list[AmodalR
     | in the file | in the record |
     |---|---|
     | annotation ``id``, ``image_id`` | ``object_id``, ``image_id`` |
-    | ``segmentation``, ``visible_mask`` (always there) | ``amodal_rle``, ``modal_rle`` |
+    | ``segmentation``, ``visible_mask`` (always present) | ``amodal_rle``, ``modal_rle`` |
     | ``category_id`` (COCO's, up to 90), categories' ``name`` | ``category_id``, ``category`` |
     | ``occlude_rate`` | ``raw_rate``; ``occlusion_rate`` is computed from the masks |
     | ``area``, ``bbox`` (of the amodal mask) | ``extra`` |
     | ``iscrowd`` | flag ``crowd`` |
 
-    The stored ``invisible_mask`` is never used. The only box is the amodal one: cropping by it would leak the truth.
+    The stored ``invisible_mask`` is never used. The only box is the amodal one; cropping by it would leak ground truth.
 
     Args:
         config: ``root`` and the options of every published set.

@@ -17,21 +17,21 @@ def read_d2sa(config: D2SAData, *, photos: bool = True) -> list[AmodalRecord]:
 
     | split | files |
     |---|---|
-    | ``train`` | ``training_rot0`` and ``augmented``; ids may repeat and get ``rot0-`` or ``augmented-`` in front |
+    | ``train`` | ``training_rot0`` and ``augmented``; ids may repeat and are prefixed ``rot0-`` or ``augmented-`` |
     | ``val`` | ``validation`` |
     | ``test`` | refused: ``test_info`` has no masks |
 
     | in the file | in the record |
     |---|---|
     | annotation ``id``, ``image_id`` | ``object_id``, ``image_id`` |
-    | ``segmentation``, ``visible_mask`` (run lengths, always there) | ``amodal_rle``, ``modal_rle`` |
+    | ``segmentation``, ``visible_mask`` (run lengths, always present) | ``amodal_rle``, ``modal_rle`` |
     | ``category_id`` (1 to 60), categories' ``name`` | ``category_id``, ``category`` |
     | ``occlude_rate`` | ``raw_rate`` |
     | ``area``, ``bbox`` (of the amodal mask, floats), ``occl_depth`` | ``extra`` |
     | ``iscrowd`` (true or false) | flag ``crowd`` |
 
-    Masks may be padded (1534 x 1920 where the photo has 1440 x 1920): ``size_mismatch``. ``amodal_region.order`` calls
-    occluded objects the nearest, so ``order`` stays None.
+    Masks may be padded (1534 x 1920 for a photo of 1440 x 1920): ``size_mismatch``. ``amodal_region.order`` ranks
+    occluded objects as nearest, so ``order`` stays None.
 
     Args:
         config: ``root`` and the options of every published set; ``annotations`` is read as the only file of its split.

@@ -59,7 +59,7 @@ def read_fishbowl(config: FishBowlData, *, photos: bool = True) -> list[AmodalRe
     | annotations | ``<split>_data/<split>/<video>/objects.json`` (visible), | ``<split>_data/<split>_data.pkl`` |
     | | ``<split>_data/<split>_objects/<video>_object<N>/objects.json`` (whole) | |
     | frames | ``<split>_data/<split>_frames/<video>/%05d.png`` | the same |
-    | objects | all frames with a pixel of either mask | what the file holds |
+    | objects | all frames with a pixel of either mask | those in the file |
     | ``modal_rle``, ``amodal_rle`` | ``masks`` of the video and of the re-render, joined by ``id`` | ``VM``, ``FM`` |
     | ``raw_rate`` | none | ``OCC_R`` |
     | ``category``, ``category_id`` | ``type_name``, ``type_id`` | ``fish_type``, none |

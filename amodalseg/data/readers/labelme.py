@@ -3,9 +3,9 @@
 Shapes with the same ``group_id`` form one object, a shape without one is an object of its own. The label says which of
 the object's masks a shape belongs to:
 
-| label | the shape is part of |
+| label | the shape belongs to |
 |---|---|
-| ``NAME`` | both masks: it is visible |
+| ``NAME`` | both masks, as a visible part |
 | ``NAME:modal`` | the modal mask |
 | ``NAME:amodal`` | the amodal mask: the whole object, or just its occluded region |
 
@@ -60,10 +60,10 @@ def read_labelme(folder: Path, split: str = "train") -> list[AmodalRecord]:
     | in the file | in the record |
     |---|---|
     | its name without the ending | ``image_id`` |
-    | ``imagePath``, seen from the file | ``image``; ``imageData`` is not used |
+    | ``imagePath``, relative to the file | ``image``; ``imageData`` is not used |
     | shape ``group_id`` | ``object_id``: ``g<group>``; without one ``s<number of the shape, from 1>`` |
     | shape ``label`` before the last ``:`` | ``category`` |
-    | shape ``points``, ``shape_type`` polygon, rectangle or circle | the masks, filled the way COCO does |
+    | shape ``points``, ``shape_type`` polygon, rectangle or circle | the masks, filled as in COCO |
     | shape ``flags``: ``stuff``, ``crowd`` (of any shape of the object) | ``is_stuff``, flag ``crowd`` |
 
     Raises:

@@ -1,11 +1,11 @@
-"""What the parts of the two tuning-free methods are worth: the ablations of papers 002 and 001, beside their noise.
+"""The ablations of the two tuning-free methods, papers 002 and 001, compared with their noise controls.
 
     python benchmarks/inpainting.py --group all --objects 50 --seeds 0 1 2 --prior embedded --out outputs/ablations
 
-Every variant is a file of ``configs/model`` that changes one thing in the reference of its group. All draw at the size
-of the prior, predict the same composites (``configs/eval/photos.yaml``) with the same seeds, and are compared object by
-object: with the reference, and with noise in the same area, read off in the same way. Predictions stay in the folder;
-a run that was broken off goes on behind them. ``benchmarks/README.md`` says how to read the tables.
+Every variant is a file of ``configs/model`` that changes one thing in the reference of its group. All generate at the
+size of the prior, predict the same composites (``configs/eval/photos.yaml``) with the same seeds, and are compared
+object by object: with the reference, and with noise in the same area and the same read-off. Predictions stay in the
+folder; an interrupted run continues after them. ``benchmarks/README.md`` explains the tables.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ DRAWN: dict[str, Callable[..., Any]] = {
 class Variant(NamedTuple):
     """One row of a table.
 
-    name: in the table. source: a file of ``configs/model`` without its ending, or a model's name. paper: where the
-    paper has this row, and its difference to the paper's reference. direction: its sign, 0 where there is no number.
+    name: in the table. source: a file of ``configs/model`` without its suffix, or a model's name. paper: where the
+    paper has this row, and its difference to the paper's reference. direction: its sign, 0 if there is no number.
     """
 
     name: str
@@ -116,7 +116,7 @@ comes nearest to the hidden part."""
 
 
 def options_of(source: str, size: int) -> Any:
-    """The options of a method that draws at that size; None of a model without options."""
+    """The options of a method that generates at that size; None for a model without options."""
     if source in MODELS:
         return None
     path = ROOT / f"configs/model/{source}.yaml"
@@ -126,7 +126,7 @@ def options_of(source: str, size: int) -> Any:
 
 
 def control_of(options: Any) -> NoiseFillConfig | None:
-    """Noise in the area of a method, on the background that its mask is read off before, and read off as it does."""
+    """The noise control: noise in the area of a method, on its final background, with the same read-off."""
     name = getattr(options, "name", "")
     if name == "occlusion_free_bias":
         area, behind = options.area, options.background
@@ -147,10 +147,10 @@ def control_of(options: Any) -> NoiseFillConfig | None:
 
 
 class Bench:
-    """Asks variants, and keeps what they predict.
+    """Runs variants and stores their predictions.
 
     Args:
-        backend: that all draw with. records: the objects. seeds: of the noise. folder: of the predictions.
+        backend: shared by all. records: the objects. seeds: of the noise. folder: of the predictions.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class Bench:
         """All objects with all seeds; a seed is a part of the object's id.
 
         Args:
-            source: a model's name, where it has no options. options: of a method.
+            source: a model's name, if it has no options. options: of a method.
         """
         model: Any = DRAWN[options.name](options, self.backend) if getattr(options, "name", "") in DRAWN else None
         if model is None:
@@ -204,7 +204,7 @@ def compared(rows: Sequence[Row], other: Sequence[Row]) -> dict[str, list[float 
 
 
 def verdict(difference: Sequence[float | None], direction: int) -> str:
-    """Does a difference go where the paper's goes? Nothing is said where the paper has no number."""
+    """Whether a difference has the paper's direction; empty if the paper has no number."""
     _, low, high = difference
     if not direction:
         return ""
@@ -216,7 +216,7 @@ def verdict(difference: Sequence[float | None], direction: int) -> str:
 
 
 def described(rows: Sequence[Row], seeds: Sequence[int]) -> dict[str, Any]:
-    """Scores in percent, over all seeds and of each, and what an object costs."""
+    """Scores in percent, over all seeds and for each, and the cost per object."""
 
     def scores(some: Sequence[Row]) -> dict[str, float | int | None]:
         found = PROTOCOLS[PROTOCOL](some)
@@ -264,7 +264,7 @@ def run_group(bench: Bench, group: str, size: int) -> list[dict[str, Any]]:
 
 
 def cell(difference: dict[str, list[float | None]] | None, figure: str) -> str:
-    """A difference with its interval; bold where the interval does not hold 0."""
+    """A difference with its interval; bold if the interval does not contain 0."""
     if difference is None:
         return ""
     value, low, high = difference[figure]

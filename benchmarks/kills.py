@@ -1,8 +1,8 @@
-"""Kill, and starve of disk space, the commands that write; then let them end, and compare with an undisturbed run.
+"""Kill the commands that write, or let the disk run full; then let them finish, and compare with an undisturbed run.
 
     python benchmarks/kills.py --kills 30 --full 20 [--seed 0] [--commands train eval] [--keep FOLDER]
 
-``benchmarks/README.md`` says what is counted. Exit code: 0, 1 if anything differs.
+``benchmarks/README.md`` says what is counted. Exit code: 0, or 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Campaign:
         """Disturb and print. Returns: the exit code."""
         for name, command in self.commands.items():
             folder = self.place / f"{name}_ok"
-            run(command(folder), folder)  # what a command compiles or caches on its first run, it does here
+            run(command(folder), folder)  # warm-up: compiles and caches what a first run needs
             shutil.rmtree(folder)
             before = time.monotonic()
             code = run(command(folder), folder)
@@ -92,7 +92,7 @@ class Campaign:
 
     def _kill(self, name: str) -> None:
         folder, counts = self._folder(name), self.counts[name]
-        by_time = counts["kills"] % 2 == 0  # by turns at any moment, and right before a file is touched
+        by_time = counts["kills"] % 2 == 0  # alternately at a random moment and right before a file operation
         operations = int(Path(f"{self.place / name}_ok.operations").read_text())
         at = None if by_time else Disturbance(kill_at=self.random.randrange(operations))
         process = start(self.commands[name](folder), folder, at)
@@ -108,7 +108,7 @@ class Campaign:
             self._finish(name, folder)
 
     def _fill(self, name: str) -> None:
-        """A tmpfs that is too small where one can be mounted, else a limit of the size of each file."""
+        """Use a tmpfs that is too small if one can be mounted, else a limit on the size of each file."""
         folder, counts = self._folder(name), self.counts[name]
         sizes = sorted(path.stat().st_size for path in files_of(self.place / f"{name}_ok").values())
         mounted = self._mount(folder, int(self.random.uniform(0.02, 1) * sum(sizes)))
@@ -136,7 +136,7 @@ class Campaign:
         return subprocess.run(command, capture_output=True).returncode == 0
 
     def _finish(self, name: str, folder: Path) -> None:
-        """The same command once more, to its end."""
+        """Run the same command again, to its end."""
         code = run(self.commands[name](folder), folder)
         if code and not says_done(log_of(folder)):
             self._tell(name, "differences", folder, f"exit {code}: {log_of(folder)[-1000:]}")

@@ -1,4 +1,4 @@
-"""What a figure was measured on, for the files in ``benchmarks/results``, and the memory of a process."""
+"""The machine that figures were measured on, for the files in ``benchmarks/results``, and the memory of a process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def device() -> str:
 
 
 def facts(threads: int) -> dict[str, Any]:
-    """Commit, device, threads, and versions of PACKAGES, empty where one is not installed."""
+    """Commit, device, threads, and versions of PACKAGES, empty for those not installed."""
     done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
     found: dict[str, Any] = {"commit": done.stdout.strip(), "device": device(), "threads": threads}
     for package in PACKAGES:
@@ -31,6 +31,6 @@ def facts(threads: int) -> dict[str, Any]:
 
 
 def memory(process: int, what: str) -> float:
-    """GB that a process holds (VmRSS), or has held at most (VmHWM)."""
+    """Memory of a process in GB, current (VmRSS) or at its peak (VmHWM)."""
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{what}:")) / 1e6

@@ -1,11 +1,11 @@
-"""Many objects from end to end: what ``predict --coco`` needs beside the network, and whether memory stays flat.
+"""Many objects end to end: the overhead of ``predict --coco`` over the network, and whether memory stays constant.
 
     python benchmarks/many.py checkpoints/conddiff_amo_lite.onnx --objects 2000 --photos 250
     python benchmarks/many.py MODEL --coco a.json b.json --images photos_a photos_b --objects 20000
 
-Draws photos of 640 x 480 with objects in them, or takes those of COCO files, whose annotations are repeated until there
-are as many as asked for. Prints objects/s, the network's own rate within the same run (its time alone), and the memory
-of the process after a tenth and at the end. ``--threads`` are those of the network.
+Draws photos of 640 x 480 with objects in them, or takes those of COCO files, whose annotations are repeated up to the
+requested number. Prints objects/s, the network's own rate within the same run (its time alone), and the memory of the
+process after a tenth of the objects and at the end. ``--threads`` are those of the network.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SIZE = 480, 640
 
 
 def main() -> None:
-    """Run once and print what was measured."""
+    """Run once and print the measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a name, a run folder or a file")
     parser.add_argument("--objects", type=int, default=2000)
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 class Clock:
-    """Counts the seconds within a model's network, and looks at memory when a tenth of the objects is through."""
+    """Measures the seconds spent in a model's network, and the memory after a tenth of the objects."""
 
     def __init__(self, model: WindowModel, objects: int) -> None:
         self.seconds, self.early, self.objects, self.done = 0.0, 0.0, objects, 0
@@ -97,7 +97,7 @@ class Clock:
 
 
 def drawn(photos: int, objects: int, folder: Path) -> dict[str, Any]:
-    """A COCO file of ellipses on noise, as many in each photo as it takes."""
+    """A COCO file of ellipses on noise, with as many per photo as necessary."""
     rng, (height, width) = np.random.default_rng(0), SIZE
     (folder / "photos").mkdir()
     images, annotations = [], []
@@ -120,7 +120,7 @@ def drawn(photos: int, objects: int, folder: Path) -> dict[str, Any]:
 
 
 def taken(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """One COCO file of several, with as many annotations as asked for, without crowds."""
+    """Several COCO files merged into one with the requested number of annotations, without crowds."""
     (folder / "photos").mkdir()
     images, found = [], []
     for source, place in zip(options.coco, options.images, strict=True):

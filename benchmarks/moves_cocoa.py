@@ -1,9 +1,9 @@
-"""The moves of DiffOOM's paper: 150 occluded objects of 120 COCOA photos, 8 targets each, and the figures it prints.
+"""The moves of DiffOOM's paper: 150 occluded objects of 120 COCOA photos, 8 targets each, and the paper's figures.
 
     python benchmarks/moves_cocoa.py data/cocoa --models modal hull_in_occluders diffoom --out outputs/moves_cocoa
 
-Needs COCOA, DINOv2 and CLIP; ``--kid`` also Inception. ``benchmarks/README.md`` says how to read the table, and what
-the paper leaves open. The cases are written to ``cases.json``, and taken from there where they are given.
+Needs COCOA, DINOv2 and CLIP; ``--kid`` also Inception. ``benchmarks/README.md`` explains the table, and what the paper
+leaves open. The cases are written to ``cases.json``, and read from there if given.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ def is_large(record: AmodalRecord) -> bool:
 def draw_cases(
     records: Sequence[AmodalRecord], images: int = IMAGES, objects: int = OBJECTS, targets: int = TARGETS, seed: int = 0
 ) -> dict[str, list[list[int]]]:
-    """Draw objects and their targets.
+    """Sample objects and their targets.
 
     Args:
         records: of COCOA, in any order.
         images, objects, targets: how many of each.
-        seed: of the draws.
+        seed: of the sampling.
 
     Returns:
-        The object's key -> its targets, x and y: the modal box lies wholly inside the photo there, no two are equal.
+        The object's key -> its distinct targets, x and y, at which the modal box lies completely inside the photo.
 
     Raises:
         UserError: too few photos or objects are large and occluded.
@@ -74,10 +74,10 @@ def draw_cases(
 
 
 def draw_targets(record: AmodalRecord, targets: int, rng: np.random.Generator) -> list[list[int]]:
-    """Different places for the middle of an object's modal box, which stays inside the photo there."""
+    """Distinct positions for the centre of an object's modal box, with the box inside the photo."""
     x0, y0, x1, y1 = box_xyxy(record.modal) or (0, 0, 1, 1)
     middle = (x0 + x1) // 2, (y0 + y1) // 2
-    room = record.width - (x1 - x0) + 1, record.height - (y1 - y0) + 1  # places of the box's corner, across and down
+    room = record.width - (x1 - x0) + 1, record.height - (y1 - y0) + 1  # positions of the box's corner, x and y
     home = y0 * room[0] + x0
     flat = rng.permutation(room[0] * room[1])
     flat = flat[flat != home][:targets]
@@ -87,13 +87,13 @@ def draw_targets(record: AmodalRecord, targets: int, rng: np.random.Generator) -
 
 
 def case_query(record: AmodalRecord, to: Sequence[int], seed: int) -> Query:
-    """The question of one case."""
+    """The query of one case."""
     own = stable_seed(seed, record.key, *to)
     return Query(record_image(record), record.modal, own, record.occluder, record.category, (int(to[0]), int(to[1])))
 
 
 def shown_whole(records: Sequence[AmodalRecord], count: int, seed: int) -> list[np.ndarray]:
-    """Objects that nothing hides, on white: the complete objects that KID compares with."""
+    """Unoccluded objects on white: the complete objects that KID compares with."""
     whole = sorted((r for r in records if is_large(r) and not r.occlusion_rate), key=lambda r: r.key)
     order = np.random.default_rng(stable_seed("whole of cocoa", seed)).permutation(len(whole))[:count]
     found = []
@@ -142,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def table(found: dict[str, dict[str, float | None]]) -> str:
-    """Models and figures; those of the paper are 0.561, 0.742, 0.960 (table 2), 30.49 and 0.0142 (table 1)."""
+    """Models and figures; the paper's are 0.561, 0.742, 0.960 (table 2), 30.49 and 0.0142 (table 1)."""
     names = [*FIGURES, "kid"]
     lines = [f"{'model':40s}" + "".join(f"{name:>10s}" for name in ("DINO-OP", "DINO-TP", "CLIP-TP", "CLIP-T", "KID"))]
     for model, figures in found.items():

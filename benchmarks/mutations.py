@@ -1,4 +1,4 @@
-"""Damage to files: of bytes in any file, and of what a format has behind its checksums, lengths and brackets."""
+"""Damage to files: to bytes of any file, and to content that a format protects by checksums, lengths and brackets."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ NUMBERS = [0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFF
 
 
 def mutate(data: bytes, ending: str, rng: random.Random) -> bytes:
-    """A damaged form of a file's bytes.
+    """A damaged version of a file's bytes.
 
     Args:
-        data: of a whole file.
-        ending: of its name; it chooses what else may befall it.
-        rng: makes the damage; the same one makes the same.
+        data: of an intact file.
+        ending: of its name, which determines the additional kinds of damage.
+        rng: determines the damage, reproducibly.
     """
     deep = FORMATS.get(ending)
     for _ in range(rng.choice((1, 1, 1, 2, 5))):
@@ -37,7 +37,7 @@ def mutate(data: bytes, ending: str, rng: random.Random) -> bytes:
                 data = deep(data, rng)
                 continue
             except Exception:
-                pass  # an earlier damage has left nothing of the format
+                pass  # earlier damage has destroyed the format
         data = _bytes(data, rng)
     return data
 
@@ -76,13 +76,13 @@ def _json(data: bytes, rng: random.Random) -> bytes:
         depth = rng.choice((50, 500, 100_000))
         return b'{"a": ' + b"[" * depth + b"]" * rng.choice((0, depth)) + b"}"
     text = json.dumps(changed)
-    if rng.random() < 0.1:  # a key twice
+    if rng.random() < 0.1:  # a duplicate key
         text = text.replace('"id"', '"image_id"', 1)
     return text.encode(errors="surrogatepass")
 
 
 def _change(node: Any, rng: random.Random) -> Any:
-    """One node of a tree is replaced, removed or given another name."""
+    """Replace, remove or rename one node of a tree."""
     if isinstance(node, dict) and node and rng.random() < 0.85:
         key = rng.choice(list(node))
         chance = rng.random()
@@ -113,7 +113,7 @@ def _yaml(data: bytes, rng: random.Random) -> bytes:
 
 
 def _png(data: bytes, rng: random.Random) -> bytes:
-    """Damage inside a chunk, whose checksum is right again; or of pixels that are packed again."""
+    """Damage inside a chunk, with its checksum corrected; or to pixels, which are then compressed again."""
     chunks, place = [], 8
     while place + 12 <= len(data):
         (length,) = struct.unpack(">I", data[place : place + 4])
@@ -135,7 +135,7 @@ def _png(data: bytes, rng: random.Random) -> bytes:
 
 
 def _safetensors(data: bytes, rng: random.Random) -> bytes:
-    """Damage in the header, whose length is right again; options inside it are json in a text."""
+    """Damage in the header, with its length corrected; options inside it are json in a string."""
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length])
     if rng.random() < 0.5 and "__metadata__" in header:
@@ -152,7 +152,7 @@ def _safetensors(data: bytes, rng: random.Random) -> bytes:
 
 
 def _zip(data: bytes, rng: random.Random) -> bytes:
-    """Damage in a member, whose checksum is right again: pickles of checkpoints, arrays of .npz files."""
+    """Damage in a member, with its checksum corrected: pickles of checkpoints, arrays of .npz files."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = [(name, archive.read(name)) for name in archive.namelist()]
     small = [place for place, (_, content) in enumerate(members) if len(content) < 100_000]
@@ -167,7 +167,7 @@ def _zip(data: bytes, rng: random.Random) -> bytes:
 
 
 def _npy(data: bytes, rng: random.Random) -> bytes:
-    """Another type or shape in the header, of the same length."""
+    """Change the type or shape in the header to another of the same length."""
     start, end = data.index(b"{"), data.index(b"\n")
     header = data[start:end]
     old, new = rng.choice([
@@ -179,7 +179,7 @@ def _npy(data: bytes, rng: random.Random) -> bytes:
 
 
 def _lines(data: bytes, rng: random.Random) -> bytes:
-    """Damage to one line of json."""
+    """Damage one line of json."""
     lines = data.split(b"\n")
     place = rng.randrange(len(lines))
     lines[place] = _json(lines[place], rng)

@@ -1,8 +1,8 @@
-"""Who hides whom: how often a model's completions tell it, beside rules that look at no picture.
+"""Occlusion order: how often a model's completions reveal it, compared with rules that use no picture.
 
     python benchmarks/order.py [MODEL ...] [--scenes configs/eval/scenes.yaml] [--sets cocoa=data/cocoa] [--out FILE]
 
-``benchmarks/README.md`` says which pairs are asked and how to read the table.
+``benchmarks/README.md`` says which pairs are evaluated and explains the table.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ RULES = ("larger in front", "smaller in front", "lower in front")
 class Photo(NamedTuple):
     """Objects of one photo. name: of the photo. image: uint8 (H, W, 3). modal, amodal: bool (H, W) each.
 
-    nearer: int (N, N): 1 where i lies in front of j as annotated, -1 where behind, 0 where nobody says.
+    nearer: int (N, N): 1 if i is annotated as in front of j, -1 if behind, 0 if not annotated.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Photo(NamedTuple):
 
 
 def annotated(records: Iterable[AmodalRecord]) -> Iterator[Photo]:
-    """Photos of a data set with several objects; each annotator's are photos of their own."""
+    """Photos of a data set with several objects; each annotator's version counts as a separate photo."""
     groups: dict[tuple[str, str], list[AmodalRecord]] = {}
     for record in records:
         if record.amodal_rle is not None and record.modal.any():
@@ -66,7 +66,7 @@ def annotated(records: Iterable[AmodalRecord]) -> Iterator[Photo]:
 
 
 def drawn(records: Iterable[AmodalRecord]) -> Iterator[Photo]:
-    """Drawn scenes: the object asked about, and each connected part of what lies over it."""
+    """Drawn scenes: the queried object, and each connected component of its occluder."""
     for record in records:
         over = masks.decode(record.occluder_rle) if record.occluder_rle is not None else None
         if over is None or not over.any():
@@ -79,9 +79,9 @@ def drawn(records: Iterable[AmodalRecord]) -> Iterator[Photo]:
 
 
 def truth(photo: Photo) -> np.ndarray:
-    """int (N, N): 1 where i hides a part of j, -1 where j hides one of i, 0 for neither.
+    """int (N, N): 1 if i occludes a part of j, -1 if j occludes a part of i, 0 for neither.
 
-    The annotated order decides who; without one, who hides more of the other.
+    The annotated order decides; without one, the object that occludes more of the other.
     """
     if not photo.nearer.any():
         return _signed(pairs(photo.modal, photo.amodal))
@@ -96,7 +96,7 @@ def _signed(hides: np.ndarray) -> np.ndarray:
 
 
 def by_rule(photo: Photo, rule: str) -> np.ndarray:
-    """What a rule says, as ``truth``; it never says that nothing is hidden, but where two are equal."""
+    """The prediction of a rule, in the form of ``truth``; it predicts no occlusion only for ties."""
     if rule == "lower in front":
         values = [float(np.nonzero(mask)[0].mean()) for mask in photo.modal]
     else:
@@ -106,7 +106,7 @@ def by_rule(photo: Photo, rule: str) -> np.ndarray:
 
 
 def asked(photo: Photo) -> list[tuple[int, int]]:
-    """The pairs (i, j), i < j, whose visible parts touch, or of which one hides a part of the other."""
+    """The pairs (i, j), i < j, whose visible parts touch, or of which one occludes a part of the other."""
     found = np.argwhere(np.triu(touching(photo.modal) | (truth(photo) != 0), 1))
     return [(int(i), int(j)) for i, j in found]
 
@@ -151,7 +151,7 @@ def _text(cell: dict[str, object]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print a table for each set. Returns: 0, or 2 for what cannot be opened."""
+    """Print a table for each set. Returns: 0, or 2 if something cannot be opened."""
     parser = argparse.ArgumentParser(prog="benchmark")
     parser.add_argument("models", nargs="*", metavar="MODEL", help=f"({DEFAULT}, convex_hull)")
     parser.add_argument("--scenes", nargs="*", default=[], metavar="CONFIG.yaml", help="evaluations of drawn scenes")

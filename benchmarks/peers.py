@@ -1,12 +1,12 @@
-"""What one object costs here and in what one would pick instead: milliseconds and memory, side by side in one run.
+"""The cost of one object here and with alternatives: milliseconds and memory, measured in one run.
 
     python benchmarks/peers.py --threads 2
     python benchmarks/peers.py --row conddiff_amo_lite --row pix2gestalt --out peers.csv
 
-Every row runs in a process of its own, with the same drawn photos and masks. SDAmodal and pix2gestalt stand in by their
-diffusion U-Nets alone, with random weights of the published shapes: time and memory do not depend on the numbers, and
-what surrounds the U-Net (encoder, decoder, CLIP) comes on top. One of pix2gestalt's evaluations is measured; the row
-says all that its sampler makes: 50 steps, each with and without guidance. Nothing here says how good the masks are.
+Every row runs in a separate process, with the same drawn photos and masks. SDAmodal and pix2gestalt are represented by
+their diffusion U-Nets alone, with random weights of the published shapes: time and memory do not depend on the values,
+and the parts around the U-Net (encoder, decoder, CLIP) come on top. One of pix2gestalt's evaluations is measured; the
+row is for all that its sampler makes: 50 steps, each with and without guidance. Mask quality is not measured here.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ ROWS = (
 
 
 def main() -> None:
-    """Run every row in its own process and print the table as markdown."""
+    """Run every row in its own process and print the table as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--row", action="append", dest="rows", help="only rows that begin so (all)")
     parser.add_argument("--threads", type=int, default=2)
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def measured(row: str, threads: int, repeats: int) -> dict[str, float]:
-    """One row's figures, in this process."""
+    """Measure one row in this process."""
     import cv2
 
     cv2.setNumThreads(threads)
@@ -96,7 +96,7 @@ def measured(row: str, threads: int, repeats: int) -> dict[str, float]:
 
 
 def opened(row: str, threads: int) -> tuple[int, int, int, Callable[[], object]]:
-    """Parameters, evaluations for one object, those of one call, and the call."""
+    """Parameters, evaluations per object, evaluations per call, and the call."""
     if row in PUBLISHED:
         return unet(*PUBLISHED[row], threads)
     photo, modal = drawn()
@@ -128,7 +128,7 @@ def opened(row: str, threads: int) -> tuple[int, int, int, Callable[[], object]]
 
 
 def drawn() -> tuple[np.ndarray, np.ndarray]:
-    """A photo of 640 x 480 and the modal mask of an object that a bar hides in part."""
+    """A photo of 640 x 480 and the modal mask of an object partly occluded by a bar."""
     rng = np.random.default_rng(0)
     photo = np.repeat(np.repeat(rng.integers(0, 255, (12, 16, 3), np.uint8), 40, axis=0), 40, axis=1)
     y, x = np.ogrid[:480, :640]
@@ -142,7 +142,7 @@ def drawn() -> tuple[np.ndarray, np.ndarray]:
 def unet(
     options: dict[str, object], tokens: int, evaluations: int, threads: int
 ) -> tuple[int, int, int, Callable[[], object]]:
-    """A diffusion U-Net with random weights, as ``opened``."""
+    """A diffusion U-Net with random weights, in the form of ``opened``."""
     import torch
     from diffusers import UNet2DConditionModel
 

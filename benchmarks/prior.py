@@ -1,9 +1,9 @@
-"""Does an inpainting prior draw whole objects? Held-out objects, half hidden, beside its controls.
+"""Does an inpainting prior generate whole objects? Held-out objects, half hidden, compared with controls.
 
     python benchmarks/prior.py [PRIOR] [--data CONFIG.yaml] [--objects 200] [--steps 20] [--out DIR] [val.key=value ...]
 
-PRIOR is a run folder, a released folder, a ``last.ckpt``, or the name of one that ships. ``benchmarks/README.md`` says
-how to read the table.
+PRIOR is a run folder, a released folder, a ``last.ckpt``, or the name of a shipped one. ``benchmarks/README.md``
+explains the table.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CASES = 50  # completed at once
 
 
 def telea_counts(case: PriorSample) -> dict[str, int]:
-    """Intersection and union with the hidden half of what Telea's inpainting of the hole is read off as."""
+    """Intersection and union of the hidden half with the read-off from Telea's inpainting of the hole."""
     hole = case.hole > 0
     picture = cv2.inpaint(case.picture, case.hole, 3, cv2.INPAINT_TELEA)
     found, hidden = differs_from(picture, case.empty) & hole, (case.mask > 0) & hole
@@ -44,7 +44,7 @@ def telea_counts(case: PriorSample) -> dict[str, int]:
 
 
 def interval(values: np.ndarray, resamples: int = 2000) -> tuple[float, float, float]:
-    """Mean, and its 95 % bootstrap interval over objects."""
+    """The mean and its 95 % bootstrap interval over objects."""
     rng = np.random.default_rng(0)
     means = values[rng.integers(len(values), size=(resamples, len(values)))].mean(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])

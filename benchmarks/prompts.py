@@ -1,8 +1,8 @@
-"""How good are modal masks that come of a box or of points?
+"""How good are modal masks obtained from a box or from points?
 
     python benchmarks/prompts.py [--data configs/eval/duts.yaml] [--models grabcut sam2] [--objects 300] [--out FILE]
 
-``benchmarks/README.md`` says how to read the table.
+``benchmarks/README.md`` explains the table.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ INSIDE = 1 / 3
 
 
 def points_in(mask: np.ndarray, count: int) -> list[tuple[int, int]]:
-    """Places of clicks: the point farthest from the outline, then, well inside, those farthest from the others.
+    """Positions of clicks: the point farthest from the outline, then, well inside, those farthest from the others.
 
     Args:
         mask: bool (H, W), not empty.
-        count: number of points; a mask of fewer pixels well inside gives some twice.
+        count: number of points; some are repeated if fewer pixels lie well inside the mask.
 
     Returns:
         (x, y) each.
@@ -57,7 +57,7 @@ def points_in(mask: np.ndarray, count: int) -> list[tuple[int, int]]:
 
 
 def prompts(modal: np.ndarray) -> dict[str, dict[str, Any]]:
-    """What ``select`` is asked, by the name of a row."""
+    """The prompts for ``select``, by the name of a row."""
     points = points_in(modal, 3)
     return {
         "box": {"box": box_xyxy(modal)},
@@ -68,11 +68,11 @@ def prompts(modal: np.ndarray) -> dict[str, dict[str, Any]]:
 
 
 def measure(objects: Any, selectors: dict[str, Selector]) -> tuple[dict[tuple[str, str], np.ndarray], np.ndarray]:
-    """Ask for each object in each way.
+    """Select each object with each prompt.
 
     Returns:
-        float (N, 2) by selector and prompt: IoU with the true modal mask, 0 where nothing is found, and seconds; and
-        int (N,), each object's photo.
+        float (N, 2) by selector and prompt: IoU with the true modal mask, 0 if nothing is found, and seconds; and int
+        (N,), each object's photo.
     """
     found: dict[tuple[str, str], list[tuple[float, float]]] = {}
     photos: dict[str, int] = {}
@@ -94,7 +94,7 @@ def measure(objects: Any, selectors: dict[str, Selector]) -> tuple[dict[tuple[st
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table. Returns: 0, or 2 for what cannot be opened."""
+    """Print the table. Returns: 0, or 2 if something cannot be opened."""
     parser = argparse.ArgumentParser(prog="benchmark")
     parser.add_argument("--data", default=str(ROOT / "configs/eval/duts.yaml"), help="an evaluation (its data)")
     parser.add_argument("--models", nargs="+", default=[OFFLINE], help="what `select` takes (grabcut)")

@@ -2,7 +2,7 @@
 
     python benchmarks/pseudo.py --models telea mixed_context --objects 100 --out outputs/pseudo
 
-Needs CLIP, DINOv2 and LPIPS, and photos under ``AMODALSEG_DATA``; ``docs/protocols.md`` says what the figures are.
+Needs CLIP, DINOv2 and LPIPS, and photos under ``AMODALSEG_DATA``; ``docs/protocols.md`` defines the figures.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def records_of(case: str, num_objects: int, options: Sequence[str] = ()) -> list
 def measured(
     model: AmodalModel, records: Sequence[AmodalRecord], distances: ObjectDistances, seed: int = 0
 ) -> dict[str, float | None]:
-    """Means over objects: the figures of ``ObjectDistances``, None of a model without pictures, and ``success``."""
+    """Means over objects: the figures of ``ObjectDistances``, None for a model without pictures, and ``success``."""
     found: dict[str, list[float]] = {name: [] for name in FIGURES}
     rows = []
     for record in tqdm(records, desc=model.name, unit="object", disable=None):
@@ -64,7 +64,7 @@ def measured(
 
 
 def table(found: dict[str, dict[str, dict[str, float | None]]]) -> str:
-    """Markdown: models down, cases and figures across."""
+    """A Markdown table with models as rows, cases and figures as columns."""
     cases = list(next(iter(found.values())))
     names = [*FIGURES, "success"]
     heads = [f"{name}, {case}" for case in cases for name in names]

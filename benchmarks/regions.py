@@ -1,9 +1,9 @@
-"""What regions do on the text-conditioned prior: objects in their boxes, edits that keep the rest, a picture inverted.
+"""Regions with the text-conditioned prior: objects in their boxes, edits that preserve the rest, inversion.
 
     python benchmarks/regions.py [PRIOR] [--pairs 64] [--steps 20] [--seed 0] [--out DIR]
 
-PRIOR is a run folder, a released folder, a ``last.ckpt``, or the name of one that ships. ``benchmarks/README.md`` says
-how to read the table.
+PRIOR is a run folder, a released folder, a ``last.ckpt``, or the name of a shipped one. ``benchmarks/README.md``
+explains the table.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from amodalseg.models.inpainting.steps.sample import Hook, advance, begin
 from amodalseg.types import Region, stable_seed
 
 WEIGHT = GUIDANCE - 1
-AT_ONCE = 16  # pairs in a batch; their noise is a function of the seed and of where the batch begins
-LEFT, RIGHT = (0.0, 0.0, 4 / 7, 1.0), (3 / 7, 0.0, 1.0, 1.0)  # of a canvas of 7 x 4, two squares that overlap
+AT_ONCE = 16  # pairs per batch; their noise depends on the seed and the start of the batch
+LEFT, RIGHT = (0.0, 0.0, 4 / 7, 1.0), (3 / 7, 0.0, 1.0, 1.0)  # two overlapping squares of a 7 x 4 canvas
 IP_ONLY = LossWeights(region=0.0, similarity=0.0)
 
 
 def pairs_of(count: int, seed: int) -> list[tuple[str, str]]:
-    """Two things of different colours each."""
+    """Pairs of things of different colours."""
     rng = np.random.default_rng(stable_seed("pairs", seed))
     pairs = []
     for _ in range(count):
@@ -65,7 +65,7 @@ def shown(
     hooks: Sequence[Hook] = (),
     controls: dict[int, tuple] | None = None,
 ) -> np.ndarray:
-    """Pictures from noise, uint8 (N, H, W, 3). controls: of attention, by the number of the region."""
+    """Pictures generated from noise, uint8 (N, H, W, 3). controls: of attention, by the region's number."""
     blank = torch.zeros(len(seeds), 3, *size)
     prepared = backend.prepare(blank, torch.ones_like(blank[:, :1], dtype=torch.bool))
     parts = list(prepared.parts)
@@ -76,7 +76,7 @@ def shown(
 
 
 def both(inner: WordPrior, pairs: Sequence[tuple[str, str]], steps: int, seed: int) -> dict[str, list[float]]:
-    """Is each thing where it belongs: in a canvas of two boxes, and with one text for everything?"""
+    """Whether each thing is in its place, on a canvas of two boxes and with one text for everything."""
     side = inner.abilities.size
     size, seeds = (side, side * 7 // 4), [stable_seed("both", seed, place) for place in range(len(pairs))]
     regions = [Region("", "", LEFT), Region("", "", RIGHT)]
@@ -103,7 +103,7 @@ def placed(picture: np.ndarray, pair: tuple[str, str]) -> bool:
 
 
 def swap(inner: WordPrior, pairs: Sequence[tuple[str, str]], steps: int, seed: int) -> dict[str, list[float]]:
-    """Another colour for one thing: how much of its form stays, and of the ground."""
+    """Change the colour of one thing: how much of its shape and of the ground is preserved."""
     side, count = inner.abilities.size, len(pairs)
     seeds = [stable_seed("swap", seed, place) for place in range(count)] * 2
     before = [described(first) for first, _ in pairs]
@@ -136,7 +136,7 @@ def swap(inner: WordPrior, pairs: Sequence[tuple[str, str]], steps: int, seed: i
 
 
 def add(inner: WordPrior, pairs: Sequence[tuple[str, str]], steps: int, seed: int) -> dict[str, list[float]]:
-    """A second thing in a box that overlaps the first one's: what stays of the first, outside the new box."""
+    """Add a second thing in a box that overlaps the first one's: what is preserved outside the new box."""
     side, count = inner.abilities.size, len(pairs)
     seeds = [stable_seed("add", seed, place) for place in range(count)] * 2
     firsts, seconds = [described(first) for first, _ in pairs], [described(second) for _, second in pairs]
@@ -171,7 +171,7 @@ def add(inner: WordPrior, pairs: Sequence[tuple[str, str]], steps: int, seed: in
 
 
 def photo(inner: WordPrior, count: int, steps: int, seed: int) -> dict[str, list[float]]:
-    """Held-out pictures as two regions: inverted, and drawn again with guidance."""
+    """Held-out pictures as two regions: inverted, and regenerated with guidance."""
     side = inner.abilities.size
     world = CaptionedWorld(CaptionsData(split="val", num_objects=count, seed=seed, size=side))
     scenes = [world.scene(place, size=side) for place in range(count)]
@@ -193,20 +193,20 @@ def photo(inner: WordPrior, count: int, steps: int, seed: int) -> dict[str, list
 
 
 def vivid(picture: np.ndarray) -> np.ndarray:
-    """Pixels that have a hue, bool (H, W): things, since grounds have none."""
+    """Pixels with a hue, bool (H, W): those of things, since grounds have none."""
     value = picture.astype(np.float32)
     spread = np.ptp(value, axis=-1)
     return (spread > 60) & (spread > 0.5 * value.max(axis=-1))
 
 
 def psnr(one: np.ndarray, other: np.ndarray, where: np.ndarray) -> float:
-    """Of the pixels of two pictures in a mask, dB, at most 60; also where there is none."""
+    """PSNR of two pictures within a mask, in dB, at most 60, also for an empty mask."""
     errors = (one[where].astype(float) - other[where]) ** 2
     return float(10 * np.log10(255**2 / max(errors.mean() if errors.size else 0.0, 255**2 / 1e6)))
 
 
 def interval(values: np.ndarray, times: int = 2000) -> tuple[float, float, float]:
-    """Mean, and its 95 % bootstrap interval."""
+    """The mean and its 95 % bootstrap interval."""
     rng = np.random.default_rng(0)
     means = values[rng.integers(len(values), size=(times, len(values)))].mean(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])

@@ -1,12 +1,12 @@
-"""One network in every way that it can run here: PyTorch, ONNX Runtime, OpenVINO; in float32, bfloat16 and int8.
+"""One network in every available runtime: PyTorch, ONNX Runtime, OpenVINO; in float32, bfloat16 and int8.
 
     amodalseg export conddiff_amo_lite --out five.onnx
     amodalseg export conddiff_amo_lite --out one.onnx --steps 1
     python benchmarks/runtime.py conddiff_amo_lite five.onnx one.onnx --threads 2 --data configs/eval/photos.yaml
 
-The same windows, noise and threads for all ways, in turns. Prints medians in ms per object, the share of pixels that
-are PyTorch's at the same number of steps, and with ``--data`` what the predictions score. ``--out results.csv`` adds
-the times to a file, with device, versions and commit. An int8 file is made of each file and thrown away.
+All ways take turns with the same windows, noise and threads. Prints medians in ms per object, the share of pixels equal
+to PyTorch's at the same number of steps, and with ``--data`` the scores of the predictions. ``--out results.csv``
+appends the times to a file, with device, versions and commit. Each file is also quantised to a temporary int8 file.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Way:
 
 
 def main() -> None:
-    """Time all ways and print a table as markdown."""
+    """Time all ways and print a table as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a name, a run folder or a file")
     parser.add_argument("files", nargs="+", type=Path, help="the same model, exported with some numbers of steps")
@@ -98,7 +98,7 @@ def main() -> None:
 
 
 def ways_of(name: str, file: Path, options: argparse.Namespace, folder: Path) -> Iterator[Way]:
-    """PyTorch first."""
+    """All ways, PyTorch first."""
     onnx = OnnxPredictor(file, num_threads=options.threads)
     steps = onnx.config.sampler.steps
 
@@ -127,7 +127,7 @@ def ways_of(name: str, file: Path, options: argparse.Namespace, folder: Path) ->
 
 
 def quantised(model: OnnxPredictor, path: Path, windows: int = 64) -> Path:
-    """An int8 copy of an exported file: weights per channel, activations by the range that drawn objects take."""
+    """An int8 copy of an exported file: weights per channel, activations calibrated on drawn objects."""
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
     from amodalseg.config.schema import SyntheticData
@@ -162,7 +162,7 @@ def quantised(model: OnnxPredictor, path: Path, windows: int = 64) -> Path:
 
 
 def number_of_maps(way: Way) -> int:
-    """Of noise."""
+    """The number of noise maps."""
     if isinstance(way.model, OnnxPredictor):
         return way.model.num_noise_maps
     assert isinstance(way.model, CondDiffAMO)
@@ -181,13 +181,13 @@ def random_windows(model: AmodalModel, batch: int, maps: int) -> Arrays:
 
 
 def of_steps(arrays: Arrays, way: Way) -> Arrays:
-    """The first maps of noise, as many as a way takes."""
+    """The first noise maps, as many as a way takes."""
     image, modal, noise = arrays
     return image, modal, noise[: number_of_maps(way)]
 
 
 def measure(ways: Sequence[Callable[[], np.ndarray]], repeats: int) -> tuple[list[float], list[np.ndarray]]:
-    """Median seconds and the result of each way; they run in turns, so that a busy moment meets all of them."""
+    """Median seconds and the result of each way; they take turns, so that other load affects all of them."""
     predictions = [way() for way in ways]
     times: list[list[float]] = [[] for _ in ways]
     for _ in range(repeats):
@@ -201,7 +201,7 @@ def measure(ways: Sequence[Callable[[], np.ndarray]], repeats: int) -> tuple[lis
 
 
 def scores(way: Way, dataset: object, objects: int) -> list[str]:
-    """Occluded and full by ``per_object_occluded``, or nothing without a data set."""
+    """Occluded and full by ``per_object_occluded``; empty without a data set."""
     if dataset is None:
         return ["", ""]
     found = collect_predictions(way.model, dataset, 16, limit=objects)  # type: ignore[arg-type]
@@ -210,7 +210,7 @@ def scores(way: Way, dataset: object, objects: int) -> list[str]:
 
 
 def write_rows(options: argparse.Namespace, way: Way, spent: Iterator[tuple[int, float]]) -> None:
-    """Add rows to the results."""
+    """Append rows to the results."""
     about = facts(options.threads)
     new = not options.out.exists()
     with options.out.open("a", newline="") as file:

@@ -4,7 +4,7 @@
     full/bin/amodalseg predict conddiff_amo_lite --coco instances.json --images photos --out full.json
     python benchmarks/same_masks.py light.json full.json
 
-Ends with 1 if less than 99.99 % of the photos' pixels are the same. Masks of another photo or object are no pair.
+Exits with 1 if less than 99.99 % of the photos' pixels are equal. Only masks of the same photo and object are compared.
 """
 
 from __future__ import annotations

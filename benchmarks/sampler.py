@@ -1,9 +1,9 @@
-"""What each way of sampling costs, and what it does to the predictions, measured side by side in one run.
+"""The cost of each way of sampling and its effect on the predictions, compared in one run.
 
     python benchmarks/sampler.py MODEL [--data configs/eval/photos.yaml] [--objects 200] [--threads 2] [--out x.json]
 
-MODEL is anything ``load_model`` takes, or a training configuration (.yaml), whose weights are then random: that is
-enough for times. ``benchmarks/README.md`` says how to read the table.
+MODEL is anything ``load_model`` takes, or a training configuration (.yaml), whose weights are then random, which is
+sufficient for times. ``benchmarks/README.md`` explains the table.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Windows = tuple[Tensor, Tensor, list[int]]
 
 
 class Straightforward(CondDiffAMO):
-    """Every step evaluates the whole network, and the ensemble looks at the history of all steps at the end."""
+    """Evaluates the whole network in every step, and computes the ensemble at the end from the history of all steps."""
 
     @torch.no_grad()
     def probability(self, image: Tensor, modal: Tensor, noise: Tensor, steps: int | None = None) -> Tensor:
@@ -89,7 +89,7 @@ class Row:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark. Returns the exit code: 0, or 2 if something given was wrong."""
+    """Run the benchmark. Returns the exit code: 0, or 2 for invalid input."""
     try:
         options = parser().parse_args(arguments)
         torch.set_num_threads(options.threads)
@@ -127,7 +127,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def open_weights(name: str) -> CondDiffAMO:
-    """A model that samples; with random weights from a training configuration."""
+    """A sampling model; with random weights if given a training configuration."""
     if name.endswith(".yaml"):
         config = load_config(TrainConfig, name, ["out=unused"]).model
         config.pcn.pretrained = False
@@ -149,9 +149,9 @@ def open_objects(options: argparse.Namespace) -> EvaluationSet:
 
 
 def create_models(weights: CondDiffAMO, options: argparse.Namespace, device: str) -> list[CondDiffAMO]:
-    """All rows, the straightforward loop first. They share one set of weights, frozen."""
+    """All rows, the straightforward loop first. They share one set of frozen weights."""
     weights.network.to(device).eval().requires_grad_(False)
-    plain = CondDiffAMO(weights.config).network.to(device)  # the same in the usual memory order
+    plain = CondDiffAMO(weights.config).network.to(device)  # the same in the default memory format
     plain.load_state_dict(weights.network.state_dict())
     plain.to(memory_format=torch.contiguous_format).eval().requires_grad_(False)
     steps = 2 if options.quick else 10
@@ -185,7 +185,7 @@ def create_models(weights: CondDiffAMO, options: argparse.Namespace, device: str
 
 
 def measure(models: list[CondDiffAMO], dataset: EvaluationSet, options: argparse.Namespace, device: str) -> list[Row]:
-    """Time all rows in turn, several times, then count their operations and score their predictions."""
+    """Time all rows in turns, several times, then count their operations and score their predictions."""
     timed, repeats = (2, 2) if options.quick else (options.timed, options.repeats)
     timed = min(timed, len(dataset))
     windows = prepare(dataset, timed, models[0])
@@ -195,7 +195,7 @@ def measure(models: list[CondDiffAMO], dataset: EvaluationSet, options: argparse
         run(model, windows, device)  # warm-up, compiling
     seconds: list[list[float]] = [[] for _ in models]
     peaks = {torch.float32: 0.0, torch.bfloat16: 0.0}
-    for _ in range(repeats):  # interleaved, so that a busy moment of the machine meets every row
+    for _ in range(repeats):  # interleaved, so that other load affects every row
         peaks = {dtype: max(best, matmul_peak(device, dtype)) for dtype, best in peaks.items()}
         for model, found in zip(models, seconds, strict=True):
             found.append(run(model, windows, device))
@@ -220,7 +220,7 @@ def measure(models: list[CondDiffAMO], dataset: EvaluationSet, options: argparse
 
 
 def prepare(dataset: EvaluationSet, count: int, model: CondDiffAMO) -> Windows:
-    """Cut the first objects to the model's windows, once: opening photos is no part of sampling."""
+    """Crop the first objects to the model's windows, once, because opening photos is not part of sampling."""
     queries = [dataset[i][1] for i in range(count)]
     places = [object_window(query.modal, model.config.window) for query in queries]
     image = [torch.from_numpy(crop_image(q.image, w)).permute(2, 0, 1) for q, w in zip(queries, places, strict=True)]
@@ -243,7 +243,7 @@ def run(model: CondDiffAMO, windows: Windows, device: str) -> float:
 
 
 def matmul_peak(device: str, dtype: torch.dtype) -> float:
-    """GFLOP/s of a large matrix product on this device, the best of some."""
+    """GFLOP/s of a large matrix product on this device, the best of several runs."""
     side = 8192 if device.startswith("cuda") else 1024
     a, b = torch.randn(2, side, side, device=device).to(dtype)
     best = float("inf")
@@ -257,13 +257,13 @@ def matmul_peak(device: str, dtype: torch.dtype) -> float:
 
 
 def peak_memory(model: CondDiffAMO, windows: Windows, device: str) -> float | None:
-    """MB at the highest point of one run; None where the system does not tell."""
+    """Peak memory of one run in MB; None if the system does not report it."""
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
         run(model, windows, device)
         return torch.cuda.max_memory_allocated() / 1e6
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # Linux: the high-water mark begins anew
+        Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark on Linux
         run(model, windows, device)
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
@@ -272,7 +272,7 @@ def peak_memory(model: CondDiffAMO, windows: Windows, device: str) -> float | No
 
 
 def count_gflop(model: CondDiffAMO, windows: Windows) -> float:
-    """Operations of one object's run, in 1e9; a compiled network is counted as the one it was made from."""
+    """Operations for one object, in 1e9; a compiled network is counted as the original one."""
     image, modal, seeds = windows
     eager = type(model)(model.config, model.network, name=model.name, batch_size=1)
     counter = FlopCounterMode(display=False)
@@ -288,12 +288,12 @@ def percent(value: float | None) -> float | None:
 
 
 def change(value: float | None, reference: float | None) -> float | None:
-    """The difference, where both are known."""
+    """The difference, if both are known."""
     return None if value is None or reference is None else value - reference
 
 
 def markdown(rows: list[Row]) -> str:
-    """The rows as the table that ``docs/inference.md`` shows."""
+    """The rows as the table in ``docs/inference.md``."""
 
     def show(value: float | None, digits: str = ".1f") -> str:
         return "" if value is None else format(value, digits)

@@ -1,4 +1,4 @@
-"""What a training step costs, and what each way of making it faster brings.
+"""The cost of a training step, and the benefit of each way to speed it up.
 
     python benchmarks/steps.py configs/experiment/photos_tiny.yaml --threads 1 --processes 2
     python benchmarks/steps.py configs/experiment/photos_lite.yaml --compile loader.batch_size=32
@@ -6,7 +6,7 @@
 One batch of procedural objects stays in memory, so that only the step is measured: forward, loss, backward, clipping,
 optimiser. Each row adds one change to the one above. The bound is the time if all operations ran as fast as a large
 matrix product in the row's precision. With ``--processes N`` the last variant runs in N processes that exchange
-gradients (DDP), each with its own threads; the efficiency is their objects per second over N times those of one.
+gradients (DDP), each with its own threads; the efficiency is their objects per second divided by N times those of one.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ DRAWN = ["data.name=synthetic", "val.name=synthetic", "out=unused", "optim.early
 
 
 class Step:
-    """One training step on a batch that stays."""
+    """One training step on a resident batch."""
 
     def __init__(self, config: TrainConfig, way: str, device: str, rank: int = 0, world: int = 1) -> None:
         level = WAYS.index(way)
@@ -80,7 +80,7 @@ class Step:
             torch.cuda.synchronize()
 
     def gflop(self) -> float:
-        """Of one step: the backward pass counts as two forward ones, for PyTorch miscounts that of depthwise layers."""
+        """GFLOP of one step; backward counts as two forward passes, as PyTorch miscounts it for depthwise layers."""
         counter = FlopCounterMode(display=False)
         with counter:
             self.forward()
@@ -88,7 +88,7 @@ class Step:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table as markdown."""
+    """Print the table as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="a training configuration; key=value behind it")
     parser.add_argument("--threads", type=int, default=1)
@@ -121,13 +121,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def in_turns(steps: Sequence[Callable[[], None]], repeats: int) -> list[float]:
-    """Median seconds of each; they run in turns, so that a busy moment meets all of them."""
+    """Median seconds of each; they take turns, so that other load affects all of them."""
     times: list[list[float]] = [[] for _ in steps]
     for number in range(repeats + 2):
         for step, found in zip(steps, times, strict=True):
             began = time.perf_counter()
             step()
-            if number > 1:  # the first ones compile, and take memory
+            if number > 1:  # the first ones compile and allocate memory
                 found.append(time.perf_counter() - began)
     return [median(found) for found in times]
 
@@ -142,7 +142,7 @@ def parallel_rate(config: TrainConfig, way: str, device: str, options: argparse.
 
 
 def _process(rank: int, world: int, config: Any, way: str, device: str, options: Any, rates: Any, meeting: str) -> None:
-    warnings.simplefilter("ignore")  # of the strides of gradients, which Lightning does not show either
+    warnings.simplefilter("ignore")  # about the strides of gradients, which Lightning does not show either
     torch.set_num_threads(options.threads)
     dist.init_process_group("nccl" if device == "cuda" else "gloo", meeting, rank=rank, world_size=world)
     step = Step(config, way, f"cuda:{rank}" if device == "cuda" else device, rank, world)

@@ -1,8 +1,8 @@
-"""Training steps per second with the data as it is read, and with one batch that stays in memory.
+"""Training steps per second with data being read, and with one batch resident in memory.
 
     python benchmarks/train.py configs/experiment/photos_tiny.yaml loader.num_workers=1
 
-The second is what the network alone allows; what is missing from it is the price of reading data.
+The second is the rate of the network alone; the difference is the cost of reading data.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SAME_SIZE = ["optim.early_size=null"]
 
 
 class Clock(L.Callback):
-    """When each step ended, and the last batch."""
+    """Records the end time of each step, and the last batch."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
@@ -47,7 +47,7 @@ class Clock(L.Callback):
         self.ends.append(time.perf_counter())
 
     def rate(self, skip: int) -> float:
-        """Steps per second behind the first ``skip``."""
+        """Steps per second after the first ``skip``."""
         return (len(self.ends) - 1 - skip) / (self.ends[-1] - self.ends[skip])
 
 
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None, *, warm_up: int = WARM_UP, step
 
 
 def compare(config: TrainConfig, warm_up: int, total: int) -> tuple[float, float]:
-    """Medians over rounds that take turns: steps/s with data that is read, and with a resident batch."""
+    """Medians over alternating rounds: steps/s with data being read, and with a resident batch."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     keep_freed_memory()  # as training does on a CPU
     data, module = AmodalDataModule(config), task_of(config).module(config, total)
@@ -98,7 +98,7 @@ def compare(config: TrainConfig, warm_up: int, total: int) -> tuple[float, float
 
 
 def as_it_is(batch: Any) -> Any:
-    """Collate for a batch that is one already."""
+    """Collate function for data that is already a batch."""
     return batch
 
 

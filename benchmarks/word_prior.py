@@ -1,9 +1,9 @@
-"""What the text-conditioned prior can do for editing: do its words localise, does it invert, and do words segment?
+"""The text-conditioned prior for editing: do its words localise, can it be inverted, and does the segmenter work?
 
     python benchmarks/word_prior.py [PRIOR] [--segmenter NAME] [--objects 64] [--out DIR] [val.key=value ...]
 
-PRIOR is a run folder, a released folder, a ``last.ckpt``, or the name of one that ships. ``benchmarks/README.md`` says
-how to read the table. It ends with code 1 if a figure misses what the prior was made for.
+PRIOR is a run folder, a released folder, a ``last.ckpt``, or the name of a shipped one. ``benchmarks/README.md``
+explains the table. Exit code 1 if a figure misses the target set for the prior.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from amodalseg.models.inpainting.steps.sample import Sampling, advance
 from amodalseg.types import stable_seed
 
 TIMES = (0.1, 0.3, 0.5, 0.7)
-GUIDANCE = 3.0  # in the reading of diffusers: 1 is none
+GUIDANCE = 3.0  # as diffusers defines it: 1 is none
 GOALS = {
     **{f"AUROC of colour words, t = {time}": 0.9 for time in TIMES if time <= 0.5},
     "inversion, dB": 25.0, "inversion, two rounds, dB": 35.0, "null text over empty text, dB": 8.0,
@@ -49,7 +49,7 @@ GOALS = {
 
 
 def auroc(values: np.ndarray, truth: np.ndarray) -> float:
-    """Probability that a pixel of ``truth`` has the higher value than another one; ties count half."""
+    """Probability that a pixel of ``truth`` has a higher value than one outside it; ties count half."""
     _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[places.reshape(truth.shape)]
     inside, outside = int(truth.sum()), int((~truth).sum())
@@ -57,7 +57,7 @@ def auroc(values: np.ndarray, truth: np.ndarray) -> float:
 
 
 def psnr(one: Tensor, other: Tensor) -> np.ndarray:
-    """Of pictures (B, 3, H, W) in [-1, 1], dB, float64 (B,)."""
+    """PSNR of pictures (B, 3, H, W) in [-1, 1], in dB, float64 (B,)."""
     errors: np.ndarray = (one - other).double().square().mean(dim=(1, 2, 3)).clamp(min=1e-12).numpy()
     return 10 * np.log10(4 / errors)
 
@@ -90,7 +90,7 @@ def localise(backend: WordPrior, cases: Sequence[Captioned], side: int) -> dict[
 
 
 def there_and_back(backend: InpaintingBackend, cases: Sequence[Captioned], steps: int) -> dict[str, list[float]]:
-    """PSNR of pictures that were inverted and drawn again."""
+    """PSNR of pictures that were inverted and regenerated."""
     pictures = to_pictures([case.picture for case in cases])
     holes, captions = torch.ones(len(cases), 1, *pictures.shape[-2:]) > 0, [case.caption for case in cases]
     told, null = backend.prepare(pictures, holes, captions), backend.prepare(pictures, holes, [""] * len(cases))
@@ -114,7 +114,7 @@ def there_and_back(backend: InpaintingBackend, cases: Sequence[Captioned], steps
 
 
 def segment(segmenter: WordSegmenter, cases: Sequence[Captioned]) -> dict[str, list[float]]:
-    """IoU of things found by name with their visible pixels, and what is found in a colour that is not there."""
+    """IoU of things segmented by name with their visible pixels, and the area segmented for an absent colour."""
     pictures = to_pictures([case.picture for case in cases])
     absent = []
     for case in cases:
@@ -129,7 +129,7 @@ def segment(segmenter: WordSegmenter, cases: Sequence[Captioned]) -> dict[str, l
 
 
 def interval(values: np.ndarray, draws: int = 2000) -> tuple[float, float, float]:
-    """Mean, and its 95 % bootstrap interval."""
+    """The mean and its 95 % bootstrap interval."""
     rng = np.random.default_rng(0)
     means = values[rng.integers(len(values), size=(draws, len(values)))].mean(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])

@@ -1,10 +1,10 @@
-"""The model zoo: what ships, what its files are, and what they score; from it the tables of README and card are made.
+"""The model zoo: the shipped files and their scores, from which the tables of README and card are generated.
 
     python benchmarks/zoo.py [EVALUATION ...] [--commit HASH]
 
-EVALUATION are folders that ``eval.py`` wrote, one for each of SETS, with the same models in all of them: their figures
-replace those in ``amodalseg/models/zoo.json``. Without one, sizes and SHA-256 are taken anew. Either way the tables
-between the marks ``<!-- zoo: NAME -->`` and ``<!-- /zoo -->`` are written again.
+EVALUATION are folders written by ``eval.py``, one for each of SETS, with the same models in all of them: their figures
+replace those in ``amodalseg/models/zoo.json``. Without any, sizes and SHA-256 are updated. In both cases the tables
+between the marks ``<!-- zoo: NAME -->`` and ``<!-- /zoo -->`` are rewritten.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ Zoo = dict[str, Any]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Take up evaluations, and write the tables."""
+    """Read evaluations and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("evaluations", nargs="*", type=Path, metavar="EVALUATION")
     parser.add_argument("--commit", help="of the evaluations")
@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def take_files(zoo: Zoo) -> None:
-    """Size, SHA-256 and number of parameters of every file of weights that the zoo names."""
+    """Store size, SHA-256 and number of parameters of every file of weights in the zoo."""
     for name, entry in zoo["weights"].items():
         path = ROOT / "checkpoints" / entry["file"]
         parts = entry.get("parts", {})
@@ -90,14 +90,14 @@ def take_files(zoo: Zoo) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Of a file."""
+    """The SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def take_scores(zoo: Zoo, folders: list[Path], commit: str) -> None:
-    """Figures in percent with their intervals, and differences of the default model to all others.
+    """Store figures in percent with their intervals, and differences of the default model to all others.
 
-    Models without a name of their own are left out: files that were evaluated beside them to compare.
+    Models without a name are omitted: files that were evaluated only for comparison.
     """
     known = {*list_models()}
     scores: dict[str, Any] = {}
@@ -134,7 +134,7 @@ def _set_of(folder: Path, dataset: str) -> str:
 def _figure(result: dict[str, Any], protocol: str, figure: str) -> list[float] | None:
     value = result["scores"][protocol].get(figure)
     low, high = (result["intervals"].get(protocol) or {}).get(figure) or (None, None)
-    # of a handful of objects an interval says nothing
+    # an interval over a handful of objects is meaningless
     return None if value is None else _percent(value, *((low, high) if result["num_occluded"] >= 30 else (None, None)))
 
 
@@ -147,7 +147,7 @@ def _percent(value: float, low: float | None, high: float | None) -> list[float]
 
 
 def with_tables(text: str, zoo: Zoo) -> str:
-    """A page with its tables as the zoo has them."""
+    """A page with its tables updated from the zoo."""
     return MARK.sub(lambda found: f"{found['open']}{TABLES[found['name']](zoo)}\n{found['close']}", text)
 
 
@@ -162,7 +162,7 @@ def files_table(zoo: Zoo) -> str:
 
 
 def models_table(zoo: Zoo) -> str:
-    """Every model in a line: size, data, speed, and the figures of four kinds of sets."""
+    """One line per model: size, data, speed, and the figures of four kinds of sets."""
     sets, said = zoo["scores"]["sets"], "duts / photos / scenes / human"
     kinds = (("duts",), ("photos",), ("scenes",), ("cocoa", "cocoa_more"))
     lines = [
@@ -204,7 +204,7 @@ def scores_table(zoo: Zoo) -> str:
 
 
 def differences_table(zoo: Zoo) -> str:
-    """The default model less each of the others, where there are enough objects."""
+    """The default model minus each of the others, for sets with enough objects."""
     apart = zoo["scores"]["differences"]
     others = [name for name in zoo["order"] if name != DEFAULT and name != "modal" and name in apart["duts"]]
     lines = [f"| `{DEFAULT}` less | {' | '.join(f'`{name}`' for name in others)} |", f"|---|{'---:|' * len(others)}"]

@@ -1,4 +1,4 @@
-"""One thread for each test process, and property-based tests that take the same examples everywhere."""
+"""One thread per test process, and property-based tests with the same examples everywhere."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""What the command line says of a mistake."""
+"""The command line's message about a mistake."""
 
 from amodalseg.cli import main
 

@@ -1,4 +1,4 @@
-"""The page of ``examples/browser`` in a browser: it completes an object as Python does.
+"""The page of ``examples/browser`` in a browser: it completes an object like Python.
 
 It needs ONNX Runtime from npm (``npm install`` in that folder), which tests do not fetch. AMODALSEG_SCREENSHOTS names a
 folder in which a picture of the page is kept.

@@ -1,4 +1,4 @@
-"""What a user can get wrong, through the command line: exit code 2, one clear line, nothing left behind."""
+"""Users' mistakes, through the command line: exit code 2, one clear line, nothing left behind."""
 
 import json
 import logging

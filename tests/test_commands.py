@@ -1,4 +1,4 @@
-"""Every command of the documentation is one that works: all are parsed, and those marked as runnable are run.
+"""Every command in the documentation works: all are parsed, and those marked as runnable are run.
 
 A ```bash block that stands behind a line ``<!-- runnable -->`` is run, in a folder that has what ``ready`` puts there;
 the comment does not show on the page. NAME, MODEL, GROUP and [key=value ...] stand for what the reader has.

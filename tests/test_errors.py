@@ -1,4 +1,4 @@
-"""Messages for people stay readable whatever a file makes them quote."""
+"""Messages stay readable whatever they quote from a file."""
 
 import pickle
 

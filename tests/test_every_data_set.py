@@ -1,4 +1,4 @@
-"""Each published format, in both encodings where it has two, all the way through the command line."""
+"""Each published format, in both encodings if it has two, end to end through the command line."""
 
 import json
 

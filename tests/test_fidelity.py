@@ -1,4 +1,4 @@
-"""docs/fidelity.md: every row's files and names exist, and nothing that a paper numbers is missing."""
+"""docs/fidelity.md: every row's files and names exist, and nothing numbered in a paper is missing."""
 
 import re
 from itertools import chain

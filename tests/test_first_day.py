@@ -1,4 +1,4 @@
-"""The first day with the project, as its documents tell it, through the command line."""
+"""The first day with the project, as its documents describe it, through the command line."""
 
 import os
 import shutil

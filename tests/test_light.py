@@ -1,4 +1,4 @@
-"""An installation without the extra ``train``: predictions run on ONNX Runtime; what needs more says so in one line."""
+"""An installation without the extra ``train``: predictions run on ONNX Runtime; the rest fails with one clear line."""
 
 import subprocess
 import sys

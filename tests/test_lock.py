@@ -1,4 +1,4 @@
-"""One process in a folder: a second is refused with the first one's name, a dead one's lock is taken over."""
+"""One process per folder: a second one is refused with the first one's name; the lock of a dead one is taken over."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Masks against a slow run-length codec of their own."""
+"""Masks against an independent slow run-length codec."""
 
 import numpy as np
 import pytest

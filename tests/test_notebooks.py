@@ -1,4 +1,4 @@
-"""The notebooks in ``examples`` run from top to bottom, here with small settings and without a kernel.
+"""The notebooks in ``examples`` run from top to bottom, with small settings and without a kernel.
 
 ``make notebooks`` runs them in one, as they are.
 """

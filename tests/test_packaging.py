@@ -1,4 +1,4 @@
-"""What an installed package, a release and continuous integration rest on."""
+"""What an installed package, a release and continuous integration rely on."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""What holds for every input: masks and their encodings, windows, polygons, files that are read back, resuming."""
+"""Properties for all inputs: masks and their encodings, windows, polygons, files read back, resuming."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""The pages of the site: all are laid out and in the menu, and a link that leads nowhere is found."""
+"""The pages of the site: all are generated and in the menu, and broken links are found."""
 
 import re
 from pathlib import Path

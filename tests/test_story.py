@@ -1,4 +1,4 @@
-"""What the documents say is true of the code."""
+"""The statements of the documents are true of the code."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Predictions: what they keep, what they make of it, and what they look like."""
+"""Predictions: what they store and derive, and how they are displayed."""
 
 import dataclasses
 import json

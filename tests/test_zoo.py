@@ -1,4 +1,4 @@
-"""The model zoo says what ships: every file of weights, as it is, and the tables of README and card are made of it."""
+"""The model zoo matches what ships: every file of weights, and the tables of README and card."""
 
 import json
 from pathlib import Path

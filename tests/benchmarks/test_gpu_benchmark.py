@@ -1,4 +1,4 @@
-"""The one command for a GPU runs on a CPU with small settings; a part that fails or hangs leaves the others alone."""
+"""The GPU benchmark runs on a CPU with small settings; a part that fails or hangs does not affect the others."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The ablations run, go on where they were broken off, and their tables are those of their predictions."""
+"""The ablations run, resume after an interruption, and their tables match their predictions."""
 
 import json
 import re

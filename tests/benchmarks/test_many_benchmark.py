@@ -1,4 +1,4 @@
-"""The benchmark of many objects runs, on photos that it draws and on those of COCO files."""
+"""The benchmark of many objects runs, on drawn photos and on those of COCO files."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The cases of DiffOOM's paper: how they are drawn, and the script from a COCOA folder to a table."""
+"""The cases of DiffOOM's paper: how they are sampled, and the script from a COCOA folder to a table."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""The benchmark of orders: which pairs are asked, what is true of them, and a table."""
+"""The benchmark of occlusion order: which pairs are evaluated, their ground truth, and a table."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""The benchmark of peers runs each row in a process of its own."""
+"""The benchmark of peers runs each row in a separate process."""
 
 import csv
 import sys

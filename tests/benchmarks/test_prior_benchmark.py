@@ -1,4 +1,4 @@
-"""The prior's benchmark runs, and its figures are those of its rows."""
+"""The prior's benchmark runs, and its figures match its rows."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""The benchmark of selected masks: where its clicks lie, and a table of drawn objects."""
+"""The benchmark of selected masks: positions of its clicks, and a table for drawn objects."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""Table 1 of 001 from composites to a table, with distances that are known."""
+"""Table 1 of 001 from composites to a table, with known distances."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The benchmark of regions: its measures by hand, and a table from a small prior with random weights."""
+"""The benchmark of regions: its measures against hand-computed values, and a table from a small random prior."""
 
 import importlib.util
 import json

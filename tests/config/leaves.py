@@ -1,4 +1,4 @@
-"""Options one by one: what there is to change in a configuration, and copies with something changed."""
+"""Options one by one: the leaves of a configuration, and copies with one of them changed."""
 
 from __future__ import annotations
 

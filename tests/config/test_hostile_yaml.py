@@ -1,4 +1,4 @@
-"""Configuration files that are somebody else's: bombs, devices, pipes, and what reaches for the environment."""
+"""Configuration files from others: YAML bombs, devices, pipes, and access to the environment."""
 
 import os
 

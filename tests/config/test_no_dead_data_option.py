@@ -1,4 +1,4 @@
-"""No dead option: every option of the data sets that training uses, and of augmentation, changes its batches."""
+"""No dead option: every option of the training data sets and of augmentation changes the batches."""
 
 import shutil
 import warnings

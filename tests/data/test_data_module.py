@@ -1,4 +1,4 @@
-"""Which object goes where: disjoint ranks, exact continuation, batches that do not depend on the number of ranks."""
+"""Distribution of objects: disjoint ranks, exact resuming, batches that do not depend on the number of ranks."""
 
 import itertools
 from dataclasses import replace

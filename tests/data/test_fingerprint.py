@@ -1,4 +1,4 @@
-"""A fingerprint changes with what is learnt from, and with nothing else."""
+"""A fingerprint changes with what training uses, and with nothing else."""
 
 import dataclasses
 import os

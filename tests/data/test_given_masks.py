@@ -1,4 +1,4 @@
-"""Masks as other libraries give them: stand-ins have the very attributes, and shapes, of the libraries' classes."""
+"""Masks in other libraries' formats: stand-ins have exactly the attributes and shapes of the libraries' classes."""
 
 from types import SimpleNamespace
 

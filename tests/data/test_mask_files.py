@@ -1,4 +1,4 @@
-"""What mask files can hold, as tools write them: read as meant, or refused in one line; nothing in between."""
+"""Mask files as tools write them: read as intended, or refused in one line."""
 
 import warnings
 import zlib

@@ -1,4 +1,4 @@
-"""Values that no data set should hold, through the command line: a message in words, never a traceback."""
+"""Invalid values in data sets, through the command line: a clear message, never a traceback."""
 
 import copy
 import json

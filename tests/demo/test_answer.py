@@ -1,4 +1,4 @@
-"""The answer of the page, without a page."""
+"""The results of the page, without the page."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The web page as a visitor meets it: in a browser, on one server. Without a browser these tests are skipped.
+"""The web page from a visitor's view: in a browser, on one server. Skipped without a browser.
 
 AMODALSEG_SCREENSHOTS names a folder in which pictures of the page are kept.
 """

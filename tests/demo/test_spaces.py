@@ -1,4 +1,4 @@
-"""The folder of the Hugging Face Space says what the project says."""
+"""The folder of the Hugging Face Space is consistent with the project."""
 
 import runpy
 from pathlib import Path

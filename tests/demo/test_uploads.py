@@ -1,4 +1,4 @@
-"""What a browser may send: bounded before it is decoded, and read upright."""
+"""Uploads from a browser: checked against limits before decoding, and read upright."""
 
 import struct
 import zlib

@@ -1,4 +1,4 @@
-"""A run small enough for tests: arguments for the command line, and helpers to compare what runs leave behind."""
+"""A run small enough for tests: command-line arguments, and functions to compare the outputs of runs."""
 
 import csv
 import os

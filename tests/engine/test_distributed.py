@@ -1,4 +1,4 @@
-"""The processes of a run: never more than the machine has, and the death of one is one sentence."""
+"""The processes of a run: never more than the machine has, and the death of one is reported in one sentence."""
 
 import os
 import signal

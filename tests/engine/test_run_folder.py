@@ -1,4 +1,4 @@
-"""A run's folder: whole files, and no run on top of another."""
+"""A run's folder: complete files, and no run overwrites another."""
 
 import os
 

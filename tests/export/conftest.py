@@ -1,4 +1,4 @@
-"""One small model and its exported files, made once: tracing and translating the network is what takes time."""
+"""One small model and its exported files, created once because tracing and translating the network is slow."""
 
 import json
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""An exported file whose weights hold NaN or infinity is refused, wherever in the file they stand."""
+"""An exported file whose weights contain NaN or infinity is refused, wherever they are in the file."""
 
 import numpy as np
 import onnx

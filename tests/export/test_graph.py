@@ -1,4 +1,4 @@
-"""The graph is the model: exactly in PyTorch, up to rounding in ONNX Runtime, for every sampler and any batch."""
+"""The graph equals the model: exactly in PyTorch, up to rounding in ONNX Runtime, for every sampler and batch size."""
 
 import numpy as np
 import onnxruntime

@@ -1,4 +1,4 @@
-"""A graph whose weights lie in the model file beside it: it predicts the same, or says in one line what is amiss."""
+"""A graph whose weights are in the model file next to it: it predicts the same, or reports the fault in one line."""
 
 import shutil
 from pathlib import Path

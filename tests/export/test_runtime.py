@@ -1,4 +1,4 @@
-"""The predictor without PyTorch keeps the models' contract and predicts as the trained model does."""
+"""The predictor without PyTorch keeps the models' contract and predicts like the trained model."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Files that agree with PyTorch, say what they are, and are not left behind when they do not agree."""
+"""Exported files agree with PyTorch and describe themselves; files that disagree are not left behind."""
 
 import json
 import zipfile

@@ -1,4 +1,4 @@
-"""Commands as processes that are forked from one server, where all that is heavy is imported once."""
+"""Commands as processes forked from one server, in which heavy imports are done once."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""What changes between a run that was killed and the next one: said, and never mixed."""
+"""Inputs that change between a killed run and the next one: reported, and never mixed."""
 
 import json
 import shutil

@@ -1,5 +1,5 @@
-"""A disk that is full, by a limit of the size of files: one line, the old file whole, nothing left over, and when there
-is space the same command ends as if nothing had been."""
+"""A full disk, simulated by a limit on file sizes: one line, the old file intact, nothing left over, and once there is
+space the same command ends as if undisturbed."""
 
 import resource
 import signal

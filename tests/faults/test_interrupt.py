@@ -1,4 +1,4 @@
-"""Ctrl-C says what to do where that is true; what cannot be printed is one line."""
+"""Ctrl-C says what to do next if that is possible; output that cannot be printed gives one line."""
 
 import subprocess
 import sys

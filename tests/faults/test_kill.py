@@ -1,4 +1,4 @@
-"""kill -9 right before a file is touched: nothing is half, and the same command ends as if nothing had been."""
+"""kill -9 right before a file operation: no partial files, and the same command then ends as if undisturbed."""
 
 import random
 import signal

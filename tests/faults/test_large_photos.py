@@ -1,4 +1,4 @@
-"""Photos beyond Pillow's 179 megapixels: read by their headers everywhere, and one line beyond our own limit."""
+"""Photos beyond Pillow's 179 megapixels: headers are read everywhere; beyond the package's own limit, one line."""
 
 import json
 import struct

@@ -1,4 +1,4 @@
-"""Damaged files of every kind that is read, always the same ones: read or refused, in time; nothing is executed."""
+"""Damaged files of every readable kind, reproducible: read or refused, in time, and nothing is executed."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Two processes on one folder: one works, the other is told whose the folder is, and the result is the usual one."""
+"""Two processes in one folder: one works, the other is told who owns the folder, and the result is the usual one."""
 
 import time
 from pathlib import Path

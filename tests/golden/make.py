@@ -1,4 +1,4 @@
-"""Golden predictions of the weights that ship: ``python tests/golden/make.py`` writes them anew.
+"""Golden predictions of the shipped weights: ``python tests/golden/make.py`` regenerates them.
 
 Each file in this folder belongs to one file of weights, which it names by its sha256. It holds, for each case, the mask
 as COCO run lengths and the values of the map at every third pixel, zeros left out: enough to notice any change.

@@ -1,4 +1,4 @@
-"""What the shipped weights predict is pinned: a change of any part on the way from photo to mask shows here.
+"""The predictions of the shipped weights are fixed: a change in any step from photo to mask is detected here.
 
 A change that is meant, or other weights: ``python tests/golden/make.py`` writes the predictions anew.
 """

@@ -1,4 +1,4 @@
-"""The node in ``integrations/comfyui`` without ComfyUI: it is loaded, looked at and called as ComfyUI does."""
+"""The node in ``integrations/comfyui`` without ComfyUI: loaded, inspected and called as ComfyUI does."""
 
 import importlib.util
 import inspect

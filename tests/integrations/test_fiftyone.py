@@ -1,4 +1,4 @@
-"""What ``integrations/fiftyone`` does without a database: masks as detections, and back."""
+"""``integrations/fiftyone`` without a database: masks to detections, and back."""
 
 import importlib.util
 from pathlib import Path

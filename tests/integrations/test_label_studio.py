@@ -1,4 +1,4 @@
-"""The ML backend in ``integrations/label_studio``, without Label Studio: what it sends is drawn here."""
+"""The ML backend in ``integrations/label_studio``, without Label Studio, whose requests are simulated here."""
 
 import base64
 import json

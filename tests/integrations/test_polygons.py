@@ -1,4 +1,4 @@
-"""``integrations/polygons.py``: run lengths to polygons, without a loss beside holes; and what supervision draws."""
+"""``integrations/polygons.py``: run lengths to polygons, lossless except for holes; and rendering in supervision."""
 
 import importlib.util
 import json

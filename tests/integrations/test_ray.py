@@ -1,4 +1,4 @@
-"""On a real local Ray: rows are those of the serial run, also if an actor is killed; what fails is a row, too."""
+"""On a real local Ray: rows equal those of the serial run, even if an actor is killed; failures are rows too."""
 
 import json
 import os

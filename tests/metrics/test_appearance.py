@@ -1,4 +1,4 @@
-"""Completed pictures against the true ones: counts, figures, and how they are printed."""
+"""Completed pictures against the true ones: counts, figures, and their printed form."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Calibration against a slow count, and its known values."""
+"""Calibration against a slow count, and known values."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Who hides whom."""
+"""Occlusion order."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""The four objects of docs/protocols.md, drawn again: its tables say what the code says."""
+"""The four objects of docs/protocols.md, drawn again: its tables agree with the code."""
 
 import math
 import re

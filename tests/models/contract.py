@@ -1,4 +1,4 @@
-"""What every model must keep. A test class inherits ``ModelContract`` and says how to make its model."""
+"""The contract of every model. A test class inherits ``ModelContract`` and defines how to create its model."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Objects alone, with transparency."""
+"""Cutouts of objects, with transparency."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Model files that are damaged on purpose: one line each, and nothing is built or run before it is known to fit."""
+"""Maliciously damaged model files: one line each, and nothing is built or run before it is checked."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Folders laid out like hub repositories, the shipped weights, and names on the hub; all of it offline."""
+"""Folders laid out like hub repositories, the shipped weights, and names on the hub; all offline."""
 
 import json
 import zipfile

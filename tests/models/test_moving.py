@@ -1,4 +1,4 @@
-"""Moves by removal and paste: where things lie, what is filled, and with which colours."""
+"""Moves by removal and paste: positions, filled areas, and their colours."""
 
 import numpy as np
 import pytest

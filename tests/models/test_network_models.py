@@ -1,4 +1,4 @@
-"""Trained networks that predict once: files, options that may change, votes without effect, and their runs."""
+"""Trained networks that predict once: files, changeable options, votes without effect, and their runs."""
 
 import dataclasses
 import warnings

@@ -1,4 +1,4 @@
-"""Noise that depends on nothing but an object's own seed."""
+"""Noise that depends only on an object's own seed."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Model files: exact round trip, and one clear line for every file that is none."""
+"""Model files: exact round trip, and one clear line for every invalid file."""
 
 import os
 import pickle

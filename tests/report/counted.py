@@ -1,4 +1,4 @@
-"""What models predict for a few records, as a report takes it."""
+"""Predictions of models for a few records, in the form that a report takes."""
 
 from amodalseg import masks
 from amodalseg.metrics.counts import count_object

@@ -1,4 +1,4 @@
-"""Layered pictures: the file by the format's own rules, read with nothing of ours."""
+"""Layered pictures: the file follows the format's rules, read with independent code."""
 
 import io
 import zipfile

@@ -1,4 +1,4 @@
-"""The printed numbers: all of them are there, and they agree with each other wherever no flag says that they do not."""
+"""The published numbers: all are present, and they agree with each other unless a flag says otherwise."""
 
 import importlib.resources
 import itertools

@@ -1,4 +1,4 @@
-"""How a report shows edits."""
+"""Edits in a report."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Which moves a report shows, and how."""
+"""Moves in a report: which are shown, and how."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""One report of several data sets: side by side, then each for itself."""
+"""One report of several data sets: side by side, then separately."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The exchange format, as an annotation tool leaves it: two COCO-instances files without our own keys."""
+"""The exchange format as an annotation tool writes it: two COCO-instances files without the package's own keys."""
 
 from __future__ import annotations
 

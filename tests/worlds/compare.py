@@ -1,4 +1,4 @@
-"""Records by what they hold: two records are never equal by themselves."""
+"""Comparison of records by content, since two records are never equal themselves."""
 
 from __future__ import annotations
 

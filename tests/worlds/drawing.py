@@ -1,4 +1,4 @@
-"""What all worlds are drawn with: photos, shapes, and masks in their encodings."""
+"""Shared drawing tools of all worlds: photos, shapes, and masks in their encodings."""
 
 from __future__ import annotations
 

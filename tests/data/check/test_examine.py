@@ -1,4 +1,4 @@
-"""``amodalseg data check``: every kind of fault is found, alone, and said where."""
+"""``amodalseg data check``: every kind of fault is found in isolation and located."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""What is known of the published data sets: complete, true of the readers, and told in docs/data.md."""
+"""The cards of the published data sets: complete, consistent with the readers, and documented in docs/data.md."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The captioned world: reproducible scenes, exact truth, captions that say what is there, and nothing else."""
+"""The captioned world: reproducible scenes, exact ground truth, and captions that name exactly what is shown."""
 
 import numpy as np
 import pytest

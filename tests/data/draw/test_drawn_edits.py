@@ -1,4 +1,4 @@
-"""Edits with exact truth: what the true photo changes is the edited thing alone, and words and boxes say what it is."""
+"""Edits with exact ground truth: the true photo differs only in the edited thing, which texts and boxes describe."""
 
 import hashlib
 from dataclasses import fields, replace

@@ -1,4 +1,4 @@
-"""Moves with exact truth: today's pictures stay as they were, and what a move changes is the move alone."""
+"""Moves with exact ground truth: existing pictures stay the same, and a move changes nothing but the move."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Composites: exact truth from modal masks, reproducible, rates as ordered, nothing pasted where it would show."""
+"""Composites: exact ground truth from modal masks, reproducible, requested rates, no visible traces of pasting."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""Painting: exact where nothing is scaled, in the right place at every scale, and only where it should."""
+"""Painting: exact without scaling, correctly placed at every scale, and only where it should be."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""Training scenes: who is in front is seen in the pixels, what is known is the annotation, and no scene goes astray."""
+"""Training scenes: depth order visible in the pixels, unknown regions as annotated, and no degenerate scenes."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Silhouettes of large things: there, soft at the edge, closed, and drawn by the generator alone."""
+"""Silhouettes of large things: non-empty, soft at the edge, closed, and determined by the generator alone."""
 
 import cv2
 import numpy as np

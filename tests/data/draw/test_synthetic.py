@@ -1,4 +1,4 @@
-"""The synthetic world: reproducible pictures, exact truth, rates as ordered."""
+"""The synthetic world: reproducible pictures, exact ground truth, requested rates."""
 
 import cv2
 import numpy as np

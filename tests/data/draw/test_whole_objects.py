@@ -1,4 +1,4 @@
-"""Training pictures of the inpainting prior: whole objects only, holes that tell nothing, the same every time."""
+"""Training pictures of the inpainting prior: whole objects only, uninformative holes, reproducible."""
 
 from collections import Counter
 

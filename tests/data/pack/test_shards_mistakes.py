@@ -1,4 +1,4 @@
-"""Shards that are broken, foreign, unfinished or in the way: refused in one clear line."""
+"""Broken, foreign, unfinished or obstructing shards: refused in one clear line."""
 
 import dataclasses
 import shutil

@@ -1,4 +1,4 @@
-"""Pix2gestalt: pairs by id, the official split, and an index that is kept and never believed when out of date."""
+"""Pix2gestalt: pairs by id, the official split, and a cached index that is never used when out of date."""
 
 import json
 import math

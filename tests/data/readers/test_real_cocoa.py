@@ -1,4 +1,4 @@
-"""The real records of COCOA: what the file stores is what its polygons give, pixel for pixel."""
+"""The real records of COCOA: stored masks equal those of their polygons, pixel for pixel."""
 
 import json
 import os

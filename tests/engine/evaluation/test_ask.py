@@ -1,4 +1,4 @@
-"""A batch that does not fit into memory, and how much memory one takes."""
+"""Batches that do not fit into memory, and the memory that a batch takes."""
 
 import mmap
 import warnings

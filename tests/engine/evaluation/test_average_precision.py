@@ -1,4 +1,4 @@
-"""``amodalseg ap``: a detector's own results against a data set."""
+"""``amodalseg ap``: a detector's own results evaluated on a data set."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Evaluation through the command line: the files, the numbers behind them, and any number of processes."""
+"""Evaluation through the command line: its files, the underlying numbers, and any number of processes."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""An evaluation of edits through the command line: ends of the scale, pictures, and predictions that are kept."""
+"""An evaluation of edits through the command line: ends of the scale, pictures, and stored predictions."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""An evaluation of moves: ends of the scale, the report's pictures, and predictions that are kept."""
+"""An evaluation of moves: ends of the scale, the report's pictures, and stored predictions."""
 
 import json
 import re

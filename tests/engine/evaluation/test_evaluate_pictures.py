@@ -1,4 +1,4 @@
-"""Evaluation of models that draw: rows, report, resuming within a data set, samples, and models described by files."""
+"""Evaluation of models that generate pictures: rows, report, resuming, samples, and models described by files."""
 
 import contextlib
 import json

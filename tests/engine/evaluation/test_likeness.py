@@ -1,4 +1,4 @@
-"""The figures of DiffOOM's paper, with tiny random models: which crops are compared, and KID against its definition."""
+"""The figures of DiffOOM's paper, with tiny random models: the compared crops, and KID against its definition."""
 
 import numpy as np
 import pytest

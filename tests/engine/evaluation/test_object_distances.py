@@ -1,4 +1,4 @@
-"""Distances of completed objects with tiny random models: what is compared, and that equal objects have none."""
+"""Distances of completed objects with tiny random models: what is compared, and zero distance for equal objects."""
 
 import numpy as np
 import pytest

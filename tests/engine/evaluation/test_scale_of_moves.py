@@ -1,4 +1,4 @@
-"""The scale of moves: each of the three areas tells its own task apart, on 60 objects of the procedural world."""
+"""The scale of moves: each of the three areas isolates its own task, on 60 objects of the procedural world."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""``predict --cutout --layers --threshold``: RGBA pictures and OpenRaster files, as another program opens them."""
+"""``predict --cutout --layers --threshold``: RGBA pictures and OpenRaster files, as other programs open them."""
 
 import io
 import json

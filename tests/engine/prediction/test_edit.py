@@ -1,4 +1,4 @@
-"""Edits as users make them: one Python call, one command, a folder that is never written over."""
+"""Edits from a user's view: one Python call, one command, a folder that is never overwritten."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""``amodalseg.move`` and ``amodalseg move``: files, pictures, and a line for each mistake."""
+"""``amodalseg.move`` and ``amodalseg move``: files, pictures, and one line for each mistake."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""COCO json as tools write it: crowds, scraps, ids, paths, lists without images; one bad entry never ends a run."""
+"""COCO json as tools write it: crowds, tiny pieces, ids, paths, no images; one bad entry never ends a run."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Photos are read while the model computes: in their order, each once, few at a time."""
+"""Photos are read while the model computes: in order, each once, a few at a time."""
 
 import threading
 from functools import partial

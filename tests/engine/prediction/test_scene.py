@@ -1,4 +1,4 @@
-"""``amodalseg scene`` and ``amodalseg.order``: completed, ordered, layered. The convex hull completes as expected."""
+"""``amodalseg scene`` and ``amodalseg.order``: completed, ordered and layered, with the convex hull as model."""
 
 import json
 import zipfile

@@ -1,4 +1,4 @@
-"""``amodalseg.select`` and ``predict --point --box --text``: GrabCut, tiny random SAMs, and a line for each mistake."""
+"""``amodalseg.select`` and ``predict --point --box --text``: GrabCut, tiny random SAMs, one line per mistake."""
 
 from types import SimpleNamespace
 

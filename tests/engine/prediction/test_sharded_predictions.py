@@ -1,4 +1,4 @@
-"""Shards: together they give what one run gives, in any order, again after a kill, and never of mixed inputs."""
+"""Shards of a prediction: together equal to a single run, in any order, after a kill, and never of mixed inputs."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Photos that are stored turned: said, read upright when asked, with masks that fit; in predict and in data sets."""
+"""Photos stored rotated: reported, read upright on request, with fitting masks; in predict and in data sets."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""How runs end and go on: the line with the score, a run that has ended before, and one run at Weights & Biases."""
+"""How runs end and resume: the line with the score, a run that has already ended, and one run at Weights & Biases."""
 
 import re
 from types import SimpleNamespace

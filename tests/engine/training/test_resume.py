@@ -1,4 +1,4 @@
-"""Runs that go on from another run's checkpoint, and the constant rate that makes this worth while."""
+"""Runs that continue from another run's checkpoint, and the constant learning rate that makes this useful."""
 
 import pytest
 import torch

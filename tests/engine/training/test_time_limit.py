@@ -1,4 +1,4 @@
-"""Runs that are bounded by time: the schedule ends with them, a killed one goes on with the time that is left."""
+"""Runs limited by time: the schedule fits the limit, and a killed run resumes with the remaining time."""
 
 from functools import partial
 

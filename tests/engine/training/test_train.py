@@ -1,4 +1,4 @@
-"""Training through the command line: what it leaves behind, exact resume, and what it refuses."""
+"""Training through the command line: its outputs, exact resuming, and what it refuses."""
 
 import json
 import signal

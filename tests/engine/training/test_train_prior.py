@@ -1,4 +1,4 @@
-"""The inpainting prior through the command line: training, resume, release, and what is refused."""
+"""The inpainting prior through the command line: training, resuming, release, and refusals."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What reads words through the command line: training, resume, release, and what is refused."""
+"""Text-conditioned models through the command line: training, resuming, release, and refusals."""
 
 import json
 

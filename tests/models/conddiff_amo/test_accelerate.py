@@ -1,4 +1,4 @@
-"""How the network runs at inference: kept conditions, bfloat16, and compiled copies that are never outdated."""
+"""The network at inference: reused conditions, bfloat16, and compiled copies that are never outdated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The direct control: the same parts as CondDiff-AMO, and nothing of noise and time."""
+"""The direct control: the same parts as CondDiff-AMO, without noise and time."""
 
 import pytest
 import torch

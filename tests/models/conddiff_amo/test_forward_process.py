@@ -1,4 +1,4 @@
-"""What the network is trained on, against a slow transcription: one number at a time, from the same random numbers."""
+"""The network's training targets against a slow transcription, element by element from the same random numbers."""
 
 import math
 

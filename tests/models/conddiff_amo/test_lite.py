@@ -1,4 +1,4 @@
-"""The convolutional pyramid: where the masks enter, what stays frozen, and where its ImageNet weights come from."""
+"""The convolutional pyramid: where the masks enter, what stays frozen, and the source of its ImageNet weights."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""One training step as Lightning takes it: clipped gradients, at every precision that the CPU has."""
+"""One training step as Lightning performs it: clipped gradients, at every precision that the CPU supports."""
 
 import math
 from pathlib import Path

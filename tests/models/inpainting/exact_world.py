@@ -1,4 +1,4 @@
-"""A world so small that its denoiser is exact: one flat shape of a named form and colour on a flat ground.
+"""A world small enough for an exact denoiser: one flat shape of a named form and colour on a flat ground.
 
 Any picture of it is a template (form, size, turn, place) in one of the colours on a ground of any colour. The clean
 picture that is expected behind x_t = alpha x_0 + sigma eps is a mean over all templates and colours, weighted by how

@@ -1,4 +1,4 @@
-"""A backend that draws one known picture in every hole, whatever it is shown."""
+"""A backend that generates one known picture in every hole, whatever its input."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""Tiny random models of the published classes, saved as the hub has them: folders to load from."""
+"""Tiny random models of the published classes, saved in the hub's layout: folders to load from."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A tiny random text-conditioned prior, and text-driven segmenters: what edits are tested with."""
+"""A tiny random text-conditioned prior and text-driven segmenters, for tests of edits."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""PCNet-M: what it is told in training and in predictions, and that it listens."""
+"""PCNet-M: its inputs in training and prediction, and that it uses them."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Controls in the attention layers: of Stable Diffusion (tiny, random) and of the embedded prior's network."""
+"""Attention controls in Stable Diffusion (tiny, random) and in the embedded prior's network."""
 
 from dataclasses import replace
 

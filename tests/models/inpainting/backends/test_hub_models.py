@@ -1,4 +1,4 @@
-"""Published models by name: from the cache of the hub, from a folder, or a line that says what to do."""
+"""Published models by name: from the hub's cache, from a folder, or a line that says what to do."""
 
 import shutil
 import sys

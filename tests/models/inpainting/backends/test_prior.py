@@ -1,4 +1,4 @@
-"""The embedded prior: its files, and the backend around it."""
+"""The embedded prior: its files and its backend."""
 
 import builtins
 import json

@@ -1,4 +1,4 @@
-"""The prior in ``checkpoints/``: it is the one that its card describes, and it draws."""
+"""The prior in ``checkpoints/``: it matches its card, and it generates objects."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Stable Diffusion that draws from a text: four channels behind the same interface."""
+"""Text-to-image Stable Diffusion: four channels behind the same interface."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The text-conditioned prior: its tokens, its files, diffusers' own view of them, and the backend around it."""
+"""The text-conditioned prior: its tokens, its files, loading in diffusers, and its backend."""
 
 import json
 

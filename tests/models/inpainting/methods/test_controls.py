@@ -1,4 +1,4 @@
-"""Controls predict without a prior, and as their names say."""
+"""Controls predict without a prior, and do what their names say."""
 
 import numpy as np
 import pytest

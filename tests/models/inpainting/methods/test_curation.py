@@ -1,4 +1,4 @@
-"""The counterfactual rule, with an inpainting model that draws a known picture around the object."""
+"""The counterfactual rule, with an inpainting model that generates a known picture around the object."""
 
 import numpy as np
 import pytest

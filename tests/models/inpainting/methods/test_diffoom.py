@@ -1,4 +1,4 @@
-"""DiffOOM's de-occlusion branch step by step, on tiny random networks and on a backend in closed form."""
+"""DiffOOM's de-occlusion branch step by step, on tiny random networks and on a closed-form backend."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""DiffOOM's idea, where the denoiser is exact: what a variant misses here is the method's, and not the network's.
+"""DiffOOM's idea with an exact denoiser: what a variant misses here is due to the method, not to the network.
 
 Half-hidden shapes are completed by a text-to-image model of a world of single flat shapes. Figures are the mean IoU of
 the hidden parts, in percent, of the shape that the world itself sees in the completed picture.

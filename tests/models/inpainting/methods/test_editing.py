@@ -1,4 +1,4 @@
-"""Edits by regions on tiny random networks: algorithm 1 of MRGD put together."""
+"""Edits by regions on tiny random networks: algorithm 1 of MRGD as a whole."""
 
 from dataclasses import replace
 

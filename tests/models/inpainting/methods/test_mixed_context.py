@@ -1,4 +1,4 @@
-"""Paper 001 step by step, with an inpainting model that draws a known picture."""
+"""Paper 001 step by step, with an inpainting model that generates a known picture."""
 
 import warnings
 from dataclasses import replace

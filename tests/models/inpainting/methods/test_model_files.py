@@ -1,4 +1,4 @@
-"""Every file that describes a method or a control can be built, and names models that are known."""
+"""Every file that describes a method or a control can be built, and names only known models."""
 
 from pathlib import Path
 

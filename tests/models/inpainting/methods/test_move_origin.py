@@ -1,4 +1,4 @@
-"""How methods with an inpainting model fill the place that a moved object leaves: the option ``origin``."""
+"""How methods with an inpainting model fill the place vacated by a moved object: the option ``origin``."""
 
 import sys
 import types

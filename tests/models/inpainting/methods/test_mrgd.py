@@ -1,4 +1,4 @@
-"""MRGD as a model: what hides an object is edited away, and edits that a query asks for are made."""
+"""MRGD as a model: the occluder is edited away, and the edits requested by a query are made."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Paper 002: its equations against closed forms, and the whole method with an inpainting model that knows the truth."""
+"""Paper 002: its equations against closed forms, and the whole method with a model that knows the ground truth."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Grounding DINO with random weights: boxes lie in the picture; what cannot be used is one line."""
+"""Grounding DINO with random weights: boxes lie inside the picture; unusable input gives one line."""
 
 import numpy as np
 import pytest

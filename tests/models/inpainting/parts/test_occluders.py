@@ -1,4 +1,4 @@
-"""Who hides an object, by depth and segments."""
+"""Occluders of an object, from depth and segments."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Text-driven segmenters: CLIPSeg put together anew, and the small one."""
+"""Text-driven segmenters: CLIPSeg, reassembled independently, and the small one."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Inversion against the exact denoiser of independent normal pixels, and holding parts of a state."""
+"""Inversion against the exact denoiser of independent normal pixels, and fixing parts of a state."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Low-rank parts: nothing changes until they are tuned, they learn the visible part, and nothing of them is left."""
+"""Low-rank adapters: no effect until trained, fit to the visible part, and removed without trace."""
 
 import sys
 from dataclasses import replace

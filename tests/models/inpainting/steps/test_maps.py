@@ -1,4 +1,4 @@
-"""Refined attention maps, Otsu's split and words' columns against slow transcriptions."""
+"""Refined attention maps, Otsu's threshold and words' columns against slow transcriptions."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Prompt-to-Prompt: alignment against slow tables, and maps put from sources into targets."""
+"""Prompt-to-Prompt: alignment against slow tables, and maps injected from sources into targets."""
 
 import itertools
 import random

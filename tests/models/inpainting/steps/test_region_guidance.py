@@ -1,4 +1,4 @@
-"""Guidance of regions: each loss by hand, its gradient by finite differences, and what it moves."""
+"""Guidance of regions: each loss by hand, its gradient by finite differences, and its effect."""
 
 import itertools
 import math

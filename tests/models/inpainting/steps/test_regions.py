@@ -1,4 +1,4 @@
-"""Regions as one backend around a backend: on tiny random networks of every class, and on an exact one."""
+"""Regions as a backend that wraps another: on tiny random networks of every class, and on an exact one."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Regions with edited maps, emphasised keywords and guidance at once, on every class of Stable Diffusion."""
+"""Regions with edited maps, emphasised keywords and guidance combined, on every class of Stable Diffusion."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The sampling loop against closed forms, and what hooks may rely on."""
+"""The sampling loop against closed forms, and the guarantees for hooks."""
 
 import numpy as np
 import pytest

@@ -20,11 +20,11 @@ settings.load_profile("fixed")
 
 @pytest.fixture(autouse=True)
 def port_of_its_own(request):
-    """A port for runs of several processes that nobody else is given before they listen.
+    """A port for runs of several processes that is not given to anyone else before they listen.
 
-    Left to themselves they take a free one of those that the system hands out, and may lose it again while they start.
-    Whatever a test leaves in the environment goes with it: a LOCAL_RANK that Lightning has set would keep the runs of
-    later tests from starting their second process.
+    By default they choose one of the system's ephemeral ports, and may lose it while they start. Changes that a test
+    makes to the environment are undone too: a LOCAL_RANK set by Lightning would keep the runs of later tests from
+    starting their second process.
     """
     first = 20_000 + zlib.crc32(f"{request.node.nodeid}{os.getpid()}".encode()) % 10_000
     for port in range(first, first + 100):

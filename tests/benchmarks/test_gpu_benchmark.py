@@ -40,7 +40,7 @@ def part(name, tmp_path, *more):
 
 
 def test_from_nothing_to_a_released_model(tmp_path, capsys):
-    """Each part is a process of its own."""
+    """Each part is a separate process."""
     out, work = tmp_path / "out", tmp_path / "work"
     command = ["--minutes", "8", "--out", str(out), "--tiny", "--work", str(work), "--device", "cpu",
                "--parts", "training,release", "trainer.max_time=0.02"]  # fmt: skip
@@ -73,7 +73,7 @@ def test_checks_pass_on_the_cpu(name, tmp_path):
 
 
 def test_a_run_that_goes_on_with_other_weights_is_found(tmp_path, monkeypatch):
-    """The check of exact resume fails where the seed of a step is not the step's."""
+    """The check of exact resuming fails if a step's seed does not follow from the step."""
     from amodalseg.models.training import TrainingModule
 
     monkeypatch.setattr(TrainingModule, "seed_step", lambda self, batch_idx: None)
@@ -93,7 +93,7 @@ def test_the_sampler_is_measured_against_the_straightforward_loop(tmp_path):
 
 
 def test_compiled_predictions_are_compared_with_eager_ones(tmp_path, monkeypatch):
-    """Without the compiler, which takes minutes here: right predictions pass, wrong ones do not."""
+    """Without the compiler, which takes minutes here: correct predictions pass, wrong ones fail."""
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     code, report = part("compile", tmp_path)
     assert code == 0 and report["figures"]["least IoU"] == 1

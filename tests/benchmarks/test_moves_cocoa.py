@@ -21,7 +21,7 @@ spec.loader.exec_module(bench)
 
 
 def record(photo, number, side, hidden, stuff=False):
-    """A square of a photo of 40 x 50 pixels, of which some columns are hidden."""
+    """A square in a photo of 40 x 50 pixels, with some of its columns occluded."""
     amodal = np.zeros((40, 50), bool)
     amodal[5 : 5 + side, 8 : 8 + side] = True
     modal = amodal.copy()

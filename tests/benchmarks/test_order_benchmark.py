@@ -23,7 +23,7 @@ def square(top, left, height, width):
 
 
 def photo(nearer=None):
-    """A table, a book on it (hides a part), a lamp beside the table (hides none), and a ball far off."""
+    """A table, a book on it (which occludes a part), a lamp next to it (which occludes nothing), and a distant ball."""
     table, book, lamp, ball = square(20, 5, 15, 25), square(15, 10, 10, 8), square(10, 31, 25, 5), square(2, 50, 5, 5)
     amodal = [table, book, lamp, ball]
     modal = [table & ~book, book, lamp, ball]

@@ -10,7 +10,7 @@ from tests.worlds import coco_world
 
 
 class Known:
-    """In the place of the networks' distances: how much of the truth the mask misses."""
+    """Replaces the networks' distances: how much of the true mask is missed."""
 
     def __init__(self, *_, **__):
         pass

@@ -35,7 +35,7 @@ def changed(config: Any, options: dict[str, Any]) -> Any:
 
 
 class With:
-    """A value that has an effect only where other options have theirs."""
+    """A value that has an effect only with certain values of other options."""
 
     def __init__(self, value: Any, **others: Any) -> None:
         self.value = value
@@ -45,7 +45,7 @@ class With:
 def cases(config: Any, table: dict[str, Any], *exempt: str) -> list[Any]:
     """Parameters (option, value, other options) for pytest: an option's values in the table, or its other choices.
 
-    An option that the table does not know is a case too, of the value None: its test fails and names it.
+    An option missing from the table is a case with the value None, whose test fails and names it.
     """
     found = []
     for name, spec in leaves(config).items():

@@ -62,7 +62,7 @@ NUM = 24
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """Packs a and b; the photos of a under other pixels, with one of them broken, turned, or named from outside."""
+    """Packs a and b; copies of a's photos with other pixels, one of them broken, rotated, or outside the folder."""
     folder = tmp_path_factory.mktemp("world")
     for seed, name in enumerate(("a", "b", "other")):
         coco_world(folder / name, 2, seed=seed)
@@ -86,7 +86,7 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def batches(world):
-    """(data configuration, augmentation) -> all that training sees of it in two epochs, as plain numbers."""
+    """(data configuration, augmentation) -> everything that training sees in two epochs, as plain numbers."""
     done = {}
 
     def see(config, augment=None):

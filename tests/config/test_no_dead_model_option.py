@@ -65,7 +65,7 @@ OPTIM = {
 
 @pytest.fixture(autouse=True, scope="module")
 def no_download():
-    """``pretrained`` weights are not fetched: they are ones that no random number gives."""
+    """``pretrained`` weights are not downloaded, but replaced by values that random initialisation never yields."""
     create = timm.create_model
 
     def create_model(name, pretrained=False, **options):
@@ -81,7 +81,7 @@ def no_download():
 
 
 def batch_of_two():
-    """Two balls behind a post: what hides them is known."""
+    """Two balls behind a post, which is the known occluder."""
     image = torch.randint(0, 256, (2, 3, SIZE, SIZE), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     amodal = np.stack([disc(SIZE, SIZE, 30, 30, 20, 24), disc(SIZE, SIZE, 36, 28, 18, 22)])
     post = disc(SIZE, SIZE, 42, 32, 10, 60)[None].repeat(2, axis=0)
@@ -96,7 +96,7 @@ def question():
 
 
 class Observed:
-    """What a configuration does, each part made when it is first asked for: most differences show early."""
+    """The effects of a configuration, computed lazily because most differences show early."""
 
     def __init__(self, config):
         self.config = config
@@ -123,7 +123,7 @@ class Observed:
 
     @cached_property
     def _spread(self):
-        """Weights under which predictions are no constants: none is zero, and logits have median 0 and deviation 3."""
+        """Weights that give non-constant predictions: none is zero, and logits have median 0 and deviation 3."""
         torch.manual_seed(1)
         network = self.module.network
         with torch.no_grad():
@@ -175,7 +175,7 @@ def test_the_same_options_give_the_same(name):
 
 
 def test_an_option_without_effect_is_named(monkeypatch):
-    """Dropout that is switched off inside the network is what this file is to find."""
+    """Dropout that is switched off inside the network is a fault that this file must find."""
     monkeypatch.setattr(denoiser.Dropout, "forward", lambda self, x: x)
     before.cache_clear()
     with pytest.raises(AssertionError, match=r"model\.dn\.dropout=0\.9 of direct changes neither"):

@@ -19,7 +19,7 @@ def augment(**options):
 
 @pytest.fixture
 def sample():
-    """Image, modal, amodal, occluder: a disc behind another one, nothing symmetric."""
+    """Image, modal, amodal, occluder: a disc behind another one, without any symmetry."""
     amodal, occluder = disc(SIZE, SIZE, 22, 24, 15, 11), disc(SIZE, SIZE, 36, 20, 11, 16)
     return photo(np.random.default_rng(4), SIZE, SIZE), amodal & ~occluder, amodal, occluder
 
@@ -73,7 +73,7 @@ def test_flip_and_colour_are_sampled_independently(sample):
 
 @pytest.mark.parametrize("options", [{"flip": 1.0}, {"rotate": 25.0}, {"flip": 0.5, "rotate": 90.0}])
 def test_one_map_for_image_and_masks(options):
-    """The image shows the masks; where it clearly shows one after the map, the mapped mask must be there."""
+    """The image shows the masks; where it clearly shows one after the transform, the transformed mask is True."""
     amodal, occluder = disc(SIZE, SIZE, 22, 24, 15, 11), disc(SIZE, SIZE, 36, 20, 11, 16)
     modal = amodal & ~occluder
     image = np.stack([modal, amodal, np.ones_like(modal)], axis=2).astype(np.uint8) * 255

@@ -89,7 +89,7 @@ def test_a_photo_of_as_many_bytes_is_another_one(tmp_path, kind):
 
 
 class Drawing:
-    """Draws from records, as composites do."""
+    """Draws from records, like composites."""
 
     def __init__(self, records):
         self.records = records

@@ -19,7 +19,7 @@ SQUARES = [[4, 3, 12, 3, 12, 9, 4, 9], [15, 10, 29, 10, 29, 18, 15, 18]]
 
 
 def ultralytics(rings):
-    """``Results``: ``masks.xy`` are polygons of the photo; ``masks.data``, of the padded picture, is not looked at."""
+    """``Results``: ``masks.xy`` are polygons of the photo; ``masks.data``, of the padded picture, is ignored."""
     found = SimpleNamespace(
         xy=[np.array(ring, np.float32).reshape(-1, 2) for ring in rings], data=torch.zeros(2, 64, 64)
     )

@@ -21,7 +21,7 @@ SAMPLES = 20
 
 
 def leaves(value, path=()):
-    """Paths to what a file holds: all keys, and the first and last of a list."""
+    """Paths to a file's entries: all keys, and the first and last item of each list."""
     yield path
     if isinstance(value, dict):
         for key in list(value)[:12]:

@@ -15,7 +15,7 @@ from tests.worlds import disc, photo
 
 
 def boxes(count, height=60, width=80):
-    """Random boxes in a picture, some of them at its border, as masks with their coordinates."""
+    """Random boxes in a picture, some at its border, as masks with their coordinates."""
     rng = np.random.default_rng(11)
     for _ in range(count):
         x0, y0 = int(rng.integers(0, width)), int(rng.integers(0, height))
@@ -229,7 +229,7 @@ def test_a_huge_window_goes_in_stripes_with_the_same_result(window, monkeypatch)
 
 
 def test_a_probability_of_just_the_threshold_is_outside():
-    """Half of the votes gives the mean over the steps, which may be 0.5 exactly."""
+    """With half of the votes, the mean over the steps may be exactly 0.5."""
     window = Window(2, 3, 16, 16, 16)
     half = np.full((16, 16), 0.5, np.float32)
     assert not paste_mask(half, window, 30, 30, 0.5).any()

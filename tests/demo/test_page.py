@@ -52,7 +52,7 @@ def browser():
 
 @pytest.fixture
 def visit(server, browser):
-    """Opens the page as another visitor, who asks nobody but the server."""
+    """Opens the page as another visitor, with requests to the server only."""
     contexts, asked = [], set()
 
     def opened(**options):
@@ -77,7 +77,7 @@ def vase(tmp_path_factory):
 
 
 def said(page, step, words):
-    """What the page says about a step, once it says something with these words."""
+    """The page's status text of a step, once it contains these words."""
     line = page.locator(f"#{step}_status").get_by_text(re.compile(words))
     line.wait_for()
     return line.inner_text()
@@ -115,7 +115,7 @@ def keep_picture(page, name):
 
 
 def check_names(page):
-    """Every control of the page has a name for those who do not see it."""
+    """Every control of the page has an accessible name."""
     for role in ("button", "textbox", "spinbutton", "combobox", "radio", "tab"):
         nameless = page.get_by_role(role).evaluate_all(
             "all => all.filter(e => !(e.innerText || e.ariaLabel || e.title || (e.labels && e.labels.length &&"

@@ -20,7 +20,7 @@ def upload(folder, pixels=None, name="photo.png"):
 
 
 def huge_png(path, width, height):
-    """A small file that says it is a large picture."""
+    """A small file that claims to be a large picture."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

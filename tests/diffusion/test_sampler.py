@@ -36,7 +36,7 @@ def test_oracle_in_oracle_out(kind, steps, init):
 
 @pytest.mark.parametrize("kind", ["ddpm", "ddim"])
 def test_states_keep_the_forward_marginals_under_an_oracle(kind):
-    """The states that the network is shown have the mean and variance of the forward process at their times."""
+    """The network's input states have the mean and variance of the forward process at their times."""
     amodal = torch.ones(1, 1, 300, 300)
     config = SamplerConfig(kind=kind, steps=10, eta=0.5)
     seen = []
@@ -55,7 +55,7 @@ def test_states_keep_the_forward_marginals_under_an_oracle(kind):
 
 
 def test_renoise_ust_states_are_training_states():
-    """In the hidden region a share 1 - t of the pixels is amodal: exactly what training shows at time t."""
+    """In the occluded region a share 1 - t of the pixels is amodal: exactly as in training at time t."""
     amodal, modal = torch.ones(1, 1, 400, 400), torch.zeros(1, 1, 400, 400)
     config = SamplerConfig(kind="renoise_ust", steps=10)
     seen = []

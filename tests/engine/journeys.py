@@ -23,7 +23,7 @@ def train_arguments(out: Path, *more: str) -> list[str]:
 
 
 def run_program(arguments: list[str], **environment: str) -> subprocess.CompletedProcess:
-    """The command line as a process of its own."""
+    """The command line in a separate process."""
     script = ROOT / f"{arguments[0]}.py"
     command = [sys.executable, str(script), *arguments[1:]]
     return subprocess.run(

@@ -24,7 +24,7 @@ from amodalseg.models.conddiff_amo.model import CondDiffAMO
 
 
 def small(**changes) -> CondDiffAMO:
-    """A model with random weights whose predictions are no constants."""
+    """A model with random weights and non-constant predictions."""
     torch.manual_seed(0)
     config = CondDiffAMOConfig(
         window=WindowConfig(size=64), pcn=PCNConfig(backbone="pvt_v2_b0", adapter_init="random"), dn=DNConfig(dim=16),
@@ -62,7 +62,7 @@ def spread_predictions(model: CondDiffAMO) -> None:
 def exported(tmp_path_factory, worker_id) -> SimpleNamespace:
     """The model, its .onnx and .pt2 file, the latter's function, and how they compare.
 
-    Processes of one test run (pytest -n) share the files; the first to ask writes them.
+    Processes of one test run (pytest -n) share the files; the first one to need them writes them.
     """
     folder: Path = tmp_path_factory.getbasetemp()
     folder = (folder if worker_id == "master" else folder.parent) / "exported"

@@ -43,7 +43,7 @@ CONFIGS = {
 
 
 class Toy(nn.Module):
-    """A network of the right signature: everything it is given changes its prediction."""
+    """A network with the right signature, whose prediction depends on every input."""
 
     def __init__(self) -> None:
         super().__init__()

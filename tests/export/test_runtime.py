@@ -145,7 +145,7 @@ def test_a_gpu_that_is_not_there_is_said(exported, monkeypatch):
     asked, session = [], onnxruntime.InferenceSession
 
     def falls_back(path, options, providers):
-        """As a wheel for GPUs does without CUDA: it knows the provider, cannot load it and takes the CPU."""
+        """Like a GPU wheel without CUDA: it knows the provider, cannot load it and falls back to the CPU."""
         asked.append(providers)
         return session(path, options, providers=["CPUExecutionProvider"])
 

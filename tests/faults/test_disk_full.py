@@ -20,7 +20,7 @@ from benchmarks.faults import Disturbance, differences, forked, half_files, log_
 
 
 def _write(path: Path, kind: str, said: Path):
-    """In a process of its own: write a large file of a kind where none may have more than 20 kB."""
+    """In a separate process: write a large file of a kind under a limit of 20 kB."""
     large, rng = {"a": torch.zeros(100_000)}, np.random.default_rng(0)
 
     def note():

@@ -48,7 +48,7 @@ Case = dict[str, Any]
 
 
 def question(height: int, width: int, top: int, left: int, seed: int) -> Query:
-    """A ball behind a post on stripes, in whole numbers: the same on every machine, and of no code but this."""
+    """A ball behind a post on stripes, in integers: the same on every machine, and independent of other code."""
     rows, columns = np.mgrid[:height, :width]
     ball = (rows - top) ** 2 + (columns - left) ** 2 <= 28**2
     post = abs(columns - left - 12) <= 9
@@ -59,7 +59,7 @@ def question(height: int, width: int, top: int, left: int, seed: int) -> Query:
 
 
 def conddiff_cases(model: Any) -> dict[str, Case]:
-    """Of a model, or of its exported file: an object inside the photo, and one at its border asked twice."""
+    """Cases of a model or its exported file: an object inside the photo, and one at its border with two samples."""
     inside, border = question(120, 160, 60, 70, seed=3), question(100, 90, 78, 24, seed=8)
     predictions = {
         "inside": model.predict(inside.image, inside.modal, seed=3),
@@ -69,7 +69,7 @@ def conddiff_cases(model: Any) -> dict[str, Case]:
 
 
 def prior_cases() -> dict[str, Case]:
-    """Of the prior alone, in a hole on the right half, and through ``mixed_context``."""
+    """Cases of the prior alone, in a hole on the right half, and through ``mixed_context``."""
     prior = EmbeddedPrior()
     side = prior.abilities.size
     picture = question(side, side, side // 2, side // 2, seed=5).image
@@ -86,7 +86,7 @@ def prior_cases() -> dict[str, Case]:
 
 
 def word_cases() -> dict[str, Case]:
-    """Of the text-conditioned prior: two captions, drawn in four steps."""
+    """Cases of the text-conditioned prior: two captions, generated in four steps."""
     prior = WordPrior()
     side, captions = prior.abilities.size, ["a red star on a black ground", "a blue fish in front of a green tree"]
     blank = torch.zeros(2, 3, side, side)
@@ -96,7 +96,7 @@ def word_cases() -> dict[str, Case]:
 
 
 def segmenter_cases() -> dict[str, Case]:
-    """Of the word segmenter: where it sees two things of a drawn scene."""
+    """Cases of the word segmenter: its masks of two things in a drawn scene."""
     world = CaptionedWorld(CaptionsData(split="val", num_objects=20, size=32))
     scene = next(one for one in (world.scene(place, size=32) for place in range(20)) if len(one.things) == 2)
     names = [thing.name for thing in scene.things]
@@ -113,7 +113,7 @@ def make(name: str) -> dict[str, Case]:
 
 
 def sha256(name: str) -> str:
-    """Of a shipped model's weights."""
+    """The SHA-256 of a shipped model's weights."""
     return hashlib.sha256(WEIGHTS[name].read_bytes()).hexdigest()
 
 

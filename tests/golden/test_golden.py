@@ -18,7 +18,7 @@ TOLERANCE = 1e-4
 
 
 def golden(name):
-    """The stored cases. A file that belongs to other weights fails here, in words."""
+    """The stored cases. A file that belongs to other weights fails here with a message."""
     stored = json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
     if stored["weights"] != sha256(name):
         pytest.fail(f"tests/golden/{name}.json belongs to other weights than {WEIGHTS[name].name}: {ANEW}")
@@ -26,7 +26,7 @@ def golden(name):
 
 
 def check(found, wanted, about):
-    """Values to 1e-4, masks to the pixel; but rounding may turn a vote, or a pixel at the threshold, here and there."""
+    """Values to 1e-4, masks to the pixel, except that rounding may flip some votes or pixels at the threshold."""
     found = pack(found)
     assert found["size"] == wanted["size"], about
     places = sorted(found["values"].keys() | wanted["values"].keys())
@@ -55,7 +55,7 @@ def test_the_graph_that_ships_predicts_as_the_weights_do(name):
 
 
 def test_predictions_say_something():
-    """Golden predictions that are empty, or the modal mask alone, would pin nothing."""
+    """Golden predictions that are empty, or equal to the modal mask, would detect no change."""
     for name, least in (
         (DEFAULT, 2),
         ("conddiff_amo_tiny", 2),

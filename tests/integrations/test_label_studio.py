@@ -67,7 +67,7 @@ def test_brush_comes_back(mask):
 
 
 def test_brush_of_label_studio_is_read():
-    """Bits written by hand: 4-bit values, widths of its own, a literal block, then a repeated one."""
+    """Hand-written bits: 4-bit values, non-default widths, a literal block, then a repeated one."""
     bits = f"{8:032b}" + f"{3:05b}" + f"{1:04b}{1:04b}{2:04b}{15:04b}"
     with pytest.raises(ValueError, match="cut off"):
         brush.decode(packed(bits), 1, 2)

@@ -87,7 +87,7 @@ def plant_duplicate(root):
 
 
 def plant_overlap(root):
-    """The photo of train becomes the one of val, name and all."""
+    """The photo of train becomes that of val, including its name."""
     name = "COCO_val2014_000000001000.jpg"
     shutil.copy(root / "val2014" / name, root / "train2014" / name)
 
@@ -217,7 +217,7 @@ def test_known_errors_of_the_published_files_are_notes(cocoa, monkeypatch):
 
 
 def test_rare_mistakes_and_shallow_ones_are_notes(cocoa):
-    """One object in more than a thousand cannot move a mean by 0.1 points; an outline's pixel is no other mask."""
+    """One object in more than a thousand cannot change a mean by 0.1 points, nor does a pixel of the outline matter."""
 
     def edit(regions):
         regions[1]["area"] += 3  # less than 1 %

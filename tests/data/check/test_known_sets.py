@@ -67,7 +67,7 @@ def test_the_page_tells_what_the_card_says(name):
 
 
 def _shown(path, split, text):
-    """Whether the layout shows a file: itself, or with the split among others in braces."""
+    """Whether the layout lists a file, literally or with its split among others in braces."""
     words = {"train2014": "2014", "val2014": "2014"}
     options = [path, Path(path).name, *(path.replace(s, w) for s, w in words.items())]
     braces = re.findall(r"\{([\w,]+)\}", text)

@@ -28,7 +28,7 @@ def changed(record):
 
 
 def inside(record, region):
-    """bool (H, W): the region's box, whole pixels that it touches."""
+    """bool (H, W): the pixels touched by the region's box."""
     x0, y0, x1, y1 = region.box
     found = np.zeros((record.height, record.width), bool)
     found[int(y0 * record.height) : int(np.ceil(y1 * record.height)), int(x0 * record.width) : int(
@@ -57,7 +57,7 @@ def test_the_words_say_what_is_done(drawn):
 
 
 def test_only_the_edited_thing_changes(drawn):
-    """What stays is equal to the last bit, and the change lies in the edited thing's box."""
+    """Preserved pixels are equal to the last bit, and the change lies in the edited thing's box."""
     for record in drawn[2]:
         kept, edited = record.edit.request.regions[1:]
         still = masks.decode(record.edit.kept_rle)
@@ -87,7 +87,7 @@ def test_the_edited_thing_has_its_colours(drawn):
 
 
 def test_boxes_tell_nothing_of_what_is_hidden(drawn):
-    """Without padding they are the boxes of what is seen: before the edit, of an added thing after it."""
+    """Without padding they are the boxes of the visible pixels: before the edit, or after it for an added thing."""
     source = drawn[1]
     for index in range(8):
         record = open_source(replace(source.config, padding=0.0)).get(index)

@@ -92,7 +92,7 @@ def test_the_rate_and_the_places_are_as_wanted(drawn):
 
 
 def test_the_picture_after_the_move_shows_the_whole_object(drawn):
-    """Its pixels are those that the record holds of the whole object; only shadows and seams differ."""
+    """Its pixels are those of the record's whole object; only shadows and seams differ."""
     differences = []
     for record in drawn[2]:
         dx, dy = moving.shift_of(record.modal, record.move.to)
@@ -111,7 +111,7 @@ def test_what_no_part_of_the_move_touches_is_unchanged(drawn):
 
 
 def test_nothing_of_the_object_is_left_at_its_origin(drawn):
-    """The photo after the move does not depend on where the object was: draw it, and look at the ground there."""
+    """The photo after the move does not depend on where the object was: draw it, and compare the background there."""
     changed = []
     for record in drawn[2]:
         origin = record.modal & ~masks.decode(record.move.mask_rle)
@@ -154,7 +154,7 @@ def seen(config):
 
 
 def altered(config, option, folder):
-    """Photos that are stored upside down; objects of which one is marked a crowd; or file names with their folder."""
+    """Photos stored upside down; objects of which one is marked as a crowd; or file names with their folder."""
     images = Path(config.images[0])
     content = json.loads(Path(config.annotations[0]).read_text())
     if option == "upright":
@@ -176,7 +176,7 @@ def altered(config, option, folder):
 
 @pytest.mark.parametrize("option", [field.name for field in fields(MovesData) if field.name != "name"])
 def test_no_option_is_dead(option, photos, tmp_path):
-    """Those of one world alone are tried in it."""
+    """Options of one world only are tried in that world."""
     base = replace(MovesData(num_objects=5, size=96, rate_min=0.3), rate_max=0.6)
     if option in ("annotations", "images", "max_side", "skip_broken"):
         base = photos

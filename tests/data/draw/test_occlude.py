@@ -19,7 +19,7 @@ HEIGHT, WIDTH = 72, 96
 
 
 def a_record(name, mask, **options):
-    """An object in a photo of smoothed noise, so that pixels tell where they come from."""
+    """An object in a photo of smoothed noise, so that pixels reveal their origin."""
     photo = np.random.default_rng(sum(map(ord, name))).integers(0, 256, (*mask.shape, 3)).astype(np.uint8)
     photo = cv2.GaussianBlur(photo, (5, 5), 0)
     return AmodalRecord("world", "train", name, "0", photo, masks.encode(mask), category=name, **options)
@@ -288,7 +288,7 @@ def test_colours_move_towards_the_photo_they_go_into():
 
 
 def covering(share):
-    """A cut-out that hides the given share of the disc's rows, from above."""
+    """A cut-out that occludes the given share of the disc's rows, from above."""
     amodal = disc(40, 36, 20)
     rows = np.cumsum(amodal.sum(axis=1)) / amodal.sum()
     alpha = np.zeros((HEIGHT, WIDTH), np.float32)
@@ -298,7 +298,7 @@ def covering(share):
 
 @pytest.fixture
 def placed(monkeypatch):
-    """An occluder whose cut-outs are laid as a test says; the list of goals that it was asked to hide."""
+    """An occluder whose cut-outs a test places, and the list of requested occlusion rates."""
     config = OccludeConfig(rate_min=0.3, rate_max=0.6, max_occluders=1)
     occluder, goals = Occluder(some_records(), config, seed=0), []
 
@@ -352,7 +352,7 @@ def test_a_place_hides_at_least_four_fifths_of_what_is_wanted():
 
 
 def test_a_neighbour_behind_is_twice_as_likely_where_nothing_covers():
-    """Half of the uncovered objects have one, a quarter of the covered: as far as a place for it is found."""
+    """Half of the uncovered objects have one, and a quarter of the covered ones, if a place for it is found."""
     config = OccludeConfig(rate_min=0.2, rate_max=0.6, unoccluded=0.5)
     occluder = Occluder(some_records()[:4], config, seed=0)
     told = [occluder.plan(index).about["extra"] for index in range(300)]

@@ -17,7 +17,7 @@ def smooth(height, width, seed=0):
 
 
 def slow(photo, layers):
-    """Every pixel by the formula c = a l + (1 - a) c, layers unscaled and wholly inside."""
+    """Every pixel by the formula c = a l + (1 - a) c, with layers unscaled and completely inside."""
     image = photo.astype(float)
     for layer in layers:
         (height, width), x, y = layer.shape.alpha.shape, layer.shape.x, layer.shape.y

@@ -24,7 +24,7 @@ NUM_PHOTOS, HUES, SEAM = 4, 12, 11
 
 
 def shapes_of(height, width):
-    """Four objects, none in front of another's mask: a box before a ball, one the border cuts off, and a crowd."""
+    """Four objects whose masks do not overlap: a box in front of a ball, one truncated by the border, and a crowd."""
     box = np.zeros((height, width), bool)
     box[50:84, 16:56] = True
     ball = disc(height, width, 46, 40, 27, 25) & ~box
@@ -38,7 +38,7 @@ def colour(hue):
 
 
 def write_world(folder, num_photos=NUM_PHOTOS):
-    """Photos of distinct sizes; each object has a hue of its own under noise, so that pixels tell where they come from.
+    """Photos of distinct sizes; each object has its own hue under noise, so that pixels reveal their origin.
 
     Returns: the paths of the json file and of the photos, and {shape: (photo, masks of the objects, of the crowd)}.
     """
@@ -81,7 +81,7 @@ def get_all(scenes, count=40):
 
 @pytest.fixture
 def nothing_on_top(monkeypatch):
-    """Whatever is hidden then lies behind the photo's own objects."""
+    """Everything occluded then lies behind the photo's own objects."""
     monkeypatch.setattr(Scenes, "_cover", lambda self, rng, scene, source: None)
 
 
@@ -100,7 +100,7 @@ def inner(mask):
 
 
 def is_own(record, world):
-    """bool (H, W): where the picture shows the very pixels of the photo that it was made from."""
+    """bool (H, W): where the picture shows exactly the pixels of its original photo."""
     photo = world[2][record.height, record.width][0]
     return (record.image == photo).all(axis=2)
 

@@ -26,7 +26,7 @@ def disc(x, y, radius, height=HEIGHT, width=WIDTH):
 
 
 def a_record(name, mask, image="photo", **options):
-    """A red object in a blue photo: a pixel's colour tells which of both it shows."""
+    """A red object in a blue photo: a pixel's colour reveals which of the two it shows."""
     photo = np.full((*mask.shape, 3), (0, 0, 200), np.uint8)
     photo[mask] = (200, 0, 0)
     return AmodalRecord("world", "train", image, name, photo, masks.encode(mask), **options)
@@ -133,7 +133,7 @@ def test_objects_are_turned_and_stretched_but_not_in_their_own_photo(objects):
 
 
 def test_own_backgrounds_lie_within_the_photo(objects):
-    """Beyond the border the photo is mirrored, objects and all; that is shown to nobody."""
+    """Beyond the border the photo is mirrored, including its objects; that part must never be shown."""
     for index in range(3):
         x0, y0, x1, y1 = objects.photos[index]
         objects.kept[index, :y0, :, :3] = objects.kept[index, :, :x0, :3] = 7
@@ -165,7 +165,7 @@ def test_holes_spill_over_the_object_and_leave_something_to_see(drawn):
 
 
 def test_what_is_known_beside_a_hole_never_includes_hidden_pixels():
-    """``outside`` leaves pixels of the object alone; ``hull`` ends where the whole object's hull does, or before."""
+    """``outside`` does not touch pixels of the object; ``hull`` does not extend beyond the whole object's hull."""
     silhouette, mask = disc(8, 8, 6, 16, 16).astype(np.uint8), disc(32, 32, 12, 64, 64)
     areas, seen = {"outside": [], "hull": []}, []
     for seed in range(100):
@@ -184,7 +184,7 @@ def test_what_is_known_beside_a_hole_never_includes_hidden_pixels():
 
 
 def test_often_all_of_an_object_is_visible_and_its_surroundings_are_drawn():
-    """What is complete has to stay as it is."""
+    """Complete objects must remain unchanged."""
     silhouette, mask = disc(8, 8, 6, 16, 16).astype(np.uint8), disc(32, 32, 20, 64, 64)
     drawn = [random_hole(np.random.default_rng(seed), mask, silhouette) for seed in range(400)]
     shares = np.array([(~hole & mask).sum() / mask.sum() for kind, hole in drawn if kind == "outside"])

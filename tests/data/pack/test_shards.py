@@ -60,7 +60,7 @@ SOURCES = {make.__name__: make for make in (cocoa, synthetic, occlude, pix2gesta
 
 @pytest.fixture(params=SOURCES)
 def pair(request, tmp_path):
-    """A source and the folder of its shards, several of them."""
+    """A source and the folder of its several shards."""
     source = open_source(SOURCES[request.param](tmp_path / "data"))
     write_shards(source, tmp_path / "shards", about={"name": request.param}, size=5000)
     return source, tmp_path / "shards"
@@ -78,7 +78,7 @@ def opened(folder, **options):
 
 
 def plain(record):
-    """All of a record but where its pictures lie."""
+    """A record without the locations of its pictures."""
     fields = {spec.name: getattr(record, spec.name) for spec in dataclasses.fields(AmodalRecord)}
     del fields["image"], fields["whole_rgb"]
     return fields
@@ -181,7 +181,7 @@ def test_objects_without_a_visible_pixel_are_known(packed):
 
 
 def batches(source, *, num_workers, start=0, stop=7):
-    """Batches of a run of 7, from one on, up to where it is interrupted."""
+    """Batches of a run of 7, from a given one up to the interruption."""
     data = TrainingSet(source, WINDOW, AugmentConfig(), 5, False)
     sampler = RunSampler(len(data), 2, 7, 5, 0, 1, lambda: start, lambda _: 64)
     loader = DataLoader(data, batch_sampler=sampler, num_workers=num_workers, collate_fn=collate)

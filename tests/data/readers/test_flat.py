@@ -45,7 +45,7 @@ def read_2020(root, **options):
 
 
 def decode(stored, size):
-    """Straight through pycocotools, with nothing of the reader's."""
+    """Directly through pycocotools, without the reader."""
     if isinstance(stored, dict):
         return coco.decode(stored).astype(bool)
     return coco.decode(coco.merge(coco.frPyObjects([[float(n) for n in ring] for ring in stored], *size))).astype(bool)

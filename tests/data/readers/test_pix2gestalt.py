@@ -24,7 +24,7 @@ def root(tmp_path):
 
 @pytest.fixture
 def settled(root, monkeypatch):
-    """A data set that nobody has touched for long."""
+    """A data set that has not been modified for long."""
     monkeypatch.setattr(reader, "SETTLED", -1e9)
     return root
 
@@ -39,7 +39,7 @@ def ids(root, split="train", **options):
 
 
 def official(root, split):
-    """The listing of the published loader, cut as it cuts it."""
+    """The listing of the published loader, truncated in the same way."""
     names = sorted(os.listdir(root / "occlusion"))
     cut = math.floor(len(names) / 100.0 * 99.0)
     return [name.removesuffix("_occlusion.png") for name in (names[cut:] if split == "val" else names[:cut])]

@@ -83,7 +83,7 @@ def test_polygons_run_lengths_and_coco_files(root):
 
 
 def slow_matches(truths, predictions, scores, least):
-    """Of all pairs that are still free, take the best; again."""
+    """Repeatedly take the best of all unmatched pairs."""
     chosen = []
     while True:
         best = None

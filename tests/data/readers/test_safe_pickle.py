@@ -290,7 +290,7 @@ def test_a_dtype_takes_no_flags_from_the_file(read):
 
 
 def test_many_small_masks_are_no_bomb(read):
-    """What FishBowl's prepared form takes for a hardly visible fish: a few bytes for each container and item."""
+    """The size of a barely visible fish in FishBowl's prepared form: a few bytes per container and item."""
     masks = [{"size": [320, 480], "counts": b"PPY4" + number.to_bytes(4, "big")} for number in range(12_000)]
     frames = {
         number: {

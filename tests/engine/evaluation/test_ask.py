@@ -15,7 +15,7 @@ from amodalseg.types import Query
 
 
 class Hungry(ModalCopy):
-    """Has memory for ``room`` samples at once, and fails as the given error says."""
+    """Has memory for ``room`` samples at a time, and otherwise fails with the given error."""
 
     name = "hungry"
 

@@ -85,7 +85,7 @@ def test_predictions_with_edits_are_kept(folder, monkeypatch):
 
 
 class Blurred(Nothing):
-    """An editor that does not listen: it smooths the whole photo."""
+    """An editor that ignores the request and smooths the whole photo."""
 
     name = "blurred"
 

@@ -21,7 +21,7 @@ from tests.refusals import refused
 
 
 class Painter(ConvexHull):
-    """Paints what it adds in one grey; random as a model that samples is."""
+    """Paints its completion in one grey; random, like a sampling model."""
 
     name = "painter"
     stochastic = True

@@ -68,7 +68,7 @@ def test_without_a_category_there_is_no_prompt_and_borders_cut_boxes(likeness):
 
 
 def test_an_edited_region_and_its_words(likeness):
-    """A removed one is asked for by the words of the background."""
+    """A removed thing is queried by the words of the background."""
     query, prediction = case()
     left, right = (0.0, 0.25, 0.25, 0.75), (0.5, 0.0, 1.0, 0.5)
     ground, kept = Region("a wall", "a wall"), Region("a cat", "a cat", right)
@@ -123,7 +123,7 @@ def features(pictures):
 
 
 def test_kid_is_the_unbiased_distance_of_a_cubic_kernel():
-    """With subsets as large as the sets, the drawings are permutations, and permutations change nothing."""
+    """With subsets as large as the sets, the subsets are permutations, which change nothing."""
     one, other = sets()
     x, y = features(one), features(other[:8])
 

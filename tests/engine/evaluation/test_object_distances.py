@@ -12,7 +12,7 @@ from tests.worlds.drawing import disc
 
 
 def squares(one, other):
-    """In the place of LPIPS."""
+    """Replaces LPIPS."""
     assert one.shape == other.shape == (1, 3, SIDE, SIDE) and one.min() >= -1 and one.max() <= 1
     return ((one - other) ** 2).mean()
 

@@ -21,7 +21,7 @@ REAL = Path(os.environ.get("AMODALSEG_DATA", "nowhere")) / "cocoa"
 
 
 def independent(annotations, sizes):
-    """(modal, box, amodal) of each region with a visible pixel, by pycocotools and nothing of this project."""
+    """(modal, box, amodal) of each region with a visible pixel, computed by pycocotools without this project."""
     for annotation in annotations:
         height, width = sizes[annotation["image_id"]]
         for region in annotation["regions"]:
@@ -35,7 +35,7 @@ def independent(annotations, sizes):
 
 
 def why_it_matters(masks_of):
-    """mean of all, ratio of all, mean and ratio of the occluded, up to 10 % without and with unoccluded ones."""
+    """Mean and ratio of all, mean and ratio of the occluded, up to 10 % without and with unoccluded ones."""
     inter = np.array([(p & a).sum() for p, _, a in masks_of])
     union = np.array([(p | a).sum() for p, _, a in masks_of])
     rate = np.array([(a & ~v).sum() / a.sum() for _, v, a in masks_of])
@@ -53,7 +53,7 @@ FIGURES = [
 
 
 def check(path, arguments, rows_file, capsys):
-    """The command's rows and table against the independent computation. Returns the figures of ``modal``."""
+    """Compare the command's rows and table with the independent computation. Returns the figures of ``modal``."""
     contents = [json.loads(one.read_text()) for one in path]
     annotations = [a for content in contents for a in ([content] if "regions" in content else content["annotations"])]
     sizes = {

@@ -24,7 +24,7 @@ MODELS = ["box", "convex_hull"]
 
 
 class Killed(BaseException):
-    """Nothing in the program catches it, as nothing catches a kill."""
+    """Nothing in the program catches it, just as nothing catches a kill."""
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from tests.worlds import coco_world, disc, edit_json, photo, write_photo
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """A model of noise: what it predicts depends on the seed."""
+    """A model that predicts noise, which depends on the seed."""
     torch.manual_seed(0)
     config = CondDiffAMOConfig(
         window=WindowConfig(size=32), pcn=PCNConfig(backbone="pvt_v2_b0"), dn=DNConfig(dim=16),
@@ -192,7 +192,7 @@ def test_a_killed_run_goes_on_to_the_same_file(coco, weights, tmp_path, monkeypa
 
 
 def cut_off(coco, out, weights, monkeypatch):
-    """Begin a run that dies behind its third object. Returns: its notes."""
+    """Start a run that dies after its third object. Returns: its notes."""
     predict_batch, calls = CondDiffAMO.predict_batch, []
 
     def killed(self, queries, **options):

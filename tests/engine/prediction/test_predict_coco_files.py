@@ -38,7 +38,7 @@ def coco(*entries, images=None, **more):
 
 
 def predict(folder, content, *more, given=("--images",)):
-    """Returns: the exit code, and the annotations that were written."""
+    """Returns: the exit code and the written annotations."""
     (folder / "a.json").write_text(content if isinstance(content, str) else json.dumps(content))
     out = folder / "out.json"
     out.unlink(missing_ok=True)

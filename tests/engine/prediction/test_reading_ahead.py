@@ -17,7 +17,7 @@ PHOTOS = [Path(f"{number}.png") for number in range(12)]
 
 @pytest.fixture
 def reads(monkeypatch):
-    """What is read, and by whom."""
+    """Records what is read, and by which thread."""
     found = []
 
     def load(path, upright):

@@ -18,7 +18,7 @@ HEIGHT, WIDTH = 90, 120
 
 
 def scene(scale=1):
-    """A red ball, and a blue one that stands apart, on grey noise: photo, both masks."""
+    """A red ball and a separate blue one on grey noise: photo, both masks."""
     rng = np.random.default_rng(0)
     image = rng.integers(90, 130, (HEIGHT, WIDTH, 3), np.uint8)
     red, blue = disc(HEIGHT, WIDTH, 40, 45, 20, 24), disc(HEIGHT, WIDTH, 95, 30, 14, 14)

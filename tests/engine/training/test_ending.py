@@ -102,7 +102,7 @@ def test_a_resumed_run_is_one_run_at_weights_and_biases(tmp_path, monkeypatch):
 
 
 def test_two_processes_end_at_the_same_step_and_print_everything_once(tmp_path):
-    """Clocks of their own would part them, and one would wait for the other for ever."""
+    """With separate clocks they would diverge, and one would wait for the other forever."""
     # two objects in one batch: the second process has nothing to validate
     options = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.max_steps=1000000", "trainer.max_time=0.02"]
     done = run_program(train_arguments(tmp_path / "two", *SHORT[1:], *options, "val.num_objects=2"))

@@ -21,7 +21,7 @@ def test_the_rate_stays_until_its_decay_and_then_follows_a_cosine():
 
 @pytest.fixture(scope="module")
 def trunk(tmp_path_factory):
-    """Twelve steps at the rate that any longer run would have."""
+    """Twelve steps at the learning rate of any longer run."""
     folder = tmp_path_factory.mktemp("runs") / "trunk"
     assert main(train_arguments(folder, "optim.decay_share=1e-6", "checkpoint.every_steps=5")) == 0
     return folder

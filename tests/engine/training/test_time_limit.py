@@ -44,7 +44,7 @@ def test_the_rate_never_rises_behind_the_warm_up():
 
 @pytest.fixture
 def steps_of_ten_seconds(monkeypatch):
-    """Every training step takes ten seconds of a made-up clock. Yields a dictionary: now, breaks at, sides seen."""
+    """Every training step takes ten seconds of a simulated clock. Yields a dictionary: now, breaks at, sides seen."""
     state = {"now": 1000.0, "breaks": None, "sides": []}
     original = module.CondDiffAMOModule.training_step
 
@@ -61,7 +61,7 @@ def steps_of_ten_seconds(monkeypatch):
 
 
 def test_a_killed_run_goes_on_with_the_time_that_is_left(steps_of_ten_seconds, tmp_path, capsys):
-    """A minute is six steps; it breaks off in the fifth, after the checkpoint of the third."""
+    """A minute is six steps; the run is interrupted in the fifth, after the checkpoint of the third."""
     clock, minute = steps_of_ten_seconds, ["trainer.max_time=1", "trainer.max_steps=50"]
     assert main(train_arguments(tmp_path / "whole", *minute)) == 0
     assert torch.load(tmp_path / "whole/last.ckpt", weights_only=True)["global_step"] == 6
@@ -91,7 +91,7 @@ def test_coarse_windows_end_with_their_share_of_the_time(steps_of_ten_seconds, t
 
 
 def test_accumulated_steps_are_finished(steps_of_ten_seconds, tmp_path):
-    """Time is up in the middle of the third step of two batches: at 50 of 45 seconds, read when the step is done."""
+    """Time is up during the third step of two batches: at 50 of 45 seconds, checked at the end of the step."""
     options = ["trainer.max_time=0.75", "trainer.accumulate=2", "trainer.max_steps=50"]
     assert main(train_arguments(tmp_path / "run", *options)) == 0
     assert torch.load(tmp_path / "run/last.ckpt", weights_only=True)["global_step"] == 3

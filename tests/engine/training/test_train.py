@@ -52,7 +52,7 @@ def test_the_model_file_predicts(finished):
 
 @pytest.mark.parametrize("step", [4, 7, 9, 11])
 def test_a_run_that_breaks_off_and_goes_on_ends_in_the_same_weights(finished, tmp_path, monkeypatch, step):
-    """Steps 3, 6, 9 are saved, 6 and 12 validated: it breaks off between, after a validation, right after a save."""
+    """Steps 3, 6, 9 are saved, 6 and 12 validated; interrupted in between, after a validation, right after a save."""
     out = tmp_path / "broken"
     whole = module.CondDiffAMOModule.training_step
 
@@ -74,7 +74,7 @@ def test_a_run_that_breaks_off_and_goes_on_ends_in_the_same_weights(finished, tm
 
 
 def test_two_interruptions_of_a_run_that_accumulates(tmp_path, monkeypatch):
-    """The second one strikes in the middle of a step, right after the first continuation."""
+    """The second interruption is in the middle of a step, right after the first resumption."""
     options = ["trainer.accumulate=2", "trainer.max_steps=6"]
     assert main(train_arguments(tmp_path / "whole", *options)) == 0
     original = module.CondDiffAMOModule.training_step

@@ -62,7 +62,7 @@ def test_the_logits_are_those_of_fusion_and_decoder():
 
 
 def test_it_equals_conddiff_amo_whose_noisy_mask_and_time_are_cut_off():
-    """With the same weights where both have them, and zeros where the mask encoder enters the decoder."""
+    """With the same weights for shared parts, and zeros where the mask encoder enters the decoder."""
     pcn = PCNConfig(backbone="pvt_v2_b0", drop_path=0.0, adapter_init="zero_conv", zoe=False, ttc=False)
     full = CondDiffAMONetwork(CondDiffAMOConfig(pcn=pcn, dn=DNConfig(16, dropout=0.0))).eval()
     direct = create().eval()

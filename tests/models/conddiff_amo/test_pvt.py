@@ -70,7 +70,7 @@ def test_the_token_skips_the_depthwise_convolution() -> None:
 
 @pytest.mark.parametrize("stage", [1, 3])
 def test_attention_is_the_slow_one(stage: int) -> None:
-    """Head by head, query by query; keys: the reduced map and the token as it is, normalised together."""
+    """Head by head, query by query; keys: the reduced map and the unchanged token, normalised together."""
     attn = PVTPyramid(PCNConfig(backbone=B0)).backbone.stages[stage].blocks[0].attn
     shake(attn)
     height, width, dim = 4, 8, attn.dim
@@ -106,7 +106,7 @@ def test_the_tokens_come_last_and_are_dropped() -> None:
 
 
 def test_stochastic_depth_leaves_out_an_object_with_its_token() -> None:
-    """Each object's rows come through with a probability of 3/4, then enlarged by 4/3, all of them or none."""
+    """Each object's rows are kept with a probability of 3/4 and then scaled by 4/3, all of them or none."""
     rows, more, drop_path = torch.randn(2000 * 7, 1), torch.ones(2000 * 7, 1), DropPath(0.25)
     added = (add(rows, more, drop_path, (2000, 2, 3)) - rows)[:, 0]
     objects = torch.cat([added[: 2000 * 6].view(2000, 6), added[2000 * 6 :, None]], dim=1)

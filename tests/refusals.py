@@ -4,7 +4,7 @@ from amodalseg.cli import main
 
 
 def refused(capsys, arguments, *parts):
-    """A command ends with 2 and one line, with all these parts in it."""
+    """A command exits with 2 and one line that contains all these parts."""
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1, error

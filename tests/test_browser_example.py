@@ -46,7 +46,7 @@ if CHROMIUM is None:
 
 @pytest.fixture(scope="module")
 def whole_file(tmp_path_factory) -> Path:
-    """The graph that ships with its weights inside: what `amodalseg export` writes, without a minute's tracing."""
+    """The shipped graph with embedded weights: the output of `amodalseg export`, without a minute of tracing."""
     values, _ = weights_beside(GRAPH, GRAPH.read_bytes())
     model = onnx.load(GRAPH, load_external_data=False)
     for tensor in model.graph.initializer:
@@ -62,7 +62,7 @@ def whole_file(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def page(whole_file):
-    """The page, from a plain file server, and nothing from anywhere else."""
+    """The page from a plain file server, with no other requests allowed."""
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *_):

@@ -77,7 +77,7 @@ def all_commands(runnable: bool = False) -> list:
 
 
 class Reached(BaseException):
-    """The work of a command begins. ``given``: its first argument."""
+    """Raised when a command starts its work. ``given``: its first argument."""
 
     def __init__(self, given=None):
         self.given = given
@@ -85,7 +85,7 @@ class Reached(BaseException):
 
 @pytest.fixture
 def stops(monkeypatch):
-    """Every command stops where its work begins, and every parser of a benchmark once it has parsed."""
+    """Stop every command when its work starts, and every benchmark's parser once it has parsed."""
 
     # imported under the patches, they would keep them for good
     for module in pkgutil.walk_packages(amodalseg.__path__, "amodalseg."):
@@ -118,7 +118,7 @@ def stops(monkeypatch):
 
 
 def check(line: str, capsys, monkeypatch) -> None:
-    """Fail for a command that would not do what a page says."""
+    """Fail for a command that would not do what the page says."""
     for part in re.split(r" && ", line):
         words = shlex.split(part)
         while re.fullmatch(r"[A-Z_]+=\S*", words[0]):
@@ -160,7 +160,7 @@ def check_own(line: str, arguments: list[str], capsys) -> None:
 
 
 def assert_model(line: str, name: str) -> None:
-    """A model by name, by a file of options that can be read, or a run of the reader's own."""
+    """A model by name, by a valid file of options, or by the reader's own run."""
     if str(name).endswith(".yaml"):
         load_config(ModelOnly, ROOT / name)
     else:
@@ -207,7 +207,7 @@ def test_commands_of_the_documentation_are_parsed(line, stops, capsys, monkeypat
 
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory):
-    """A folder with all that the runnable commands name: photos, masks, instances and a small COCOA."""
+    """A folder with everything that the runnable commands name: photos, masks, instances and a small COCOA."""
     folder, rng = tmp_path_factory.mktemp("ready"), np.random.default_rng(0)
     for name in ("photos", "masks"):
         (folder / name).mkdir()

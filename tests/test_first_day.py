@@ -157,7 +157,7 @@ def test_compare_two_models_of_the_evaluation_above(tmp_path, capsys):
 
 
 def own_photos(tmp_path, count=5):
-    """Arguments of the documented command, with a run that is short."""
+    """Arguments of the documented command, for a short run."""
     annotations, photos = coco_world(tmp_path / "own", count)
     small = [option for option in SMALL if not option.startswith(("data.", "val.size"))]
     return [f"data.annotations=[{annotations}]", f"data.images=[{photos}]", "data.max_side=128", *small,

@@ -16,7 +16,7 @@ def query(height: int, width: int, box: tuple[int, int, int, int], seed: int = 0
 
 
 class ModelContract:
-    """Inherit and define ``make``."""
+    """Subclasses define ``make``."""
 
     always_contains_modal = True
 

@@ -21,7 +21,7 @@ def query(modal):
 
 
 def slow_hull(modal):
-    """Pixels whose centre is in the convex hull of the modal pixels' centres: no line has them alone on one side."""
+    """Pixels with centres in the convex hull of the modal pixels' centres: no line separates them from those."""
     points = np.argwhere(modal)
     inside = np.zeros_like(modal)
     for y, x in np.ndindex(modal.shape):

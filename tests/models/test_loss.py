@@ -83,7 +83,7 @@ def test_equals_the_slow_loss_with_hidden_and_unknown_parts(seed: int) -> None:
 
 
 def one_object() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Target, modal mask, and one half of the n = 80 hidden pixels, float (1, 1, 32, 32)."""
+    """Target, modal mask, and one half of the n = 80 occluded pixels, float (1, 1, 32, 32)."""
     target, modal, half = torch.zeros(3, 1, 1, 32, 32)
     target[..., 4:24, 6:16] = 1
     modal[..., 4:16, 6:16] = 1
@@ -92,7 +92,7 @@ def one_object() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def hidden_loss(prediction: torch.Tensor, target: torch.Tensor, modal: torch.Tensor, *unknown: torch.Tensor) -> float:
-    """L_hidden of a prediction in {0, 1} that is given with certainty."""
+    """L_hidden of a binary prediction made with certainty."""
     return amodal_loss(40 * (2 * prediction - 1), target, LossConfig(hidden=1.0), modal, *unknown)[1]["hidden"].item()
 
 

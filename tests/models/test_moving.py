@@ -13,7 +13,7 @@ GROUND, OBJECT, POST = (40, 90, 60), (200, 40, 50), (20, 20, 220)
 
 
 def scene():
-    """A ball of one colour behind a post of another on an even ground: photo, modal, amodal, post."""
+    """A ball of one colour behind a post of another on a uniform background: photo, modal, amodal, post."""
     ball, post = disc(60, 90, 25, 30, 18, 18), np.zeros((60, 90), bool)
     post[:, 24:30] = True
     photo = np.empty((60, 90, 3), np.uint8)
@@ -23,7 +23,7 @@ def scene():
 
 
 def close(pixels, colour, levels=4):
-    """Telea's method mixes in whole numbers and is off by a few levels, more of them in large holes."""
+    """Telea's method blends in integers and is off by a few levels, by more in large holes."""
     return np.abs(pixels.astype(int) - colour).max() <= levels
 
 
@@ -37,7 +37,7 @@ def test_the_middle_of_the_modal_box_goes_to_the_target():
 
 
 def test_a_perfect_prediction_moves_perfectly():
-    """On an even ground the whole truth of the move is known."""
+    """On a uniform background the ground truth of the move is completely known."""
     photo, modal, amodal, post = scene()
     prediction = Prediction(modal, amodal[None])
     query = Query(photo, modal, occluder=post, to=(60, 28))
@@ -123,7 +123,7 @@ def test_a_fill_that_sees_the_surroundings_alone_is_that_of_the_whole_photo():
 
 
 def test_a_large_part_is_filled_at_a_smaller_size(monkeypatch):
-    """With the same colours, and nothing but the part itself changes."""
+    """With the same colours, only the part itself changes."""
     photo, modal, amodal, post = (np.kron(one, np.ones((4, 4, 1)[: one.ndim], one.dtype)) for one in scene())
     query = Query(photo, modal, occluder=post, to=(300, 120))
     monkeypatch.setattr(moving, "LARGEST", 64)

@@ -137,7 +137,7 @@ def test_a_run_from_training_to_predictions(kind, tmp_path, capsys):
 
 
 def batch_of(num=6, size=32, seed=0):
-    """Squares, of which a bar hides a part; the picture shows both."""
+    """Squares partly occluded by a bar; the picture shows both."""
     rng = np.random.default_rng(seed)
     image = rng.integers(0, 60, (num, 3, size, size), np.uint8)
     masks = np.zeros((num, 4, size, size), np.uint8)

@@ -17,7 +17,7 @@ from tests.models.contract import query
 
 @pytest.fixture(scope="module")
 def model():
-    """Random weights, and a threshold in the middle of what they result: masks of noise, none alike."""
+    """Random weights, and a threshold at the median of their output: masks of noise, all different."""
     model = tiny()
     asked = query(40, 60, (10, 10, 30, 30))
     probability = model.predict(asked.image, asked.modal).probability

@@ -70,7 +70,7 @@ def test_a_pickle_is_refused_and_never_run(tmp_path):
 
 
 def test_a_file_whose_first_byte_is_that_of_a_pickle(tmp_path):
-    """The first bytes are the length of the header, which depends on the texts inside: 0x80 is as likely as others."""
+    """The first bytes are the length of the header, which depends on the text inside: 0x80 is as likely as others."""
     model, path = tiny(), tmp_path / "model.safetensors"
     for length in range(0, 300, 4):
         model.save(path, {"note": "x" * length})

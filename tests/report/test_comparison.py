@@ -13,7 +13,7 @@ from tests.worlds import WORLDS
 
 
 class Page(HTMLParser):
-    """Text, pictures and headings of a page that closes every element it opens."""
+    """Text, pictures and headings of a page, in which every element must be closed."""
 
     def __init__(self, text):
         super().__init__()

@@ -32,7 +32,7 @@ def one(**wanted):
 
 
 def bucket_row(table, method=OURS, variant="", **more):
-    """Values by falling occlusion rate."""
+    """Values by decreasing occlusion rate."""
     rows = {row.figure: row.value for row in find(paper=FREE, table=table, method=method, variant=variant, **more)}
     assert list(rows) == BUCKETS, (table, method, variant, more)
     return list(rows.values())
@@ -148,7 +148,7 @@ def test_buckets_rise_with_less_occlusion_except_where_a_flag_says_so():
 
 
 def test_rows_that_repeat_those_of_another_data_set_are_flagged():
-    """Five equal numbers of six, under another name or of another data set, are no chance."""
+    """Five of six equal numbers under another name or for another data set are no coincidence."""
     alike = []
     for (one_key, one_rows), (two_key, two_rows) in itertools.combinations(bucket_rows().items(), 2):
         equal = sum(a.printed == b.printed for a, b in zip(one_rows, two_rows, strict=True))
@@ -242,7 +242,7 @@ def test_differences_that_the_texts_give_follow_from_the_tables():
 
 
 def test_one_row_has_one_flag_in_all_papers_that_print_it():
-    """The same method on the same data set, trained and asked alike; the protocol of a table of buckets is known."""
+    """The same method on the same data set, with equal training and prompts; the protocol of bucket tables is known."""
     kinds = {"zero_shot": "unseen", "tuning_free": "unseen"}
     flags = defaultdict(set)
     for row in load_published():

@@ -35,7 +35,7 @@ MODELS = [ModalCopy(), FilledBox(), ConvexHull()]
 
 @pytest.fixture(scope="module")
 def records():
-    """Nine discs in three photos, cut off on the right by a growing share; the first of each photo by nothing."""
+    """Nine discs in three photos, occluded on the right by growing shares; the first of each photo not at all."""
     y, x = np.mgrid[:60, :80]
     made = []
     for number in range(9):
@@ -60,7 +60,7 @@ def rows(found_by):
 
 
 class Page(HTMLParser):
-    """Parses strictly: every element that is opened is closed, in order."""
+    """Strict parser: every opened element must be closed, in order."""
 
     def __init__(self, text):
         super().__init__()

@@ -19,7 +19,7 @@ SETS = [("kins", "test"), ("toys", "val")]
 
 @pytest.fixture(scope="module")
 def records():
-    """Six discs of each set in two photos, cut off on one side; the same ids in both sets."""
+    """Six discs of each set in two photos, occluded on one side; the same ids in both sets."""
     y, x = np.mgrid[:48, :64]
     made = []
     for dataset, split in SETS:

@@ -54,7 +54,7 @@ def templates():
 
 
 class ExactWorld(InpaintingBackend):
-    """Text to image. A prompt may name a form and a colour; whatever it does not name may be any."""
+    """Text to image. A prompt may name a form and a colour; what it does not name is arbitrary."""
 
     name = "exact_world"
     abilities = Abilities(size=SIDE, multiple=1, text=True, sees_hole=False)
@@ -68,7 +68,7 @@ class ExactWorld(InpaintingBackend):
         self.calls = []
 
     def allowed(self, prompt):
-        """What a prompt lets be, bool (K, 5)."""
+        """The forms and colours that a prompt allows, bool (K, 5)."""
         words = prompt.lower().split()
         forms = [word in words for word in FORMS]
         colours = [word in words for word in COLOURS]
@@ -89,7 +89,7 @@ class ExactWorld(InpaintingBackend):
         return [*(Level(t, cumulated[t] ** 0.5, (1 - cumulated[t]) ** 0.5) for t in times), CLEAN]
 
     def posterior(self, x, level, allowed):
-        """What one state, (3, 32, 32), may show.
+        """The possible contents of one state, (3, 32, 32).
 
         Returns:
             Templates, indices (k,); how likely each is in each colour, float64 (k, 5); the grounds' colours, (k, 3).
@@ -157,7 +157,7 @@ def cases(count=24, least=0.3, most=0.5):
 
 
 def hidden_iou(masks, crops, wholes):
-    """Percent: mean IoU of what lies outside the visible parts."""
+    """Mean IoU outside the visible parts, in percent."""
     scores = []
     for mask, crop, whole in zip(masks, crops, wholes, strict=True):
         one, other = mask & ~crop.modal, whole & ~crop.modal

@@ -14,9 +14,9 @@ def pictures_and_holes(count=3, side=8, seed=0):
 
 
 class GaussianBackend(InpaintingBackend):
-    """The exact denoiser of pixels that are independent and normal, N(mean, spread ** 2), on any schedule.
+    """The exact denoiser of independent normal pixels, N(mean, spread ** 2), on any schedule.
 
-    flow: alpha = 1 - sigma, else cosine and sine. calls: the levels it was asked at.
+    flow: alpha = 1 - sigma, else cosine and sine. calls: the levels of its evaluations.
     """
 
     name = "gaussian"

@@ -7,13 +7,13 @@ from amodalseg.models.inpainting.backends.backend import CLEAN, Abilities, Estim
 
 
 class KnownPicture(InpaintingBackend):
-    """On pixels, with the levels of a flow (x_t = (1 - sigma) x_0 + sigma eps).
+    """A pixel-space backend with the levels of a flow (x_t = (1 - sigma) x_0 + sigma eps).
 
     Args:
-        picture: uint8 (S, S, 3), what it draws.
-        features: float (C, h, w), what it hands out under the name ``up_blocks.2``.
+        picture: uint8 (S, S, 3), which it generates.
+        features: float (C, h, w), which it returns under the name ``up_blocks.2``.
 
-    states: every (level, x, known) that it was asked about.
+    states: the (level, x, known) of every evaluation.
     """
 
     name = "known_picture"

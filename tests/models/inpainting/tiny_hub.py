@@ -108,7 +108,7 @@ def save_sdxl(folder: Path) -> Path:
 
 
 def save_flux(folder: Path, fill: bool = False) -> Path:
-    """FLUX as schnell is (no guidance, no shift), or as fill is (mask and masked picture as inputs)."""
+    """FLUX like schnell (no guidance, no shift), or like fill (mask and masked picture as inputs)."""
     from diffusers import FlowMatchEulerDiscreteScheduler, FluxFillPipeline, FluxPipeline, FluxTransformer2DModel
     from transformers import CLIPTextModel, T5Config, T5EncoderModel, T5Tokenizer
 

@@ -23,7 +23,7 @@ def small_words(size=16):
 
 
 def save_words(folder):
-    """The same, and a random segmenter, in folders to load from: their names."""
+    """The same and a random segmenter, saved in folders to load from. Returns: their names."""
     save_word_prior(folder / "prior", small_network(), LENGTH, {})
     torch.manual_seed(0)
     save_small(folder / "segmenter", SmallNetwork(4), {})
@@ -31,7 +31,7 @@ def save_words(folder):
 
 
 class Brightness:
-    """Calls bright places a word's; longer words more so."""
+    """Segments bright positions for every word, and more of them for longer words."""
 
     def __init__(self):
         self.asked = []
@@ -43,7 +43,7 @@ class Brightness:
 
 
 def quick(**options):
-    """Options with few steps; every loss counts from the first on, and is as strong as a random network needs."""
+    """Options with few steps; every loss is active from the first, and as strong as a random network needs."""
     losses = LossesConfig(
         20.0, 2.0, 20.0, preservation_photo=20.0, region_from=0, similarity_from=0, preservation_from=0
     )

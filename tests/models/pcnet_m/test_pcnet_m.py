@@ -23,7 +23,7 @@ def fixed_seed():
 
 
 def masks(batch=3, side=32):
-    """Squares of different size and place, their right half below a bar. Returns: modal, amodal, occluder."""
+    """Squares of different sizes and positions, right half below a bar. Returns: modal, amodal, occluder."""
     amodal, occluder = torch.zeros(2, batch, 1, side, side)
     for index in range(batch):
         amodal[index, :, 4 + index : 20 + 2 * index, 6 : 22 + index] = 1
@@ -155,7 +155,7 @@ def asked(occluder=True):
 
 
 class Echo(torch.nn.Module):
-    """Predicts the eraser it is told."""
+    """Predicts the given eraser."""
 
     def __init__(self):
         super().__init__()

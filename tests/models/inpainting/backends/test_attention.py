@@ -27,7 +27,7 @@ def backend(request, stable):
 
 
 def asked(backend, count=2, seed=0, wide=False):
-    """A state half way, its level, and what is asked."""
+    """A state halfway through sampling, its level, and the conditional input."""
     generator = torch.Generator().manual_seed(seed)
     side = backend.abilities.size
     shape = (side, 2 * side) if wide else (side, side)
@@ -48,7 +48,7 @@ def gap(one, other):
 
 
 class Written(Control):
-    """Has all weights written out, and keeps them."""
+    """Requests all attention weights, and stores them."""
 
     def start(self):
         self.weights, self.sites = {}, {}
@@ -219,7 +219,7 @@ def test_a_mask_and_a_boost_go_together(backend):
 
 
 def test_a_control_acts_on_its_own_prepared_only(backend):
-    """Guidance: what masks the keys of one evaluation leaves the null's as it was, and the other way round."""
+    """Guidance: masking the keys of the conditional evaluation leaves the null evaluation unchanged, and vice versa."""
     x, level, prepared = asked(backend)
     half = torch.zeros(2, 1, 8, 8)
     half[..., :4] = 1

@@ -91,7 +91,7 @@ def test_film_is_an_option_that_survives_the_file(tmp_path):
 
 
 def test_patches_are_the_only_difference_between_two_grids(tmp_path):
-    """A network on patches, spelt out: every value of a patch in one place, channel by channel, then row by row."""
+    """A network on patches, written out: all values of a patch at one position, channel by channel, then row by row."""
     config = InpaintingPriorConfig(size=32, patch=4, channels=[8, 16], head=8)
     save_prior(tmp_path / "a", build_unet(config), {})
     backend = EmbeddedPrior(tmp_path / "a")
@@ -215,7 +215,7 @@ def test_levels_are_the_schedulers_own(folder, steps):
 
 
 def test_a_trajectory_is_that_of_diffusers(folder):
-    """The same network, noise and steps through diffusers' own scheduler, which clips x_0 likewise."""
+    """The same network, noise and steps with diffusers' own scheduler, which also clips x_0."""
     backend, steps = EmbeddedPrior(folder), 5
     pictures, holes = pictures_and_holes(2, side=16)
     sampling = begin(backend, backend.prepare(pictures, holes), (1, 2), steps)
@@ -231,7 +231,7 @@ def test_a_trajectory_is_that_of_diffusers(folder):
 
 
 def test_known_colours_go_on_in_the_hole():
-    """Known pixels as they are; in the hole a mean of them, of the nearer the more; grey where nothing is known."""
+    """Known pixels unchanged; in the hole their mean, weighted by proximity; grey where nothing is known."""
     pictures = torch.full((1, 3, 48, 48), 0.5)
     pictures[..., 24:] = -0.5
     holes = torch.zeros(1, 1, 48, 48)

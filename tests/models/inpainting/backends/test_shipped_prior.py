@@ -42,7 +42,7 @@ def test_the_control_of_its_methods_has_its_size(prior):
 
 
 def test_it_goes_on_with_what_it_sees(prior):
-    """Halves of ellipses on grey: more of the hidden half comes back than is drawn there with nothing to see."""
+    """Halves of ellipses on grey: more of the hidden half is recovered than is generated there without one."""
     side, cases = prior.abilities.size, []
     for seed in range(8):
         rng = np.random.default_rng(seed)

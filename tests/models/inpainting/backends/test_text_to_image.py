@@ -89,7 +89,7 @@ def test_gradients_reach_the_text(backend):
 
 
 def test_local_guidance_is_equation_10(backend):
-    """eps(x) + omega Q (eps(x, c) - eps(x)): with the text inside Q only, and told nothing outside."""
+    """eps(x) + omega Q (eps(x, c) - eps(x)): conditional on the text inside Q only, and unconditional outside."""
     prepared, null = (backend.prepare(*pictures_and_holes(), texts) for texts in (PROMPTS, None))
     x, level, omega = prepared.known, backend.levels(STEPS)[2], 7.5
     inside = torch.zeros(2, 1, 8, 8)

@@ -13,7 +13,7 @@ from tests.models.contract import ModelContract
 
 
 def bar(size=64):
-    """A red bar across a green photo, its middle under a blue post: query and truth."""
+    """A red bar across a green photo, its middle occluded by a blue post: query and ground truth."""
     image = np.full((size, size, 3), (60, 160, 60), np.uint8)
     whole, post = np.zeros((size, size), bool), np.zeros((size, size), bool)
     whole[26:38, 10:54] = True

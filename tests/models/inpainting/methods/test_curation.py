@@ -22,7 +22,7 @@ def square(first=10, last=30):
 
 
 def backend(drawn=None):
-    """Draws grey like the background of the rule, and red where ``drawn`` is."""
+    """Generates grey like the background of the rule, and red in ``drawn``."""
     picture = np.full((SIDE, SIDE, 3), 135, np.uint8)
     if drawn is not None:
         picture[drawn] = RED

@@ -58,12 +58,12 @@ def test_colour_fill_from_a_level_where_the_form_is_seen_completes():
 
 
 def test_noise_from_the_noisiest_level_on_is_over_generation():
-    """Equation 5: the form is settled before the visible part is seen."""
+    """Equation 5: the form is determined before the visible part is seen."""
     assert score(skip=0.0, fill="noise") <= 40
 
 
 def test_skipping_is_what_helps():
-    """A flat colour from the noisiest level on does no better than noise."""
+    """A flat colour from the noisiest level on is no better than noise."""
     assert score(skip=0.0) <= 40 and score() >= score(skip=0.0) + 35
 
 
@@ -81,7 +81,7 @@ def test_inverting_the_filled_square_in_place_of_the_photo_is_better():
 
 @pytest.mark.parametrize("options", [{}, {"invert": "filled"}])
 def test_the_read_off_finds_what_was_completed(options):
-    """By difference to the fill; its median rounds the corners of shapes of some ten pixels."""
+    """Read-off by difference to the fill; its median filter rounds the corners of shapes of some ten pixels."""
     crops, wholes = cases()
     _, done = completed(replace(PAPER, **options), crops)
     found = hidden_iou([one.mask for one in done], crops, wholes)

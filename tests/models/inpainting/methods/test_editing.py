@@ -72,7 +72,7 @@ def test_every_class_of_stable_diffusion_edits(kind, photo, tmp_path):
 
 
 def test_hooks_and_controls_stand_in_their_order(words, monkeypatch):
-    """Maps are edited before they are emphasised and watched; words are selected before guidance looks for them."""
+    """Maps are edited before they are emphasised and recorded; words are selected before guidance uses them."""
     seen = {}
 
     def look(sampling, hooks):

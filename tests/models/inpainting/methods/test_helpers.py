@@ -39,7 +39,7 @@ LAMA = r"^LaMa needs a package .*pip install simple-lama-inpainting, or take tel
 
 
 def make(config):
-    """A method or a control, with a backend that is there."""
+    """A method or a control, with an available backend."""
     kind = CLASSES.get(type(config))
     return create_method(config) if kind is None else kind(config, GaussianBackend())
 
@@ -52,7 +52,7 @@ def hub(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def nothing_there(tmp_path, monkeypatch):
-    """No network, an empty cache, no LaMa."""
+    """No network access, an empty cache, no LaMa."""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setitem(sys.modules, "simple_lama_inpainting", None)
@@ -150,7 +150,7 @@ def test_options_that_are_overridden_are_not_looked_for(hub, tmp_path):
 
 
 class Rows:
-    """Finds the rows of a picture from one on."""
+    """Segments the rows of a picture from a given one on."""
 
     def __init__(self, first):
         self.first = first
@@ -161,7 +161,7 @@ class Rows:
 
 @pytest.fixture
 def opened(monkeypatch):
-    """Segmenters and depth models by name, as they are opened."""
+    """Names of segmenters and depth models, in the order of opening."""
     names = []
 
     def open_segmenter(name, device):

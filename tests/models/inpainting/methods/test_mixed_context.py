@@ -114,7 +114,7 @@ def test_the_choice_of_clusters_reaches_the_cut(choice, monkeypatch):
 
 
 class TestMixing:
-    """The whole object is a red disk; its right half is hidden."""
+    """The whole object is a red disk whose right half is occluded."""
 
     steps = 10
 
@@ -169,7 +169,7 @@ class TestMixing:
 
 
 class Grower(Progressive):
-    """Takes all that may hide more of the object for the object, and paints it blue. crops: of each round."""
+    """Segments every possible further occluder as the object, and paints it blue. crops: of each round."""
 
     padding = 0.5
 
@@ -192,7 +192,7 @@ def grower(**options):
 
 
 def bar(height=60, width=200, x0=20, x1=40):
-    """A photo, and a block of it in the middle rows, away from its borders."""
+    """A photo, and a block in its middle rows, away from the borders."""
     modal = np.zeros((height, width), bool)
     modal[25:35, x0:x1] = True
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8), modal
@@ -298,7 +298,7 @@ class TestRounds:
 
 
 class TestNewOccluders:
-    """A depth model that sees blue as near."""
+    """A depth model for which blue is near."""
 
     def model(self, monkeypatch, **options):
         class Depth:
@@ -329,10 +329,10 @@ class TestNewOccluders:
 
 
 class TestLookedForAgain:
-    """A second occluder appears in what the first round draws; blue is near."""
+    """A second occluder appears in the picture generated in the first round; blue is near."""
 
     def scene(self):
-        """A photo with a red block behind a post, which is the given occluder, and what lies behind that."""
+        """A photo with a red block behind a post, the given occluder, and what lies behind that."""
         image, modal = np.full((100, 100, 3), GREEN, np.uint8), np.zeros((100, 100), bool)
         modal[40:64, 30:54] = True
         image[modal] = RED
@@ -416,7 +416,7 @@ class TestLookedForAgain:
 
 
 class TestMethods:
-    """A red disk on green, its right part behind a blue post; the model draws the disk on grey or on green."""
+    """A red disk on green, its right part behind a blue post; the model generates the disk on grey or on green."""
 
     def scene(self):
         whole_, post = disk(48, 12), np.arange(48)[None] * np.ones((48, 1)) >= 30
@@ -532,7 +532,7 @@ def test_there_are_ablations():
 
 
 class Reader(KnownPicture):
-    """Draws white where it is given a prompt and grey where it is not."""
+    """Generates white if given a prompt, and grey otherwise."""
 
     def __init__(self, picture):
         super().__init__(picture)

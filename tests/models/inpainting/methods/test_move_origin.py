@@ -72,7 +72,7 @@ def test_a_removal_by_lama_needs_its_package(monkeypatch):
 
 
 def test_the_place_is_drawn_by_the_seed():
-    """The noise of the place is not that of the object: else one would be drawn into the other's likeness."""
+    """The vacated place and the object use different noise; otherwise one would be generated similar to the other."""
     backend = KnownPicture(np.full((16, 16, 3), DRAWN, np.uint8))
     config = replace(NaiveOutpaintConfig(), sampler=StepsConfig(steps=1), origin="model")
     NaiveOutpaint(config, backend).predict_batch([asked()])

@@ -31,7 +31,7 @@ def asked(side=40, to=(12, 22)):
 
 
 def pulled(box, **options):
-    """A photo's states and the object's after one step of each, and the photo's states before the pull."""
+    """The states of a photo and of the object after one step each, and the photo's states before the correction."""
     backend, config = GaussianBackend(), replace(PLAIN, skip=0.0, **options)
     sampling = begin(backend, backend.prepare(torch.zeros(1, 3, 16, 16), torch.ones(1, 1, 16, 16)), [4], 5)
     with torch.no_grad(), deocclusion(config, backend, [crop_of(16)], 5) as branch:
@@ -92,7 +92,7 @@ def test_l_resize_goes_by_way_of_the_picture(text):  # noqa: F811
 
 @pytest.mark.parametrize("backend", ["prior", "text"])
 def test_what_the_photo_is_drawn_from(backend, text, monkeypatch):  # noqa: F811
-    """Equation 7: noise where the object was, its inverted states elsewhere; the keys that count are the others."""
+    """Equation 7: noise where the object was, its inverted states elsewhere; only keys from elsewhere are used."""
     started, masks = [], []
     keys, advance = movement.Keys, movement.advance
 

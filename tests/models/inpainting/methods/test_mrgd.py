@@ -25,7 +25,7 @@ def model(words, **options):
 
 
 def hidden(height=40, width=60, box=(10, 10, 30, 30), seed=1, category=None):
-    """An object whose right side a post covers."""
+    """An object whose right side is occluded by a post."""
     asked = query(height, width, box, seed)
     post = np.zeros((height, width), bool)
     post[:, box[2] : box[2] + 8] = True
@@ -35,7 +35,7 @@ def hidden(height=40, width=60, box=(10, 10, 30, 30), seed=1, category=None):
 
 @pytest.mark.filterwarnings(NOBODY_HIDES)
 class TestContract(ModelContract):
-    """With something nearer all around each object, so that all of it is drawn."""
+    """With a nearer surface all around each object, so that everything there is generated."""
 
     @classmethod
     def make(cls):

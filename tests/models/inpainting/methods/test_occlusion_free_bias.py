@@ -54,7 +54,7 @@ def drawn(sampling_hooks, steps=7, strength=1.0, backend=None):
 
 
 def scene(side=48):
-    """A red disk on green of which a blue post hides the right part: query and truth."""
+    """A red disk on green, its right part occluded by a blue post: query and ground truth."""
     y, x = np.indices((side, side))
     image = np.full((side, side, 3), (40, 140, 60), np.uint8)
     disk, post = (x - 24) ** 2 + (y - 24) ** 2 < 14**2, x >= 30
@@ -156,7 +156,7 @@ def test_strength_is_the_last_part_of_the_way():
 
 
 def drawn_square(mode, backend=None, **options):
-    """The object's square: what the model was given, what it made, the area, the mask."""
+    """The object's square: the model's input and output, the area, the mask."""
     query, _ = scene(16)
     crop = Crop(query.image, query.modal, None, 1, None)
     config = replace(SMALL, noise=0.0, background="white", leakage=LeakageConfig(mode=mode), **options)
@@ -225,7 +225,7 @@ def test_both_readings_of_the_null(null, told):
 
 
 class Two(GaussianBackend):
-    """Says one colour where it knows the area, and another where it is told nothing."""
+    """Predicts one colour given the area, and another without any input."""
 
     def unconditional(self, prepared):
         return replace(prepared, inputs={"nothing": torch.ones(())})
@@ -325,7 +325,7 @@ def test_an_area_of_nothing_changes_nothing():
 
 
 class Knowing(GaussianBackend):
-    """Draws one picture, whatever it is asked."""
+    """Generates the same picture for every input."""
 
     def __init__(self, picture):
         super().__init__()

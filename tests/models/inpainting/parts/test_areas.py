@@ -46,7 +46,7 @@ def test_the_smallest_and_the_largest_object(kind):
 
 
 def neighbours(side=128):
-    """An object, and beside it: one near and in front, one near and behind, one in front and far away."""
+    """An object with three others: one nearby and in front, one nearby and behind, one in front but far away."""
     parts = {name: np.zeros((side, side), bool) for name in ("modal", "front", "behind", "far")}
     parts["modal"][50:80, 50:80] = True
     parts["front"][50:80, 81:100] = True

@@ -17,7 +17,7 @@ def boxes(*corners):
 
 
 class Regions:
-    """Segments a picture that is painted by numbers: the region at the point. points: all that was asked."""
+    """Segments a picture of flat regions: the region at the point. points: all prompts."""
 
     def __init__(self):
         self.points = []
@@ -29,7 +29,7 @@ class Regions:
 
 
 def scene():
-    """An object with a nearer neighbour on its left, a farther one on its right, and a nearer thing far away."""
+    """An object with a nearer neighbour on its left, a farther one on its right, and a nearer but distant thing."""
     modal, near, far, away = boxes((24, 20, 40, 44), (8, 20, 24, 44), (40, 20, 52, 44), (0, 58, 64, 64))
     picture, nearer = np.zeros((SIDE, SIDE, 3), np.uint8), np.zeros((SIDE, SIDE), np.float32)
     for number, (mask, depth) in enumerate(((modal, 5), (near, 9), (far, 2), (away, 9)), start=1):

@@ -6,7 +6,7 @@ from amodalseg.models.inpainting.parts.read_off import POINTS, read_off
 
 
 def scene(side=64):
-    """A textured disk on uneven grey, of which the left half is visible."""
+    """A textured disk on uneven grey, with its left half visible."""
     rng = np.random.default_rng(0)
     y, x = np.indices((side, side)) * 64 / side
     disk = (x - 32) ** 2 + (y - 30) ** 2 < 18**2
@@ -53,7 +53,7 @@ def test_edges_of_the_question(kind):
 
 
 def test_grabcut_sees_small_pictures_enlarged():
-    """As if the enlarged picture had been given, and its averaged averaged."""
+    """Equal to the read-off of the enlarged picture, averaged back to the original size."""
     picture, _, modal, _ = scene()
     small = cv2.resize(picture, (32, 32), interpolation=cv2.INTER_AREA)
     modal, area = modal[::2, ::2], np.indices((32, 32))[1] >= 16

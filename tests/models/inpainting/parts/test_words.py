@@ -23,7 +23,7 @@ transformers = pytest.importorskip("transformers")
 
 @pytest.fixture(scope="module")
 def clipseg(tmp_path_factory):
-    """A tiny CLIPSeg with random weights, as the hub has them."""
+    """A tiny CLIPSeg with random weights, in the hub's layout."""
     torch.manual_seed(0)
     tokenizer, folder = build_clip_tokenizer(), tmp_path_factory.mktemp("hub") / "clipseg"
     size = len(tokenizer)

@@ -23,7 +23,7 @@ def cases():
 
 
 class Knows(GaussianBackend):
-    """Sees the truth behind the hole, which no real model does."""
+    """Sees the ground truth behind the hole, unlike any real model."""
 
     def estimate(self, x, level, prepared, taps=()):
         return Estimate(prepared.known, (x - level.alpha * prepared.known) / level.sigma, {})

@@ -11,7 +11,7 @@ from tests.models.inpainting.fake_backends import GaussianBackend, pictures_and_
 
 
 class OnStableDiffusionsLevels(GaussianBackend):
-    """Scaled linear betas, leading time steps that begin at 1: as Stable Diffusion 1.5 is sampled by DDIM."""
+    """Scaled linear betas, leading time steps starting at 1: as in DDIM sampling of Stable Diffusion 1.5."""
 
     def levels(self, steps):
         cumulated = np.cumprod(1 - np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2)
@@ -20,13 +20,13 @@ class OnStableDiffusionsLevels(GaussianBackend):
 
 
 def pictures_of(backend):
-    """Pictures that the backend's denoiser is exact for."""
+    """Pictures for which the backend's denoiser is exact."""
     noise = torch.randn((8, 3, 8, 8), generator=torch.Generator().manual_seed(0))
     return backend.mean + backend.spread * noise
 
 
 def there_and_back(backend, steps, rounds):
-    """The relative error of pictures that were inverted and sampled again."""
+    """The relative error of pictures that were inverted and regenerated."""
     pictures = pictures_of(backend)
     prepared = backend.prepare(pictures, torch.ones(8, 1, 8, 8, dtype=torch.bool))
     states = invert(backend, prepared, steps, rounds)

@@ -62,7 +62,7 @@ def test_words_of_a_text(backend):
 
 
 def test_words_that_a_text_has_no_room_for(backend):
-    """Twelve tokens, two of which are the marks; "bd" has two pieces, of which only one is read."""
+    """Twelve tokens, including start and end; "bd" has two tokens, of which only one is read."""
     assert unread_words(backend, "a cat " + "b " * 8) == []
     assert unread_words(backend, "a cat " + "b " * 7 + "bd cat e") == ["bd", "cat", "e"]
     assert unread_words(backend, "") == []
@@ -74,7 +74,7 @@ def test_the_best_half():
 
 
 class Watch(Control):
-    """The weights that layers gather by, and the queries' and keys' own product."""
+    """The attention weights used by layers, and the plain product of queries and keys."""
 
     def start(self):
         self.kept = []
@@ -94,7 +94,7 @@ def evaluated(backend, *controls, count=2):
 
 
 def test_places_of_keywords_are_emphasised_after_they_are_found(backend):
-    """Of the evaluation's first layers, the one among places comes before any attention to words: it stays."""
+    """The evaluation's first self-attention layer comes before any attention to words, so it is unchanged."""
     columns = [[2], []]
     plain, watch, emphasise = Watch(), Watch(), Emphasise(columns, 3.0)
     evaluated(backend, plain)
@@ -125,7 +125,7 @@ def test_the_next_evaluation_begins_with_the_places_of_the_last(backend):
 
 
 def test_both_readings_by_hand():
-    """Logits -1 and 2 at chosen places: both weigh more, or both are multiplied, which lowers the first."""
+    """Logits -1 and 2 at selected positions: both get more weight, or both are multiplied, which lowers the first."""
     site = Site("layer", False, 2, 2)
     chosen = torch.tensor([[True, True, False, False]])
     logits, query = torch.tensor([-1.0, 2.0, 0.5, 0.0]), torch.ones(1, 1, 1, 1)

@@ -83,7 +83,7 @@ def test_the_loss_is_that_of_the_visible_part_and_falls(backend):
     where = half(prepared)
 
     def loss(where):
-        """Over all levels, with noise of its own."""
+        """Over all levels, with separate noise."""
         generator, total = torch.Generator().manual_seed(5), 0.0
         with torch.no_grad():
             for level in backend.levels(4)[:-1]:

@@ -113,7 +113,7 @@ def test_refinement_is_equation_3():
 
 
 def test_a_map_grows_from_the_visible_part_over_what_looks_alike():
-    """Places of two groups that gather from their own: seeded with a part of the one, all of that group is found."""
+    """Positions of two groups that attend within their group: seeded with part of one, the whole group is found."""
     site = Site("a", False, 4, 4)
     left = torch.arange(16) % 4 < 2
     alike = (left[:, None] == left[None]).float() * 0.9 + 0.1

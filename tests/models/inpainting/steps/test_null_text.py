@@ -19,7 +19,7 @@ STEPS = 4
 
 
 class Worded(GaussianBackend):
-    """Its mean is moved by the text: the mean of a row's embedding is added to every pixel's clean value."""
+    """The text shifts its mean: the mean of a row's embedding is added to every pixel's clean value."""
 
     name = "worded"
 
@@ -35,7 +35,7 @@ class Worded(GaussianBackend):
 
 
 def worded(count=3):
-    """States along the unguided way of the text 0.4, and what is asked with it."""
+    """States of unguided sampling with the text 0.4, and its conditional input."""
     backend = Worded()
     prepared = backend.prepare(*pictures_and_holes(count), ["0.4"] * count)
     sampling = begin(backend, prepared, range(1, count + 1), STEPS)
@@ -52,7 +52,7 @@ def walk(backend, prepared, hook, start, index=0):
 
 
 def test_the_best_text_is_found_where_it_is_known():
-    """Guided and told text agree when the null is told the same text: then guidance changes nothing."""
+    """With the same text as the null, guidance changes nothing."""
     backend, prepared, null, states = worded()
     guidance = MaskGuidance(null, 2.0)
     texts = null_text(backend, prepared, guidance, states, updates=300, rate=0.05, enough=1e-9)

@@ -32,13 +32,13 @@ def backend(tmp_path_factory):
 
 
 def tokens(text):
-    """One piece a word, but words with a hyphen."""
+    """One token per word, except for words with a hyphen."""
     pieces = [piece for word in text.split() for piece in f"{word}</w>".replace("-", "-|").split("|")]
     return ["<begin>", *pieces, "<end>"]
 
 
 def slow_length(one, other):
-    """Of the longest common subsequence: all subsequences are tried."""
+    """Length of the longest common subsequence, by trying all subsequences."""
     for count in range(len(one), 0, -1):
         for places in itertools.combinations(range(len(one)), count):
             rest = iter(other)
@@ -48,7 +48,7 @@ def slow_length(one, other):
 
 
 def table(mapper):
-    """Column of the target -> the source's columns with their shares; only what is taken."""
+    """Column of the target -> the source's columns with their shares; only for replaced columns."""
     found = {}
     for column in mapper.taken.nonzero().flatten().tolist():
         rows = mapper.matrix[:, column].nonzero().flatten().tolist()
@@ -123,7 +123,7 @@ def test_words_that_cannot_be_swapped():
 
 
 class Watch(Control):
-    """Keeps the maps that the layers gather by, as they are at its place among the controls."""
+    """Stores the attention maps used by the layers, in their state at this control's position."""
 
     def start(self):
         self.kept = {}

@@ -62,7 +62,7 @@ def guidance(reading="probability", **weights):
 
 
 def moved_by(hook, sampling):
-    """How far the clean estimate moved, and that estimate."""
+    """The change of the clean estimate, and that estimate."""
     plain = sampling.backend.estimate(sampling.x, sampling.level, sampling.prepared)
     with torch.no_grad():
         found = hook.estimate(sampling, plain)
@@ -182,7 +182,7 @@ def test_without_losses_nothing_is_asked():
 
 
 def test_objects_do_not_see_each_other():
-    """Two pairs at once move as each alone."""
+    """Two pairs in one batch change like each alone."""
     backend = Regions(Worded(), REGIONS[:3], row_texts(REGIONS[:3], 2), weight=0.0)
     keywords = [[None] * 4, ["red"] * 4, ["green", "green", "blue", "blue"]]
     weights = LossWeights(1.0, 1.0, 0.0)

@@ -39,7 +39,7 @@ def miss(found, prepared):
 
 @pytest.mark.parametrize(("total", "joins", "most"), [((), 0.5, 1e-3), (("0.3",), 0.0, 1e-3), (("0.3",), 0.5, 0.2)])
 def test_a_photo_comes_back_with_the_texts_of_its_regions(total, joins, most):
-    """Regions overlap. A total region that joins on the way has states of its own, which costs something."""
+    """Regions overlap. A total region that becomes active later has its own states, at some cost in accuracy."""
     backend, prepared = photo(total=total)
     inverted = invert_regions(backend, prepared, STEPS, total_from=joins, **OPTIONS)
     assert [len(texts) for texts in inverted.nulls] == [STEPS] * (3 + len(total))
@@ -66,7 +66,7 @@ def test_the_start_is_the_fused_noise_of_regions_inverted_alone():
 
 
 def test_a_pair_starts_from_the_photo_and_its_texts():
-    """The source comes back; a target without a change too; an added region has the prepared null."""
+    """The source is reconstructed, and so is a target without a change; an added region has the prepared null."""
     backend, prepared = photo(total=())
     inverted = invert_regions(backend, prepared, STEPS, **OPTIONS)
     regions = [*REGIONS, Region(None, "2", (0.25, 0.5, 0.5, 1))]

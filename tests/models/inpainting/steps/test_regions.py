@@ -34,7 +34,7 @@ def inner(request, tmp_path_factory):
 
 
 def walked(backend, seeds=(1, 1), steps=3, hooks=(), size=None):
-    """States at the end, of one picture twice; rows are as many as ``seeds``."""
+    """Final states of one picture, repeated; as many rows as ``seeds``."""
     pictures, holes = pictures_and_holes(1) if size is None else (torch.zeros(1, 3, size, size), None)
     pictures = pictures.expand(len(seeds), -1, -1, -1)
     holes = (
@@ -60,7 +60,7 @@ def test_one_region_is_the_inner_backend_with_guidance(inner):
 
 @pytest.mark.parametrize("blend", ["layers", "average"])
 def test_fusing_estimates_is_fusing_stepped_states(inner, blend):
-    """As the paper writes it: every region takes its own step from its crop, and the states are fused."""
+    """As in the paper: every region takes its own step from its crop, and the states are fused."""
     regions = [BACKGROUND, LEFT, RIGHT, ADDED]
     backend = Regions(inner, regions, row_texts(regions), weight=2.0, total=("cat a", "cat b"), blend=blend)
     pictures, holes = (values.expand(2, -1, -1, -1) for values in pictures_and_holes(1))
@@ -96,7 +96,7 @@ def test_an_added_region_leaves_the_sources_and_a_removed_one_the_targets(inner)
 
 
 def test_each_region_is_told_its_own_words_and_asked_about_its_own_rows():
-    """Where only one region counts the picture comes to its number; a row without it comes to the background's."""
+    """Where only one region has weight, the picture converges to its number; a row without it to the background's."""
     regions = [Region("2", "2"), Region(None, "5", (0.5, 0, 1, 1), feather=0.0)]
     inner = Worded(mean=0.0, spread=0.0)
     source, target = walked(Regions(inner, regions, row_texts(regions), weight=0.0), size=8)
@@ -181,7 +181,7 @@ def test_weights_sum_to_one(blend):
 
 
 def test_weights_by_hand():
-    """Two in front over one behind: the front has the larger alpha, shared in proportion."""
+    """Two in front of one behind: the front gets the larger alpha, shared in proportion."""
     alphas = torch.tensor([1.0, 0.2, 0.6, 1.0])[:, None, None, None, None]
     behind = [True, False, False, True]
     assert weights(alphas, behind).flatten().tolist() == pytest.approx([0.2, 0.15, 0.45, 0.2])

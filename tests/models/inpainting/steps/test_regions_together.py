@@ -26,7 +26,7 @@ KEYWORDS = [[None, None], ["cat", "cat"], ["cat", "cat"], [None, "b"]]
 
 
 class Brightness:
-    """Calls bright places a word's."""
+    """Segments bright positions for every word."""
 
     def logits(self, pictures, words):
         return 4 * pictures.mean(1)
@@ -83,7 +83,7 @@ def test_all_parts_work_together(inner):
 
 
 def test_preservation_brings_the_target_to_its_source(inner):
-    """Inside what is to stay, at the last steps; a network whose weights are random is nowhere near it by itself."""
+    """Inside the region to preserve, at the last steps; a network with random weights is far from it by itself."""
     backend = Regions(inner, REGIONS, row_texts(REGIONS))
     prepared = backend.prepare(*(values.expand(2, -1, -1, -1) for values in pictures_and_holes(1)))
     inherent = inherent_mask(prepared.parts, [region.kind for region in REGIONS], 8, 8)

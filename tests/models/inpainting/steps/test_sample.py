@@ -16,7 +16,7 @@ def run(backend, steps, hooks=(), seeds=(1, 2, 3), strength=1.0):
 
 @pytest.mark.parametrize("flow", [False, True])
 def test_the_trajectory_is_the_exact_one(flow):
-    """Each step is linear in x; its factor is worked out here anew, in double precision and in another form."""
+    """Each step is linear in x; its factor is derived independently, in double precision and in another form."""
     backend, steps = GaussianBackend(flow=flow), 13
     m, s = backend.mean, backend.spread
     sampling = begin(backend, backend.prepare(*pictures_and_holes()), (1, 2, 3), steps)
@@ -100,7 +100,7 @@ def test_hooks_are_called_in_order_and_see_the_step_they_stand_in():
 
 def test_hooks_change_what_they_should():
     class Blind(Hook):
-        """The network sees zeros; the state itself goes on from where it was."""
+        """The network sees zeros; the state itself continues unchanged."""
 
         taps = ("square",)
 

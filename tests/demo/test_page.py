@@ -291,7 +291,10 @@ def test_the_server_bounds_requests_and_leaves_nothing(tmp_path, monkeypatch):
         assert answered(2**21) == 413 and answered(2**22) == 413
         monkeypatch.setattr(serve, "GIGABYTES", 0)
         assert answered(10) == 507
-        with pytest.raises(UserError, match=f"the port {page.server_port} is in use"), serving(models, page.server_port):
+        with (
+            pytest.raises(UserError, match=f"the port {page.server_port} is in use"),
+            serving(models, page.server_port),
+        ):
             pass
     assert not folder.exists()
     assert {name for name in os.environ if name.startswith("GRADIO")} == before

@@ -515,10 +515,9 @@ class SharesConfig:
 class LossesConfig:
     """Guidance by the predicted clean picture (equations 2 to 4): weights (0: off), and shares of steps before it."""
 
-    region: float = number(
-        30.0, 0
-    )  # RS; the paper has 1000, too much for pixels of a small model (docs/experiments.md)
-    similarity: float = number(60.0, 0)  # IS; the paper has 2000
+    # the paper's 1000 and 2000 are too much for a small model on pixels (docs/experiments.md, Editing by regions)
+    region: float = number(30.0, 0)  # RS
+    similarity: float = number(60.0, 0)  # IS
     preservation: float = number(300.0, 0)  # IP
     preservation_photo: float = number(100.0, 0)  # IP for a photo
     region_from: float = number(0.0, 0, 1)

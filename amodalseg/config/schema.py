@@ -534,6 +534,7 @@ class InversionConfig:
     updates: int = number(10, 0, 10_000)  # of each null text, at most; 0: keep the empty text
     rate: float = number(0.01, 0, 10)  # of Adam
     enough: float = number(1e-5, 0, 1000)  # mean squared error at which updates of a null text stop
+    folder: Optional[str] = None  # keep inversions there, for further edits of the same photo
 
 
 @dataclass
@@ -560,6 +561,7 @@ class MRGDConfig:
     inversion: InversionConfig = field(default_factory=InversionConfig)
     # paste into the photo only what changed inside edited boxes; false: the generated picture as it is
     paste: bool = True
+    completes: bool = True  # false: edits only; objects keep the mask that was given
     # the amodal adaptation: texts of the square, of the object (its category, or `thing`), and of the occluder
     scene: str = "a photo"
     prompt: str = "a photo of {}"

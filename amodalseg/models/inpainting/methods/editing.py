@@ -134,7 +134,7 @@ def draw_edits(
         options, sources = config.inversion, plan.regions_of(inner, config, slice(count))
         inverted = invert_regions(
             sources, sources.prepare(pictures, holes), steps, rounds=options.rounds, total_from=total_from,
-            updates=options.updates, rate=options.rate, enough=options.enough,
+            updates=options.updates, rate=options.rate, enough=options.enough, folder=options.folder,
         )  # fmt: skip
         sampling.x = inverted.start.repeat(2, 1, 1, 1)
         found = iter(inverted.nulls)

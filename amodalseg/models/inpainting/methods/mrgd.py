@@ -15,6 +15,7 @@ import torch
 from amodalseg.config.schema import MRGDConfig
 from amodalseg.data.images import resize
 from amodalseg.masks import box_xyxy
+from amodalseg.models.base import check_query
 from amodalseg.models.inpainting.backends.backend import InpaintingBackend, within_memory
 from amodalseg.models.inpainting.methods.completion import Completion, Crop
 from amodalseg.models.inpainting.methods.edit_paste import paste_edit
@@ -124,6 +125,16 @@ class MRGD(Progressive):
                 self.config, self.backend, words, requests, to_pictures(pictures), seeds, photo=photo,
                 steps=steps or self.config.sampler.steps,
             )  # fmt: skip
+
+    def predict_batch(
+        self, queries: Sequence[Query], *, num_samples: int = 1, steps: int | None = None
+    ) -> list[Prediction]:
+        if self.config.completes:
+            return super().predict_batch(queries, num_samples=num_samples, steps=steps)
+        for query in queries:
+            check_query(query)
+        given = [Prediction(query.modal, np.repeat(query.modal[None], num_samples, 0)) for query in queries]
+        return self.with_changes(queries, given, steps)
 
     def complete(self, crops: Sequence[Crop], steps: int | None) -> list[Completion]:
         """The adaptation. crops: ``occluder`` is everything that may occlude the object."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from amodalseg.models.inpainting.steps.guidance import MaskGuidance
 from amodalseg.models.inpainting.steps.inversion import invert
+from amodalseg.models.inpainting.steps.kept_inversions import Inverted, KeptInversions
 from amodalseg.models.inpainting.steps.null_text import null_text
 from amodalseg.models.inpainting.steps.regions import Part, Regions, RegionsPrepared
 
@@ -36,6 +37,7 @@ def invert_regions(
     updates: int = 10,
     rate: float = 1e-2,
     enough: float = 1e-5,
+    folder: str | None = None,
 ) -> InvertedRegions:
     """Find the noise of photos and, for each region, null texts with which its guided steps reconstruct its crop.
 
@@ -52,24 +54,31 @@ def invert_regions(
         rounds: of ``invert``.
         total_from: as in ``RegionSteps``; texts of the total region are fitted from that step on.
         updates, rate, enough: of ``null_text``.
+        folder: where inversions are kept and found again, see ``KeptInversions``; None: nowhere.
     """
+    kept = KeptInversions(folder, (steps, rounds, backend.weight, updates, rate, enough))
     inner, nulls, start = backend.inner, [], torch.zeros_like(prepared.known)
     joins = round(total_from * steps)
     first = replace(prepared, total=prepared.total and joins == 0)
     shares = iter(backend.shares(first))
     for part in prepared.parts:
         assert len(part.rows) == len(prepared)
-        states = invert(inner, part.asked, steps, rounds)
-        if first.total or not part.total:
-            part.box.crop(start)[:] += part.box.crop(next(shares)) * states[0]
-        if part.null is None:
-            continue
-        nulls.append(
-            null_text(
-                inner, part.asked, MaskGuidance(part.null, backend.weight), states,
-                first=joins if part.total else 0, updates=updates, rate=rate, enough=enough,
+        fitted_from = joins if part.total else 0
+
+        def make(part: Part = part, fitted_from: int = fitted_from) -> Inverted:
+            states = invert(inner, part.asked, steps, rounds)
+            if part.null is None:
+                return states[0], []
+            guidance = MaskGuidance(part.null, backend.weight)
+            return states[0], null_text(
+                inner, part.asked, guidance, states, first=fitted_from, updates=updates, rate=rate, enough=enough
             )
-        )  # fmt: skip
+
+        noise, texts = kept.get(inner, part.asked, part.null, fitted_from, make)
+        if first.total or not part.total:
+            part.box.crop(start)[:] += part.box.crop(next(shares)) * noise
+        if part.null is not None:
+            nulls.append(texts)
     return InvertedRegions(start, nulls)
 
 

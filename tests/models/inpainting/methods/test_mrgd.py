@@ -105,6 +105,14 @@ def test_a_query_that_asks_for_an_edit_gets_it(words):
     assert edited.evaluations > plain.evaluations and (edited.amodal == plain.amodal).all()
 
 
+def test_for_edits_alone_no_object_is_completed(words):
+    asked = hidden()
+    asked.edit = request_of([Region("a grey ground", "a grey ground"), Region("a star", "a fish", (0.5, 0, 1, 1))])
+    both, alone = (model(words, completes=completes).predict_batch([asked])[0] for completes in (True, False))
+    assert (alone.edited == both.edited).all() and alone.evaluations < both.evaluations
+    assert (alone.amodal == asked.modal).all() and (both.amodal != asked.modal).any()
+
+
 @pytest.mark.filterwarnings(NOBODY_HIDES)
 def test_a_model_without_text_is_one_line():
     asked = Query(np.zeros((16, 16, 3), np.uint8), np.eye(16, dtype=bool))

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from amodalseg.errors import UserError
 from amodalseg.models.inpainting.steps.inversion import invert
 from amodalseg.models.inpainting.steps.region_inversion import for_pairs, invert_regions
 from amodalseg.models.inpainting.steps.regions import Regions, RegionSteps, row_texts
@@ -79,3 +80,72 @@ def test_a_pair_starts_from_the_photo_and_its_texts():
     assert miss(found[:1], prepared) < 1e-3
     assert miss(found[1:, :, :4, :3], replace(prepared, known=prepared.known[..., :4, :3])) < 1e-3
     assert miss(found[1:], prepared) > 0.5
+
+
+def counting(backend, calls):
+    """Records the rows of every evaluation of the inner backend."""
+    evaluate = backend.inner.estimate
+
+    def estimate(x, *given):
+        calls.append(len(x))
+        return evaluate(x, *given)
+
+    backend.inner.estimate = estimate
+    return backend
+
+
+def test_a_kept_inversion_equals_a_new_one_and_costs_nothing(tmp_path):
+    backend, prepared = photo()
+    new, calls = invert_regions(backend, prepared, STEPS, **OPTIONS), []
+    first = invert_regions(backend, prepared, STEPS, **OPTIONS, folder=str(tmp_path))
+    again = invert_regions(counting(backend, calls), prepared, STEPS, **OPTIONS, folder=str(tmp_path))
+    assert not calls and len([*tmp_path.iterdir()]) == len(prepared.parts)
+    for found in (first, again):
+        assert torch.equal(found.start, new.start)
+        assert all(torch.equal(a, b) for one, other in zip(found.nulls, new.nulls, strict=True)
+                   for a, b in zip(one, other, strict=True))  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ["picture", "text", "steps", "options", "guidance", "total_from", "network"])
+def test_another_photo_text_option_or_network_is_inverted_anew(tmp_path, what):
+    backend, prepared = photo()
+    invert_regions(backend, prepared, STEPS, updates=2, folder=str(tmp_path))
+    steps, options, weight, regions = STEPS, {"updates": 2}, 2.0, list(REGIONS)
+    if what == "text":
+        regions[0] = Region("0.2", "0.1")
+    if what == "guidance":
+        weight = 3.0
+    backend, prepared = photo(regions, weight=weight)
+    if what == "picture":
+        prepared.parts[0].asked.known[0, 0, 0, 0] += 1e-3
+    if what == "steps":
+        steps = STEPS + 1
+    if what == "options":
+        options = {"updates": 3}
+    if what == "total_from":
+        options["total_from"] = 0.0
+    if what == "network":
+        backend.inner.networks = [torch.nn.Linear(2, 3)]
+    calls = []
+    invert_regions(counting(backend, calls), prepared, steps, **options, folder=str(tmp_path))
+    assert calls
+
+
+def test_targets_do_not_change_a_kept_inversion(tmp_path):
+    regions = [REGIONS[0], Region("0.5", "0.5", (0, 0, 0.625, 0.75)), REGIONS[2]]
+    other = [Region("0.1", "0.3"), Region("0.5", None, (0, 0, 0.625, 0.75)), REGIONS[2]]
+    backend, prepared = photo(regions)
+    invert_regions(backend, prepared, STEPS, updates=2, folder=str(tmp_path))
+    backend, prepared = photo(other)
+    calls = []
+    invert_regions(counting(backend, calls), prepared, STEPS, updates=2, folder=str(tmp_path))
+    assert not calls
+
+
+def test_a_damaged_kept_inversion_is_one_line(tmp_path):
+    backend, prepared = photo()
+    invert_regions(backend, prepared, STEPS, updates=2, folder=str(tmp_path))
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(UserError, match=r"^\S+\.safetensors is damaged .* delete it, and the photo is inverted again$"):
+        invert_regions(backend, prepared, STEPS, updates=2, folder=str(tmp_path))

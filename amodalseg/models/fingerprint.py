@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from amodalseg.config import schema
-from amodalseg.config.load import build, load_config, to_dict, to_yaml
+from amodalseg.config.load import build, load_config, to_dict
 from amodalseg.errors import UserError
 from amodalseg.models import HUB, METHODS, MODELS, model_file
 from amodalseg.models.base import AmodalModel
@@ -40,7 +40,7 @@ def model_fingerprint(model: AmodalModel) -> str:
     """Fingerprint of a loaded model: the content of its network or exported file, and its options."""
     config: Any = getattr(model, "config", None)
     network, path = getattr(model, "network", None), getattr(model, "path", None)
-    digest = hashlib.blake2b(repr((type(model).__name__, config and to_dict(config))).encode(), digest_size=16)
+    digest = hashlib.blake2b(repr((type(model).__name__, config and _options(config))).encode(), digest_size=16)
     if network is not None:
         import torch  # exported files run without it
 
@@ -55,10 +55,18 @@ def model_fingerprint(model: AmodalModel) -> str:
     return digest.hexdigest()
 
 
+def _options(config: Any) -> dict[str, Any]:
+    """Options that determine predictions: all but the folder where inversions are kept."""
+    found = to_dict(config)
+    found.get("inversion", {}).pop("folder", None)
+    return found
+
+
 def _of_options(config: Any) -> str:
     """Fingerprint of a method's options and of all weights that they name."""
-    digest = hashlib.blake2b(to_yaml(config).encode(), digest_size=16)
-    for text in sorted(set(_texts(to_dict(config)))):
+    options = _options(config)
+    digest = hashlib.blake2b(repr(options).encode(), digest_size=16)
+    for text in sorted(set(_texts(options))):
         place = _place(text)
         if place is not None:
             for path in [place] if place.is_file() else sorted(place.rglob("*.safetensors")):

@@ -174,6 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--out", required=True, metavar="NAME.onnx")
     export.add_argument("--pt2", metavar="NAME.pt2", help="also write the module for torch.export.load")
     export.add_argument("--steps", type=count, help="sampler steps, fixed in the file (the model's own)")
+    export.add_argument("--size", type=count, help="side of the window, fixed in the file, pixels (the model's own)")
     export.add_argument(
         "--graph-only", action="store_true", help="write only the graph; the weights stay in NAME.safetensors beside it"
     )
@@ -288,7 +289,7 @@ def _export(options: argparse.Namespace) -> None:
     from amodalseg.export.write import export_model
     from amodalseg.models import load_model
 
-    given = {"pt2": options.pt2, "steps": options.steps, "graph_only": options.graph_only}
+    given = {"pt2": options.pt2, "steps": options.steps, "size": options.size, "graph_only": options.graph_only}
     for comparison in export_model(load_model(options.model, "cpu"), options.out, **given):
         print(comparison)
 

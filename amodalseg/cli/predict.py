@@ -67,6 +67,7 @@ def add_predict_command(commands: Any) -> None:
     parser.add_argument("--seed", type=whole_number, default=0, help="random seed (0)")
     parser.add_argument("--num-samples", type=count, default=1, help="samples per object, averaged (1)")
     parser.add_argument("--steps", type=count, help="sampler steps (the model's own)")
+    parser.add_argument("--size", type=count, help="side of the window that the model sees, pixels (the model's own)")
     parser.add_argument(
         "--num-workers", type=whole_number, default=1, help="threads that read photos ahead; 0: none (1)"
     )
@@ -135,6 +136,8 @@ def _predict(options: argparse.Namespace) -> int:
 
     model = load_model(options.model, options.device)
     model.batch_size = options.batch_size
+    if options.size and not model.override({"window": {"size": options.size}}):
+        raise UserError(f"'{model.name}' sees the whole photo, not a window: leave --size out")
     overlay = Path(options.overlay) if options.overlay else None
     if (options.coco or prompted) and (options.label or options.invert):
         raise UserError("--label and --invert need mask files")

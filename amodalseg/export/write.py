@@ -7,7 +7,6 @@ import importlib.util
 import json
 import warnings
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +35,7 @@ def export_model(
     *,
     pt2: str | Path | None = None,
     steps: int | None = None,
+    size: int | None = None,
     graph_only: bool = False,
 ) -> list[Comparison]:
     """Write a model, sampler included, to one ONNX file, and check it against PyTorch.
@@ -45,15 +45,16 @@ def export_model(
         path: the ONNX file, ending in .onnx.
         pt2: also write the module for ``torch.export.load``, to a file ending in .pt2.
         steps: of the sampler; default: the model's own.
+        size: of the window, pixels; default: the model's own. As for ``override`` of ``window.size``.
         graph_only: keep the weights in the model file, which must lie beside ``path`` as NAME.safetensors.
 
     Returns:
         How each file compares with PyTorch, the ONNX file first.
 
     Raises:
-        UserError: the model has no network, a file name is wrong, a library is not installed, or the masks differ from
-            PyTorch's; then no file is written and existing files are kept. With ``graph_only``: there is no model file
-            beside ``path``, or its weights differ.
+        UserError: the model has no network, the size or a file name is wrong, a library is not installed, or the masks
+            differ from PyTorch's; then no file is written and existing files are kept. With ``graph_only``: there is no
+            model file beside ``path``, or its weights differ.
     """
     if not isinstance(model, CondDiffAMO):
         raise UserError(f"'{model.name}' has no sampler to export; only CondDiff-AMO models can be exported")
@@ -61,10 +62,13 @@ def export_model(
         if name is not None and Path(name).suffix != suffix:
             raise UserError(f"cannot export to '{name}': give a name that ends in {suffix}")
     require_libraries()
-    config = model.config
+    reference = CondDiffAMO(model.config, copy.deepcopy(model.network).cpu().float(), name=model.name)
+    reference.trained_size = model.trained_size
     if steps is not None:
-        config = replace(config, sampler=replace(config.sampler, steps=whole_number(steps, "steps", 1)))
-    reference = CondDiffAMO(config, copy.deepcopy(model.network).cpu().float())
+        reference.override({"sampler": {"steps": whole_number(steps, "steps", 1)}})
+    if size is not None:
+        reference.override({"window": {"size": whole_number(size, "size", 1)}})
+    config = reference.config
     program = trace(SamplerGraph(copy.deepcopy(reference.network), config))
     metadata = describe(config, model.about)
     world = VerificationSet(reference)

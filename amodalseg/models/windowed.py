@@ -21,6 +21,9 @@ from amodalseg.models.base import AmodalModel, check_query, sample_seed
 from amodalseg.predictions import Prediction
 from amodalseg.types import Query
 
+SIZES = 0.5, 2.0
+"""Smallest and largest window that a network may be given, in units of those it was trained with."""
+
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class WindowPrediction(Prediction):
@@ -67,6 +70,8 @@ class WindowModel(AmodalModel):
     has_probability = True
     sections: ClassVar[tuple[str, ...]] = ("post",)
     """Sections of the options that are independent of the weights, so that ``override`` may change them."""
+    trained_size: int | None = None
+    """The window's size in training; ``override`` may change it within ``SIZES``. None: the size is fixed."""
 
     @abstractmethod
     def window_probability(self, batch: WindowBatch) -> np.ndarray:
@@ -112,10 +117,34 @@ class WindowModel(AmodalModel):
 
     def override(self, options: dict[str, Any]) -> dict[str, Any]:
         own = own_options(self.config, options)
-        wrong = sorted(set(own) - set(self.sections))
+        free = [*self.sections, *(["window.size"] if self.trained_size else [])]
+        wrong = sorted(name for name in _names(own) if not {name, name.partition(".")[0]} & set(free))
+        if "window.size" in wrong:
+            raise UserError(
+                f"the window of '{self.name}' is fixed at {self.config.window.size} px in its file: export the model "
+                "again with another --size"
+            )
         if wrong:
-            can = " and ".join(filter(None, (", ".join(self.sections[:-1]), self.sections[-1])))
+            can = " and ".join(filter(None, (", ".join(free[:-1]), free[-1])))
             raise UserError(f"override.{wrong[0]} cannot change after training; {can} can")
         layers = [("the model", {"model": to_dict(self.config)}), ("override", {"model": own})]
-        self.config = build(ModelOnly, layers).model
+        config = build(ModelOnly, layers).model
+        if self.trained_size:
+            self._check_size(config.window.size, self.trained_size)
+        self.config = config
         return own
+
+    def _check_size(self, size: int, trained: int) -> None:
+        least, most = (round(share * trained) for share in SIZES)
+        if not least <= size <= most:
+            raise UserError(
+                f"override.window.size={size} is too far from the {trained} px that '{self.name}' was trained with: "
+                f"give {least} to {most}"
+            )
+
+
+def _names(options: dict[str, Any]) -> list[str]:
+    """Sections of nested options; those of the window one by one."""
+    window = options.get("window")
+    inside = [f"window.{name}" for name in window] if isinstance(window, dict) else ["window"] * ("window" in options)
+    return [*inside, *(name for name in options if name != "window")]

@@ -62,6 +62,8 @@ def test_what_may_change_after_export_and_what_it_looks_like(exported):
     assert not predictor.predict(asked.image, asked.modal).raw.any(), "nothing lies above 1"
     with pytest.raises(UserError, match=r"override\.sampler cannot change after training; post can"):
         predictor.override({"sampler": {"steps": 3}})
+    with pytest.raises(UserError, match=r"is fixed at 64 px in its file: export the model again with another --size$"):
+        predictor.override({"window": {"size": 96}})
 
 
 def test_a_process_that_uses_it_never_imports_torch_and_leaves_no_file_of_telemetry(exported, tmp_path):

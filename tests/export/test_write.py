@@ -103,14 +103,19 @@ def test_a_second_file_that_differs_takes_the_first_along(exported, tmp_path, mo
 def test_the_command(exported, tmp_path, monkeypatch, capsys):
     exported.model.save(tmp_path / "model.safetensors")
     good, seen = exported.onnx.read_bytes(), []
-    monkeypatch.setattr(write, "trace", lambda graph: seen.append(graph.config.sampler.steps))
+    monkeypatch.setattr(
+        write, "trace", lambda graph: seen.append((graph.config.sampler.steps, graph.config.window.size))
+    )
     monkeypatch.setattr(write, "write_onnx", lambda program, path, metadata: path.write_bytes(good))
     assert main(["export", str(tmp_path), "--out", str(tmp_path / "new/model.onnx")]) == 0
     assert "% of the mask's pixels as PyTorch has them" in capsys.readouterr().out
-    assert seen == [1] and (tmp_path / "new/model.onnx").read_bytes() == good
+    assert seen == [(1, 64)] and (tmp_path / "new/model.onnx").read_bytes() == good
     with pytest.raises(UserError, match="takes 'noise'"):  # the file has one step
         write.export_model(load_model(tmp_path, "cpu"), tmp_path / "three.onnx", steps=3)
-    assert seen == [1, 3] and not (tmp_path / "three.onnx").exists()
+    with pytest.raises(UserError, match=r"takes 'image' as uint8 \(\d, 3, 64, 64\), not uint8 \(\d, 3, 96, 96\)"):
+        write.export_model(load_model(tmp_path, "cpu"), tmp_path / "large.onnx", size=96)
+    assert seen == [(1, 64), (3, 64), (1, 96)] and [*tmp_path.rglob("*.onnx")] == [tmp_path / "new/model.onnx"]
+    refused(capsys, ["export", str(tmp_path), "--out", str(tmp_path / "a.onnx"), "--size=256"], "give 32 to 128")
 
 
 def test_mistakes_are_one_line(exported, tmp_path, monkeypatch, capsys):

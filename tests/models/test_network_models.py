@@ -91,8 +91,30 @@ def test_what_may_change_after_training(kind):
     level = float(np.median(values[values > 0]))
     model.override({"post": {"threshold": level}, "sampler": {"steps": 2}})  # it has no sampler: that is for others
     assert np.array_equal(model.predict(asked.image, asked.modal).raw, values > level)
-    with pytest.raises(UserError, match=r"override\.window cannot change after training; (eraser and )?post can"):
-        model.override({"window": {"size": 96}})
+    with pytest.raises(
+        UserError,
+        match=r"override\.window\.kind cannot change after training; (eraser, )?post(,| and) window\.size can",
+    ):
+        model.override({"window": {"kind": "c2f", "size": 64}})
+
+
+def test_windows_of_another_size(kind):
+    model, asked = KINDS[kind](), query(40, 60, (10, 10, 30, 30))
+    trained = model.config.window.size
+    own = model.predict(asked.image, asked.modal)
+    assert model.override({"window": {"size": 2 * trained}}) == {"window": {"size": 2 * trained}}
+    larger = model.predict(asked.image, asked.modal)
+    assert own.maps.shape[1:] == (trained, trained) and larger.maps.shape[1:] == (2 * trained, 2 * trained)
+    assert larger.probability.shape == (40, 60) and (larger.probability != own.probability).any()
+    for wrong, message in [
+        (4 * trained, rf"size={4 * trained} is too far from the {trained} px that '{kind}' was trained with: give "),
+        (trained + 8, rf"window\.size={trained + 8} must be a multiple of 32"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            model.override({"window": {"size": wrong}})
+    assert model.config.window.size == 2 * trained, "a refused size changes nothing"
+    model.override({"window": {"size": trained}})
+    assert np.array_equal(model.predict(asked.image, asked.modal).probability, own.probability)
 
 
 def test_it_cannot_be_exported_and_says_so(kind, tmp_path):

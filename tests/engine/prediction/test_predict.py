@@ -71,6 +71,18 @@ def test_one_file_is_the_call(weights, folders, tmp_path, capsys):
     assert drawn.shape == (40, 50, 3) and (drawn[~wanted.amodal] == read(image)[~wanted.amodal]).mean() > 0.8
 
 
+def test_windows_of_another_size(weights, folders, tmp_path, capsys):
+    image, mask, out = tmp_path / "images/a.jpg", tmp_path / "masks/a.png", tmp_path / "out.png"
+    command = [f"--image={image}", f"--mask={mask}", f"--out={out}", "--size=64"]
+    assert main(["predict", weights, *command]) == 0
+    model, pixels = load_model(weights, "cpu"), cv2.cvtColor(cv2.imread(str(image)), cv2.COLOR_BGR2RGB)
+    own = model.predict(pixels, load_mask(mask)).amodal
+    model.override({"window": {"size": 64}})
+    assert ((read(out) > 0) == model.predict(pixels, load_mask(mask)).amodal).all() and ((read(out) > 0) != own).any()
+    assert main(["predict", "box", *command]) == 2
+    assert "'box' sees the whole photo, not a window: leave --size out" in capsys.readouterr().err
+
+
 def test_a_folder_fails_in_part_and_does_the_rest(weights, folders, tmp_path, capsys):
     command = ["predict", weights, *folders, f"--overlay={tmp_path / 'overlay'}", "--batch-size=2"]
     assert main(command) == 1

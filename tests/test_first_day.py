@@ -207,10 +207,10 @@ def test_from_labelme_to_a_trained_and_scored_model(tmp_path, capsys):
     root, run = f"data.root={tmp_path / 'mine'}", tmp_path / "run"
     options = ["trainer.progress=false", "trainer.accelerator=cpu", "trainer.devices=1", "loader.num_workers=0"]
     short = ["trainer.max_steps=1", "loader.batch_size=2", "model.sampler.steps=1"]
-    assert main(["train", "coco_amodal_tiny", root, *options, *short, f"out={run}"]) == 0
+    assert main(["train", "coco_amodal_lite", root, *options, *short, f"out={run}"]) == 0
     assert "1 steps done" in capsys.readouterr().out
     config = load_config(TrainConfig, run / "config.yaml")
-    assert config.val.root == config.data.root == str(tmp_path / "mine") and config.init == "conddiff_amo_tiny"
+    assert config.val.root == config.data.root == str(tmp_path / "mine") and config.init == "conddiff_amo_lite"
     models = f"models=[modal,{run}]"
     assert main(["eval", "coco_amodal", root, models, *options, "report.html=false", f"out={tmp_path / 'e'}"]) == 0
     assert str(run) in capsys.readouterr().out

@@ -59,7 +59,7 @@ def test_data_sets_are_paired_separately_and_unpaired_ones_reported():
 
 
 @pytest.mark.parametrize("name", ["amodal_area", "occluded_area", "height"])
-def test_different_truths_are_refused(name):
+def test_different_ground_truths_are_refused(name):
     a, b = rows_of("a", 3, 0), rows_of("b", 3, 1)
     b[4] = b[4] | {name: b[4][name] + 1}
     b[7] = b[7] | {name: b[7][name] + 1}

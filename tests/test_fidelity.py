@@ -58,7 +58,7 @@ def test_every_state_is_one_of_three_and_has_a_reason(paper):
 
 
 @pytest.mark.parametrize("paper", OWN)
-def test_no_equation_no_table_and_no_stated_number_is_missing(paper):
+def test_all_equations_tables_and_stated_numbers_are_listed(paper):
     statements = [statement for statement, _, _ in rows(paper)]
     text = "\n".join(statements)
     equations = [int(number) for number in re.findall(r"\beq\. (\d+)", text)]

@@ -63,7 +63,7 @@ def test_annotated_photos_are_split_by_annotator_and_keep_their_order(tmp_path):
     assert photos[0].nearer[0, 1] == np.sign(first[1].order - first[0].order)
 
 
-def test_a_table(tmp_path, capsys):
+def test_the_benchmark_prints_its_table(tmp_path, capsys):
     (tmp_path / "drawn.yaml").write_text("models: [modal]\ndata: {name: synthetic, size: 64, num_objects: 8}\n")
     root, out = cocoa_world(tmp_path / "cocoa"), tmp_path / "order.json"
     given = ["modal", "convex_hull", f"--scenes={tmp_path / 'drawn.yaml'}", f"--sets=cocoa={root}", f"--out={out}"]

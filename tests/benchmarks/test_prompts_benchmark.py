@@ -25,7 +25,7 @@ def test_the_first_click_is_farthest_from_the_outline_and_all_lie_inside_and_far
     assert program.points_in(np.eye(1, dtype=bool), 3) == [(0, 0)] * 3
 
 
-def test_a_table(tmp_path, capsys, monkeypatch):
+def test_the_benchmark_prints_its_table(tmp_path, capsys, monkeypatch):
     (tmp_path / "drawn.yaml").write_text("models: [modal]\ndata: {name: synthetic, size: 64, num_objects: 9}\n")
     out = tmp_path / "table.json"
     assert program.main([f"--data={tmp_path / 'drawn.yaml'}", "--objects=3", f"--out={out}"]) == 0

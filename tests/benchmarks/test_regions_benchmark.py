@@ -51,7 +51,7 @@ def test_pairs_have_two_colours_and_are_determined_by_the_seed():
     assert pairs == regions.pairs_of(20, 0) != regions.pairs_of(20, 1)
 
 
-def test_a_table(tmp_path, capsys):
+def test_the_benchmark_prints_its_table(tmp_path, capsys):
     torch.manual_seed(0)
     save_word_prior(tmp_path / "small", build_network(SMALL), SMALL.length, {"step": 7})
     arguments = ["--pairs", "2", "--photos", "1", "--steps", "2", "--device", "cpu", "--out", str(tmp_path / "out")]

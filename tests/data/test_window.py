@@ -151,7 +151,7 @@ def test_round_trip_is_exact_without_resizing():
         assert back.dtype == np.float32 and np.array_equal(back > 0.5, mask & inside)
 
 
-def test_paste_keeps_a_ramp_in_its_place():
+def test_paste_does_not_shift_a_ramp():
     for window in windows(80):
         size = window.size
         rows, columns = np.mgrid[:size, :size] + 0.5

@@ -22,7 +22,7 @@ def test_the_noise_of_an_object_depends_only_on_its_seed():
     assert sample_noise([], 3, 32).shape == (3, 0, 1, 32, 32)
 
 
-def test_the_numbers_never_change():
+def test_the_noise_equals_its_stored_values():
     """Published predictions and exported files depend on them."""
     np.testing.assert_allclose(
         sample_noise([0], 1, 32)[0, 0, 0, 0, :3], [-1.0343071, -1.1959894, -0.6779927], rtol=1e-6

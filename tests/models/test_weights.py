@@ -215,7 +215,7 @@ def test_a_release(saved, tmp_path, capsys, monkeypatch):
         (None, "/", "/data/coco", None),
     ],
 )
-def test_a_release_names_no_folder_of_the_machine(monkeypatch, data, cwd, given, wanted):
+def test_a_release_contains_no_local_paths(monkeypatch, data, cwd, given, wanted):
     monkeypatch.setattr(os, "getcwd", lambda: cwd)
     monkeypatch.delenv("AMODALSEG_DATA", raising=False)
     if data is not None:

@@ -128,7 +128,7 @@ def test_a_missing_folder(root, folder):
         source(root)
 
 
-def test_mistakes_are_named(root, tmp_path):
+def test_mistakes_are_refused(root, tmp_path):
     with pytest.raises(UserError, match=r"leave data\.annotations and data\.images out"):
         source(root, images=str(tmp_path))
     cv2.imwrite(str(root / "whole_mask" / "900_whole_mask.png"), np.zeros((128, 256), np.uint8))

@@ -75,7 +75,7 @@ def test_numeric_image_ids_are_matched_through_a_listing(tmp_path, capsys):
     assert "AP                        100.0" in capsys.readouterr().out
 
 
-def test_polygons_and_results_elsewhere(classes, tmp_path, capsys):
+def test_polygons_and_results_in_another_folder(classes, tmp_path, capsys):
     path = results_of(records_of(classes), tmp_path / "results.json")
 
     def change(entries):

@@ -23,7 +23,7 @@ def finished(tmp_path_factory):
     return out
 
 
-def test_a_run_ends_with_its_score_without_a_progress_bar_too(tmp_path, capsys):
+def test_a_run_prints_its_score_without_a_progress_bar(tmp_path, capsys):
     assert main(train_arguments(tmp_path / "run", *SHORT)) == 0
     line = capsys.readouterr().out.splitlines()[-2]
     found = re.fullmatch(r".*run: 4 steps done, best per_object_occluded\.occluded (0\.\d{4}) at step ([24])", line)
@@ -47,7 +47,7 @@ def test_kept_weights_are_the_best_or_the_last_ones(keep, saved, tmp_path):
                          "last per_object_occluded.occluded 0.1000 at step 8")  # fmt: skip
 
 
-def test_a_finished_run_says_so_and_opens_nothing(finished, monkeypatch, capsys):
+def test_a_finished_run_is_reported_without_opening_data(finished, monkeypatch, capsys):
     def opened(*_):
         raise AssertionError("a finished run needs no data")
 

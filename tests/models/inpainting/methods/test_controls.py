@@ -22,7 +22,7 @@ def bar(size=64):
     return Query(image, whole & ~post, 0, post), whole
 
 
-def test_telea_bridges_a_bar_in_its_own_colours():
+def test_telea_completes_a_bar_in_its_own_colours():
     query, whole = bar()
     (prediction,) = Telea(TeleaConfig()).predict_batch([query])
     assert (prediction.amodal & whole).sum() / (prediction.amodal | whole).sum() > 0.85

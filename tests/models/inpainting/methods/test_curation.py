@@ -61,7 +61,7 @@ def test_the_threshold_is_an_option():
     assert judged(drawn, Rule(background="grey", read="difference", border=0, growth=0.3)).complete
 
 
-def test_other_objects_do_not_count():
+def test_separate_generated_parts_do_not_count_as_growth():
     drawn = np.zeros((SIDE, SIDE), bool)
     drawn[2:8, 12:28] = True
     assert judged(drawn).growth == 0

@@ -240,7 +240,7 @@ class TestRounds:
         assert (prediction.canvas.top, prediction.canvas.left, prediction.canvas.mask.shape) == (25, 20, (10, 20))
 
     @pytest.mark.parametrize("gap", [0, 9, 10])
-    def test_beyond_a_border_that_the_object_touches(self, gap):
+    def test_completion_beyond_a_border_that_the_object_touches(self, gap):
         image, modal = bar(height=140, x0=gap, x1=30)
         modal = np.roll(modal, 40, axis=0)
         with warnings.catch_warnings():
@@ -264,7 +264,7 @@ class TestRounds:
         canvas = prediction.canvas
         assert canvas.top == canvas.left == -8 and canvas.mask.shape == (32, 32) and canvas.mask.all()
 
-    def test_the_window_is_pasted_back_to_the_pixel(self):
+    def test_the_window_is_pasted_back_exactly(self):
         # a window of side 48 around an object of 24: nothing is resized
         image = np.random.default_rng(1).integers(0, 256, (100, 100, 3), np.uint8)
         modal, occluder = np.zeros((100, 100), bool), np.zeros((100, 100), bool)
@@ -291,7 +291,7 @@ class TestRounds:
             alone = grower().predict_batch([asked])[0]
             assert (one.amodal == alone.amodal).all() and one.evaluations == alone.evaluations
 
-    def test_an_occluder_of_another_size(self):
+    def test_an_occluder_of_another_size_is_refused(self):
         image, modal = bar()
         with pytest.raises(UserError, match="occluder and modal mask differ in size"):
             grower().predict_batch([Query(image, modal, 0, modal[:-1])])

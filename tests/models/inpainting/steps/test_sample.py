@@ -58,7 +58,7 @@ def test_known_pixels_are_noised_during_sampling_and_exact_at_the_end():
     assert torch.equal(inpaint(GaussianBackend(), pictures, holes, (1, 2, 3), steps=6), sampling.x)
 
 
-def test_an_empty_hole_changes_nothing_and_a_full_one_keeps_nothing():
+def test_an_empty_hole_changes_nothing_and_a_full_one_uses_no_known_pixel():
     pictures, holes = pictures_and_holes()
     assert torch.equal(inpaint(GaussianBackend(), pictures, torch.zeros_like(holes), (1, 2, 3), steps=3), pictures)
     everything = torch.ones_like(holes)

@@ -103,6 +103,6 @@ def test_without_package_and_network_access_one_line_says_what_to_install(monkey
         ({**LITE, "adapter_init": "identity"}, "set pcn.adapter_init=zero_conv"),
     ],
 )
-def test_options_without_effect_are_refused(options, says):
+def test_unsupported_options_are_refused(options, says):
     with pytest.raises(UserError, match=says):
         check_values(CondDiffAMOConfig(pcn=PCNConfig(**options)))

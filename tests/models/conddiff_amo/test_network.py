@@ -46,7 +46,7 @@ def test_windows_can_be_rectangular() -> None:
         assert CondDiffAMONetwork(tiny()).eval()(*inputs).shape == (1, 1, 96, 64)
 
 
-def test_an_invalid_size_is_refused_with_the_nearest_valid_one() -> None:
+def test_an_invalid_size_is_refused_with_the_next_valid_one() -> None:
     inputs = [x[..., :70] if x.ndim == 4 else x for x in make_inputs(96, 1)]
     with pytest.raises(UserError, match="multiples of 32, not 70x96; the next valid size is 96x96"):
         CondDiffAMONetwork(tiny())(*inputs)

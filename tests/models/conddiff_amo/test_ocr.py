@@ -26,7 +26,7 @@ def test_dilation_12_on_an_8x8_map_is_a_1x1_convolution() -> None:
     assert (conv(wide) - conv2d(wide, conv.weight[:, :, 1:2, 1:2])).abs().max() > 0.01
 
 
-def test_dilation_6_uses_outer_taps_on_an_8x8_map() -> None:
+def test_dilation_6_reaches_three_quarters_of_an_8x8_map() -> None:
     conv = OCR(CHANNELS, OCRConfig()).global_branch.convs[0][0]
     assert conv.dilation == (6, 6)
     outer = torch.ones(1, 1, 3, 3)

@@ -274,7 +274,7 @@ def test_networks_without_support_for_controls_are_refused(tmp_path):
         backend.estimate(prepared.known, backend.levels(2)[0], replace(prepared, attention=(Control(),)))
 
 
-def test_layers_with_foreign_processors_are_not_changed():
+def test_layers_with_foreign_processors_are_refused():
     from diffusers.models.attention_processor import AttnProcessor
 
     backend = build_prior()

@@ -37,7 +37,7 @@ def test_the_files_contain_no_local_paths():
             assert '"/' not in json.dumps(json.loads((find_prior() / name).read_text("utf-8"))), name
 
 
-def test_controls_work_at_the_size_of_the_prior(prior):
+def test_the_default_size_of_its_control_equals_that_of_the_prior(prior):
     assert NoiseFillConfig().window.size == prior.abilities.size
 
 

@@ -71,8 +71,8 @@ def test_removal_by_lama_needs_its_package(monkeypatch):
     assert (found.moved[inner] == 99).all()
 
 
-def test_the_vacated_place_is_determined_by_the_seed():
-    """The vacated place and the object use different noise; with the same noise they would become similar."""
+def test_vacated_place_and_object_use_different_noise():
+    """With the same noise they would become similar."""
     backend = KnownPicture(np.full((16, 16, 3), DRAWN, np.uint8))
     config = replace(NaiveOutpaintConfig(), sampler=StepsConfig(steps=1), origin="model")
     NaiveOutpaint(config, backend).predict_batch([asked()])

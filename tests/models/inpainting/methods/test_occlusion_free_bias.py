@@ -70,7 +70,7 @@ def complete(query, config, backend=None):
 # ---------------------------------------------------------------------------------------------------- equation 7
 
 
-def test_full_leakage_is_bitwise_equal_to_blended_inpainting():
+def test_leakage_with_s_of_one_is_bitwise_equal_to_blended_inpainting():
     for strength in (1.0, 0.5):
         plain = drawn([KeepKnown()], strength=strength)
         assert torch.equal(drawn([Leakage(1.0)], strength=strength), plain)
@@ -78,7 +78,7 @@ def test_full_leakage_is_bitwise_equal_to_blended_inpainting():
     assert not torch.equal(drawn([Leakage(0.9)]), drawn([KeepKnown()]))
 
 
-def test_an_empty_area_of_leakage_gives_the_known_picture():
+def test_leakage_with_s_of_zero_gives_the_known_picture():
     assert torch.equal(drawn([Leakage(0.0)]), pictures_and_holes()[0])
 
 
@@ -465,7 +465,7 @@ def test_an_override_can_replace_the_inpainting_model(tmp_path):
     assert model.size == 32
 
 
-def test_an_override_does_not_affect_other_models():
+def test_each_model_takes_its_own_options_of_an_override():
     options = {"sampler": {"steps": 3, "kind": "ddim"}, "leakage": {"s": 0.5}, "vgpe": {"clamp": False}}
     own = own_options(CondDiffAMOConfig(), options)
     assert own == {"sampler": {"steps": 3, "kind": "ddim"}, "vgpe": {"clamp": False}}

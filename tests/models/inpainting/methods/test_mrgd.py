@@ -35,7 +35,7 @@ def hidden(height=40, width=60, box=(10, 10, 30, 30), seed=1, category=None):
 
 @pytest.mark.filterwarnings(NOBODY_HIDES)
 class TestContract(ModelContract):
-    """With an occluder all around each object, so that everything there is generated."""
+    """With a depth map in which the surroundings of each object are nearer, so that everything there is generated."""
 
     @classmethod
     def make(cls):

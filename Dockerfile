@@ -40,7 +40,7 @@ RUN useradd --create-home user && mkdir /work && chown user /work
 USER user
 WORKDIR /work
 EXPOSE 7860
-# of the demo; a container that does something else answers nothing there, and nobody asks
+# for the demo; in containers with another command it fails without consequences
 HEALTHCHECK --interval=30s --start-period=30s \
     CMD ["python3", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:7860', timeout=5)"]
 ENTRYPOINT ["amodalseg"]
@@ -49,6 +49,6 @@ CMD ["--help"]
 FROM ready AS cuda
 COPY --from=cuda-packages /opt/amodalseg /opt/amodalseg
 
-# the last one is built where no --target is named
+# the last stage is built without --target
 FROM ready AS cpu
 COPY --from=cpu-packages /opt/amodalseg /opt/amodalseg

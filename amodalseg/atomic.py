@@ -52,7 +52,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise UserError(f"cannot write {final}: {error.strerror or error}") from error
     except Exception as error:
-        # what torch.save and safetensors make of an OSError: their own classes, or none
+        # torch.save and safetensors replace an OSError by exceptions of other classes
         if not any(words in str(error) for words in FULL):
             raise
         reason = str(error).partition("\n")[0].rpartition("I/O error: ")[2]
@@ -75,7 +75,7 @@ def clear_dead(folder: Path) -> None:
 
 def is_dead(pid: int) -> bool:
     """Whether there is no such process on this machine."""
-    if os.name == "nt":  # there a signal 0 would end it
+    if os.name == "nt":  # on Windows, signal 0 would end the process
         return False
     try:
         os.kill(pid, 0)
@@ -83,7 +83,7 @@ def is_dead(pid: int) -> bool:
         return True
     except (OSError, OverflowError):
         return False
-    try:  # a process that its parent has not buried yet is dead all the same
+    try:  # a zombie process is dead too
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except (OSError, IndexError):
         return False

@@ -66,7 +66,7 @@ def locked(place: Path, what: str, *, file: bool = False, hold: bool = True) -> 
         owner.unlink(missing_ok=True)
         path.unlink(missing_ok=True)
         lock.release()
-        for parent in made:  # what nothing was written to is as if it had never been
+        for parent in made:  # remove created folders that are still empty
             try:
                 parent.rmdir()
             except OSError:
@@ -89,7 +89,7 @@ def _acquire(lock: FileLock, path: Path, owner: Path, place: Path, what: str) ->
                 raise UserError(
                     f"{place} is held by remaining processes of {_named(holder)}: end these, or give another {what}"
                 ) from None
-        if path.exists():  # whoever held it before may have removed its file meanwhile
+        if path.exists():  # the previous holder may have removed the file meanwhile
             break
         lock.release()
     left = _read(owner)

@@ -25,7 +25,7 @@ class Canary:
         self.folder, self.strays = folder, []  # type: Path, list[str]
         self._active = False
         own = Path(__file__).resolve().parents[1]
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "amodalseg"  # of lists of names
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "amodalseg"  # cached file lists
         places = {sys.prefix, sys.base_prefix, sys.exec_prefix, str(own), str(folder), str(cache)}
         self._allowed = (*(f"{place}/" for place in places), *SYSTEM)
         (folder / "outside").mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ class Canary:
             path = os.path.realpath(os.fsdecode(details[0]))
             if not path.startswith(self._allowed) and path not in self._allowed and path != str(self.folder):
                 self.strays.append(f"open {path}")
-        elif event in RUNS and details[:1] != (None,):  # the process itself as a library is none
+        elif event in RUNS and details[:1] != (None,):  # None: the process itself, opened as a library
             inside = event in ("os.remove", "os.rename") and os.path.realpath(details[0]).startswith(str(self.folder))
             if not inside:
                 self.strays.append(f"{event} {details!r:.200}")

@@ -189,7 +189,7 @@ def print_scenes(config: str, size: int, count: int, rounds: int) -> None:
         "window alone": lambda index: data[0, index, size],
         "whole picture": lambda index: data.sample(source.get(index), 0, index, size),
     }
-    for index in range(count):  # decodes photos, as the first minutes of a run do
+    for index in range(count):  # decodes photos, as in the first minutes of a run
         data[0, index, size]
     rates: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for number in range(rounds):

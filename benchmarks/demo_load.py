@@ -133,7 +133,7 @@ def visit(url: str, model: str, files: dict[str, Path], requests: int, seed: int
     numbers = [("/etc/passwd", 0, 1, 0), *((model, *three) for three in wild)]
     found = []
     for step in range(requests):
-        if step < 3 or rng.random() < 0.35:  # the three steps of an honest visitor, repeatedly
+        if step < 3 or rng.random() < 0.35:  # the three steps of a regular visitor, repeatedly
             kind = ("photo", "mark", "complete")[step % 3]
         else:
             kind = str(rng.choice([*wrong, "marks", "numbers", "files of the server", "many files", "mask"]))
@@ -142,7 +142,7 @@ def visit(url: str, model: str, files: dict[str, Path], requests: int, seed: int
             what, line = ask(client, url, model, kind, files, rng, numbers)
         except (httpx.TimeoutException, TimeoutError) as error:
             what, line = "silent", repr(error)
-        except Exception as error:  # however the library reports an error code: a refusal if it has a message
+        except Exception as error:  # the class depends on the library; with a message it is a refusal
             what, line = ("refused" if str(error).strip("' ") else "silent"), " ".join(str(error).split())
         found.append((kind, what, time.perf_counter() - began, line))
     client.close()

@@ -114,7 +114,7 @@ def process_group(options: argparse.Namespace, write: Any) -> tuple[bool, str, d
         dist.destroy_process_group()
         with patch.dict(os.environ):  # Lightning leaves LOCAL_RANK set, and later runs would wait for a second process
             run = small_run(options, Path(folder) / "run", "trainer.strategy=ddp", "trainer.max_steps=2")
-        if dist.is_initialized():  # Lightning leaves its own
+        if dist.is_initialized():  # Lightning leaves its process group
             dist.destroy_process_group()
         checks["run with strategy ddp"] = read_checkpoint(run / "last.ckpt")["global_step"] == 2
     wrong = [name for name, right in checks.items() if not right]

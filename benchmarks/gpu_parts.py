@@ -134,7 +134,7 @@ def run_training(options: argparse.Namespace, write: Callable[[Outcome], None]) 
     steps = read_checkpoint(run / "last.ckpt")["global_step"]
     _, _, about = read_weights(run / "model.safetensors")
     samples = steps * config.loader.batch_size * config.trainer.accumulate
-    minutes = min(config.trainer.max_time or seconds / 60, seconds / 60)  # its own number of steps may end it earlier
+    minutes = min(config.trainer.max_time or seconds / 60, seconds / 60)  # the number of steps may end it earlier
     figures: dict[str, Any] = {
         "steps": steps,
         "samples": samples,

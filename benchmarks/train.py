@@ -86,7 +86,7 @@ def compare(config: TrainConfig, warm_up: int, total: int) -> tuple[float, float
         for kind, found in rates.items():
             clock, trainer = create_trainer(config, total)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Lightning's advice on loaders, which are what is measured
+                warnings.simplefilter("ignore")  # Lightning's advice on loaders, which are measured here
                 if kind == "real":
                     trainer.fit(module, datamodule=data)
                     batch = clock.batch

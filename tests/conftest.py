@@ -8,7 +8,7 @@ from unittest.mock import patch
 import pytest
 from hypothesis import HealthCheck, settings
 
-# on few cores, threads that wait for each other cost more than they bring
+# on few cores, synchronising several threads costs more than it gains
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile(
@@ -20,11 +20,11 @@ settings.load_profile("fixed")
 
 @pytest.fixture(autouse=True)
 def port_of_its_own(request):
-    """A port for runs of several processes that is not given to anyone else before they listen.
+    """A separate port for multi-process runs, outside the system's ephemeral range.
 
-    By default they choose one of the system's ephemeral ports, and may lose it while they start. Changes that a test
-    makes to the environment are undone too: a LOCAL_RANK set by Lightning would keep the runs of later tests from
-    starting their second process.
+    By default they choose an ephemeral port, which another process may take before they listen. Changes that a test
+    makes to the environment are undone too: a LOCAL_RANK set by Lightning would prevent later tests from starting
+    their second process.
     """
     first = 20_000 + zlib.crc32(f"{request.node.nodeid}{os.getpid()}".encode()) % 10_000
     for port in range(first, first + 100):

@@ -1,7 +1,7 @@
-"""The page of ``examples/browser`` in a browser: it completes an object like Python.
+"""The page of ``examples/browser`` in a browser: it completes an object like the Python library.
 
-It needs ONNX Runtime from npm (``npm install`` in that folder), which tests do not fetch. AMODALSEG_SCREENSHOTS names a
-folder in which a picture of the page is kept.
+It needs ONNX Runtime from npm (``npm install`` in that folder), which tests do not download. AMODALSEG_SCREENSHOTS
+names a folder for a screenshot of the page.
 """
 
 import base64
@@ -62,7 +62,7 @@ def whole_file(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def page(whole_file):
-    """The page from a plain file server, with no other requests allowed."""
+    """The page, served by a plain file server, with other requests blocked."""
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *_):
@@ -126,7 +126,7 @@ def test_the_page_completes_an_object_as_python_does(page, whole_file, tmp_path)
     with page.expect_download() as started:
         page.get_by_role("link", name="Save the mask").click()
     started.value.save_as(tmp_path / "amodal.png")
-    own = load_image(tmp_path / "amodal.png", grey=True) > 127  # from noise of its own
+    own = load_image(tmp_path / "amodal.png", grey=True) > 127  # with its own random noise
     assert own[modal].all() and (own & wanted.amodal).sum() > 0.8 * (own | wanted.amodal).sum()
 
     page.get_by_role("button", name="Clear").click()
@@ -141,7 +141,7 @@ def test_the_page_completes_an_object_as_python_does(page, whole_file, tmp_path)
     assert 0.8 < marked / (np.pi * 10**2 + 40 * 20) < 1.2
 
 
-def test_a_file_without_its_weights_is_refused(page):
+def test_a_graph_without_its_weights_is_refused(page):
     page.unroute("**/model.onnx")
     page.route("**/model.onnx", lambda route: route.fulfill(path=GRAPH))
     page.reload()

@@ -1,4 +1,4 @@
-"""Users' mistakes, through the command line: exit code 2, one clear line, nothing left behind."""
+"""Users' mistakes on the command line: exit code 2, one clear line, and no files left."""
 
 import json
 import logging
@@ -36,7 +36,7 @@ def out(tmp_path):
     assert not leftovers
 
 
-def test_a_users_own_photos_work(coco, out, capsys):
+def test_training_on_a_users_photos(coco, out, capsys):
     assert main(occlude(*coco, out)) == 0
     assert "coco_occlude" in capsys.readouterr().out
     assert json.loads((out / "metrics.json").read_text())["results"][0]["num_objects"] == 4
@@ -50,7 +50,7 @@ def test_real_cocoa_layout(tmp_path, out):
     assert (out / "report.html").is_file()
 
 
-def test_broken_json_is_named_with_its_position(coco, out, capsys):
+def test_broken_json_is_reported_with_its_position(coco, out, capsys):
     coco[0].write_text('{"images": [1, 2,}\n')
     refused(capsys, occlude(*coco, out), str(coco[0]), "line 1")
     assert not out.exists()
@@ -67,7 +67,7 @@ def test_annotation_without_image(coco, out, capsys):
     refused(capsys, occlude(*coco, out), str(coco[0]), "image")
 
 
-def test_photos_that_cannot_be_decoded(coco, out, capsys):
+def test_photos_that_cannot_be_decoded_are_refused(coco, out, capsys):
     photos = sorted(coco[1].iterdir())
     photos[0].write_bytes(b"no picture")
     refused(capsys, occlude(*coco, out), photos[0].name, "1 of 3 photos", "data.skip_broken=true")
@@ -92,14 +92,14 @@ def test_modal_masks_alone_cannot_be_scored(coco, out, capsys):
     refused(capsys, arguments, "coco_occlude")
 
 
-def test_models_that_are_none(coco, out, capsys, tmp_path):
+def test_invalid_models_are_refused(coco, out, capsys, tmp_path):
     torch.save({"a": 1}, tmp_path / "pickle.safetensors")
     refused(capsys, [*occlude(*coco, out), f"models=[{tmp_path}/pickle.safetensors]"], "pickle")
     refused(capsys, [*occlude(*coco, out), "models=[convex_hul]"], "did you mean 'convex_hull'")
     assert not out.exists()
 
 
-def test_an_output_that_is_taken(coco, out, capsys):
+def test_an_output_folder_with_other_files_is_refused(coco, out, capsys):
     out.mkdir()
     (out / "notes.txt").write_text("mine")
     refused(capsys, occlude(*coco, out), "choose another out=")
@@ -142,7 +142,7 @@ def test_mistyped_commands(arguments, part, capsys):
     refused(capsys, arguments, part)
 
 
-def test_pictures_that_cannot_be_written(tmp_path, capsys):
+def test_pictures_that_cannot_be_written_are_reported(tmp_path, capsys):
     draw = ["data", "draw", str(ROOT / "configs/eval/synthetic.yaml"), "data.size=64", "--count", "1", "--to"]
     (tmp_path / "folder.png").mkdir()
     refused(capsys, [*draw, str(tmp_path / "folder.png")], "folder.png' is not a picture file")
@@ -174,7 +174,7 @@ class Broken(torch.utils.data.Dataset):
         raise UserError("cannot decode the image a.jpg: copy it again")
 
 
-def test_a_mistake_met_in_a_loader_worker_is_one_line(monkeypatch, capsys):
+def test_a_mistake_found_in_a_loader_worker_is_one_line(monkeypatch, capsys):
     monkeypatch.setattr(
         "amodalseg.cli.commands._models", lambda _: list(torch.utils.data.DataLoader(Broken(), num_workers=1))
     )
@@ -191,7 +191,7 @@ def test_messages_of_the_package_are_plain_lines_on_standard_output(monkeypatch,
 
     monkeypatch.setattr("amodalseg.cli.commands._models", run)
     other = logging.StreamHandler()
-    root.addHandler(other)  # as libraries do
+    root.addHandler(other)  # as libraries add handlers
     try:
         before = logger.level, logger.propagate, list(logger.handlers)
         for _ in range(2):
@@ -203,14 +203,14 @@ def test_messages_of_the_package_are_plain_lines_on_standard_output(monkeypatch,
         root.removeHandler(other)
 
 
-def test_ceiling_and_draw_of_nothing(coco, capsys):
+def test_ceiling_and_draw_without_objects_are_refused(coco, capsys):
     edit_json(coco[0], lambda content: content["annotations"].clear())
     config = [str(ROOT / "configs/eval/photos.yaml"), f"data.annotations=[{coco[0]}]", f"data.images=[{coco[1]}]"]
     refused(capsys, ["data", "ceiling", *config, "data.name=coco"], "no object")
     refused(capsys, ["data", "draw", *config, "data.name=coco"], "no object")
 
 
-def test_ceiling_holds_no_pixels(monkeypatch):
+def test_ceiling_keeps_no_pixels_in_memory(monkeypatch):
     kept = []
     monkeypatch.setattr("amodalseg.data.window.geometry_ceiling", lambda records, _: kept.extend(records) or [
         {"full": 1.0, "occluded": None}])  # fmt: skip

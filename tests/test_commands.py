@@ -1,7 +1,7 @@
 """Every command in the documentation works: all are parsed, and those marked as runnable are run.
 
-A ```bash block that stands behind a line ``<!-- runnable -->`` is run, in a folder that has what ``ready`` puts there;
-the comment does not show on the page. NAME, MODEL, GROUP and [key=value ...] stand for what the reader has.
+A ```bash block after a line ``<!-- runnable -->`` is run, in a folder with the files of ``ready``; the comment is
+invisible on the page. NAME, MODEL, GROUP and [key=value ...] are placeholders for the reader's values.
 """
 
 import argparse
@@ -85,9 +85,9 @@ class Reached(BaseException):
 
 @pytest.fixture
 def stops(monkeypatch):
-    """Stop every command when its work starts, and every benchmark's parser once it has parsed."""
+    """Stop every command when its work starts, and every benchmark after parsing its arguments."""
 
-    # imported under the patches, they would keep them for good
+    # modules imported later would keep the patched functions
     for module in pkgutil.walk_packages(amodalseg.__path__, "amodalseg."):
         if not module.name.startswith(("amodalseg.integrations.", "amodalseg.demo", "amodalseg.__main__")):
             importlib.import_module(module.name)
@@ -118,7 +118,7 @@ def stops(monkeypatch):
 
 
 def check(line: str, capsys, monkeypatch) -> None:
-    """Fail for a command that would not do what the page says."""
+    """Fail if a command of the documentation is invalid."""
     for part in re.split(r" && ", line):
         words = shlex.split(part)
         while re.fullmatch(r"[A-Z_]+=\S*", words[0]):
@@ -126,9 +126,7 @@ def check(line: str, capsys, monkeypatch) -> None:
         words = words[1 + LAUNCHERS[words[0]] :] if words[0] in LAUNCHERS else words
         for path in re.findall(r"(?:configs|benchmarks|integrations|tests)/[\w./-]+\.(?:yaml|py)", part):
             assert (ROOT / path).is_file(), f"{line}: there is no {path}"
-        words = (
-            words[words.index("amodalseg") :] if words[:2] == ["docker", "run"] else words
-        )  # behind the image's name
+        words = words[words.index("amodalseg") :] if words[:2] == ["docker", "run"] else words  # after the image's name
         words = words[1:] if words[0] == "python" else words
         program, arguments = words[0], words[1:]
         if program in ("train.py", "eval.py"):
@@ -160,7 +158,7 @@ def check_own(line: str, arguments: list[str], capsys) -> None:
 
 
 def assert_model(line: str, name: str) -> None:
-    """A model by name, by a valid file of options, or by the reader's own run."""
+    """Check a model given by name, by a valid file of options, or as the reader's own run."""
     if str(name).endswith(".yaml"):
         load_config(ModelOnly, ROOT / name)
     else:
@@ -169,7 +167,7 @@ def assert_model(line: str, name: str) -> None:
 
 
 def check_script(line: str, path: Path, arguments: list[str], monkeypatch) -> None:
-    if path.stem == "train":  # has no parser of its own
+    if path.stem == "train":  # it has no parser
         load_config(TrainConfig, arguments[0], [*arguments[1:], "out=unused"])
         return
     monkeypatch.setattr(sys, "argv", ["benchmark", *arguments])
@@ -207,7 +205,7 @@ def test_commands_of_the_documentation_are_parsed(line, stops, capsys, monkeypat
 
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory):
-    """A folder with everything that the runnable commands name: photos, masks, instances and a small COCOA."""
+    """A folder with the files of all runnable commands: photos, masks, instances and a small COCOA."""
     folder, rng = tmp_path_factory.mktemp("ready"), np.random.default_rng(0)
     for name in ("photos", "masks"):
         (folder / name).mkdir()
@@ -265,13 +263,13 @@ def test_some_commands_are_found_and_some_are_run():
         "amodalsegment models",
     ],
 )
-def test_wrong_commands_are_noticed(line, stops, capsys, monkeypatch):
+def test_invalid_commands_are_detected(line, stops, capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
     with pytest.raises((AssertionError, pytest.fail.Exception)):
         check(line, capsys, monkeypatch)
 
 
-def test_environment_is_that_of_the_command(stops, capsys, monkeypatch):
+def test_environment_variables_of_a_command_are_set(stops, capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
     check("AMODALSEG_DATA=photos python train.py configs/experiment/photos_small.yaml", capsys, monkeypatch)
     assert os.environ["AMODALSEG_DATA"] == "photos"

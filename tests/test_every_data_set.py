@@ -25,7 +25,7 @@ def world(request, tmp_path_factory):
 
 
 def sections(world, *, out):
-    """The data and val sections of a configuration, as arguments."""
+    """The sections data and val of a configuration, as arguments."""
     options = [f"{section}.{option}" for section in ("data", "val") for option in world.options]
     return [
         f"data.name={world.name}", f"data.root={world.root}", f"data.split={world.train}",

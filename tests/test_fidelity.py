@@ -1,4 +1,4 @@
-"""docs/fidelity.md: every row's files and names exist, and nothing numbered in a paper is missing."""
+"""docs/fidelity.md: files and names of every row exist, and no numbered item of a paper is missing."""
 
 import re
 from itertools import chain
@@ -52,13 +52,13 @@ def test_every_file_and_every_name_exists(paper):
 
 
 @pytest.mark.parametrize("paper", OWN)
-def test_every_state_is_one_of_three_with_its_reason(paper):
+def test_every_state_is_one_of_three_and_has_a_reason(paper):
     for statement, _, state in rows(paper):
         assert re.match(r"done\b|(differs|cannot be known): ", state), f"{statement}: {state}"
 
 
 @pytest.mark.parametrize("paper", OWN)
-def test_no_equation_no_table_and_no_stated_number_is_missing(paper):
+def test_all_equations_tables_and_stated_numbers_are_listed(paper):
     statements = [statement for statement, _, _ in rows(paper)]
     text = "\n".join(statements)
     equations = [int(number) for number in re.findall(r"\beq\. (\d+)", text)]
@@ -67,7 +67,7 @@ def test_no_equation_no_table_and_no_stated_number_is_missing(paper):
     assert [word for word in STATED[paper] if word not in text] == []
 
 
-def test_every_line_of_the_algorithm_is_there():
+def test_every_line_of_the_algorithm_is_listed():
     lines = chain.from_iterable(
         range(int(first), int(last or first) + 1)
         for first, last in re.findall(
@@ -77,5 +77,5 @@ def test_every_line_of_the_algorithm_is_there():
     assert list(lines) == list(range(1, 24))
 
 
-def test_the_readme_leads_to_it():
+def test_the_readme_links_to_the_page():
     assert "docs/fidelity.md" in (ROOT / "README.md").read_text()

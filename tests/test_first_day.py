@@ -1,4 +1,4 @@
-"""The first day with the project, as its documents describe it, through the command line."""
+"""The first steps with the project, as in its documentation, through the command line."""
 
 import os
 import shutil
@@ -42,7 +42,7 @@ def test_configurations_that_ship_are_found_by_name_from_any_folder(tmp_path, mo
     assert (tmp_path / "run/model.safetensors").is_file()
 
 
-def test_an_installed_package_has_its_own_configurations(tmp_path, monkeypatch):
+def test_an_installed_package_contains_the_configurations(tmp_path, monkeypatch):
     assert shipped.CONFIGS == (ROOT / "amodalseg/configs", ROOT / "configs")
     (tmp_path / "configs/experiment").mkdir(parents=True)
     (tmp_path / "configs/experiment/mine.yaml").write_text("base: ../model.yaml\nout: x\n")
@@ -63,7 +63,7 @@ def test_version_protocols_and_data_sets(capsys):
     assert "cocoa" in amodalseg.list_datasets() and "modal" in amodalseg.list_models()
 
 
-def test_models_are_listed_with_what_they_are_and_their_size(capsys):
+def test_models_are_listed_with_their_kind_and_size(capsys):
     assert main(["models"]) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert list(lines) == amodalseg.list_models()
@@ -88,7 +88,7 @@ def test_cost_of_a_model_by_name_and_of_an_experiment(capsys):
     refused(capsys, ["cost", "mixed_context"], "not for mixed_context")
 
 
-def test_draw_and_ceiling_take_a_set_and_its_folder(tmp_path, capsys):
+def test_draw_and_ceiling_accept_a_data_set_and_its_folder(tmp_path, capsys):
     root = coco_amodal_world(tmp_path / "mine")
     picture = tmp_path / "look.png"
     assert main(["data", "draw", "coco_amodal", str(root), "--count", "2", "--to", str(picture)]) == 0
@@ -98,7 +98,7 @@ def test_draw_and_ceiling_take_a_set_and_its_folder(tmp_path, capsys):
     refused(capsys, ["data", "draw", "coco_amodal", str(tmp_path / "absent")], "absent")
 
 
-def test_a_reader_that_has_seen_enough_ends_the_program_quietly():
+def test_a_closed_output_pipe_ends_the_program_silently():
     program = [sys.executable, "-m", "amodalseg"]
     for unbuffered in ("", "1"):
         for arguments in (["--help"], ["models", "-v"]):
@@ -108,11 +108,11 @@ def test_a_reader_that_has_seen_enough_ends_the_program_quietly():
             ) as run:  # fmt: skip
                 run.stdout.close()  # before anything is printed
                 error = run.stderr.read().decode()
-            # argparse itself takes no notice where every line goes out at once
+            # argparse ignores a closed pipe if the output is not buffered
             assert error == "" and run.returncode in ({141} if arguments[0] == "models" else {0, 141}), error
 
 
-def test_a_broken_pipe_that_is_not_the_readers_is_not_hidden(monkeypatch):
+def test_other_broken_pipes_are_not_hidden(monkeypatch):
     def broken(_):
         raise BrokenPipeError("a worker died")
 
@@ -121,7 +121,7 @@ def test_a_broken_pipe_that_is_not_the_readers_is_not_hidden(monkeypatch):
         main(["models"])
 
 
-def test_only_the_first_process_prints_and_every_one_reports_errors(monkeypatch, capsys):
+def test_only_the_first_process_prints_and_all_report_errors(monkeypatch, capsys):
     monkeypatch.setenv("RANK", "1")
     assert main(["models"]) == 0
     assert capsys.readouterr().out == ""
@@ -132,7 +132,7 @@ def test_only_the_first_process_prints_and_every_one_reports_errors(monkeypatch,
     assert "modal" in capsys.readouterr().out
 
 
-def test_a_folder_that_is_completed_says_so(tmp_path, capsys):
+def test_a_run_that_completes_a_folder_reports_the_written_masks(tmp_path, capsys):
     photo, mask = np.zeros((40, 50, 3), np.uint8), np.zeros((40, 50), np.uint8)
     mask[5:20, 5:30] = 255
     for name in ("photos/a.jpg", "photos/b.jpg", "masks/a.png", "masks/b_1.png", "masks/b_2.png"):
@@ -157,14 +157,14 @@ def test_compare_two_models_of_the_evaluation_above(tmp_path, capsys):
 
 
 def own_photos(tmp_path, count=5):
-    """Arguments of the documented command, for a short run."""
+    """Arguments of the documented command, with a short run."""
     annotations, photos = coco_world(tmp_path / "own", count)
     small = [option for option in SMALL if not option.startswith(("data.", "val.size"))]
     return [f"data.annotations=[{annotations}]", f"data.images=[{photos}]", "data.max_side=128", *small,
             "data.occlude.min_area=0.001", "trainer.max_steps=2"]  # fmt: skip
 
 
-def test_your_own_photos_train_without_any_other_data(tmp_path, monkeypatch, capsys):
+def test_training_on_your_own_photos_needs_no_other_data(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("AMODALSEG_DATA", str(tmp_path / "nothing"))
     out = tmp_path / "run"
     assert main(["train", "photos_tiny", *own_photos(tmp_path), "optim.early_size=null", f"out={out}"]) == 0
@@ -176,7 +176,7 @@ def test_your_own_photos_train_without_any_other_data(tmp_path, monkeypatch, cap
     seen = {source.key.split("/")[2] for source in open_source(config.data).records}
     held = {source.key.split("/")[2] for source in open_source(config.val).occluder.records}
     assert len(seen) == 3 and len(held) == 2 and not seen & held
-    assert main(["train", str(out / "config.yaml")]) == 0  # the written configuration is the same run
+    assert main(["train", str(out / "config.yaml")]) == 0  # the written configuration describes the same run
     assert "already finished" in capsys.readouterr().out
 
 
@@ -190,7 +190,7 @@ def test_a_named_validation_set_is_used_and_one_photo_is_refused(tmp_path, monke
     assert untouched.val.photos == "all" and untouched.data.hosts and "ecssd" in untouched.val.annotations[0]
     drawn = load_config(TrainConfig, "synthetic_tiny", ["data.name=coco_occlude", *arguments[:2], "val.size=64"])
     assert drawn.val.name == "synthetic" and drawn.data.photos == "all"  # it needs no photos
-    mine = tmp_path / "mine.yaml"  # an experiment of one's own that names no validation set at all
+    mine = tmp_path / "mine.yaml"  # a user's experiment that names no validation set
     mine.write_text("model: {name: direct}\nout: x\ndata: {name: scenes}\n")
     found = load_config(TrainConfig, mine, arguments[:2])
     assert (found.data.photos, found.val.photos, found.val.name) == ("most", "held_out", "coco_occlude")
@@ -216,7 +216,7 @@ def test_from_labelme_to_a_trained_and_scored_model(tmp_path, capsys):
     assert str(run) in capsys.readouterr().out
 
 
-def test_weights_that_cannot_be_fetched_are_said_at_once(tmp_path, monkeypatch, capsys):
+def test_unreachable_weights_are_reported_immediately(tmp_path, monkeypatch, capsys):
     class Session:
         def head(self, url, timeout):
             raise ConnectionError("no network")
@@ -251,7 +251,7 @@ def test_weights_in_the_cache_need_no_network(monkeypatch):
         (["data", "stats", "coco_amodal", "ROOT/coco_amodal"], "annotations/val_modal.json"),
     ],
 )
-def test_a_published_set_that_is_missing_says_what_is_expected_and_who_tells_more(
+def test_a_missing_published_set_is_reported_with_expected_files_and_a_command(
     tmp_path, monkeypatch, capsys, command, part
 ):
     monkeypatch.setenv("AMODALSEG_DATA", str(tmp_path))
@@ -261,13 +261,13 @@ def test_a_published_set_that_is_missing_says_what_is_expected_and_who_tells_mor
     refused(capsys, given, part, f"'amodalseg data check {name} {tmp_path / name}'")
 
 
-def test_the_main_table_of_a_report_fits_a_window_of_1300_pixels(tmp_path):
+def test_the_main_table_of_a_report_fits_into_1300_pixels(tmp_path):
     header = ["model", *(f"{protocol} · {name}" for protocol, name in [*table.MAIN, *table.PICTURES]), "objects",
               "with occlusion", "seconds / object, median", "peak memory, MB", "evaluations / object"]  # fmt: skip
     figures, plain = [table.Cell("75.25", "[73.95 – 76.25]", True)] * 7, [table.Cell("12,345")] * 5
     line = [table.Cell("outputs/conddiff_amo_cocoa"), *figures, *plain]
     made = table.to_html(table.Table("cocoa / val", header, [line]))
-    assert "per_<wbr>object_<wbr>occluded" in made  # long names may break
+    assert "per_<wbr>object_<wbr>occluded" in made  # long names may be broken
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("needs chromium, which measures a page")

@@ -1,4 +1,4 @@
-"""An installation without the extra ``train``: predictions run on ONNX Runtime; the rest fails with one clear line."""
+"""An installation without the extra ``train``: predictions use ONNX Runtime; the rest fails with one clear line."""
 
 import subprocess
 import sys
@@ -28,7 +28,7 @@ def command(*arguments: object) -> subprocess.CompletedProcess:
     return run(f"from amodalseg.cli import main; sys.exit(main({[str(one) for one in arguments]}))")
 
 
-def test_the_extra_is_what_the_message_says():
+def test_the_extra_contains_the_libraries_of_the_message():
     tomllib = pytest.importorskip("tomllib", reason="Python 3.11 reads TOML")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert {Requirement(text).name for text in project["optional-dependencies"]["train"]} == TRAINING
@@ -47,7 +47,7 @@ def files(tmp_path) -> Path:
     return tmp_path
 
 
-def test_the_weights_that_ship_predict_as_with_pytorch(files):
+def test_the_shipped_weights_predict_as_with_pytorch(files):
     done = command("predict", "conddiff_amo_lite", "--image", files / "photo.png", "--mask", files / "mask.png",
                    "--out", files / "light.png")  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -60,13 +60,13 @@ def test_the_weights_that_ship_predict_as_with_pytorch(files):
     assert ((load_image(files / "light.png", grey=True) > 0) == result.amodal).mean() >= 0.9999
 
 
-def test_one_call_says_what_it_runs_on():
+def test_the_model_is_the_onnx_predictor():
     done = run("import amodalseg; print(repr(amodalseg.load_model()))")
     assert done.stdout.startswith("OnnxPredictor('conddiff_amo_lite'"), done.stderr
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["models"], ["data", "--help"]])
-def test_commands_that_need_no_more(arguments):
+def test_commands_that_work_without_the_extra(arguments):
     done = command(*arguments)
     assert done.returncode == 0, done.stderr
 
@@ -81,12 +81,12 @@ def test_commands_that_need_no_more(arguments):
          "error: the model 'mixed_context' needs "),
     ],
 )  # fmt: skip
-def test_what_needs_the_extra_says_so(arguments, said):
+def test_commands_that_need_the_extra_are_refused(arguments, said):
     done = command(*arguments)
     assert done.returncode == 2 and done.stderr.startswith(said), done.stderr
     assert "pip install 'amodalseg[train]'" in done.stderr and done.stderr.count("\n") == 1
 
 
-def test_public_names_that_need_the_extra_say_so():
+def test_public_names_that_need_the_extra_are_refused():
     done = run("import amodalseg\ntry: amodalseg.evaluate\nexcept amodalseg.UserError as error: print(error)")
     assert "amodalseg.evaluate needs" in done.stdout and "amodalseg[train]" in done.stdout, done.stderr

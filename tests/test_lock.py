@@ -49,7 +49,7 @@ def kill(process):
 
 
 @pytest.mark.parametrize("kind", ["folder", "file"])
-def test_a_second_process_is_refused_and_told_whose_it_is(tmp_path, kind, capsys):
+def test_a_second_process_is_refused_with_the_owner_of_the_folder(tmp_path, kind, capsys):
     place = tmp_path / ("run" if kind == "folder" else "out.json")
     with holding(place, kind) as process:
         with (
@@ -66,14 +66,14 @@ def test_a_second_process_is_refused_and_told_whose_it_is(tmp_path, kind, capsys
     assert not list(tmp_path.rglob(".*")), "nothing is left of a lock"
 
 
-def test_what_is_left_of_a_killed_process_is_waited_for(tmp_path, capsys):
+def test_remaining_workers_of_a_killed_process_are_waited_for(tmp_path, capsys):
     with holding(tmp_path / "run", worker="worker") as process:
         kill(process)
         with locked(tmp_path / "run", "out="):
             assert "is taken over from" in capsys.readouterr().out
 
 
-def test_what_never_ends_is_said(tmp_path, monkeypatch):
+def test_workers_that_never_end_are_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(lock, "PATIENCE", 0.2)
     monkeypatch.setattr(lock, "_is_dead", lambda holder: True)
     message = "is held by remaining processes of process"
@@ -81,27 +81,27 @@ def test_what_never_ends_is_said(tmp_path, monkeypatch):
         raise AssertionError("two at once")
 
 
-def test_other_processes_of_one_run_need_none(tmp_path):
+def test_other_processes_of_the_same_run_need_no_lock(tmp_path):
     with locked(tmp_path / "run", "out="), locked(tmp_path / "run", "out=", hold=False):
         assert json.loads((tmp_path / "run/.lock.owner").read_text())["pid"] == os.getpid()
 
 
 @pytest.mark.parametrize("owner", [b"", b"[]", b"\xff", b'{"pid": "x"}', b'{"pid": 99999999999999999999999}'])
-def test_a_damaged_note_of_the_owner_is_no_matter(tmp_path, owner):
+def test_a_damaged_note_of_the_owner_does_not_matter(tmp_path, owner):
     with holding(tmp_path / "run"):
         (tmp_path / "run/.lock.owner").write_bytes(owner)
         with pytest.raises(UserError, match="in use by"), locked(tmp_path / "run", "out="):
             raise AssertionError("two at once")
 
 
-def test_what_was_written_stays_and_the_next_one_may_come(tmp_path):
+def test_written_files_stay_and_the_folder_can_be_locked_again(tmp_path):
     for number in range(2):
         with locked(tmp_path / "deep/run", "out="):
             (tmp_path / f"deep/run/{number}").touch()
     assert sorted(path.name for path in (tmp_path / "deep/run").iterdir()) == ["0", "1"]
 
 
-def test_of_many_that_come_at_once_one_works_at_a_time(tmp_path):
+def test_of_many_concurrent_threads_one_works_at_a_time(tmp_path):
     inside, most, done = [], [], []
 
     def work():
@@ -132,7 +132,7 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_commands_do_not_share_a_folder(tmp_path, name, capsys):
+def test_two_commands_cannot_use_one_folder(tmp_path, name, capsys):
     place = tmp_path / "out"
     held, kind = (place / "train", "file") if name == "convert" else (place, "folder")
     with holding(held, kind) as process:

@@ -7,7 +7,7 @@ from amodalseg import UserError, masks
 
 
 def slow_runs(mask):
-    """Run lengths of a mask, column by column, zeros first: one pixel at a time."""
+    """Run lengths of a mask, pixel by pixel: column by column, zeros first."""
     counts, value, run = [], False, 0
     for x in range(mask.shape[1]):
         for y in range(mask.shape[0]):
@@ -19,7 +19,7 @@ def slow_runs(mask):
 
 
 def slow_text(counts):
-    """COCO's text form: from the third run on differences to the one before the last, five bits a character."""
+    """COCO's text form: from the third run on, differences to the run before the last; five bits per character."""
     text = ""
     for place, count in enumerate(counts):
         number = count - counts[place - 2] if place > 2 else count
@@ -45,7 +45,7 @@ def random_masks():
         yield mask ^ (rng.random(mask.shape) < 0.2)
 
 
-def test_codec_equals_the_slow_one():
+def test_the_codec_equals_the_slow_one():
     for mask in random_masks():
         counts = slow_runs(mask)
         assert masks.encode(mask)["counts"].decode() == slow_text(counts)
@@ -106,7 +106,7 @@ def test_other_forms_are_refused(form, text):
 
 
 @pytest.mark.parametrize("scrap", [[], [1], [1, 2], [5, 5, 9, 9]])
-def test_scraps_beside_whole_polygons_are_left_out(scrap):
+def test_degenerate_polygons_beside_valid_ones_are_left_out(scrap):
     whole = [2, 2, 9, 2, 9, 8, 2, 8]
     assert masks.from_segmentation([whole, scrap], 16, 20) == masks.from_segmentation([whole], 16, 20)
     assert masks.num_scraps([whole, scrap, scrap]) == 2
@@ -147,7 +147,7 @@ def test_damaged_texts_are_refused():
     refused("negative run", slow_text([30, 10, -5]))
     refused("negative run", slow_text([3, 10, 2, -4, 24]))
     refused("too long", "PPPPPPP0")
-    for size in ([5, 5], [50, 70]):  # pycocotools looks for the rest of the runs for ever
+    for size in ([5, 5], [50, 70]):  # pycocotools would search endlessly for the remaining runs
         refused("add up to 35 pixels", whole, size)
     for place in range(1, len(whole)):
         refused("add up to", whole[:place])
@@ -179,7 +179,7 @@ def test_box_and_border_equal_the_slow_ones():
         assert masks.touches_border(mask) == at_border
 
 
-def test_each_border_counts():
+def test_each_border_is_detected():
     mask = np.zeros((5, 7), bool)
     mask[1:-1, 1:-1] = True
     assert not masks.touches_border(mask)
@@ -191,7 +191,7 @@ def test_each_border_counts():
 
 @pytest.mark.parametrize("reach", range(1, 10))
 def test_a_grown_mask_is_round(reach):
-    """All pixels that lie safely within the reach, none beyond it: above all not the corners of the square."""
+    """Contains all pixels clearly within the reach and none beyond it, in particular not the corners of the square."""
     mask = np.zeros((41, 41), bool)
     mask[20, 20] = True
     rows, columns = np.mgrid[-20:21, -20:21]
@@ -201,7 +201,7 @@ def test_a_grown_mask_is_round(reach):
     assert np.array_equal(masks.grown(found, 0), found) and masks.grown(mask, 0).sum() == 1
 
 
-def test_a_mask_has_no_more_pixels_than_a_picture(monkeypatch):
+def test_masks_have_the_same_limit_of_pixels_as_pictures(monkeypatch):
     monkeypatch.setenv(masks.LIMIT, "0.001")
     assert masks.area(masks.from_segmentation([0, 0, 8, 0, 8, 8], 40, 25)) > 0
     with pytest.raises(ValueError, match=r"the limit is 0\.001 .AMODALSEG_MAX_MEGAPIXELS"):

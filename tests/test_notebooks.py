@@ -1,6 +1,6 @@
-"""The notebooks in ``examples`` run from top to bottom, with small settings and without a kernel.
+"""The notebooks in ``examples`` run completely, with small settings and without a Jupyter kernel.
 
-``make notebooks`` runs them in one, as they are.
+``make notebooks`` runs them in a kernel, unchanged.
 """
 
 import ast
@@ -19,10 +19,10 @@ NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
 
 
 def run(name: str, **settings: int) -> list:
-    """Run all cells in the current folder; ``settings`` replaces what the cell with that tag sets.
+    """Run all cells in the current folder; ``settings`` replaces the values of the cell tagged ``settings``.
 
     Returns:
-        The values that a notebook would show below its cells.
+        The values that a notebook would display below its cells.
     """
     space, shown, settled = {"__name__": "__main__"}, [], not settings
     for number, cell in enumerate(json.loads((EXAMPLES / name).read_text("utf-8"))["cells"]):

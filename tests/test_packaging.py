@@ -1,4 +1,4 @@
-"""What an installed package, a release and continuous integration rely on."""
+"""Files that an installed package, a release and continuous integration depend on."""
 
 import ast
 import re
@@ -36,7 +36,7 @@ def test_the_version_has_one_source():
     assert (ROOT / "CHANGELOG.md").read_text().split("\n## ")[1].startswith(amodalseg.__version__)
 
 
-def test_citation_and_workflow_are_readable_and_true():
+def test_citation_and_workflow_are_valid_and_up_to_date():
     about = yaml.safe_load(CITATION)
     assert about["title"] == "amodalseg" and about["authors"] and about["license"] in PYPROJECT
     workflow = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())
@@ -63,7 +63,7 @@ def test_container_images_have_the_tested_versions_by_hash():
         assert len(names) >= 10 and {name.replace("_", "-") for name in names} <= locked.keys(), target
 
 
-def test_the_dockerfile_copies_what_is_there():
+def test_the_dockerfile_copies_existing_files():
     text = (ROOT / "Dockerfile").read_text()
     stages = re.findall(r"^FROM \S+ AS (\S+)$", text, re.M)
     for source in re.findall(r"^COPY (?!--from)(\S+) ", text, re.M):

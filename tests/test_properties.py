@@ -1,4 +1,4 @@
-"""Properties for all inputs: masks and their encodings, windows, polygons, files read back, resuming."""
+"""Properties on generated inputs: masks and their encodings, windows, polygons, files read back, resuming."""
 
 import itertools
 import json
@@ -32,13 +32,13 @@ any_window = st.builds(
     Window, top=st.integers(-30, 30), left=st.integers(-30, 30), height=st.integers(1, 70), width=st.integers(1, 70),
     size=st.sampled_from([8, 16, 31, 32]),
 )  # fmt: skip
-# what a csv or json file must carry: no control characters, no surrogates
+# text that csv and json files must preserve: no control characters, no surrogates
 words = st.text(st.characters(blacklist_categories=("Cs", "Cc", "Zl", "Zp")), min_size=1, max_size=8)
 
 
 @st.composite
 def boxes(draw, height, width):
-    """A box that lies in a picture: (x0, y0, x1, y1)."""
+    """A box inside a picture: (x0, y0, x1, y1)."""
     x0, y0 = draw(st.integers(0, width - 1)), draw(st.integers(0, height - 1))
     return x0, y0, draw(st.integers(x0 + 1, width)), draw(st.integers(y0 + 1, height))
 
@@ -54,7 +54,7 @@ def filled(height, width, box):
 
 
 @given(any_mask)
-def test_a_mask_comes_back_from_its_run_lengths(mask):
+def test_a_mask_round_trips_through_its_run_lengths(mask):
     rle = masks.encode(mask)
     assert np.array_equal(masks.decode(rle), mask) and masks.area(rle) == mask.sum()
     x, y, width, height = masks.box_xywh(rle)
@@ -65,7 +65,7 @@ def test_a_mask_comes_back_from_its_run_lengths(mask):
 
 
 @given(st.data(), SIDES, SIDES)
-def test_union_and_iou_are_those_of_the_arrays(data, height, width):
+def test_union_and_iou_equal_those_of_arrays(data, height, width):
     first, second = (data.draw(arrays.arrays(bool, (height, width))) for _ in range(2))
     one, other = masks.encode(first), masks.encode(second)
     assert np.array_equal(masks.decode(masks.union([one, other])), first | second)
@@ -87,7 +87,7 @@ def test_run_lengths_of_another_number_of_pixels_are_refused(mask, data):
 
 
 @given(st.data(), SIDES, SIDES)
-def test_polygons_of_boxes_are_the_boxes_and_several_their_union(data, height, width):
+def test_polygons_of_boxes_are_the_boxes_and_several_are_united(data, height, width):
     some = data.draw(st.lists(boxes(height, width), min_size=1, max_size=3))
     rings = [[x0, y0, x1, y0, x1, y1, x0, y1] for x0, y0, x1, y1 in some]
     expected = np.logical_or.reduce([filled(height, width, box) for box in some])
@@ -112,7 +112,7 @@ def test_a_polygon_moves_with_its_points_and_stays_in_its_box(data):
 
 
 @given(st.data(), st.integers(4, 60), st.integers(4, 60), st.sampled_from(["square", "c2f"]))
-def test_the_window_of_an_object_holds_all_that_is_visible(data, height, width, kind):
+def test_the_window_of_an_object_contains_all_visible_pixels(data, height, width, kind):
     modal = filled(height, width, data.draw(boxes(height, width)))
     window = object_window(modal, WindowConfig(size=32, kind=kind))
     x0, y0, x1, y1 = masks.box_xyxy(modal)
@@ -124,9 +124,9 @@ def test_the_window_of_an_object_holds_all_that_is_visible(data, height, width, 
 
 
 @given(any_window, any_mask, st.booleans())
-def test_what_is_pasted_lies_in_the_window_and_between_the_values(window, mask, even):
+def test_pasted_values_lie_in_the_window_and_in_their_range(window, mask, even):
     values = np.random.default_rng(window.size).random((window.size, window.size)).astype(np.float32)
-    values = np.ones_like(values) if even else values  # whose averages may be rounded above 1
+    values = np.ones_like(values) if even else values  # equal values, whose averages may be rounded above 1
     back = paste(values, window, *mask.shape)
     rows, columns = np.ogrid[: mask.shape[0], : mask.shape[1]]
     inside = (rows >= window.top) & (rows < window.top + window.height)
@@ -138,7 +138,7 @@ def test_what_is_pasted_lies_in_the_window_and_between_the_values(window, mask, 
 
 
 @given(st.integers(-30, 30), st.integers(-30, 30), any_mask)
-def test_a_window_of_its_own_size_gives_back_what_it_was_cut_from(top, left, mask):
+def test_cropping_and_pasting_without_resizing_is_exact(top, left, mask):
     window = Window(top, left, 32, 32, 32)
     kept = np.zeros_like(mask)
     kept[max(0, top) : max(0, top + 32), max(0, left) : max(0, left + 32)] = True
@@ -160,7 +160,7 @@ def test_a_window_moves_with_its_photo(window, mask, down, right):
 
 @st.composite
 def records(draw):
-    """A few objects of one drawn photo, with all that files carry."""
+    """A few objects of one drawn photo, with all fields that files store."""
     height, width = draw(st.integers(1, 20)), draw(st.integers(1, 20))
     image = np.full((height, width, 3), draw(st.integers(0, 255)), np.uint8)
     image_id, split, several = draw(words), draw(st.sampled_from(["train", "val"])), draw(st.integers(1, 3))
@@ -180,14 +180,14 @@ def records(draw):
 
 
 def told(record):
-    """What every file format keeps of a record."""
+    """The fields of a record that every file format keeps."""
     names = ("modal_rle", "amodal_rle", "occluder_rle", "category", "order", "is_stuff")
     return {name: getattr(record, name) for name in names}
 
 
 @settings(max_examples=15)
 @given(records())
-def test_objects_come_back_from_each_kind_of_file(found):
+def test_objects_round_trip_through_each_kind_of_file(found):
     source = RecordList(found)
     with tempfile.TemporaryDirectory() as folder:
         write_coco_amodal(source, Path(folder) / "coco")
@@ -214,7 +214,7 @@ def rows(draw):
 
 
 @given(st.lists(rows(), max_size=3, unique_by=lambda row: (row["object_id"], row["model"])))
-def test_rows_come_back_from_objects_csv(found):
+def test_rows_round_trip_through_objects_csv(found):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "objects.csv"
         write_rows(path, found)
@@ -226,14 +226,14 @@ def test_rows_come_back_from_objects_csv(found):
     st.floats(-50, 50), st.floats(0, 1), st.integers(1, 100), st.booleans(), st.sampled_from(["late", "early"]),
     st.sampled_from([32, 64, 96, 256]),
 )  # fmt: skip
-def test_a_configuration_comes_back_from_its_yaml_file(shift, threshold, steps, union, side, size):
+def test_a_configuration_round_trips_through_its_yaml_file(shift, threshold, steps, union, side, size):
     options = {
         "name": "conddiff_amo", "gauss": {"shift": shift}, "window": {"size": size}, "sampler": {"steps": steps},
         "post": {"threshold": threshold, "union_visible": union}, "vgpe": {"side": side},
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         first, second = Path(folder) / "first.yaml", Path(folder) / "second.yaml"
-        first.write_text(json.dumps({"model": options}))  # json is yaml
+        first.write_text(json.dumps({"model": options}))  # json is valid yaml
         config = load_config(ModelOnly, first)
         second.write_text(to_yaml(config))
         assert load_config(ModelOnly, second) == config
@@ -251,15 +251,15 @@ def stream(objects, batch, total, seed, rank=0, world=1, start=0):
 
 
 @given(st.integers(1, 30), st.integers(1, 7), st.integers(1, 4), st.integers(0, 12), st.integers(0, 99), st.data())
-def test_a_resumed_run_sees_what_it_would_have_seen(objects, batch, world, total, seed, data):
+def test_a_resumed_run_continues_the_same_stream_of_objects(objects, batch, world, total, seed, data):
     start, rank = data.draw(st.integers(0, total)), data.draw(st.integers(0, world - 1))
     whole = stream(objects, batch, total, seed, rank, world)
     assert stream(objects, batch, total, seed, rank, world, start) == whole[start:]
-    # the ranks' slices of a batch number, one after the other, are what one process would take at once
+    # the concatenated batches of all ranks are the batch of a single process
     ranks = [stream(objects, batch, total, seed, number, world) for number in range(world)]
     alone = stream(objects, batch * world, total, seed)
     assert [list(itertools.chain(*parts)) for parts in zip(*ranks, strict=True)] == alone
-    # each epoch holds every object once, as far as the run goes
+    # each complete epoch contains every object once
     keys = [(epoch, index) for part in alone for epoch, index, _ in part]
     assert len(set(keys)) == len(keys) == total * batch * world
     for epoch in range(len(keys) // objects):

@@ -1,4 +1,4 @@
-"""The pages of the site: all are generated and in the menu, and broken links are found."""
+"""The pages of the site: all are generated and in the menu, and broken links are detected."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ def pages_of(menu) -> list[str]:
     return [page for part in parts for page in pages_of(part)]
 
 
-def test_all_pages_are_laid_out_and_in_the_menu(tmp_path):
+def test_all_pages_are_generated_and_in_the_menu(tmp_path):
     main(tmp_path / "pages")
     made = {str(path.relative_to(tmp_path / "pages")) for path in (tmp_path / "pages").rglob("*.md")}
     menu = pages_of(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"])
@@ -44,7 +44,7 @@ def test_links_between_pages(given, wanted):
     assert staged(given, "docs/models.md", "models.md") == (wanted, [])
 
 
-def test_links_that_lead_nowhere():
+def test_broken_links_are_detected():
     assert staged("[a](nowhere.md#x)", "docs/models.md", "models.md")[1] == ["nowhere.md#x"]
 
 

@@ -1,4 +1,4 @@
-"""The statements of the documents are true of the code."""
+"""Statements of the documentation are true of the code."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ DOCUMENTS = [
     ROOT / "examples/browser/README.md",
     *sorted((ROOT / "integrations").rglob("README.md")),
 ]
-NOT_OURS = ("outputs", ".git", "data")  # at the top; so are environments, .venv*
+NOT_OURS = ("outputs", ".git", "data")  # at the top level, like environments, .venv*
 SOURCES = [
     path
     for pattern in ("*.py", "*.md", "*.yaml", "*.toml", "*.txt", "*.ipynb", "*.html", "*.mjs")
@@ -27,13 +27,13 @@ SOURCES = [
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
-def test_links_lead_somewhere(path):
+def test_links_have_targets(path):
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text()):
         assert "://" in target or (path.parent / target).exists(), f"{path.name}: {target}"
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
-def test_files_and_configurations_that_are_named_exist(path):
+def test_named_files_and_configurations_exist(path):
     text = path.read_text()
     for name in re.findall(r"configs/[\w/]+\.yaml", text):
         assert "NAME" in name or (ROOT / name).is_file(), f"{path.name}: {name}"
@@ -41,13 +41,13 @@ def test_files_and_configurations_that_are_named_exist(path):
         assert (ROOT / "amodalseg" / name).is_file(), f"{path.name}: {name}"
 
 
-def test_the_readme_tells_of_every_folder_and_nothing_else():
+def test_the_readme_lists_exactly_the_folders():
     named = set(re.findall(r"\[`amodalseg/(\w+)/`\]", (ROOT / "README.md").read_text()))
     folders = {p.name for p in (ROOT / "amodalseg").iterdir() if p.is_dir() and p.name != "__pycache__"}
     assert named == folders
 
 
-def test_the_two_commands_of_the_readme_are_targets_and_ci_runs_the_test_command():
+def test_make_commands_of_the_readme_are_targets_and_ci_runs_the_tests():
     makefile, readme = (ROOT / "Makefile").read_text(), (ROOT / "README.md").read_text()
     for command in ("demo", "test", "lint"):
         assert re.search(rf"^{command}:", makefile, re.M)
@@ -98,7 +98,7 @@ def test_dotted_options_in_the_documents_exist():
 
     sections = set(TrainConfig.__dataclass_fields__) - {"data", "val", "out", "seed", "init"}
     config = load_config(TrainConfig, ROOT / "configs/experiment/photos_tiny.yaml")
-    models = [CondDiffAMO, *(kind() for kind in MODELS.values())]  # an option of any method, or a loaded model's own
+    models = [CondDiffAMO, *(kind() for kind in MODELS.values())]  # an option of any method or of a loaded model
     for path in DOCUMENTS:
         for option in re.findall(r"`((?:\w+\.)+\w+)(?:=[^`]*)?`", path.read_text()):
             head, *rest = option.split(".")
@@ -113,14 +113,14 @@ def test_constraints_cover_every_dependency():
     text = (ROOT / "pyproject.toml").read_text()
     wanted = re.findall(r'^\s+"([A-Za-z0-9_-]+)[>=!<]', text, re.M) + re.findall(r'["[]"?([a-z0-9-]+)>=', text)
     assert {name.lower().replace("_", "-") for name in wanted} - {"requires-python"} <= pinned
-    # pillow must stay below 13 for the demo's library to join later
+    # pillow must stay below 13 so that the demo's library can be installed too
     version = next(line for line in lines if line.startswith("pillow=="))
     assert int(version.split("==")[1].split(".")[0]) < 13
 
 
 def test_files_stay_short():
     for path in (ROOT / "amodalseg").rglob("*.py"):
-        if path.name != "schema.py":  # every option stands on one page, however long
+        if path.name != "schema.py":  # all options are in one file, however long
             assert len(path.read_text().splitlines()) <= 320, path
 
 

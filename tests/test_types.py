@@ -1,4 +1,4 @@
-"""Predictions: what they store and derive, and how they are displayed."""
+"""Predictions: stored and derived values, and how they are displayed."""
 
 import dataclasses
 import json
@@ -50,7 +50,7 @@ def test_a_prediction_in_a_window(modal):
     assert np.array_equal(prediction.samples[1], paste_mask(maps[1], window, 40, 60, 0.4) | modal)
 
 
-def test_a_prediction_is_small_until_it_is_looked_at():
+def test_a_prediction_stores_no_full_masks_until_they_are_used():
     modal = np.zeros((3000, 4000), bool)
     modal[100:900, 100:900] = True
     window = object_window(modal, WindowConfig(64))
@@ -63,7 +63,7 @@ def test_a_prediction_is_small_until_it_is_looked_at():
     assert held < 100_000 and 12e6 <= seen < 13e6, "one mask of the photo's size"
 
 
-def test_what_a_prediction_looks_like(modal):
+def test_repr_of_predictions_and_models(modal):
     text = repr(Prediction(modal, modal[None] * np.float32(0.9), seconds=0.25, evaluations=5))
     for part in ("Prediction(photo 60x40", "200 pixels visible", "0 occluded", "samples 1", "evaluations 5", "0.250 s"):
         assert part in text
@@ -121,7 +121,7 @@ def test_predictions_as_annotations(modal):
 
 
 def test_predictions_as_detections_of_supervision(modal, monkeypatch):
-    """The package itself brings another OpenCV; its class keeps what it is given."""
+    """With a stand-in, because the package itself installs another OpenCV."""
     stack = PredictionStack([Prediction(modal, ~modal[None])] * 2, np.stack([modal, modal]))
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(UserError, match="pip install supervision"):
@@ -141,12 +141,12 @@ def test_records_and_queries_are_compared_by_identity(modal):
 
 
 @pytest.mark.parametrize("name", ["modal", "box", "convex_hull", "hull_in_occluders"])
-def test_every_model_can_be_asked_to_move_and_to_change(name):
+def test_models_without_network_accept_to_and_override(name):
     model = amodalseg.load_model(name)
     assert model.to("cuda") is model and model.device == "cpu" and model.override({"post": {"threshold": 0.4}}) == {}
 
 
-def test_a_model_that_opens_its_network_later_says_its_size_then():
+def test_repr_of_a_model_shows_its_size_once_its_network_is_open():
     pytest.importorskip("diffusers")
     model = amodalseg.load_model("mixed_context", device="cpu")
     assert repr(model) == "MixedContext('mixed_context', size unknown, cpu)"

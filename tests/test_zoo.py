@@ -18,7 +18,7 @@ def zoo():
     return json.loads(ZOO.read_text("utf-8"))
 
 
-def test_every_file_of_weights_is_described_and_is_what_it_is_said_to_be(zoo):
+def test_every_file_of_weights_is_listed_with_its_size_and_sha256(zoo):
     files = [path for ending in ("safetensors", "onnx") for path in (ROOT / "checkpoints").rglob(f"*.{ending}")]
     said = {}
     for entry in zoo["weights"].values():
@@ -27,7 +27,7 @@ def test_every_file_of_weights_is_described_and_is_what_it_is_said_to_be(zoo):
     assert {str(path.relative_to(ROOT / "checkpoints")): sha256(path) for path in files} == said
 
 
-def test_the_tables_of_the_pages_are_those_of_the_zoo(zoo):
+def test_tables_of_the_pages_equal_the_zoo(zoo):
     found = [match["name"] for page in PAGES for match in MARK.finditer(page.read_text("utf-8"))]
     assert sorted(found) == sorted(TABLES)
     for page in PAGES:
@@ -46,7 +46,7 @@ def test_the_list_of_models_shows_their_scores(zoo):
     assert len([key for key in notes["conddiff_amo_lite"] if key.startswith("score on ")]) == len(SETS)
 
 
-def test_scores_of_too_few_sets_or_of_no_commit_are_refused(zoo, tmp_path, capsys):
+def test_scores_of_too_few_sets_or_without_a_commit_are_refused(zoo, tmp_path, capsys):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/metrics.json").write_text('{"results": []}')
     (tmp_path / "photos/objects.csv").write_text("")
@@ -58,7 +58,7 @@ def test_scores_of_too_few_sets_or_of_no_commit_are_refused(zoo, tmp_path, capsy
         take_scores(zoo, [tmp_path / "photos"], "abc")
 
 
-def test_no_file_of_weights_names_a_folder_of_a_machine():
+def test_no_file_of_weights_contains_a_local_path():
     files = [*(ROOT / "checkpoints").rglob("*.safetensors"), *(ROOT / "checkpoints").rglob("*.json")]
     assert len(files) > 5
     for path in files:

@@ -28,7 +28,7 @@ def check_values(config: Any, prefix: str = "") -> None:
                 raise _invalid(key, value, f"a plain list is expected, and {item} is not of type {element.__name__}")
             if "range" in spec.metadata and item is not None:
                 low, high = spec.metadata["range"]
-                if not low <= item <= high:  # so written, nan is refused too
+                if not low <= item <= high:  # in this form it is true for nan too
                     raise _invalid(key, item, f"must be between {_shown(low)} and {_shown(high)}")
                 if spec.metadata["odd"] and item % 2 == 0:
                     raise _invalid(key, item, f"must be odd, for instance {item - 1} or {item + 1}")

@@ -123,7 +123,7 @@ def _read_layers(path: Path, above: tuple[Path, ...]) -> Iterator[tuple[str, dic
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases) or len(bases) > MOST_BASES:
         raise UserError(f"{path}: 'base' must be the name of a file, or a list of names, not {bases}")
     other = next((base for base in bases if not base.endswith((".yaml", ".yml"))), None)
-    if other is not None:  # which may be any file of the machine
+    if other is not None:  # otherwise any file of the machine could be read
         raise UserError(f"{path}: 'base' names {other!r:.200}, which is not a configuration: these end in .yaml")
     for base in bases:
         yield from _read_layers(path.parent / base, (*above, path.resolve()))
@@ -255,7 +255,7 @@ def _as_meant(config: DictConfig, key: Any, value: Any) -> Any:
     if value is False and spec and "off" in spec.metadata.get("choices", ()):
         return "off"
     single = isinstance(value, (int, float)) or (
-        isinstance(value, str) and value != schema.REQUIRED and not value.startswith("${")  # that may stand for a list
+        isinstance(value, str) and value != schema.REQUIRED and not value.startswith("${")  # may refer to a list
     )
     if single and OmegaConf.is_list(config._get_node(key)):
         return [value]

@@ -43,7 +43,7 @@ def read_yaml(path: Path) -> Any:
     try:
         _check_size(text, path)
         return OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))
-    except (OSError, AssertionError):  # what OmegaConf raises for a single value, and for one in quotes
+    except (OSError, AssertionError):  # raised by OmegaConf for a single value, unquoted or quoted
         return None
     except (yaml.YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error

@@ -16,7 +16,7 @@ class Augment:
 
     def __init__(self, config: AugmentConfig) -> None:
         self.config = config
-        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # or its import checks online for a newer version
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # otherwise the import checks online for a newer version
         import albumentations as A  # takes seconds, so only training imports it
 
         turn = (-config.rotate, config.rotate)

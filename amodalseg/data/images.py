@@ -21,8 +21,8 @@ from amodalseg.errors import UserError
 from amodalseg.masks import LIMIT, most_pixels
 from amodalseg.types import FilePart
 
-# Loader workers already keep every core busy; OpenCV's own threads in each of them would only fight over the cores, and
-# a fork while they run can hang.
+# Loader workers already keep every core busy; OpenCV's own threads in each of them would only compete for the cores,
+# and a fork while they run can hang.
 cv2.setNumThreads(0)
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # ``check_pixels`` has the limit
 # Silence OpenCV: errors are reported in one line here. The function has moved between OpenCV 4 and 5.

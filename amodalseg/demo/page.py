@@ -208,7 +208,7 @@ def _connect(at: _Parts, models: Mapping[str, AmodalModel], examples: Sequence[P
             photo = _photo(path)
             if name not in models:
                 raise UserError(f"there is no model '{name}' here")
-            with tempfile.TemporaryDirectory() as folder:  # gradio has copied the files when it asks for more
+            with tempfile.TemporaryDirectory() as folder:  # gradio has copied the files when the generator continues
                 found = answer(
                     photo, objects, models[name], Path(folder), seed=_whole(seed), num_samples=_whole(samples),
                     steps=_whole(steps), progress=lambda done: progress((done, len(objects)), unit="objects"),

@@ -73,7 +73,7 @@ def peers_watched(
         known = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
         if not known or not any(word in str(error).lower() for word in LOST):
             raise
-        watch.join(10 * POLL_SECONDS)  # if it was one of ours, this process ends here
+        watch.join(10 * POLL_SECONDS)  # if the lost process was a child of this one, the watcher ends this process here
         raise UserError(f"rank {dist.get_rank()} has lost another process of the run: {advice()}") from error
     finally:
         done.set()

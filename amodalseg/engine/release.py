@@ -178,6 +178,6 @@ def without_folders(known: Any) -> Any:
         return known
     for folder, name in ((os.environ.get("AMODALSEG_DATA", ""), "$AMODALSEG_DATA"), (os.getcwd(), ".")):
         folder = folder.rstrip("/")
-        if folder.startswith("/"):  # neither the root itself nor a relative name; and whole names: /data is not /data2
+        if folder.startswith("/"):  # not for the root or a relative path; whole names only: /data does not match /data2
             known = name.join(re.split(rf"(?<![\w.~-]){re.escape(folder)}(?![\w~-]|\.\w)", known))
     return known

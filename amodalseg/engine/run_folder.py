@@ -79,7 +79,7 @@ def _completed(old: dict[str, Any], config: Any) -> dict[str, Any]:
     """A run's configuration, with defaults for options added since it was written."""
     try:
         return to_dict(build(type(config), [(CONFIG_FILE, old)]))
-    except UserError:  # of another kind, or with options that no longer exist: compared as it is
+    except UserError:  # a configuration of another kind or with removed options is compared unchanged
         return old
 
 

@@ -157,7 +157,7 @@ def _fits(inputs: dict[str, tuple[Any, ...]], outputs: set[str], size: int) -> b
 
 def _open(path: Path, providers: Providers | None, num_threads: int | None) -> tuple[Any, str]:
     """The session, and the SHA-256 of the weights beside the file, empty if it holds its own."""
-    # read when the library is imported; it would report the use to its makers and leave a file in the temporary folder
+    # read on import; otherwise the library sends telemetry and leaves a file in the temporary folder
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime

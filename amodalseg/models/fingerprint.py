@@ -85,7 +85,7 @@ def _place(text: str) -> Path | None:
     try:
         prior = small_prior(text)
     except UserError:
-        prior = None  # a shipped one that is not installed here
+        prior = None  # a shipped prior that is not installed
     return prior[1] if prior is not None else find_small(text) or _cached_snapshot(text)
 
 

@@ -105,7 +105,7 @@ def _distance(places: np.ndarray, rows: int, columns: int) -> np.ndarray:
 def _cut(picture: np.ndarray, marks: np.ndarray) -> np.ndarray:
     if (marks % 2 == 1).all() or (marks % 2 == 0).all():  # one of the two has no pixels to learn from
         return marks % 2 == 1
-    cv2.setRNGSeed(0)  # of the clusters that the colours begin with
+    cv2.setRNGSeed(0)  # for the initial clusters of colours
     marks, models = marks.copy(), [np.zeros((1, 65)) for _ in range(2)]
     cv2.grabCut(picture, marks, None, *models, ROUNDS, cv2.GC_INIT_WITH_MASK)  # type: ignore[call-overload]
     return marks % 2 == 1

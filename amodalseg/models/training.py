@@ -36,7 +36,7 @@ class TrainingModule(L.LightningModule):
         self.elapsed_share = 0.0
         self.validation_rows: list[dict[str, Any]] = []
         self.validation_pictures: list[Any] = []
-        self.goes_beyond = False  # the checkpoint to go on from may be of a run that has ended, and this one has not
+        self.goes_beyond = False  # true if this run continues another one, which may have ended at this checkpoint
         self.data_fingerprint = ""  # of the training data; a run can be resumed with the same data only
 
     def save(self, folder: Path, about: dict[str, Any]) -> Path:
@@ -91,8 +91,8 @@ class TrainingModule(L.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        # Lightning refuses to clip for a fused optimiser under mixed precision, also under bf16, which has no scaler
-        # to get in its way
+        # Lightning refuses to clip for a fused optimiser under mixed precision because of the gradient scaler, even
+        # under bf16, which has none
         if gradient_clip_val:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), gradient_clip_val)
 
@@ -108,7 +108,7 @@ class TrainingModule(L.LightningModule):
 
     def on_train_start(self) -> None:
         if self.goes_beyond and self.global_step:
-            # the optimiser's state brings the other run's rates, that of the next step among them
+            # the loaded optimiser state contains the other run's learning rates, including that of the next step
             optim, optimizer, scheduler = self.config.optim, self.optimizers(), self.lr_schedulers()
             scheduler.base_lrs = [optim.lr] * len(scheduler.base_lrs)  # type: ignore[union-attr]
             for group in optimizer.param_groups:  # type: ignore[union-attr]

@@ -101,7 +101,7 @@ class WindowModel(AmodalModel):
             occluders = [None if cover is None else crop_mask(cover, window) for cover, window in covers]
             seeds = [sample_seed(queries[index].seed, number) for index, number in batch]
             probabilities = self.window_probability(WindowBatch(image, modal, occluders, seeds, steps))
-            if not np.isfinite(probabilities).all():  # the result would look like the modal mask
+            if not np.isfinite(probabilities).all():  # NaN would silently give the modal mask
                 raise UserError(f"'{self.name}' computes NaN or infinity: its numbers overflow in this precision")
             for (index, number), found in zip(batch, probabilities, strict=True):
                 maps[index, number] = found

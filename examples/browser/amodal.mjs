@@ -3,12 +3,12 @@
 
 import * as ort from "./node_modules/onnxruntime-web/dist/ort.wasm.min.mjs";
 
-ort.env.wasm.numThreads = 1; // more need a server that isolates the page (COOP and COEP headers)
+ort.env.wasm.numThreads = 1; // several threads need a server that sends COOP and COEP headers
 
 const FORMAT = "amodalseg-onnx-1";
 
 export class Model {
-  // bytes: Uint8Array, of a file that `amodalseg export` wrote. Throws an Error with one line for any other.
+  // bytes: Uint8Array, a file written by `amodalseg export`. Throws an Error with one line for other files.
   static async open(bytes) {
     const about = metadata(bytes);
     if (about.format !== FORMAT) throw new Error(`this is no file in the format ${FORMAT}: amodalseg export writes one`);
@@ -29,7 +29,7 @@ export class Model {
     return standardNormal(seed, this.numNoiseMaps * this.config.window.size ** 2);
   }
 
-  // The whole object, from its visible part. Throws an Error if nothing is marked.
+  // The amodal mask, from the modal mask. Throws an Error if the modal mask is empty.
   async complete(photo, modal, noise) {
     const size = this.config.window.size;
     const window = objectWindow(modal, photo.width, photo.height, this.config.window);
@@ -44,7 +44,7 @@ export class Model {
   }
 }
 
-// The box of the visible part, twice as wide and high and cut at the photo's border (c2f), or a square about it.
+// The box of the visible part, doubled in width and height and clipped at the photo's border (c2f), or a square around it.
 export function objectWindow(modal, width, height, { kind, size, expand, margin }) {
   let [x0, y0, x1, y1] = [width, height, 0, 0];
   for (let y = 0; y < height; y++) {
@@ -69,7 +69,7 @@ export function objectWindow(modal, width, height, { kind, size, expand, margin 
   return { left, top, width: wide, height: high, size };
 }
 
-// Uint8Array (3 * size * size), one colour after the other; black outside the photo.
+// Uint8Array (3 * size * size), channel by channel; black outside the photo.
 function cropImage(photo, window) {
   const { left, top, width, height, size } = window;
   const crop = new Uint8Array(3 * size * size);
@@ -86,7 +86,7 @@ function cropImage(photo, window) {
   return crop;
 }
 
-// Uint8Array (size * size), the nearest pixels; 0 outside the photo.
+// Uint8Array (size * size), by nearest neighbours; 0 outside the photo.
 function cropMask(mask, width, height, window) {
   const { size } = window;
   const nearest = (start, length, i) => start + Math.floor(((2 * i + 1) * length) / (2 * size));
@@ -101,7 +101,7 @@ function cropMask(mask, width, height, window) {
   return crop;
 }
 
-// What lies above the threshold, back in the photo.
+// The mask of values above the threshold, in the photo.
 function pasteMask(values, window, width, height, threshold) {
   const { left, top, size } = window;
   const full = resize(values, size, size, window.width, window.height);
@@ -131,7 +131,7 @@ function resize(values, width, height, wide, high) {
   return result;
 }
 
-// For each of `count` pixels those of `length` that it is made of, as [place, share]. Pixel i covers [i, i + 1).
+// For each of `count` pixels its source pixels out of `length`, as [position, weight]. Pixel i covers [i, i + 1).
 function shares(length, count) {
   const scale = length / count;
   return Array.from({ length: count }, (_, i) => {
@@ -148,7 +148,7 @@ function shares(length, count) {
   });
 }
 
-// Box and Muller's method on mulberry32: the same numbers for a seed in every browser, but others than Python's.
+// The Box-Muller method on mulberry32: the same numbers for a seed in every browser, but not those of Python.
 function standardNormal(seed, count) {
   let state = seed >>> 0;
   const uniform = () => {
@@ -160,7 +160,7 @@ function standardNormal(seed, count) {
   return Float32Array.from({ length: count }, () => Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform()));
 }
 
-// What an ONNX file says about itself: its metadata_props, field 14 of the message ModelProto.
+// The metadata of an ONNX file: metadata_props, field 14 of the message ModelProto.
 function metadata(bytes) {
   const text = new TextDecoder(), found = {};
   for (const [field, entry] of fields(bytes)) {
@@ -171,7 +171,7 @@ function metadata(bytes) {
   return found;
 }
 
-// The fields of a protobuf message that hold bytes, as [number, Uint8Array]. Throws an Error: it is none.
+// The fields of type bytes of a protobuf message, as [number, Uint8Array]. Throws an Error if it is invalid.
 function* fields(bytes) {
   let at = 0;
   const number = () => {

@@ -67,7 +67,7 @@ class CompleteObjects:
             raise UserError(f"{len(photos)} photos and {len(masks)} masks: give masks of one photo, or one for each")
         complete = open_model(model or DEFAULT).predict
         options: dict[str, Any] = {"seed": seed, "threshold": threshold or None}
-        if len(photos) == 1:  # in batches
+        if len(photos) == 1:  # predicted in batches
             found = list(complete(photos[0], masks, **options))
         else:
             found = [complete(photo, mask, **options) for photo, mask in zip(photos, masks, strict=True)]

@@ -49,7 +49,7 @@ def _get(asked: Request) -> bytes:
     try:
         with build_opener(_Stay).open(asked, timeout=TIMEOUT) as answer:
             data: bytes = answer.read(MAX_BYTES + 1)
-    except OSError as error:  # URLError is one
+    except OSError as error:  # includes URLError
         raise UserError(f"{asked.full_url}: {error}; is LABEL_STUDIO_API_KEY a token of its user?") from error
     if len(data) > MAX_BYTES:
         raise UserError(f"{asked.full_url} has more than {MAX_BYTES} bytes")

@@ -101,7 +101,7 @@ def make(server: Server, given: CocoInput, title: str, backend: str) -> int:
     for path in given.paths.values():
         server.upload(project, path)
     for task in server.tasks(project):
-        name = unquote(task["data"]["image"]).rpartition("/")[2]  # what Label Studio puts in front ends in a dash
+        name = unquote(task["data"]["image"]).rpartition("/")[2]  # Label Studio's prefix ends with a dash
         keys = [key for key, image in given.image_of.items() if name.endswith(f"-{given.paths[image].name}")]
         if keys:
             server.call(f"tasks/{task['id']}/annotations", {"result": annotation(given, keys, labels)})

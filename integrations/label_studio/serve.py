@@ -79,7 +79,7 @@ class Answer(BaseHTTPRequestHandler):
             self._send(*self.server.answer(self.path, json.loads(self.rfile.read(size) or b"{}")))
         except UserError as error:
             self._send(400, {"error": str(error)})
-        except (ValueError, TypeError, KeyError, AttributeError) as error:  # json that Label Studio does not send
+        except (ValueError, TypeError, KeyError, AttributeError) as error:  # not the json of Label Studio
             self._send(400, {"error": f"no request of Label Studio: {error!r}"})
 
     def _send(self, status: int, content: dict[str, Any]) -> None:

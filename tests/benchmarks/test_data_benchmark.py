@@ -10,7 +10,7 @@ from benchmarks import data as program
 from tests.worlds import coco_world
 
 
-def test_it_runs(capsys):
+def test_the_quick_benchmark_prints_its_tables(capsys):
     assert program.main(["--quick"]) == 0
     lines = capsys.readouterr().out.splitlines()
     cells = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in lines if line.startswith("| ")}
@@ -30,7 +30,7 @@ def test_it_runs(capsys):
 def test_all_ways_give_the_same_samples(tmp_path):
     program.write_set(tmp_path, 8)
     index = {record.key: i for i, record in enumerate(map(open_source_shards(tmp_path).get, range(7)))}
-    assert len(index) == 7  # one of eight is the validation split
+    assert len(index) == 7  # the eighth is in the validation split
     expected = program.training_set(open_source_shards(tmp_path))
     for name, batches in program.open_ways(tmp_path, 7).items():
         batch = next(batches)
@@ -45,7 +45,7 @@ def open_source_shards(folder):
     return open_source(ShardsData(root=str(folder / "shards")))
 
 
-def test_a_stage_is_not_charged_for_the_stages_it_calls(monkeypatch):
+def test_the_time_of_a_stage_excludes_the_stages_it_calls(monkeypatch):
     clock = iter([0.0, 1.0, 4.0, 10.0])
     monkeypatch.setattr(program.time, "perf_counter", lambda: next(clock))
     stages = program.Stages()
@@ -54,7 +54,7 @@ def test_a_stage_is_not_charged_for_the_stages_it_calls(monkeypatch):
     assert stages.seconds == pytest.approx({"inside": 3.0, "outside": 7.0})
 
 
-def test_scenes_are_drawn_in_both_ways(tmp_path, capsys):
+def test_scenes_are_drawn_in_the_window_alone_and_as_whole_pictures(tmp_path, capsys):
     annotations, photos = coco_world(tmp_path / "world")
     config = tmp_path / "scenes.yaml"
     scenes = {

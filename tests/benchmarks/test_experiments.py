@@ -11,7 +11,7 @@ ROWS = [(group, row) for group, rows in program.TRAINED.items() for row in rows]
 
 
 @pytest.mark.parametrize(("group", "row"), ROWS)
-def test_every_trained_row_is_a_valid_configuration_of_its_own(group, row):
+def test_every_trained_row_is_a_valid_and_distinct_configuration(group, row):
     rows = program.TRAINED[group]
     found = []
     for changes in (next(iter(rows.values())), rows[row]):
@@ -34,7 +34,7 @@ def test_the_controls_differ_in_the_model_only():
         assert one.get("pcn", {}).items() <= other["pcn"].items(), "direct has the same pyramid without noise and time"
 
 
-def test_every_further_way_to_predict_is_one_of_a_row_and_of_its_model():
+def test_every_prediction_override_belongs_to_a_trained_row_and_is_valid_for_its_model():
     for group, rows in program.PREDICTED_WITH.items():
         assert set(rows) <= set(program.TRAINED[group])
         for row, ways in rows.items():
@@ -51,19 +51,19 @@ def test_every_sampled_row_is_a_valid_override(row):
     assert (config.override == {}) == (program.SAMPLED[row] == [])
 
 
-def test_rows_have_names_of_their_own():
+def test_row_names_are_unique():
     for rows in (*program.TRAINED.values(), program.SAMPLED):
         assert len({program.slug(row) for row in rows}) == len(rows)
 
 
-def test_the_interval_draws_whole_pictures():
+def test_the_interval_resamples_whole_photos():
     rng = np.random.default_rng(0)
-    of_photo = np.repeat(rng.normal(1, 1, 50), 8)  # eight objects of a photo that are all alike
+    of_photo = np.repeat(rng.normal(1, 1, 50), 8)  # eight equal objects in each photo
     names = np.repeat([f"p{i}" for i in range(50)], 8)
     low, high = program.interval(of_photo, list(names))
     single_low, single_high = program.interval(of_photo, [str(i) for i in range(400)])
     assert low < of_photo.mean() < high
-    # eight equal objects say no more than one: the interval is wider by the square root of eight
+    # eight equal objects carry the information of one: the interval is wider by the square root of eight
     assert (high - low) / (single_high - single_low) == pytest.approx(np.sqrt(8), rel=0.15)
 
 
@@ -77,7 +77,7 @@ def test_differences_are_paired():
     assert table[3] == "| better | 22.0 | 10.5 | +3.0 [+3.0, +3.0] | +1.0 [+1.0, +1.0] |"
 
 
-def test_objects_that_nothing_hides_have_a_column_of_their_own():
+def test_unoccluded_objects_have_a_separate_column():
     first = {("a", "p0", "0"): (0.5, 0.25), ("a", "p1", "0"): (0.9, None), ("b", "p1", "0"): (0.7, None)}
     grown = first | {("a", "p1", "0"): (0.7, None), ("b", "p1", "0"): (0.5, None)}
     table = program.markdown({"first": first, "grown": grown}).splitlines()
@@ -86,6 +86,6 @@ def test_objects_that_nothing_hides_have_a_column_of_their_own():
     assert table[3].endswith("| 60.0 | +0.0 [+0.0, +0.0] | +0.0 [+0.0, +0.0] | -20.0 [-20.0, -20.0] |")
 
 
-def test_other_objects_are_no_reference():
+def test_rows_of_different_objects_are_not_compared():
     with pytest.raises(AssertionError, match="other objects"):
         program.markdown({"a": {("s", "p", "0"): (0.5, 0.5)}, "b": {("s", "q", "0"): (0.5, 0.5)}})

@@ -15,7 +15,7 @@ import torch
 from amodalseg.errors import UserError
 
 ROOT = Path(__file__).parents[2]
-sys.path.append(str(ROOT / "benchmarks"))  # as for a program that lies there
+sys.path.append(str(ROOT / "benchmarks"))  # as for a script in that folder
 
 import gpu  # noqa: E402
 import gpu_checks  # noqa: E402
@@ -39,7 +39,7 @@ def part(name, tmp_path, *more):
     return gpu_parts.main(arguments), json.loads((tmp_path / "r.json").read_text())
 
 
-def test_from_nothing_to_a_released_model(tmp_path, capsys):
+def test_training_and_release_from_scratch(tmp_path, capsys):
     """Each part is a separate process."""
     out, work = tmp_path / "out", tmp_path / "work"
     command = ["--minutes", "8", "--out", str(out), "--tiny", "--work", str(work), "--device", "cpu",
@@ -72,8 +72,8 @@ def test_checks_pass_on_the_cpu(name, tmp_path):
     assert not torch.distributed.is_initialized() and not torch.are_deterministic_algorithms_enabled()
 
 
-def test_a_run_that_goes_on_with_other_weights_is_found(tmp_path, monkeypatch):
-    """The check of exact resuming fails if a step's seed does not follow from the step."""
+def test_a_resumed_run_with_different_weights_is_detected(tmp_path, monkeypatch):
+    """The check of exact resuming fails if random numbers are not seeded by the step."""
     from amodalseg.models.training import TrainingModule
 
     monkeypatch.setattr(TrainingModule, "seed_step", lambda self, batch_idx: None)
@@ -82,7 +82,7 @@ def test_a_run_that_goes_on_with_other_weights_is_found(tmp_path, monkeypatch):
     assert code == 1 and not report["passed"] and "after going on" in report["what"]
 
 
-def test_the_sampler_is_measured_against_the_straightforward_loop(tmp_path):
+def test_the_sampler_is_compared_with_a_plain_loop(tmp_path):
     code, report = part("sampler_b4", tmp_path)
     figures = report["figures"]
     assert code == 0 and "| straightforward | 2 | 1 |" in figures["table"] and "| + bf16 |" in figures["table"]
@@ -109,7 +109,7 @@ def test_compiled_predictions_are_compared_with_eager_ones(tmp_path, monkeypatch
     assert part("compile", tmp_path)[0] == 1
 
 
-def test_predictions_that_differ_are_no_pass():
+def test_different_predictions_do_not_pass():
     right = {"least IoU": 1.0, "mean difference of probability": 0.0}
     assert gpu_checks.within(right, 0.99, 1e-3)
     assert not gpu_checks.within({**right, "least IoU": 0.98}, 0.99, 1e-3)
@@ -133,7 +133,7 @@ REPORT = (
         (REPORT % (False, True, "raise RuntimeError('no more')"), 60, "failed", "RuntimeError: no more"),
     ],
 )
-def test_a_part_that_ends_badly_is_told(tmp_path, code, seconds, state, what):
+def test_failures_and_timeouts_of_a_part_are_reported(tmp_path, code, seconds, state, what):
     result, written = Result("predictions"), []
     began = time.monotonic()
     command = [sys.executable, "-c", code, str(tmp_path / "predictions.json")]
@@ -146,7 +146,7 @@ def test_a_part_that_ends_badly_is_told(tmp_path, code, seconds, state, what):
         assert written == [{"a": 1}], "the figures were written before the end"
 
 
-def test_later_parts_run_after_one_that_failed(tmp_path, monkeypatch, capsys):
+def test_later_parts_run_after_a_failed_one(tmp_path, monkeypatch, capsys):
     def command(options, work, name, seconds):
         good = name != "compile"
         return [sys.executable, "-c", REPORT % (good, good, "" if good else "1 / 0"), str(work / f"{name}.json")]
@@ -159,7 +159,7 @@ def test_later_parts_run_after_one_that_failed(tmp_path, monkeypatch, capsys):
     assert "ZeroDivisionError" in (tmp_path / "out/log.txt").read_text()
 
 
-def test_training_gets_what_the_other_parts_leave(tmp_path):
+def test_training_gets_the_time_left_by_the_other_parts(tmp_path):
     options = gpu.read_options(["--minutes", "8", "--out", str(tmp_path / "out"), "--tiny"])
     steps = gpu.plan(options, tmp_path)
     ends = [step.ends for step in steps]
@@ -174,8 +174,8 @@ def test_training_gets_what_the_other_parts_leave(tmp_path):
     assert minutes(10) == pytest.approx(6.5 / 60, abs=1e-3)
 
 
-def test_folders_are_those_of_the_caller(tmp_path, monkeypatch):
-    """The parts run in the project's folder."""
+def test_relative_folders_are_relative_to_the_callers_folder(tmp_path, monkeypatch):
+    """Although the parts run in the project's folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AMODALSEG_DATA", "photos")
     options = gpu.read_options(["--minutes", "1", "--out", "out", "--tiny"])
@@ -214,7 +214,7 @@ def test_mistakes_are_one_line(tmp_path, capsys, monkeypatch, options, part):
     assert not (tmp_path / "out").exists()
 
 
-def test_photos_that_are_missing_are_told_before_anything_starts(tmp_path, capsys, monkeypatch):
+def test_missing_photos_are_reported_before_anything_starts(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("AMODALSEG_DATA", "unset")  # put back at the end
     given = ["--minutes", "1", "--out", str(tmp_path / "out"), "--data", str(tmp_path)]
     assert gpu.main(given) == 2
@@ -222,7 +222,7 @@ def test_photos_that_are_missing_are_told_before_anything_starts(tmp_path, capsy
     assert gpu.main([*given, "--dry-run", "--parts", "predictions"]) == 0, "predictions need none"
 
 
-def test_a_large_file_is_cut_into_pieces_that_join(tmp_path):
+def test_a_large_file_is_split_into_pieces_that_can_be_joined(tmp_path):
     content = bytes(range(256)) * 10
     (tmp_path / "m.safetensors").write_bytes(content)
     names = write_pieces(tmp_path / "m.safetensors", tmp_path / "out", room=3, limit=1000)
@@ -237,7 +237,7 @@ def test_a_large_file_is_cut_into_pieces_that_join(tmp_path):
     assert not (tmp_path / "none").exists()
 
 
-def test_a_training_that_was_killed_is_released_from_its_last_checkpoint(tmp_path, capsys):
+def test_a_killed_training_run_is_released_from_its_last_checkpoint(tmp_path, capsys):
     gpu_checks.small_run(SimpleNamespace(device="cpu", tiny=True), tmp_path / "run")
     (tmp_path / "run/model.safetensors").unlink()
     code, report = part("release", tmp_path, "--out", str(tmp_path / "out"), "--experiment", "some.yaml")
@@ -250,7 +250,7 @@ def test_nothing_to_release_is_a_failure(tmp_path):
     assert code == 1 and report["what"] == "training left no weights"
 
 
-def test_results_tell_what_runs_at_the_moment(tmp_path):
+def test_results_show_the_state_of_each_part(tmp_path):
     results = [Result("predictions", "running"), Result("release")]
     write_results(tmp_path / "out", {"experiment": "x", "minutes": 8}, results, tmp_path)
     assert [row["state"] for row in json.loads((tmp_path / "out/results.json").read_text())["parts"]] == [

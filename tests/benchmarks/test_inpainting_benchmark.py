@@ -33,7 +33,7 @@ def options(tmp_path):
     return ["--prior", str(tmp_path / "prior"), "--objects", "2", "--seeds", "0", "1", "--device", "cpu", *changes]
 
 
-def test_a_run_that_was_broken_off_goes_on(options, tmp_path, monkeypatch, capsys):
+def test_an_interrupted_run_resumes(options, tmp_path, monkeypatch, capsys):
     some = ("all parts", "no swap", "decoder block 4", "1 round", "naive outpainting")
     monkeypatch.setitem(bench.GROUPS, "001", [variant for variant in bench.GROUPS["001"] if variant.name in some])
     calls, evaluate = [], bench.evaluate
@@ -53,7 +53,7 @@ def test_a_run_that_was_broken_off_goes_on(options, tmp_path, monkeypatch, capsy
     assert bench.main([*run, "--out", str(tmp_path / "a")]) == 0
     printed = capsys.readouterr()
     files = list((tmp_path / "a/answers").iterdir())
-    assert len(files) == len(calls) - 1  # the one that died is all that was asked twice
+    assert len(files) == len(calls) - 1  # only the interrupted prediction was requested twice
     assert f"{len(calls) - 6} of the predictions were new" in printed.err
     assert "decoder block 4 is left out: the prior has no up_blocks.3" in printed.err
 
@@ -66,7 +66,7 @@ def test_a_run_that_was_broken_off_goes_on(options, tmp_path, monkeypatch, capsy
     assert one == other
     assert (tmp_path / "a/inpainting.md").read_text().strip() in printed.out
 
-    # each figure is that of the rows in the files
+    # each figure follows from the rows in the files
     table = {entry["name"]: entry for entry in one["tables"]["001"]}
     assert (one["objects"], one["seeds"], one["size"]) == (2, [0, 1], 16)
     assert table["all parts"]["evaluations"] >= 20 and table["noise: occluders, removed"]["evaluations"] == 0
@@ -83,7 +83,7 @@ def test_a_run_that_was_broken_off_goes_on(options, tmp_path, monkeypatch, capsy
     assert beyond == pytest.approx(table["no swap"]["scores"]["full"] - control)
 
 
-def test_what_samples_nothing_is_asked_once(options, tmp_path):
+def test_deterministic_controls_are_predicted_once(options, tmp_path):
     run = ["--group", "controls", *options, "--out", str(tmp_path / "out")]
     assert bench.main(run) == 0
     names = [path.name.partition("-")[0] for path in (tmp_path / "out/answers").iterdir()]
@@ -94,7 +94,7 @@ def test_what_samples_nothing_is_asked_once(options, tmp_path):
 
 
 @pytest.mark.parametrize(("group", "variant"), ROWS, ids=[f"{group} {variant.name}" for group, variant in ROWS])
-def test_every_variant_is_a_configuration_of_its_own(group, variant):
+def test_every_variant_is_a_distinct_configuration(group, variant):
     options = bench.options_of(variant.source, 32)
     others = [bench.options_of(other.source, 32) for other in bench.GROUPS[group] if other.name != variant.name]
     if options is not None:
@@ -125,6 +125,6 @@ def test_verdicts(difference, direction, said):
     assert bench.verdict(difference, direction) == said
 
 
-def test_no_prior_is_one_line(capsys, tmp_path):
+def test_a_missing_prior_is_reported_in_one_line(capsys, tmp_path):
     assert bench.main(["--prior", str(tmp_path / "nothing"), "--out", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith("error: ")

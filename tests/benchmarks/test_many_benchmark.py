@@ -1,4 +1,4 @@
-"""The benchmark of many objects runs, on drawn photos and on those of COCO files."""
+"""The benchmark of many objects per photo runs on drawn photos and on photos of COCO files."""
 
 import sys
 
@@ -33,7 +33,7 @@ def test_drawn_photos(weights, capsys, monkeypatch):
     assert alone > rate > 0 and 0 < share < 100 and cpu > 0 and early > 0 and late > 0
 
 
-def test_annotations_are_repeated(weights, capsys, monkeypatch, tmp_path):
+def test_annotations_of_a_file_are_repeated(weights, capsys, monkeypatch, tmp_path):
     source, photos = coco_world(tmp_path, 2)
     given = ["--objects", "25", "--coco", str(source), str(source), "--images", str(photos), str(photos)]
     monkeypatch.setattr(sys, "argv", ["many.py", weights, *given])

@@ -40,7 +40,7 @@ def records():
     return found
 
 
-def test_large_occluded_things_are_drawn_one_of_each_photo_first():
+def test_large_occluded_things_are_sampled_first_one_per_photo():
     cases = bench.draw_cases(records(), images=8, objects=11, targets=5, seed=1)
     assert len(cases) == 11 and {key.rsplit("/", 1)[1] for key in cases} <= {"0", "1"}
     photos = [key.split("/")[2] for key in cases]
@@ -56,7 +56,7 @@ def test_large_occluded_things_are_drawn_one_of_each_photo_first():
     assert cases != bench.draw_cases(records(), images=8, objects=11, targets=5, seed=2)
 
 
-def test_too_few_are_said():
+def test_too_few_suitable_objects_are_reported():
     with pytest.raises(UserError, match="20 objects of 10 photos are large and occluded by 10% to 70%, and 150 of 120"):
         bench.draw_cases(records())
 
@@ -85,7 +85,7 @@ def test_from_cocoa_to_a_table(tmp_path, capsys):
         bench.main([*arguments, f"--cases={cases}", f"--out={tmp_path / 'again'}"])
 
 
-def test_complete_objects_stand_on_white():
+def test_complete_objects_are_cropped_on_white():
     photo = np.full((40, 50, 3), 90, np.uint8)
     whole = record(0, 3, 12, 0)
     whole.image = photo

@@ -32,7 +32,7 @@ def photo(nearer=None):
     )
 
 
-def test_pairs_and_what_is_true_of_them():
+def test_evaluated_pairs_and_their_true_order():
     one = photo()
     assert program.asked(one) == [(0, 1), (0, 2)]
     found = program.truth(one)
@@ -40,20 +40,20 @@ def test_pairs_and_what_is_true_of_them():
     assert touching(one.modal)[0, 2] and not touching(one.modal, 0)[0, 2] and not touching(one.modal)[3].any()
 
 
-def test_the_annotated_order_decides():
+def test_the_annotated_order_takes_precedence():
     nearer = np.zeros((4, 4), int)
-    nearer[0, 1], nearer[1, 0] = 1, -1  # whoever annotated it says that the table is in front
+    nearer[0, 1], nearer[1, 0] = 1, -1  # annotated: the table is in front
     assert not program.truth(photo(nearer)).any(), "and nothing of the book is hidden"
     assert program.truth(photo(-nearer))[1, 0] == 1
 
 
-def test_rules():
+def test_trivial_rules():
     one = photo()
     assert program.by_rule(one, "larger in front")[0, 1] == 1 == program.by_rule(one, "smaller in front")[1, 0]
     assert program.by_rule(one, "lower in front")[0, 3] == 1
 
 
-def test_annotated_photos_are_taken_by_annotator_and_their_order(tmp_path):
+def test_annotated_photos_are_split_by_annotator_and_keep_their_order(tmp_path):
     records = read_dataset("cocoa", cocoa_world(tmp_path / "cocoa"))
     photos = list(program.annotated(records))
     assert photos and all(len(one.modal) > 1 for one in photos)
@@ -63,7 +63,7 @@ def test_annotated_photos_are_taken_by_annotator_and_their_order(tmp_path):
     assert photos[0].nearer[0, 1] == np.sign(first[1].order - first[0].order)
 
 
-def test_a_table(tmp_path, capsys):
+def test_the_benchmark_prints_its_table(tmp_path, capsys):
     (tmp_path / "drawn.yaml").write_text("models: [modal]\ndata: {name: synthetic, size: 64, num_objects: 8}\n")
     root, out = cocoa_world(tmp_path / "cocoa"), tmp_path / "order.json"
     given = ["modal", "convex_hull", f"--scenes={tmp_path / 'drawn.yaml'}", f"--sets=cocoa={root}", f"--out={out}"]

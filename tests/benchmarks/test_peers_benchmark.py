@@ -1,4 +1,4 @@
-"""The benchmark of peers runs each row in a separate process."""
+"""The comparison with other models: each row is measured in a separate process."""
 
 import csv
 import sys
@@ -8,7 +8,7 @@ import pytest
 from benchmarks import peers as program
 
 
-def test_rows_and_their_file(monkeypatch, capsys, tmp_path):
+def test_rows_are_printed_and_written_to_a_file(monkeypatch, capsys, tmp_path):
     out = tmp_path / "peers.csv"
     given = ["--row", "convex_hull", "--row", "conddiff_amo_lite (exp", "--repeats", "1", "--out", str(out)]
     monkeypatch.setattr(sys, "argv", ["peers.py", *given])
@@ -22,14 +22,14 @@ def test_rows_and_their_file(monkeypatch, capsys, tmp_path):
     assert 4 < float(rows["conddiff_amo_lite (exported)"]["parameters"]) < 5
 
 
-def test_a_row_that_is_not_there(monkeypatch, capsys):
+def test_an_unknown_row_is_refused(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["peers.py", "--row", "unheard"])
     with pytest.raises(SystemExit):
         program.main()
     assert "no row begins so; there are conddiff_amo_lite (exported)" in capsys.readouterr().err
 
 
-def test_evaluations_that_are_not_measured_are_multiplied(monkeypatch):
+def test_the_time_of_one_evaluation_is_multiplied_by_their_number(monkeypatch):
     monkeypatch.setattr(program, "opened", lambda row, threads: (10**6, 100, 1, lambda: None))
     clock = iter(range(100))
     monkeypatch.setattr(program.time, "perf_counter", lambda: next(clock))

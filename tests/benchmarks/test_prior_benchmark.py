@@ -41,7 +41,7 @@ def test_from_a_prior_to_a_table_and_pictures(world, tmp_path, capsys):
     assert "IoU of the hidden half" in capsys.readouterr().out
 
 
-def test_telea_carries_the_background_on(world):
+def test_telea_extends_the_surroundings_into_the_hole(world):
     hole, mask = np.zeros((16, 16), np.uint8), np.zeros((16, 16), np.uint8)
     mask[4:12, 4:12], hole[:, 8:] = 1, 1
     picture = np.full((16, 16, 3), 128, np.uint8)
@@ -53,11 +53,11 @@ def test_telea_carries_the_background_on(world):
     assert bench.telea_counts(away) == {"telea_inter": 0, "telea_union": 32}
 
 
-def test_an_interval_holds_the_mean():
+def test_an_interval_contains_the_mean():
     mean, low, high = bench.interval(np.arange(100.0))
     assert mean == 49.5 and 40 < low < mean < high < 60
 
 
-def test_no_prior_is_one_line(capsys):
+def test_a_missing_prior_is_reported_in_one_line(capsys):
     assert bench.main(["nothing"]) == 2
     assert "there is no inpainting prior 'nothing'" in capsys.readouterr().err

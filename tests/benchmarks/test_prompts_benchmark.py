@@ -1,4 +1,4 @@
-"""The benchmark of selected masks: positions of its clicks, and a table for drawn objects."""
+"""The benchmark of selection: positions of its clicks, and a table for drawn objects."""
 
 import importlib.util
 import json
@@ -14,9 +14,9 @@ program = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(program)
 
 
-def test_the_first_click_is_the_deepest_and_the_others_lie_far_apart_and_well_inside():
+def test_the_first_click_is_farthest_from_the_outline_and_all_lie_inside_and_far_apart():
     mask = disc(60, 100, 30, 30, 20, 20)
-    mask[28:33, 45:95] = True  # a thin bar, of no depth
+    mask[28:33, 45:95] = True  # a thin bar: no point of it is far from the outline
     points = program.points_in(mask, 3)
     assert np.hypot(points[0][0] - 30, points[0][1] - 30) <= 1.5
     assert all(mask[y, x] and x < 50 for x, y in points)
@@ -25,7 +25,7 @@ def test_the_first_click_is_the_deepest_and_the_others_lie_far_apart_and_well_in
     assert program.points_in(np.eye(1, dtype=bool), 3) == [(0, 0)] * 3
 
 
-def test_a_table(tmp_path, capsys, monkeypatch):
+def test_the_benchmark_prints_its_table(tmp_path, capsys, monkeypatch):
     (tmp_path / "drawn.yaml").write_text("models: [modal]\ndata: {name: synthetic, size: 64, num_objects: 9}\n")
     out = tmp_path / "table.json"
     assert program.main([f"--data={tmp_path / 'drawn.yaml'}", "--objects=3", f"--out={out}"]) == 0

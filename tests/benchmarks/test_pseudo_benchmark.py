@@ -1,4 +1,4 @@
-"""Table 1 of 001 from composites to a table, with known distances."""
+"""Table 1 of paper 001, from composites to the printed table, with known distances."""
 
 import json
 
@@ -10,7 +10,7 @@ from tests.worlds import coco_world
 
 
 class Known:
-    """Replaces the networks' distances: how much of the true mask is missed."""
+    """Replaces the networks' distances by the share of the true mask that is missed."""
 
     def __init__(self, *_, **__):
         pass
@@ -40,7 +40,7 @@ def test_from_composites_to_a_table(tmp_path, monkeypatch, capsys):
     assert lines[2].startswith("| modal | – | – | – | 0.000 |") and np.isfinite(found["telea"]["hard"]["success"])
 
 
-def test_the_cases_are_hidden_as_the_paper_says(tmp_path):
+def test_occlusion_rates_of_the_cases_are_those_of_the_paper(tmp_path):
     data = data_of(tmp_path / "coco")
     for case, low, high in (("easy", 0.2, 0.5), ("hard", 0.5, 0.8)):
         for record in bench.records_of(case, 4, data):

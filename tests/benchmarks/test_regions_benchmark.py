@@ -26,7 +26,7 @@ def halves(left, right):
     return picture
 
 
-def test_both_things_must_be_in_their_own_halves():
+def test_placed_needs_each_thing_in_its_own_half():
     red, blue = (230, 10, 10), (20, 60, 220)
     pair = ("red star", "blue fish")
     assert regions.placed(halves(red, blue), pair)
@@ -45,13 +45,13 @@ def test_measures():
     assert regions.vivid(halves((230, 10, 10), (90, 90, 90))).sum() == 64
 
 
-def test_pairs_have_two_colours_and_follow_from_the_seed():
+def test_pairs_have_two_colours_and_are_determined_by_the_seed():
     pairs = regions.pairs_of(20, 0)
     assert all(one.split()[0] != other.split()[0] for one, other in pairs)
     assert pairs == regions.pairs_of(20, 0) != regions.pairs_of(20, 1)
 
 
-def test_a_table(tmp_path, capsys):
+def test_the_benchmark_prints_its_table(tmp_path, capsys):
     torch.manual_seed(0)
     save_word_prior(tmp_path / "small", build_network(SMALL), SMALL.length, {"step": 7})
     arguments = ["--pairs", "2", "--photos", "1", "--steps", "2", "--device", "cpu", "--out", str(tmp_path / "out")]
@@ -62,6 +62,6 @@ def test_a_table(tmp_path, capsys):
     assert capsys.readouterr().out.startswith("2 pairs, 2 steps, guidance 3, seed 0\n")
 
 
-def test_a_prior_that_is_not_there(capsys):
+def test_a_missing_prior_is_refused(capsys):
     assert regions.main(["nowhere"]) == 2
     assert capsys.readouterr().err.startswith("error: ")

@@ -29,7 +29,7 @@ def test_pixels_that_differ_are_counted(tmp_path, capsys):
     assert main([one, written(tmp_path / "far.json", box, other)]) == 1
 
 
-def test_other_objects_are_refused(tmp_path):
+def test_predictions_of_different_objects_are_refused(tmp_path):
     box = np.ones((4, 4), bool)
     with pytest.raises(SystemExit):
         main([written(tmp_path / "one.json", box), written(tmp_path / "two.json", box, box)])

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 def load(name: str):
     spec = importlib.util.spec_from_file_location(f"benchmark_{name}", ROOT / f"benchmarks/{name}.py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
+    sys.modules[spec.name] = module  # dataclasses look up their module
     spec.loader.exec_module(module)
     return module
 
@@ -56,7 +56,7 @@ def test_from_a_model_file_to_a_table_and_a_json_file(model, tmp_path, capsys):
     assert rows["refresh_every=2"]["gflop"] < rows["+ batches"]["gflop"]
 
 
-def test_the_straightforward_loop_gives_the_models_own_predictions(model):
+def test_the_plain_loop_gives_the_models_predictions(model):
     from amodalseg.config.schema import SyntheticData
     from amodalseg.data.dataset import EvaluationSet
     from amodalseg.data.open import open_source
@@ -69,7 +69,7 @@ def test_the_straightforward_loop_gives_the_models_own_predictions(model):
     torch.testing.assert_close(slow, model.probability(image, modal, noise))
 
 
-def test_operations_are_those_of_the_network_times_the_steps(model):
+def test_operations_of_the_plain_loop_are_steps_times_those_of_the_network(model):
     from amodalseg.models.cost import describe_cost
 
     image = torch.zeros(1, 3, 64, 64, dtype=torch.uint8), torch.ones(1, 1, 64, 64, dtype=torch.bool), [0]

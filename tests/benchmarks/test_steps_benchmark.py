@@ -1,4 +1,4 @@
-"""The benchmark of training steps runs, alone and in two processes, and its steps learn."""
+"""The benchmark of training steps runs in one and in two processes; all its variants take the same step."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ RECIPE = "configs/experiment/photos_tiny.yaml"
 SMALL = ["model.window.size=32", "loader.batch_size=2", "model.dn.dim=16", "model.pcn.drop_path=0"]
 
 
-def test_a_row_for_each_way_and_two_processes(capsys):
+def test_rows_of_all_variants_and_of_two_processes(capsys):
     assert program.main([RECIPE, "--processes", "2", "--repeats", "1", *SMALL]) == 0
     lines = capsys.readouterr().out.splitlines()
     rows = [line.split("|")[1:-1] for line in lines if line.startswith("| ")]
@@ -20,7 +20,7 @@ def test_a_row_for_each_way_and_two_processes(capsys):
     assert lines[-1].startswith("2 processes: ") and lines[-1].endswith(" %")
 
 
-def test_all_ways_take_the_same_step():
+def test_all_variants_take_the_same_step():
     config = load_config(TrainConfig, RECIPE, [*SMALL, *program.DRAWN])
     config.model.pcn.pretrained = False
     after = {}

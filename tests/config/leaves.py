@@ -35,7 +35,7 @@ def changed(config: Any, options: dict[str, Any]) -> Any:
 
 
 class With:
-    """A value that has an effect only with certain values of other options."""
+    """A value that has an effect only together with certain values of other options."""
 
     def __init__(self, value: Any, **others: Any) -> None:
         self.value = value
@@ -43,9 +43,9 @@ class With:
 
 
 def cases(config: Any, table: dict[str, Any], *exempt: str) -> list[Any]:
-    """Parameters (option, value, other options) for pytest: an option's values in the table, or its other choices.
+    """Parameters (option, value, other options) for pytest: an option's value in the table, or all its other choices.
 
-    An option missing from the table is a case with the value None, whose test fails and names it.
+    An option missing from the table yields a case with the value None, whose test fails and names the option.
     """
     found = []
     for name, spec in leaves(config).items():
@@ -69,5 +69,5 @@ def getattr_of(config: Any, name: str) -> Any:
 
 
 def known(name: str, value: Any) -> None:
-    """Fail for an option without a value to try."""
+    """Fail if the table has no second value of the option."""
     assert value is not None, f"{name} is new: give the table of this test another value of it, to see that it works"

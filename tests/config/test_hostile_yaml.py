@@ -40,7 +40,7 @@ def test_hostile_content_is_one_line(tmp_path, monkeypatch, name):
     assert os.environ["PATH"] not in str(error.value)
 
 
-def test_our_own_variables_and_other_options_are_read(tmp_path, monkeypatch):
+def test_project_variables_and_references_to_options_are_resolved(tmp_path, monkeypatch):
     monkeypatch.setenv("AMODALSEG_PLACE", "here")
     (tmp_path / "a.yaml").write_text(HEAD + "log: {}\nseed: 3\n".replace("log: {}\n", ""))
     (tmp_path / "b.yaml").write_text(
@@ -50,7 +50,7 @@ def test_our_own_variables_and_other_options_are_read(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device"])
-def test_what_is_no_file_is_not_read(tmp_path, kind):
+def test_pipes_and_devices_are_not_read(tmp_path, kind):
     base = tmp_path / "b.yaml"
     if kind == "pipe":
         os.mkfifo(base)
@@ -61,7 +61,7 @@ def test_what_is_no_file_is_not_read(tmp_path, kind):
         load_config(EvalConfig, tmp_path / "a.yaml")
 
 
-def test_files_that_name_each_other_without_end(tmp_path):
+def test_endless_chains_of_base_files_are_refused(tmp_path):
     for number in range(40):
         (tmp_path / f"{number}.yaml").write_text(f"base: {number + 1}.yaml\n{HEAD}")
     with pytest.raises(UserError, match="or through 20 files"):

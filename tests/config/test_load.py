@@ -44,7 +44,7 @@ def small(tmp_path):
 def test_every_experiment_file_is_complete(path):
     config = load_config(TrainConfig, path)
     assert config.out.startswith("outputs/")
-    # what is written into run folders reads back to the same configuration
+    # the yaml written to run folders reads back as the same configuration
     assert build(TrainConfig, [("x", yaml.safe_load(to_yaml(config)))]) == config
 
 
@@ -74,7 +74,7 @@ def test_every_published_set_that_is_scored_has_its_files():
     assert names - {"pix2gestalt", "coco_amodal"} <= {path.stem for path in EVALUATIONS}
 
 
-def test_the_supervised_and_the_zero_shot_runs_of_the_paper():
+def test_supervised_and_zero_shot_configurations_share_recipe_and_splits():
     recipe = to_dict(load_config(TrainConfig, ROOT / "configs/experiment/conddiff_amo_cocoa.yaml"))
     zero_shot = load_config(EvalConfig, ROOT / "configs/eval/zero_shot.yaml")
     assert list(zero_shot.sets) == ["cocoa", "mp3d", "kins", "cocoa_cls", "d2sa"]
@@ -87,9 +87,9 @@ def test_the_supervised_and_the_zero_shot_runs_of_the_paper():
         assert {key: found[key] for key in same} == {key: recipe[key] for key in same}
 
 
-def test_table_4_has_eleven_rows_that_differ_in_switches_only():
+def test_rows_of_table_4_differ_in_switches_only():
     rows = {path.stem: load_config(TrainConfig, path) for path in EXPERIMENTS if path.parent.name == "table4"}
-    second = {f"{name}_le" for name in "adfg"}  # the other reading of what takes the gate's place
+    second = {f"{name}_le" for name in "adfg"}  # the other reading of what replaces the gate
     assert sorted(rows) == sorted({"a", "b", "c", "d", "e", "f", "full", "g", "h", "i", "j", *second})
     full = to_dict(rows["full"])
     switches = {"VM": ("pcn", "modal"), "OCR": ("ocr", "enabled"), "AFG": ("afg", "enabled"), "UST": ("ust", "enabled")}
@@ -112,7 +112,7 @@ def test_table_4_has_eleven_rows_that_differ_in_switches_only():
     assert full["model"]["pcn"]["backbone"] == "pvt_v2_b4"
 
 
-def test_a_bare_recipe_has_nothing_that_the_paper_does_not_state():
+def test_the_bare_recipe_contains_only_what_the_paper_states():
     full, bare = (
         load_config(TrainConfig, ROOT / f"configs/experiment/conddiff_amo_cocoa{end}.yaml") for end in ("", "_bare")
     )
@@ -123,7 +123,7 @@ def test_a_bare_recipe_has_nothing_that_the_paper_does_not_state():
         assert {name: found[name] for name in states} == states and config.checkpoint.keep == "last"
     off = vars(bare.augment) | {"clip": bare.optim.clip, "min_lr": bare.optim.min_lr, "ema": bare.optim.ema}
     off |= {"drop_path": bare.model.pcn.drop_path, "dropout": bare.model.dn.dropout, "hidden": bare.model.loss.hidden}
-    del off["modal_jitter_px"]  # of a jitter that is off
+    del off["modal_jitter_px"]  # no effect: modal jitter is off
     assert not any(off.values()) and bare.trainer.precision == "32-true" and not bare.optim.warmup_steps
     marked = (ROOT / "configs/experiment/paper_recipe.yaml").read_text().splitlines()
     for name in ("kind", "drop_path", "dropout", "min_lr", "weight_decay", "clip", "precision"):
@@ -132,8 +132,8 @@ def test_a_bare_recipe_has_nothing_that_the_paper_does_not_state():
     assert marked[[line.startswith("augment: ") for line in marked].index(True) - 1].startswith("# not stated")
 
 
-def test_no_published_set_chooses_weights_on_the_split_that_is_evaluated():
-    paths = [path for path in EXPERIMENTS if path.name.startswith("conddiff_amo_")]  # table 4 builds on one of them
+def test_published_sets_do_not_select_weights_on_the_evaluated_split():
+    paths = [path for path in EXPERIMENTS if path.name.startswith("conddiff_amo_")]  # table 4 is based on one of them
     configs = [load_config(TrainConfig, path) for path in paths]
     assert {config.data.name for config in configs} >= {"cocoa", "cocoa_cls", "kins", "d2sa", "mp3d", "pix2gestalt"}
     assert {config.checkpoint.keep for config in configs} == {"last"}
@@ -148,7 +148,7 @@ def test_precedence_schema_bases_file_arguments(tmp_path, small):
     assert config.model.dn.dim == 32 and config.optim.weight_decay == 0.01
 
 
-def test_a_layer_with_another_name_starts_the_section_afresh(small):
+def test_another_name_resets_the_section(small):
     config = load_config(TrainConfig, small, ["val.name=cocoa", "val.root=/x"])
     assert config.val == CocoaData(root="/x")
     assert config.data == SyntheticData()
@@ -353,13 +353,13 @@ def test_files_that_cannot_be_read(tmp_path, monkeypatch):
         load_config(EvalConfig, tmp_path / "a.yaml")
 
 
-def test_a_yaml_merge_may_be_overridden(tmp_path):
+def test_a_key_of_a_yaml_merge_can_be_overridden(tmp_path):
     path = tmp_path / "a.yaml"
     path.write_text("out: x\ndata: &one {name: synthetic, size: 64}\noverride: {a: &two {<<: *one, size: 96}}\n")
     assert load_config(EvalConfig, path).override == {"a": {"name": "synthetic", "size": 96}}
 
 
-def test_a_value_left_open_may_be_given_later(tmp_path):
+def test_an_open_value_can_be_given_by_an_argument(tmp_path):
     path = tmp_path / "a.yaml"
     path.write_text('out: ???\ndata: {name: cocoa, root: "???"}\n')
     assert load_config(EvalConfig, path, ["out=x", "data.root=y"]).data.root == "y"
@@ -368,7 +368,7 @@ def test_a_value_left_open_may_be_given_later(tmp_path):
 
 
 @pytest.mark.parametrize("word", ["off", "no", "false", "'off'"])
-def test_off_is_what_yaml_reads_as_false(tmp_path, word):
+def test_the_choice_off_is_recognised_although_yaml_reads_it_as_false(tmp_path, word):
     path = tmp_path / "a.yaml"
     path.write_text(f"log: {{wandb: {word}}}\nval: {{check_photos: {word}}}\n")
     more = ["out=x", "model.name=conddiff_amo", "data.name=synthetic", "val.name=cocoa", "val.root=y"]
@@ -381,7 +381,7 @@ def test_off_is_what_yaml_reads_as_false(tmp_path, word):
     assert (config.log.wandb, config.val.check_photos) == ("off", "off")
 
 
-def test_a_single_value_stands_for_a_list_of_one(tmp_path):
+def test_a_single_value_is_read_as_a_list_of_one(tmp_path):
     path = tmp_path / "a.yaml"
     path.write_text("out: x\nmodels: modal\ndata: {name: coco_occlude, annotations: mine.json, images: photos}\n")
     config = load_config(EvalConfig, path, ["report.steps_curve=5"])
@@ -395,7 +395,7 @@ def test_a_single_value_stands_for_a_list_of_one(tmp_path):
     assert found.drop_categories == ["floor"] and found.check_photos == "off"
 
 
-def test_a_layer_is_not_changed_by_building():
+def test_building_does_not_modify_its_input():
     layer = {"out": "x", "models": "modal", "data": {"name": "cocoa", "root": "y", "check_photos": False}}
     before = copy.deepcopy(layer)
     assert build(EvalConfig, [("x", layer)]) == build(EvalConfig, [("x", layer)]) and layer == before
@@ -425,7 +425,7 @@ def test_wrong_options_of_occlusion(options, message):
         build(DataOnly, [("x", {"data": {**data, "occlude": {}, "max_side": 0}})])
 
 
-def test_section_without_a_name(tmp_path):
+def test_a_section_without_a_name_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"data\.name is missing; choose one of: .*synthetic"):
         load_config(EvalConfig, write(tmp_path / "a.yaml", out="x"))
 
@@ -435,6 +435,6 @@ def test_stored_model_configuration_round_trips():
     assert build(ModelOnly, [("y", to_dict(config))]) == config
 
 
-def test_every_data_set_has_a_class_that_carries_its_name():
+def test_data_set_names_equal_the_defaults_of_their_classes():
     for name, kind in DATA.items():
         assert kind.__dataclass_fields__["name"].default == name

@@ -86,7 +86,7 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def batches(world):
-    """(data configuration, augmentation) -> everything that training sees in two epochs, as plain numbers."""
+    """(data configuration, augmentation) -> the training samples of two epochs, as hashes."""
     done = {}
 
     def see(config, augment=None):
@@ -108,7 +108,7 @@ def look(config, augment):
     except UserError as error:
         return str(error)
     samples = TrainingSet(source, WindowConfig(size=32), augment, 0, config.fresh)
-    # how much of the files is kept in memory is no batch's matter, but an option too
+    # the size of the photo cache changes no batch, but it is an option too
     seen = [len(source), getattr(getattr(source, "photos", None), "max_bytes", None)]
     for epoch in range(2):
         for index in range(min(NUM, len(source))):
@@ -161,7 +161,7 @@ def test_the_same_options_give_the_same_batches(name, batches, world):
     assert look(config, None) == first
 
 
-def test_an_option_without_effect_is_named(batches):
+def test_an_option_without_effect_fails_by_name(batches):
     with pytest.raises(AssertionError, match=r"data\.seed=0 of synthetic changes no batch"):
         assert_alive("synthetic", "seed", 0, {}, batches)
     with pytest.raises(AssertionError, match="new is new"):

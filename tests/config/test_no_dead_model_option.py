@@ -65,7 +65,7 @@ OPTIM = {
 
 @pytest.fixture(autouse=True, scope="module")
 def no_download():
-    """``pretrained`` weights are not downloaded, but replaced by values that random initialisation never yields."""
+    """Replaces the download of ``pretrained`` weights by values that random initialisation never yields."""
     create = timm.create_model
 
     def create_model(name, pretrained=False, **options):
@@ -131,7 +131,7 @@ class Observed:
                 parameter.add_(0.05 * torch.randn_like(parameter))
             for layer in network.modules():
                 if isinstance(layer, torch.nn.BatchNorm2d):
-                    layer.momentum = None  # the statistics of what was shown, not a tenth of them
+                    layer.momentum = None  # the statistics of this batch, not a moving average
             logits = self.module.train().logits_and_target(batch_of_two())[0]
             scale = 3 / logits.std()
             last = [layer for layer in network.modules() if isinstance(layer, torch.nn.Conv2d)]
@@ -169,13 +169,13 @@ def test_pcnet_m(option, value, others):
 
 
 @pytest.mark.parametrize("name", BASES)
-def test_the_same_options_give_the_same(name):
+def test_the_same_options_give_the_same_weights_loss_and_prediction(name):
     one, other = before(name, ()), Observed(BASES[name])
     assert one.weights == other.weights and one.loss == other.loss and one.prediction == other.prediction
 
 
-def test_an_option_without_effect_is_named(monkeypatch):
-    """Dropout that is switched off inside the network is a fault that this file must find."""
+def test_an_option_without_effect_fails_by_name(monkeypatch):
+    """Dropout that is disabled inside the network must be detected."""
     monkeypatch.setattr(denoiser.Dropout, "forward", lambda self, x: x)
     before.cache_clear()
     with pytest.raises(AssertionError, match=r"model\.dn\.dropout=0\.9 of direct changes neither"):

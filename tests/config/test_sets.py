@@ -23,17 +23,17 @@ def test_each_set_is_typed_by_its_own_name(path):
     assert config.sets == {"cocoa": CocoaData(root="a"), "cars": KinsData(root="b", version="2019", split="train")}
 
 
-def test_what_is_written_into_run_folders_reads_back(path):
+def test_written_yaml_reads_back_as_the_same_configuration(path):
     config = load_config(EvalConfig, path)
     assert build(EvalConfig, [("x", yaml.safe_load(to_yaml(config)))]) == config
 
 
-def test_sets_are_left_out_added_and_exchanged(path, tmp_path):
+def test_sets_can_be_removed_added_and_replaced(path, tmp_path):
     assert list(load_config(EvalConfig, path, ["sets.cars=null"]).sets) == ["cocoa"]
     more = load_config(EvalConfig, path, ["sets.mine.name=coco_amodal", "sets.mine.root=c"])
     assert more.sets["mine"] == CocoAmodalData(root="c")
     other = load_config(EvalConfig, path, ["sets.cars.name=cocoa", "sets.cars.root=c"])
-    assert other.sets["cars"] == CocoaData(root="c")  # begun afresh: version is no key of it
+    assert other.sets["cars"] == CocoaData(root="c")  # the section is reset: CocoaData has no version
     (tmp_path / "top.yaml").write_text("base: several.yaml\nsets: {cars: null, cocoa: {split: train}}\n")
     assert load_config(EvalConfig, tmp_path / "top.yaml").sets == {"cocoa": CocoaData(root="a", split="train")}
 

@@ -19,7 +19,7 @@ def augment(**options):
 
 @pytest.fixture
 def sample():
-    """Image, modal, amodal, occluder: a disc behind another one, without any symmetry."""
+    """Image, modal, amodal, occluder: an asymmetric scene of a disc behind another one."""
     amodal, occluder = disc(SIZE, SIZE, 22, 24, 15, 11), disc(SIZE, SIZE, 36, 20, 11, 16)
     return photo(np.random.default_rng(4), SIZE, SIZE), amodal & ~occluder, amodal, occluder
 
@@ -38,7 +38,7 @@ def test_all_off_changes_nothing(sample):
     assert same((image, modal, amodal, occluder), sample) and not unknown.any() and unknown.dtype == bool
 
 
-def test_inputs_are_left_alone_and_types_kept(sample):
+def test_inputs_are_not_modified_and_types_are_kept(sample):
     before = [array.copy() for array in sample]
     changes = augment(flip=1, rotate=30, color=1, grayscale=0.5, modal_jitter=1)
     for seed in range(10):
@@ -48,12 +48,12 @@ def test_inputs_are_left_alone_and_types_kept(sample):
     assert same(before, sample)
 
 
-def test_pure_function_of_the_generator(sample):
+def test_augmentation_is_a_pure_function_of_the_generator(sample):
     options = {"flip": 0.5, "rotate": 20, "color": 0.5, "grayscale": 0.3, "modal_jitter": 0.7}
     changes = augment(**options)
     first = [call(changes, sample, seed) for seed in range(12)]
     others = augment(**options), pickle.loads(pickle.dumps(changes))
-    for seed in reversed(range(12)):  # another order, an object of its own, one sent to a worker process
+    for seed in reversed(range(12)):  # in another order, by a new instance, by an instance sent to a worker process
         for again in (changes, *others):
             assert same(call(again, sample, seed), first[seed])
     assert len({image.tobytes() for image, *_ in first}) > 6, "samples must differ between seeds"
@@ -72,8 +72,8 @@ def test_flip_and_colour_are_sampled_independently(sample):
 
 
 @pytest.mark.parametrize("options", [{"flip": 1.0}, {"rotate": 25.0}, {"flip": 0.5, "rotate": 90.0}])
-def test_one_map_for_image_and_masks(options):
-    """The image shows the masks; where it clearly shows one after the transform, the transformed mask is True."""
+def test_image_and_masks_are_transformed_alike(options):
+    """The image shows the masks; where the transformed image clearly shows one, the transformed mask is True."""
     amodal, occluder = disc(SIZE, SIZE, 22, 24, 15, 11), disc(SIZE, SIZE, 36, 20, 11, 16)
     modal = amodal & ~occluder
     image = np.stack([modal, amodal, np.ones_like(modal)], axis=2).astype(np.uint8) * 255
@@ -92,14 +92,14 @@ def test_rotation_fills_with_zeros(sample):
     assert any(not image[0, 0].any() for image in found)
 
 
-def test_what_is_unknown_takes_part_in_the_map(sample):
+def test_the_unknown_region_is_transformed_like_the_masks(sample):
     unknown = disc(SIZE, SIZE, 10, 38, 6, 9)
     for options in ({"flip": 1.0}, {"rotate": 40.0}, {"flip": 0.5, "rotate": 90.0, "modal_jitter": 1.0}):
         for seed in range(4):
             image, modal, amodal, occluder = sample
             plain = augment(**options | {"modal_jitter": 0.0})
             found = augment(**options)(image, modal, amodal, np.random.default_rng(seed), occluder, unknown)[3]
-            # the same map as of any other mask: put the region into the amodal mask's place
+            # the same transform as of any other mask: pass the region in place of the amodal mask
             assert np.array_equal(plain(image, modal, unknown, np.random.default_rng(seed))[2], found)
             assert found.any() and not np.array_equal(found, unknown)
     changes = augment(flip=0.5, rotate=30.0, modal_jitter=1.0)
@@ -108,7 +108,7 @@ def test_what_is_unknown_takes_part_in_the_map(sample):
     assert same(alone[:3], with_it[:3]) and not alone[3].any(), "it changes nothing else"
 
 
-def test_modal_stays_inside_amodal_through_every_map():
+def test_modal_stays_inside_amodal_in_every_transform():
     rng = np.random.default_rng(0)
     changes, image = augment(flip=0.5, rotate=180.0), np.zeros((SIZE, SIZE, 3), np.uint8)
     for _ in range(40):
@@ -118,7 +118,7 @@ def test_modal_stays_inside_amodal_through_every_map():
         assert new_modal.any() and not (new_modal & ~new_amodal).any()
 
 
-def test_colour_changes_the_image_alone(sample):
+def test_colour_jitter_changes_only_the_image(sample):
     for options in ({"color": 1.0}, {"grayscale": 1.0}):
         image, modal, amodal, *_ = call(augment(**options), sample, 1)
         assert not np.array_equal(image, sample[0])
@@ -126,16 +126,16 @@ def test_colour_changes_the_image_alone(sample):
     assert (np.ptp(image.astype(int), axis=2) == 0).all()
 
 
-def test_a_map_that_loses_the_modal_mask_is_not_applied():
+def test_transforms_that_lose_the_modal_mask_are_not_applied():
     corner = np.zeros((SIZE, SIZE), bool)
-    corner[0, 0] = True  # every turn but a quarter moves it out of the window
+    corner[0, 0] = True  # every rotation except by multiples of 90 degrees moves it out of the window
     image = photo(np.random.default_rng(4), SIZE, SIZE)
     for seed in range(6):
         out, modal, amodal, *_ = augment(rotate=40.0, color=1.0)(image, corner, corner, np.random.default_rng(seed))
         assert np.array_equal(modal, corner) and np.array_equal(amodal, corner) and np.array_equal(out, image)
 
 
-def test_modal_jitter_leaves_image_and_amodal_alone(sample):
+def test_modal_jitter_changes_only_the_modal_mask(sample):
     changes, differing = augment(modal_jitter=1.0, modal_jitter_px=3), 0
     for seed in range(20):
         image, modal, amodal, *_ = call(changes, sample, seed)

@@ -27,12 +27,12 @@ def stream(num_objects=10, batch_size=3, num_batches=7, seed=0, rank=0, world=1,
     return [[(epoch, index) for epoch, index, _ in batch] for batch in batches]
 
 
-def test_the_first_part_of_a_run_sees_coarser_windows():
+def test_the_first_part_of_a_run_uses_coarser_windows():
     options = ["data.num_objects=8", "optim.early_size=32", "optim.early_share=0.4", "trainer.max_steps=5"]
     config = load_config(TrainConfig, ROOT / "configs/experiment/synthetic_tiny.yaml", options)
     config.loader.batch_size, config.loader.num_workers = 2, 0
     data, full = AmodalDataModule(config), config.model.window.size
-    for start in (0, 1, 3):  # also when the run goes on from a checkpoint
+    for start in (0, 1, 3):  # also when the run resumes from a checkpoint
         module = SimpleNamespace(elapsed_share=0.0)
         data.trainer = SimpleNamespace(global_step=start, global_rank=0, world_size=1, lightning_module=module)
         sides = [batch.image.shape[-1] for batch in data.train_dataloader()]
@@ -50,7 +50,7 @@ def test_every_epoch_is_a_permutation():
     assert len(set(orders)) > 1
 
 
-def test_ranks_see_disjoint_objects_and_together_what_one_process_sees():
+def test_ranks_get_disjoint_objects_and_together_those_of_one_process():
     whole = stream(num_objects=12, batch_size=6, num_batches=4)
     ranks = [stream(num_objects=12, batch_size=2, num_batches=4, rank=rank, world=3) for rank in range(3)]
     for step in range(4):
@@ -60,11 +60,11 @@ def test_ranks_see_disjoint_objects_and_together_what_one_process_sees():
 
 
 @pytest.mark.parametrize("start", [1, 3, 7])
-def test_a_resumed_run_goes_on_where_it_stood(start):
+def test_a_resumed_run_continues_the_stream_of_batches(start):
     assert stream(start=start) == stream()[start:]
 
 
-def test_seeds_differ():
+def test_different_seeds_give_different_orders():
     assert stream(seed=0) != stream(seed=1)
 
 
@@ -89,7 +89,7 @@ def test_a_batch_is_two_uint8_tensors():
     assert batch.keys == ["k0", "k1", "k2"]
 
 
-def test_a_sample_carries_what_covers_its_object():
+def test_a_sample_contains_the_occluder_of_its_object():
     still = AugmentConfig(flip=1.0, scale=0, shift=0, color=0)
     records, window = read_dataset("synthetic", num_objects=4, size=64), WindowConfig(size=64)
     for augment in (None, still):
@@ -103,7 +103,7 @@ def test_a_sample_carries_what_covers_its_object():
     assert not nobody_knows[0, 0].masks[3].any()
 
 
-def test_the_data_module_deals_out_disjoint_objects_to_two_ranks():
+def test_the_data_module_gives_disjoint_objects_to_two_ranks():
     config = load_config(TrainConfig, ROOT / "configs/experiment/synthetic_tiny.yaml", ["data.num_objects=8"])
     config.loader.batch_size, config.trainer.max_steps = 2, 2
     seen = []
@@ -116,14 +116,14 @@ def test_the_data_module_deals_out_disjoint_objects_to_two_ranks():
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_any_number_of_workers_sees_the_same_data(num_workers):
+def test_data_do_not_depend_on_the_number_of_workers(num_workers):
     config = load_config(TrainConfig, ROOT / "configs/experiment/synthetic_tiny.yaml", ["data.num_objects=8"])
     config.loader.batch_size, config.trainer.max_steps, config.loader.num_workers = 3, 3, num_workers
     data = AmodalDataModule(config)
     data.trainer = SimpleNamespace(global_step=0, global_rank=0, world_size=1)
     batches = list(data.train_dataloader())
     keys = [key for batch in batches for key in batch.keys]
-    assert len(keys) == 9 and len(set(keys)) == 9  # a new scene of the first object comes with a new epoch
+    assert len(keys) == 9 and len(set(keys)) == 9  # a new epoch shows the first object in a new scene
     total = sum(int(batch.image.sum()) + 7 * int(batch.masks.sum()) for batch in batches)
     reference = TrainingSet(SyntheticWorld(config.data), config.model.window, config.augment, config.seed, True)
     size = config.model.window.size

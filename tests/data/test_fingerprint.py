@@ -29,14 +29,14 @@ def records_in(folder, count=5):
     return found
 
 
-def test_the_folder_does_not_count(tmp_path):
+def test_the_fingerprint_does_not_depend_on_the_folder(tmp_path):
     one, two = records_in(tmp_path / "one"), records_in(tmp_path / "two")
     assert fingerprint(RecordList(one)) == fingerprint(RecordList(two)) == fingerprint(PackedRecords(one))
     assert fingerprint(RecordList(one)).startswith("5-")
 
 
 @pytest.mark.parametrize("change", ["one less", "mask", "amodal", "photo", "photo gone", "name"])
-def test_any_change_of_the_data_shows(tmp_path, change):
+def test_any_change_of_the_data_changes_the_fingerprint(tmp_path, change):
     records = records_in(tmp_path / "data")
     before = fingerprint(RecordList(records))
     other = records[3].modal_rle
@@ -78,7 +78,7 @@ def records_in_place(tmp_path):
 
 @pytest.mark.parametrize("kind", [RecordList, PackedRecords, lambda records: Subset(RecordList(records), np.arange(5)),
                                   lambda records: Drawing(records)])  # fmt: skip
-def test_a_photo_of_as_many_bytes_is_another_one(tmp_path, kind):
+def test_a_photo_replaced_by_one_of_equal_size_changes_the_stamp(tmp_path, kind):
     def touch(records):
         path = records[2].image
         path.write_bytes(b"x" * path.stat().st_size)
@@ -89,7 +89,7 @@ def test_a_photo_of_as_many_bytes_is_another_one(tmp_path, kind):
 
 
 class Drawing:
-    """Draws from records, like composites."""
+    """A source that is drawn from records, like composites."""
 
     def __init__(self, records):
         self.records = records
@@ -98,7 +98,7 @@ class Drawing:
         return 3
 
 
-def test_every_object_and_mask_counts(tmp_path):
+def test_the_stamp_covers_every_field_of_every_object(tmp_path):
     other = masks.encode(np.ones((8, 8), bool))
     for field in ("modal_rle", "amodal_rle", "gt_modal_rle", "occluder_rle", "unknown_rle", "category", "whole_rgb"):
         value = other if field.endswith("_rle") else tmp_path / "whole.png" if field == "whole_rgb" else "cat"
@@ -110,7 +110,7 @@ def test_every_object_and_mask_counts(tmp_path):
         assert before != after, field
 
 
-def test_files_that_are_read_late_count(tmp_path):
+def test_the_stamp_covers_files_that_are_read_lazily(tmp_path):
     config = Pix2gestaltData(name="pix2gestalt", root=str(pix2gestalt_world(tmp_path)), split="train")
     before = stamp(read_pix2gestalt(config))
     assert stamp(read_pix2gestalt(config)) == before

@@ -105,7 +105,7 @@ def test_no_object(given):
         (Image.fromarray(np.arange(600, dtype=np.uint8).reshape(20, 30)), "the picture "),
     ],
 )
-def test_what_is_no_mask_is_refused_in_one_line(given, message):
+def test_unsupported_objects_are_refused_in_one_line(given, message):
     with pytest.raises(UserError, match=message) as caught:
         as_masks(given, HEIGHT, WIDTH)
     assert "\n" not in str(caught.value)

@@ -39,7 +39,7 @@ def test_grey_is_replicated(tmp_path, pixels):
     assert np.array_equal(images.load_image(str(tmp_path / "grey.png")), np.repeat(pixels[..., :1], 3, axis=2))
 
 
-def test_exif_does_not_turn_the_photo(tmp_path, pixels):
+def test_exif_rotation_is_ignored(tmp_path, pixels):
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90 degrees
     Image.fromarray(pixels).save(tmp_path / "turned.jpg", exif=exif)
@@ -84,7 +84,7 @@ def test_unreadable_files_are_named(tmp_path, pixels):
             images.image_size(tmp_path / name)
 
 
-def test_nothing_but_our_own_line_about_unreadable_files(tmp_path, pixels, capfd):
+def test_decoders_print_nothing_about_unreadable_files(tmp_path, pixels, capfd):
     images.save_png(tmp_path / "whole.png", pixels)
     whole = (tmp_path / "whole.png").read_bytes()
     for name, data in {"half.png": whole[: len(whole) // 2], "tail.png": whole[:-1], "head.png": whole[:20]}.items():
@@ -94,7 +94,7 @@ def test_nothing_but_our_own_line_about_unreadable_files(tmp_path, pixels, capfd
     (tmp_path / "trailing.png").write_bytes(whole + b"anything behind the end")
     assert np.array_equal(images.load_image(tmp_path / "trailing.png"), pixels)
     cv2.imwrite(str(tmp_path / "float.tif"), pixels.astype(np.float32))
-    with contextlib.suppress(UserError):  # releases of OpenCV differ in what they make of it
+    with contextlib.suppress(UserError):  # some versions of OpenCV read it, others do not
         images.load_image(tmp_path / "float.tif")
     assert capfd.readouterr() == ("", "")
 
@@ -165,7 +165,7 @@ def test_resize_keeps_ramps(height, width):
     rows, columns = np.mgrid[:40, :60] + 0.5
     resized = images.resize((2 * rows + 3 * columns).astype(np.float32), height, width)
     rows, columns = (np.mgrid[:height, :width] + 0.5) * np.array([40 / height, 60 / width])[:, None, None]
-    inner = np.s_[2:-2, 2:-2]  # nothing lies beyond the border to go on with the ramp
+    inner = np.s_[2:-2, 2:-2]  # the ramp does not continue beyond the border
     assert resized.shape == (height, width)
     np.testing.assert_allclose(resized[inner], (2 * rows + 3 * columns)[inner], atol=2e-3)
 
@@ -176,7 +176,7 @@ def test_resize_averages_whole_blocks():
     np.testing.assert_allclose(images.resize(pixels, 10, 12), blocks, atol=1e-6)
 
 
-def test_resize_averages_along_the_axis_that_shrinks_alone():
+def test_resize_averages_only_along_the_axis_that_shrinks():
     stripes = np.tile(np.array([0, 100], np.float32), (10, 20))  # columns alternate
     np.testing.assert_allclose(images.resize(stripes, 30, 20), 50)
 
@@ -214,7 +214,7 @@ def test_bombs_devices_and_pipes_are_refused_before_anything_is_decoded(tmp_path
                 read(Path(path))
 
 
-def test_nothing_is_decoded_to_find_how_a_png_is_turned(tmp_path, monkeypatch):
+def test_the_rotation_of_a_png_is_read_without_decoding_it(tmp_path, monkeypatch):
     Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
 
     def decoded(self):
@@ -230,7 +230,7 @@ def test_nothing_is_decoded_to_find_how_a_png_is_turned(tmp_path, monkeypatch):
     assert images.image_turning(tmp_path / "b.png") == 6
 
 
-def test_a_png_part_longer_than_its_file_is_refused_before_it_takes_memory(tmp_path, monkeypatch):
+def test_a_png_chunk_longer_than_its_file_is_refused_before_allocating_memory(tmp_path, monkeypatch):
     Image.new("L", (40, 30), 200).save(tmp_path / "a.png")
     data = bytearray((tmp_path / "a.png").read_bytes())
     place = data.index(b"IDAT") - 4
@@ -247,7 +247,7 @@ def test_a_png_part_longer_than_its_file_is_refused_before_it_takes_memory(tmp_p
         mask_files.read_mask_file(tmp_path / "a.png")
 
 
-def test_a_part_of_a_file_is_read_without_pread(tmp_path, monkeypatch, pixels):
+def test_part_of_a_file_is_read_where_pread_is_missing(tmp_path, monkeypatch, pixels):
     monkeypatch.delattr(os, "pread", raising=False)  # Windows has none
     images.save_png(tmp_path / "a.png", pixels)
     data = (tmp_path / "a.png").read_bytes()
@@ -256,7 +256,7 @@ def test_a_part_of_a_file_is_read_without_pread(tmp_path, monkeypatch, pixels):
     assert np.array_equal(images.load_image(part), pixels)
 
 
-def test_a_file_is_synced_through_a_descriptor_that_may_write(tmp_path, monkeypatch, pixels):
+def test_files_are_synced_through_a_writable_descriptor(tmp_path, monkeypatch, pixels):
     modes, sync = [], os.fsync
 
     def asked(descriptor):

@@ -159,7 +159,7 @@ def write(path, content):
     elif isinstance(content, str):
         indexed(DISC * 2, RAMP).save(path, bits=4)
         data = bytearray(path.read_bytes())
-        data[25] = 0  # the colour type: grey values of four bits, as they stand
+        data[25] = 0  # the colour type: grey values of four bits instead of palette indices
         start = bytes(data).index(b"IHDR")
         data[start + 17 : start + 21] = zlib.crc32(bytes(data[start : start + 17])).to_bytes(4, "big")
         place = bytes(data).index(b"PLTE") - 4
@@ -185,7 +185,7 @@ def test_one_object_is_read_exactly(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", BLURRED)
-def test_soft_edges_and_losses_are_cut_in_the_middle(tmp_path, name):
+def test_soft_edges_and_compression_artefacts_are_thresholded(tmp_path, name):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = read_mask_file(write(tmp_path / name, BLURRED[name]))
@@ -193,7 +193,7 @@ def test_soft_edges_and_losses_are_cut_in_the_middle(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", SEVERAL)
-def test_several_objects_are_told_apart(tmp_path, name):
+def test_several_objects_are_distinguished_by_label(tmp_path, name):
     content, names = SEVERAL[name]
     path = write(tmp_path / name, content)
     assert mask_labels(path) == names
@@ -210,7 +210,7 @@ def test_several_objects_are_told_apart(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", NONE)
-def test_what_is_no_mask_is_refused(tmp_path, name):
+def test_files_that_are_not_masks_are_refused(tmp_path, name):
     path = write(tmp_path / name, NONE[name])
     with pytest.raises(UserError) as error:
         read_mask_file(path)
@@ -218,7 +218,7 @@ def test_what_is_no_mask_is_refused(tmp_path, name):
 
 
 @pytest.mark.parametrize("content", [indexed(labels(1, 255)), labels(1, 255)])
-def test_void_is_no_part_of_the_object_and_is_said(tmp_path, content):
+def test_void_pixels_are_excluded_with_a_warning(tmp_path, content):
     path = write(tmp_path / "void.png", content)
     with pytest.warns(UserWarning, match="label 255 is read as void"):
         assert np.array_equal(read_mask_file(path), DISC)
@@ -228,7 +228,7 @@ def test_void_is_no_part_of_the_object_and_is_said(tmp_path, content):
 @pytest.mark.parametrize(
     "content", [WHITE ^ 255, coloured((0, 0, 0), (255, 0, 0)), rgba(PHOTO, WHITE ^ 255), ~DISC * np.uint8(1)]
 )
-def test_an_inverted_mask_is_said_and_can_be_turned_round(tmp_path, content):
+def test_an_inverted_mask_causes_a_warning_and_can_be_inverted(tmp_path, content):
     path = write(tmp_path / "inverted.png", content)
     with pytest.warns(UserWarning, match=r"inverted\.png looks inverted: 8\d % .*--invert"):
         assert np.array_equal(read_mask_file(path), ~DISC)
@@ -238,14 +238,14 @@ def test_an_inverted_mask_is_said_and_can_be_turned_round(tmp_path, content):
         assert np.array_equal(read_mask_file(path, quiet=True), ~DISC)
 
 
-def test_a_mask_of_everything_or_of_nothing_is_what_it_says(tmp_path):
+def test_full_and_empty_masks_are_read_as_they_are(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert read_mask_file(write(tmp_path / "all.png", WHITE | 255)).all()
         assert not read_mask_file(write(tmp_path / "none.png", WHITE & 0)).any()
 
 
-def test_a_mask_is_turned_with_its_own_exif_data(tmp_path):
+def test_a_mask_is_rotated_by_its_own_exif_data(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 8
     Image.fromarray(WHITE).save(tmp_path / "turned.png", exif=exif)
@@ -253,7 +253,7 @@ def test_a_mask_is_turned_with_its_own_exif_data(tmp_path):
     assert np.array_equal(read_mask_file(tmp_path / "turned.png", upright=True), np.rot90(DISC))
 
 
-def test_an_array_whose_header_does_not_end_is_refused(tmp_path):
+def test_an_array_with_a_truncated_header_is_refused(tmp_path):
     header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (3, 4"
     (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + b"\0" * 12)
     with pytest.raises(UserError, match=r"a\.npy: it is not a complete array of numbers"):

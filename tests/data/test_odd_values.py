@@ -70,7 +70,7 @@ STORED = [[], [None], "x", {"a": 1}, ["x", 1, 2, 3], [1, 2, 3], [1, 2, 3, float(
 
 @pytest.mark.parametrize("value", STORED)
 @pytest.mark.parametrize("key", ["bbox", "area"])
-def test_stored_quantities_that_are_none_are_told(tmp_path, capsys, key, value):
+def test_invalid_stored_quantities_are_reported(tmp_path, capsys, key, value):
     world = WORLDS["coco_amodal"](tmp_path / "data")
     path = world.root / f"annotations/{world.test}_amodal.json"
     content = json.loads(path.read_text())
@@ -84,7 +84,7 @@ def test_stored_quantities_that_are_none_are_told(tmp_path, capsys, key, value):
     assert f"{kind:10s}  stored" in out and f"amodal {what} stored" in out
 
 
-def test_stored_nan_does_not_keep_a_set_from_being_converted(tmp_path, capsys):
+def test_a_data_set_with_stored_nan_can_be_converted(tmp_path, capsys):
     world = WORLDS["d2sa"](tmp_path / "data")
     path = world.root / "d2s_amodal_annotations_v1/D2S_amodal_validation.json"
     content = json.loads(path.read_text())
@@ -98,7 +98,7 @@ def test_stored_nan_does_not_keep_a_set_from_being_converted(tmp_path, capsys):
     assert "raw_rate" not in first and first["extra"]["area"] is None
 
 
-def test_a_file_that_may_not_be_looked_for_is_one_line(tmp_path, capsys):
+def test_a_path_that_is_too_long_is_refused_in_one_line(tmp_path, capsys):
     long = tmp_path / ("n" * 5000)
     assert main(["data", "stats", "cocoa", str(long)]) == 2
     error = capsys.readouterr().err
@@ -106,7 +106,7 @@ def test_a_file_that_may_not_be_looked_for_is_one_line(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("word", ["no", "off"])
-def test_the_word_off_is_a_choice(tmp_path, capsys, word):
+def test_the_value_off_is_accepted(tmp_path, capsys, word):
     world = WORLDS["cocoa"](tmp_path / "data")
     arguments = ["data", "convert", "cocoa", str(world.root), f"check_photos={word}", "--split", world.test]
     assert main([*arguments, "--out", str(tmp_path / "out")]) == 0, capsys.readouterr().err

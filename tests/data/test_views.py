@@ -15,7 +15,7 @@ def root(tmp_path):
     return cocoa_world(tmp_path / "cocoa")
 
 
-def test_objects_of_a_photo_come_together_in_their_order(root):
+def test_objects_of_a_photo_are_grouped_in_their_order(root):
     records = read_dataset("cocoa", root)
     mixed = [records[i] for i in (6, 0, 7, 1, 8, 2, 9, 3, 10, 4, 11, 5)]
     for given, first in ((records, 0), (mixed, 6)):
@@ -39,7 +39,7 @@ def test_masks_overlap_and_order(root):
     assert view.hidden_by[plate, cup] > 0 == view.hidden_by[cup, plate] and view.hidden_by[ball, dog] > 0
 
 
-def test_ranks_compare_within_a_cluster_and_an_annotator(root):
+def test_ranks_are_compared_within_a_cluster_and_an_annotator(root):
     records = read_dataset("cocoa", root)[:5]
     for record, (cluster, rank) in zip(records, [(1, 1), (1, 2), (2, 1), (2, 0), (1, None)], strict=True):
         record.group = {"cluster": cluster, "rank": rank}
@@ -53,7 +53,7 @@ def test_ranks_compare_within_a_cluster_and_an_annotator(root):
     assert np.array_equal(by_image(records)[0].in_front, expected)
 
 
-@pytest.mark.parametrize("name", sorted(set(WORLDS) - {"pix2gestalt"}))  # one object a photo, and slow to read
+@pytest.mark.parametrize("name", sorted(set(WORLDS) - {"pix2gestalt"}))  # one object per photo, and slow to read
 def test_every_set_has_an_image_view(name, tmp_path):
     world = WORLDS[name](tmp_path / "data")
     options = dict(option.split("=", 1) for option in world.options)
@@ -66,7 +66,7 @@ def test_every_set_has_an_image_view(name, tmp_path):
     assert np.array_equal(found[0].amodal[0], found[0].objects[0].amodal)
 
 
-def test_photos_are_not_opened_and_views_are_made_anew(root, monkeypatch):
+def test_photos_are_not_opened_and_views_are_not_cached(root, monkeypatch):
     def never(record):
         raise AssertionError(record)
 
@@ -76,14 +76,14 @@ def test_photos_are_not_opened_and_views_are_made_anew(root, monkeypatch):
     assert found[0].amodal.any() and found[0] is not found[0], "what a view has decoded goes with it"
 
 
-def test_composites_on_one_photo_are_photos_of_their_own(tmp_path):
+def test_composites_on_one_photo_count_as_separate_photos(tmp_path):
     annotations, images = coco_world(tmp_path, 1)
     source = read_dataset("coco_occlude", annotations=[str(annotations)], images=[str(images)], num_objects=3)
     assert len({record.image_id for record in source}) < 3 == len(by_image(source))
     assert len(by_image(open_source(SyntheticData(num_objects=2, size=64)))) == 2
 
 
-def test_a_set_without_amodal_masks_has_modal_ones(tmp_path):
+def test_views_without_amodal_masks_have_modal_ones(tmp_path):
     annotations, images = coco_world(tmp_path, 1)
     (view,) = read_dataset("coco", annotations=[str(annotations)], images=[str(images)], view="image")
     assert view.modal.any()

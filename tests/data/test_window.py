@@ -15,7 +15,7 @@ from tests.worlds import disc, photo
 
 
 def boxes(count, height=60, width=80):
-    """Random boxes in a picture, some at its border, as masks with their coordinates."""
+    """Random boxes in a picture, some at its border: masks and coordinates."""
     rng = np.random.default_rng(11)
     for _ in range(count):
         x0, y0 = int(rng.integers(0, width)), int(rng.integers(0, height))
@@ -34,7 +34,7 @@ def windows(count):
         yield Window(int(top), int(left), int(height), int(width), int(rng.choice([16, 32, 33, 64])))
 
 
-def test_square_window_is_centred_and_holds_the_box():
+def test_square_window_is_centred_and_contains_the_box():
     for mask, (x0, y0, x1, y1) in boxes(200):
         window = object_window(mask, WindowConfig(size=32))
         w, h = x1 - x0, y1 - y0
@@ -46,7 +46,7 @@ def test_square_window_is_centred_and_holds_the_box():
         assert abs(window.top + window.height / 2 - (y0 + y1) / 2) <= 0.5
 
 
-def test_options_reach_the_side():
+def test_expand_and_margin_set_the_side():
     mask = np.zeros((60, 80), bool)
     mask[20:30, 30:50] = True
     assert object_window(mask, WindowConfig(expand=8.0)).width == 40
@@ -87,7 +87,7 @@ def test_window_of_a_jittered_object_at_the_border_is_never_empty(kind):
         assert window.height >= 1 and window.width >= 1
 
 
-def test_the_window_knows_no_amodal_mask():
+def test_the_window_does_not_depend_on_the_amodal_mask():
     assert list(inspect.signature(object_window).parameters) == ["modal", "config", "scale", "shift"]
 
 
@@ -96,11 +96,11 @@ def test_empty_modal_mask_is_refused():
         object_window(np.zeros((9, 9), bool), WindowConfig())
 
 
-def test_crop_mask_equals_the_slow_one():
+def test_crop_mask_equals_a_slow_transcription():
     mask = np.random.default_rng(0).random((40, 50)) < 0.5
     for window in windows(60):
         found = crop_mask(mask, window)
-        for other in (np.asfortranarray(mask), np.repeat(mask, 2, axis=1)[:, ::2]):  # whatever its order in memory
+        for other in (np.asfortranarray(mask), np.repeat(mask, 2, axis=1)[:, ::2]):  # whatever the memory layout
             assert np.array_equal(crop_mask(other, window), found)
         expected = np.zeros((window.size, window.size), bool)
         for i in range(window.size):
@@ -111,7 +111,7 @@ def test_crop_mask_equals_the_slow_one():
         assert found.dtype == bool and np.array_equal(found, expected)
 
 
-@pytest.mark.parametrize("side", [17, 31, 45, 63, 100])  # odd ratios: no centre falls between two pixels
+@pytest.mark.parametrize("side", [17, 31, 45, 63, 100])  # odd ratios: no pixel centre falls between two pixels
 def test_crop_mask_agrees_with_opencv(side):
     mask = np.random.default_rng(side).random((side, side)) < 0.5
     expected = cv2.resize(mask.astype(np.uint8), (64, 64), interpolation=cv2.INTER_NEAREST_EXACT).astype(bool)
@@ -138,7 +138,7 @@ def test_crop_image_is_a_padded_resize():
         assert np.array_equal(found, expected)
 
 
-def test_round_trip_is_exact_where_nothing_is_resized():
+def test_round_trip_is_exact_without_resizing():
     image = photo(np.random.default_rng(0), 40, 50)
     mask = image[..., 0] > 128
     for top, left in [(4, 9), (-7, 30), (-12, -20), (25, 45)]:
@@ -151,7 +151,7 @@ def test_round_trip_is_exact_where_nothing_is_resized():
         assert back.dtype == np.float32 and np.array_equal(back > 0.5, mask & inside)
 
 
-def test_paste_keeps_a_ramp_in_its_place():
+def test_paste_does_not_shift_a_ramp():
     for window in windows(80):
         size = window.size
         rows, columns = np.mgrid[:size, :size] + 0.5
@@ -159,11 +159,11 @@ def test_paste_keeps_a_ramp_in_its_place():
         x = window.left + columns * window.width / size
         back = paste((2 * y - 3 * x).astype(np.float32), window, 40, 50)
         rows, columns = np.mgrid[:40, :50] + 0.5
-        # half a pixel of the crop at the window's border has nothing to go on with
+        # not compared: half a pixel of the crop at the window's border, where the ramp does not continue
         edge_y, edge_x = 0.5 * max(1, window.height / size), 0.5 * max(1, window.width / size)
         inner = (rows >= window.top + edge_y) & (rows <= window.top + window.height - edge_y)
         inner &= (columns >= window.left + edge_x) & (columns <= window.left + window.width - edge_x)
-        # an average over a broken number of pixels takes each of them as flat: at most 1/8 of one at the ends
+        # averaging over a fractional number of pixels treats each as constant: at most 1/8 pixel off at the ends
         blur = sum(slope / 8 * (length / size) ** 2 for slope, length in ((2, window.height), (3, window.width))
                    if length < size)  # fmt: skip
         np.testing.assert_allclose(back[inner], (2 * rows - 3 * columns)[inner], atol=0.02 + blur)
@@ -182,9 +182,9 @@ def test_round_trip_keeps_the_centre_of_a_blob(window):
     assert centre == pytest.approx((41.3, 47.8), abs=0.08)
 
 
-def test_paste_stays_between_the_values():
+def test_paste_stays_within_the_range_of_values():
     ones = np.ones((96, 96), np.float32)
-    for height, width in [(37, 41), (37, 37), (41, 41), (63, 11), (110, 90)]:  # 41: the average comes out above 1
+    for height, width in [(37, 41), (37, 37), (41, 41), (63, 11), (110, 90)]:  # 41: rounding raises the average above 1
         back = paste(ones, Window(0, 0, height, width, 96), 120, 120)
         assert back.max() == 1 and back[:height, :width].min() == 1 and back.sum() == height * width
 
@@ -214,7 +214,7 @@ def test_geometry_ceiling():
 @pytest.mark.parametrize(
     "window", [Window(-30, -50, 300, 400, 32), Window(5, 7, 90, 80, 32), Window(-500, 20, 1000, 33, 32)]
 )
-def test_a_huge_window_goes_in_stripes_with_the_same_result(window, monkeypatch):
+def test_a_huge_window_is_processed_in_stripes_with_the_same_result(window, monkeypatch):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (200, 180, 3), np.uint8)
     values = rng.random((window.size, window.size)).astype(np.float32)
@@ -228,7 +228,7 @@ def test_a_huge_window_goes_in_stripes_with_the_same_result(window, monkeypatch)
     assert (paste_mask(values, window, 200, 180, 0.5) != mask).mean() < 1e-3
 
 
-def test_a_probability_of_just_the_threshold_is_outside():
+def test_a_probability_equal_to_the_threshold_is_outside():
     """With half of the votes, the mean over the steps may be exactly 0.5."""
     window = Window(2, 3, 16, 16, 16)
     half = np.full((16, 16), 0.5, np.float32)
@@ -238,7 +238,7 @@ def test_a_probability_of_just_the_threshold_is_outside():
 
 
 @pytest.mark.parametrize("kind", ["square", "c2f"])
-def test_the_window_of_an_object_that_moves_by_a_pixel_moves_by_a_pixel(kind):
+def test_the_window_moves_with_its_object_by_whole_pixels(kind):
     seen = set()
     for side in range(1, 12):
         for config in (WindowConfig(kind=kind), WindowConfig(kind=kind, expand=1.0, margin=1.5)):

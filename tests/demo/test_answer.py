@@ -1,4 +1,4 @@
-"""The results of the page, without the page."""
+"""The functions that compute the page's results, without the page."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def lite():
     return load_model(LITE, "cpu")
 
 
-def test_its_mask_is_the_one_that_predict_writes(lite, tmp_path, capsys):
+def test_the_mask_equals_that_of_predict(lite, tmp_path, capsys):
     write_photo(tmp_path / "photo.png", PHOTO)
     told = []
     found = answer(PHOTO, [masks.encode(FAR)], lite, tmp_path, seed=3, num_samples=2, steps=1, progress=told.append)
@@ -45,7 +45,7 @@ def test_its_mask_is_the_one_that_predict_writes(lite, tmp_path, capsys):
     assert (found.before != found.after).any(axis=2)[FAR].all()
 
 
-def test_several_objects_come_in_the_order_of_the_library(tmp_path):
+def test_several_objects_are_layered_in_the_order_of_the_library(tmp_path):
     model = load_model("convex_hull")
     found = answer(PHOTO, [masks.encode(FAR), masks.encode(NEAR)], model, tmp_path, num_samples=2)
     order = amodalseg.order(PHOTO, np.stack([FAR, NEAR]), model=model).order
@@ -65,12 +65,12 @@ def test_several_objects_come_in_the_order_of_the_library(tmp_path):
         (1, {"steps": None}, "steps must be"), (1, {"seed": "x"}, "seed must be"),
     ],
 )  # fmt: skip
-def test_it_is_bounded(tmp_path, count, options, said):
+def test_inputs_beyond_the_limits_are_refused(tmp_path, count, options, said):
     with pytest.raises(UserError, match=said):
         answer(PHOTO, [masks.encode(FAR)] * count, load_model("modal"), tmp_path, **options)
 
 
-def test_many_large_masks_are_refused_before_anything_is_made(tmp_path):
+def test_many_large_masks_are_refused_before_any_prediction(tmp_path):
     with pytest.raises(UserError, match="3 objects of this photo are 120 megapixels; the demo takes 100"):
         answer(np.broadcast_to(PHOTO[:1, :1], (5000, 8000, 3)), [{}] * 3, None, tmp_path)
 

@@ -9,14 +9,14 @@ from amodalseg.errors import UserError
 from tests.worlds.drawing import disc, photo
 
 
-def test_clicks_and_typing_say_the_same():
+def test_clicks_and_typed_text_are_equivalent():
     points, box = clicked("", "", ON, 3, 4)
     points, box = clicked(points, box, OFF, 10, 2)
     points, box = clicked(points, box, CORNER, 20, 8)
     assert (points, box) == ("3,4 10,2,0", "20,8")
     assert read_marks(points, box, 30, 40) == Marks([(3, 4, 1), (10, 2, 0)], None, (20, 8))
     points, box = clicked(points, box, CORNER, 5, 9)
-    assert box == "5,8,21,10"  # both corners lie inside
+    assert box == "5,8,21,10"  # both corners are inside
     assert read_marks(points, box, 30, 40).box == (5, 8, 21, 10)
     assert clicked(points, box, CORNER, 1, 1)[1] == "1,1"
     assert read_marks(" 3,4,1\n5,6 ", " 0, 0, 40,30 ", 30, 40) == Marks([(3, 4, 1), (5, 6, 1)], (0, 0, 40, 30))
@@ -31,13 +31,13 @@ def test_clicks_and_typing_say_the_same():
         ("1,1 " * 51, "", "51 points are too many"), ("1" * 5000 + ",2", "", "whole numbers"),
     ],
 )  # fmt: skip
-def test_what_is_no_mark_is_refused(points, box, said):
+def test_invalid_marks_are_refused(points, box, said):
     with pytest.raises(UserError, match=said) as error:
         read_marks(points, box, 30, 40)
     assert len(str(error.value)) < 200
 
 
-def test_what_is_brushed_comes_back_pixel_by_pixel():
+def test_brushed_areas_are_read_pixel_by_pixel():
     mask = disc(30, 40, 20, 15, 9, 7)
     layer = np.zeros((30, 40, 4), np.uint8)
     layer[mask] = (38, 120, 225, 255)

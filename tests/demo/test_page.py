@@ -1,6 +1,6 @@
-"""The web page from a visitor's view: in a browser, on one server. Skipped without a browser.
+"""The web page as a visitor uses it: in a browser, on one server. Skipped without a browser.
 
-AMODALSEG_SCREENSHOTS names a folder in which pictures of the page are kept.
+AMODALSEG_SCREENSHOTS names a folder for screenshots of the page.
 """
 
 import os
@@ -52,7 +52,7 @@ def browser():
 
 @pytest.fixture
 def visit(server, browser):
-    """Opens the page as another visitor, with requests to the server only."""
+    """Opens the page in a new browser context that may send requests to the server only."""
     contexts, asked = [], set()
 
     def opened(**options):
@@ -77,7 +77,7 @@ def vase(tmp_path_factory):
 
 
 def said(page, step, words):
-    """The page's status text of a step, once it contains these words."""
+    """Wait until the status text of a step contains these words, and return it."""
     line = page.locator(f"#{step}_status").get_by_text(re.compile(words))
     line.wait_for()
     return line.inner_text()
@@ -115,7 +115,7 @@ def keep_picture(page, name):
 
 
 def check_names(page):
-    """Every control of the page has an accessible name."""
+    """Assert that every control of the page has an accessible name."""
     for role in ("button", "textbox", "spinbutton", "combobox", "radio", "tab"):
         nameless = page.get_by_role(role).evaluate_all(
             "all => all.filter(e => !(e.innerText || e.ariaLabel || e.title || (e.labels && e.labels.length &&"
@@ -144,7 +144,7 @@ def test_a_click_completes_an_object_as_predict_does(visit, vase, tmp_path):
     keep_picture(page, "click")
 
 
-def test_boxes_and_the_keyboard_alone_the_order_of_two_objects_and_the_names_of_controls(visit, vase, tmp_path):
+def test_keyboard_use_boxes_the_order_of_two_objects_and_names_of_controls(visit, vase, tmp_path):
     page = visit()
     page.get_by_role("button", name="Example 1").press("Enter")
     said(page, "photo", "320 x 320")
@@ -173,7 +173,7 @@ def test_boxes_and_the_keyboard_alone_the_order_of_two_objects_and_the_names_of_
     keep_picture(page, "order")
 
 
-def test_a_brushed_mask_comes_back_at_the_photos_size(visit, tmp_path, monkeypatch):
+def test_a_brushed_mask_has_the_photos_size(visit, tmp_path, monkeypatch):
     from amodalseg.demo import page as layout
 
     layers = []
@@ -204,7 +204,7 @@ def test_a_brushed_mask_comes_back_at_the_photos_size(visit, tmp_path, monkeypat
     assert modal[150].any() and 60 < modal.any(axis=0).sum() < 500 and not modal[:, :400].any()
 
 
-def test_wrong_files_are_refused_in_a_line_and_the_next_photo_is_taken(visit, vase, tmp_path):
+def test_invalid_files_are_refused_in_one_line_and_the_next_photo_is_accepted(visit, vase, tmp_path):
     page = visit()
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\nxx")
     assert "a.png is broken, or not a picture" in give_photo(page, tmp_path / "a.png", "broken")
@@ -241,7 +241,7 @@ def test_a_photo_of_40_megapixels(visit, tmp_path):
     assert mask.shape == (5000, 8000) and 0.9 * disc < mask.sum() < 1.3 * disc
 
 
-def test_two_visitors_at_once_get_each_their_own_and_a_phone_is_wide_enough(visit, vase, tmp_path):
+def test_two_concurrent_visitors_get_separate_results_also_on_a_phone(visit, vase, tmp_path):
     phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
     cv2.imwrite(str(tmp_path / "plain.png"), cv2.circle(np.full((200, 260, 3), 220, np.uint8), (90, 99), 40, 0, -1))
     one, other = visit(**phone), visit()
@@ -266,7 +266,7 @@ def test_two_visitors_at_once_get_each_their_own_and_a_phone_is_wide_enough(visi
     assert one.locator("#editor").bounding_box()["width"] > 300
 
 
-def test_the_server_bounds_requests_and_leaves_nothing(tmp_path, monkeypatch):
+def test_the_server_limits_requests_and_leaves_no_files(tmp_path, monkeypatch):
     from amodalseg.demo import serve
 
     monkeypatch.setattr(serve, "draw_examples", lambda folder: [])

@@ -16,7 +16,7 @@ PINNED = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text(
 LINES = (ROOT / "spaces/requirements.txt").read_text().split()
 
 
-def test_its_pins_are_those_that_are_tested():
+def test_pinned_versions_equal_the_tested_ones():
     wheel, *pins = LINES
     assert wheel == f"amodalseg-{amodalseg.__version__}-py3-none-any.whl"
     found = dict(line.split("==") for line in pins)
@@ -29,7 +29,7 @@ def test_its_pins_are_those_that_are_tested():
     assert (ROOT / "spaces" / about["app_file"]).is_file() and len(about["short_description"]) <= 60
 
 
-def test_its_program_serves_the_small_models(monkeypatch):
+def test_the_program_serves_the_small_models(monkeypatch):
     served = []
     monkeypatch.setattr(serve, "serve", lambda models, port, share: served.append((list(models), port, share)))
     with pytest.raises(SystemExit) as ended:

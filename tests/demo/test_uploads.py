@@ -20,7 +20,7 @@ def upload(folder, pixels=None, name="photo.png"):
 
 
 def huge_png(path, width, height):
-    """A small file that claims to be a large picture."""
+    """A small file whose header declares a large picture."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -32,7 +32,7 @@ def huge_png(path, width, height):
     return path
 
 
-def test_a_photo_is_read_as_viewers_show_it(tmp_path):
+def test_a_photo_is_read_upright(tmp_path):
     pixels = photo(np.random.default_rng(0), 40, 60)
     assert np.array_equal(read_photo(upload(tmp_path, pixels)), pixels)
     exif = Image.Exif()
@@ -50,14 +50,14 @@ def test_a_photo_is_read_as_viewers_show_it(tmp_path):
         ("a.zip", b"PK\3\4", "a.zip is broken, or not a picture"),
     ],
 )
-def test_what_is_no_picture_is_refused_in_a_line_without_folders(tmp_path, name, content, said):
+def test_invalid_pictures_are_refused_in_one_line_without_server_paths(tmp_path, name, content, said):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=said) as error:
         read_photo(tmp_path / name)
     assert str(tmp_path) not in str(error.value)
 
 
-def test_photos_are_bounded_in_pixels_bytes_and_types(tmp_path, monkeypatch):
+def test_photos_are_limited_in_pixels_bytes_and_file_types(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="has 900 megapixels; the demo takes 50"):
         read_photo(huge_png(tmp_path / "bomb.png", 30_000, 30_000))
     Image.new("P", (9, 9)).save(tmp_path / "a.gif")
@@ -74,7 +74,7 @@ def test_photos_are_bounded_in_pixels_bytes_and_types(tmp_path, monkeypatch):
         read_photo(tmp_path / "gone.png")
 
 
-def test_a_mask_file_gives_its_objects_and_must_fit(tmp_path):
+def test_a_mask_file_yields_its_objects_and_must_match_the_photo(tmp_path):
     shown = upload(tmp_path)
     one, other = disc(40, 60, 15, 20, 9, 9), disc(40, 60, 45, 20, 9, 9)
     found, note = read_masks(upload(tmp_path, one.astype(np.uint8) * 255, "one.png"), shown)

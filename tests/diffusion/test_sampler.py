@@ -27,7 +27,7 @@ def noise_for(config: SamplerConfig, batch: int = 2, size: int = 24, seed: int =
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("steps", [1, 2, 3, 10])
 @pytest.mark.parametrize("init", ["gvm", "gauss"])
-def test_oracle_in_oracle_out(kind, steps, init):
+def test_an_oracle_denoiser_yields_the_true_mask(kind, steps, init):
     amodal, modal = world()
     config = SamplerConfig(kind=kind, steps=steps, init=init)
     found = sample(lambda x, t: 2 * amodal - 1, modal, noise_for(config), config, GAUSS, UST, VGPEConfig())
@@ -55,7 +55,7 @@ def test_states_keep_the_forward_marginals_under_an_oracle(kind):
 
 
 def test_renoise_ust_states_are_training_states():
-    """In the occluded region a share 1 - t of the pixels is amodal: exactly as in training at time t."""
+    """In the occluded region a share 1 - t of the pixels is amodal, as in training at time t."""
     amodal, modal = torch.ones(1, 1, 400, 400), torch.zeros(1, 1, 400, 400)
     config = SamplerConfig(kind="renoise_ust", steps=10)
     seen = []
@@ -89,7 +89,7 @@ def test_ddim_without_noise_is_exact_for_a_gaussian_posterior_mean():
     np.testing.assert_allclose(seen[-1].numpy(), noise[0].numpy(), atol=0.03)
 
 
-def test_an_object_does_not_depend_on_its_batch():
+def test_an_object_does_not_depend_on_the_rest_of_its_batch():
     _amodal, modal = world(3)
     config = SamplerConfig(steps=4)
     noise = noise_for(config, 3)
@@ -154,14 +154,14 @@ def test_vgpe_against_the_slow_transcription(steps, config):
     np.testing.assert_allclose(found[0, 0].numpy(), slow_vgpe(raw, modal, config), atol=1e-6)
 
 
-def test_published_trap_a_visible_pixel_lost_in_the_first_half_scores_exactly_one_half():
+def test_a_visible_pixel_missed_in_the_first_half_of_the_steps_gets_exactly_one_half():
     ensemble = Ensemble(VGPEConfig())
     for step in range(10):
         x0 = torch.full((1, 1, 1, 1), -1.0)
         if is_clamped(step, 10, VGPEConfig()):
             x0 = clamp_visible(x0, torch.ones(1, 1, 1, 1))
         ensemble.add(x0)
-    assert ensemble.result().item() == 0.5  # so "> 0.5" drops it: VGPE does not guarantee the visible pixels
+    assert ensemble.result().item() == 0.5  # "> 0.5" drops it: VGPE does not guarantee visible pixels
 
 
 def test_number_of_clamped_steps():
@@ -181,7 +181,7 @@ def test_minmax_scaling_fills_the_range_of_each_object():
     assert torch.allclose(ensemble.result().amax((1, 2, 3)), torch.ones(2))
 
 
-def test_renoise_ust_moves_blocks_together_as_training_does():
+def test_renoise_ust_switches_whole_blocks_as_in_training():
     modal = torch.zeros(1, 1, 32, 32)
     config, seen = SamplerConfig(kind="renoise_ust", steps=2), []
 

@@ -18,7 +18,7 @@ def test_published_alpha_bar_values():
     np.testing.assert_allclose(alpha_bar, expected, rtol=0.04, atol=2e-5)
 
 
-def test_unshifted_schedule_runs_from_15_to_minus_15_and_is_the_cosine_in_between():
+def test_unshifted_schedule_is_the_cosine_between_15_and_minus_15():
     lam = log_snr(torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64), 0.0)
     np.testing.assert_allclose(lam.numpy(), [15, 0, -15], atol=1e-9)
     t = torch.linspace(0.05, 0.95, 19, dtype=torch.float64)
@@ -62,5 +62,5 @@ def test_posterior_equals_equation_3_in_its_beta_form():
         np.testing.assert_allclose(table[i].numpy(), [float(value) for value in expected], rtol=1e-9)
 
 
-def test_step_times_are_ten_evaluations_from_1_to_a_tenth():
+def test_step_times_go_from_1_to_a_tenth_in_ten_evaluations():
     np.testing.assert_allclose(step_times(10).numpy(), [1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0], atol=1e-15)

@@ -32,18 +32,18 @@ def test_ends_are_exactly_the_two_masks(schedule):
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_keep_probability_never_rises_and_stays_in_range(schedule):
+def test_keep_probability_is_non_increasing_and_in_range(schedule):
     keep = keep_probability(torch.linspace(0, 1, 101), schedule, -3.41)
     assert (keep.diff() <= 1e-7).all()
     assert keep.min() >= 0 and keep.max() <= 1
 
 
-def test_segrefiner_starts_at_eight_tenths():
+def test_segrefiner_schedule_starts_at_eight_tenths():
     assert keep_probability(torch.tensor(0.0), "segrefiner") == pytest.approx(0.8)
 
 
 @pytest.mark.parametrize("t", [0.1, 0.37, 0.5, 0.9])
-def test_keep_rate_is_the_marginal(t):
+def test_the_share_of_kept_pixels_is_the_marginal(t):
     amodal, modal = masks()
     differ = amodal != modal
     keep = keep_probability(torch.tensor([t]), "linear")
@@ -54,7 +54,7 @@ def test_keep_rate_is_the_marginal(t):
     assert torch.equal(state[~differ], amodal[~differ])
 
 
-def test_one_shared_map_gives_a_nested_chain_that_never_goes_back():
+def test_with_one_shared_map_the_states_are_nested():
     amodal, modal = masks()
     uniform = torch.rand(amodal.shape, generator=torch.Generator().manual_seed(2))
     times = torch.linspace(0, 1, 11)
@@ -65,7 +65,7 @@ def test_one_shared_map_gives_a_nested_chain_that_never_goes_back():
     assert not gone[0].any() and torch.equal(chain[-1], modal)
 
 
-def test_step_by_step_markov_chain_has_the_same_marginal():
+def test_the_step_by_step_markov_chain_has_the_same_marginal():
     """Equation 4 applied ten times equals equation 5 applied once: b_t = bar-b_t / bar-b_(t-1)."""
     generator = torch.Generator().manual_seed(3)
     pixels, steps = 200_000, 10
@@ -79,7 +79,7 @@ def test_step_by_step_markov_chain_has_the_same_marginal():
         assert abs(amodal_state.double().mean().item() - expected) <= tolerance
 
 
-def test_uniform_test_and_gumbel_max_have_the_same_law():
+def test_uniform_and_gumbel_max_sampling_have_the_same_distribution():
     generator, pixels, keep = torch.Generator().manual_seed(4), 400_000, 0.3
     gumbel = -torch.log(-torch.log(torch.rand(2, pixels, generator=generator).clamp_min(1e-20)))
     kept = (math.log(keep) + gumbel[0]) > (math.log(1 - keep) + gumbel[1])

@@ -1,4 +1,4 @@
-"""The processes of a run: never more than the machine has, and the death of one is reported in one sentence."""
+"""The processes of a run: at most one per device or core, and the failure of one is reported in one sentence."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ def test_more_processes_than_cores_are_refused(tmp_path, capsys, monkeypatch):
     for devices in (5, "5"):
         with pytest.raises(UserError, match="would start 5 processes on a machine of 4 CPU cores"):
             check_processes(TrainerConfig(accelerator="cpu", devices=devices))
-    check_processes(TrainerConfig(accelerator="gpu", devices=999))  # of those Lightning knows the number
+    check_processes(TrainerConfig(accelerator="gpu", devices=999))  # Lightning checks the number of GPUs
     for command in (train_arguments(tmp_path / "x"), ["eval", "synthetic", f"out={tmp_path / 'x'}"]):
         given = [*command, "trainer.accelerator=cpu", "trainer.devices=999"]
         refused(capsys, given, "trainer.devices=999 would start 999 processes")
@@ -47,12 +47,12 @@ with peers_watched(SimpleNamespace(procs=[lives, dies]), lambda: "the same comma
     ("code", "says"),
     [("os.kill(os.getpid(), signal.SIGKILL)", "was killed (SIGKILL)"), ("sys.exit(3)", "has ended with exit code 3")],
 )
-def test_the_death_of_a_process_ends_the_run_in_one_sentence(code, says):
+def test_the_failure_of_a_process_ends_the_run_with_one_sentence(code, says):
     done = subprocess.run([sys.executable, "-c", WAIT, code], capture_output=True, text=True, cwd=ROOT, timeout=120)
     assert done.returncode == 2
     assert done.stderr.startswith("error: rank 2 (process ") and done.stderr.count("\n") == 1
     assert f"{says}: the same command goes on" in done.stderr
-    for _ in range(200):  # the other one goes with it
+    for _ in range(200):  # the other one ends too
         try:
             os.kill(int(done.stdout), 0)
         except ProcessLookupError:
@@ -62,7 +62,7 @@ def test_the_death_of_a_process_ends_the_run_in_one_sentence(code, says):
     raise AssertionError("a process of the run is left")
 
 
-def test_a_lost_connection_is_one_sentence_and_other_errors_stay(monkeypatch):
+def test_a_lost_connection_is_one_sentence_and_other_errors_are_raised(monkeypatch):
     monkeypatch.setattr(distributed, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(distributed.dist, "is_initialized", lambda: True)
     monkeypatch.setattr(distributed.dist, "get_world_size", lambda: 2)
@@ -76,7 +76,7 @@ def test_a_lost_connection_is_one_sentence_and_other_errors_stay(monkeypatch):
         raise RuntimeError("the shape is wrong")
 
 
-def test_processes_that_end_with_an_interrupted_run_are_not_told(monkeypatch, capsys):
+def test_processes_that_end_with_an_interrupted_run_are_not_reported(monkeypatch, capsys):
     monkeypatch.setattr(distributed, "POLL_SECONDS", 0.01)
     ended = SimpleNamespace(poll=lambda: 1, pid=1, kill=lambda: None)
     with peers_watched(SimpleNamespace(procs=[ended]), lambda: "", lambda: True):

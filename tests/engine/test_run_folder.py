@@ -1,4 +1,4 @@
-"""A run's folder: complete files, and no run overwrites another."""
+"""A run's folder: files are complete, and no run overwrites another."""
 
 import os
 
@@ -17,11 +17,11 @@ def config(folder, **changes):
     return made
 
 
-def test_the_same_run_may_come_back_and_another_may_not(tmp_path):
+def test_only_the_same_run_may_use_a_folder_again(tmp_path):
     out = tmp_path / "deep" / "run"
     run_folder.claim(out, config(out))
     again = config(out)
-    again.trainer.devices = 4  # on other hardware it is still the same run
+    again.trainer.devices = 4  # the number of devices does not make it another run
     run_folder.claim(out, again)
     (out / "objects.csv").touch()
     run_folder.claim(out, again)
@@ -29,14 +29,14 @@ def test_the_same_run_may_come_back_and_another_may_not(tmp_path):
         run_folder.claim(out, config(out, seed=3))
 
 
-def test_options_that_were_added_later_do_not_part_a_run_from_its_folder(tmp_path):
+def test_options_added_in_later_versions_do_not_make_it_another_run(tmp_path):
     run_folder.claim(tmp_path, config(tmp_path))
     (tmp_path / "objects.csv").touch()
     written = tmp_path / "config.yaml"
     older = "".join(line for line in written.read_text().splitlines(True) if "num_samples" not in line)
     assert older != written.read_text()
     written.write_text(older)
-    run_folder.check_folder(tmp_path, config(tmp_path))  # the default is what it was without the option
+    run_folder.check_folder(tmp_path, config(tmp_path))  # the default value is the behaviour without the option
     with pytest.raises(UserError, match=r"differs in num_samples"):
         run_folder.check_folder(tmp_path, config(tmp_path, num_samples=2))
 
@@ -47,7 +47,7 @@ def test_a_start_that_failed_may_be_corrected(tmp_path):
     assert "seed: 3" in (tmp_path / "config.yaml").read_text()
 
 
-def test_what_a_kill_cut_off_is_cleared_and_never_in_the_way(tmp_path):
+def test_partial_files_of_a_killed_run_are_removed(tmp_path):
     (tmp_path / ".config.yaml.7.part").write_text("half")
     (tmp_path / ".last.ckpt.7.part").write_text("half")
     run_folder.claim(tmp_path, config(tmp_path))
@@ -61,14 +61,14 @@ def test_only_the_first_process_writes(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("content", [b"- 1", b"a: [", b"\xff\xfe"])
-def test_a_folder_whose_configuration_is_damaged(tmp_path, content):
+def test_a_folder_with_a_damaged_configuration_is_refused(tmp_path, content):
     (tmp_path / "last.ckpt").touch()
     (tmp_path / "config.yaml").write_bytes(content)
     with pytest.raises(UserError, match="the run cannot be identified"):
         run_folder.claim(tmp_path, config(tmp_path))
 
 
-def test_a_folder_of_other_files_is_not_taken(tmp_path):
+def test_a_folder_with_unrelated_files_is_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(UserError, match="holds files that are not a run"):
         run_folder.claim(tmp_path, config(tmp_path))
@@ -77,7 +77,7 @@ def test_a_folder_of_other_files_is_not_taken(tmp_path):
         run_folder.claim(tmp_path / "thesis.txt", config(tmp_path))
 
 
-def test_writing_leaves_the_old_file_when_it_is_interrupted(tmp_path, monkeypatch):
+def test_interrupted_writing_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "a.txt"
     write_whole(path, "old")
 
@@ -91,7 +91,7 @@ def test_writing_leaves_the_old_file_when_it_is_interrupted(tmp_path, monkeypatc
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_a_place_where_nothing_can_be_written(tmp_path):
+def test_an_unwritable_folder_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot write"):
         write_whole(tmp_path / "file" / "inside.txt", "x")
@@ -102,13 +102,13 @@ def test_provenance_names_the_versions():
     assert found["versions"]["torch"][0].isdigit() and found["commit"]
 
 
-def test_only_free_options_are_ignored():
+def test_ignored_options_exist_in_the_configurations():
     kinds = (TrainConfig, EvalConfig, EditConfig)
     names = {name for kind in kinds for name in kind.__dataclass_fields__}
     assert all(option.split(".")[0] in names for option in run_folder.FREE)
 
 
-def test_a_longer_run_is_told_how_to_go_on(tmp_path):
+def test_a_longer_run_is_told_how_to_continue(tmp_path):
     made = TrainConfig(out=str(tmp_path), data=SyntheticData(num_objects=2), val=SyntheticData(num_objects=2))
     run_folder.claim(tmp_path, made)
     (tmp_path / "last.ckpt").touch()

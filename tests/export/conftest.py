@@ -34,7 +34,7 @@ def small(**changes) -> CondDiffAMO:
         setattr(config, name, value)
     model = CondDiffAMO(config)
     with torch.no_grad():
-        for parameter in model.network.parameters():  # what starts at zero would hide a mistake
+        for parameter in model.network.parameters():  # parameters that start at zero would hide mistakes
             parameter.add_(0.02 * torch.randn_like(parameter))
     model.about = {"step": 7}
     spread_predictions(model)
@@ -50,7 +50,7 @@ def spread_predictions(model: CondDiffAMO) -> None:
     inputs = torch.randn(4, 3, size, size), modal, torch.randn_like(modal), torch.full((4,), -18.4)
     for layer in model.network.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
-            layer.momentum = None  # the plain mean over the batches that are shown
+            layer.momentum = None  # the plain mean over batches
     model.network.train()(*inputs)
     logits = model.network.eval()(*inputs)
     scale = 2 / logits.std()
@@ -69,7 +69,7 @@ def exported(tmp_path_factory, worker_id) -> SimpleNamespace:
     model, onnx, pt2, told = small(), folder / "small.onnx", folder / "small.pt2", folder / "comparisons.json"
     folder.mkdir(exist_ok=True)
     with FileLock(folder / "lock"):
-        if not told.exists():  # it comes last
+        if not told.exists():  # written last
             told.write_text(json.dumps([asdict(one) for one in export_model(model, onnx, pt2=pt2)]))
     comparisons = [Comparison(**one) for one in json.loads(told.read_text())]
     return SimpleNamespace(model=model, onnx=onnx, pt2=pt2, run_pt2=read_pt2(pt2), comparisons=comparisons)

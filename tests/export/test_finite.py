@@ -12,7 +12,7 @@ from amodalseg.models.exported_weights import bad_weights, holds_external_data
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("place", [0, -1])
-def test_one_bad_number_in_any_weight_is_refused(exported, tmp_path, value, place):
+def test_one_non_finite_number_in_any_weight_is_refused(exported, tmp_path, value, place):
     content = onnx.load(exported.onnx)
     weights = [tensor for tensor in content.graph.initializer if tensor.data_type == TensorProto.FLOAT and tensor.dims]
     tensor = max(weights, key=lambda tensor: np.prod(tensor.dims)) if place else weights[0]
@@ -28,7 +28,7 @@ def test_one_bad_number_in_any_weight_is_refused(exported, tmp_path, value, plac
     assert not holds_external_data(exported.onnx.read_bytes())
 
 
-def test_all_forms_of_tensors_are_looked_at():
+def test_all_kinds_of_tensors_are_checked():
     nan = np.array([1, np.nan])
     tensors = [
         helper.make_tensor("raw", TensorProto.FLOAT, [2], nan.astype(np.float32).tobytes(), raw=True),
@@ -49,7 +49,7 @@ def test_all_forms_of_tensors_are_looked_at():
     bad_weights(b"\xff" * 100)
 
 
-def test_weights_in_another_file_are_refused_and_that_file_is_not_read(tmp_path):
+def test_weights_in_an_external_file_are_refused_without_reading_it(tmp_path):
     weight = helper.make_tensor("w", TensorProto.FLOAT, [2], [1.0, 2.0])
     weight.ClearField("float_data")
     weight.data_location = TensorProto.EXTERNAL

@@ -87,11 +87,11 @@ def test_the_graph_is_the_model_exactly_and_onnx_up_to_rounding(name, tmp_path):
         again = session.run(["probability", "mask"], dict(zip(("image", "modal", "noise"), given, strict=True)))
         assert again[0].dtype == np.float32 and again[1].dtype == np.uint8 and again[0].shape == probability.shape
         assert (again[1] == mask).mean() >= 0.9999 and 0.02 < mask.mean() < 0.98
-        close = np.abs(again[0] - probability) < 1e-5  # a pixel that crosses the vote's threshold jumps
+        close = np.abs(again[0] - probability) < 1e-5  # a pixel that crosses the vote's threshold differs by a vote
         assert close.mean() >= 0.9999
 
 
-def test_a_trained_kind_of_network_goes_in():
+def test_the_graph_of_a_real_network_equals_the_model():
     model = small(sampler=SamplerConfig(kind="renoise_ust", steps=3))
     given = arrays(model.config, 2)
     tensors = tuple(map(torch.from_numpy, given))

@@ -29,7 +29,7 @@ def copied(pair, tmp_path) -> Path:
     return tmp_path
 
 
-def test_it_is_small_and_predicts_as_the_whole_file(exported, pair):
+def test_the_graph_is_small_and_predicts_like_the_whole_file(exported, pair):
     graph, whole = pair / "small.onnx", exported.onnx
     assert graph.stat().st_size < 0.3 * whole.stat().st_size
     asked = query(50, 60, (5, 5, 40, 30))
@@ -39,7 +39,7 @@ def test_it_is_small_and_predicts_as_the_whole_file(exported, pair):
     assert np.array_equal(one.probability, other.probability) and one.amodal.any()
 
 
-def test_missing_damaged_and_other_weights(copied):
+def test_missing_damaged_or_wrong_weights_are_refused(copied):
     weights, graph = copied / "small.safetensors", copied / "small.onnx"
     state, content = load_file(weights), weights.read_bytes()
 
@@ -63,7 +63,7 @@ def test_missing_damaged_and_other_weights(copied):
 
 
 @pytest.mark.parametrize("place", ["../small.safetensors", "/etc/passwd", "passwd", ".safetensors", "a/b.safetensors"])
-def test_weights_anywhere_else_are_not_read(copied, place):
+def test_weights_at_any_other_path_are_not_read(copied, place):
     graph = onnx.load(copied / "small.onnx", load_external_data=False)
     for tensor in graph.graph.initializer:
         for entry in tensor.external_data:
@@ -73,7 +73,7 @@ def test_weights_anywhere_else_are_not_read(copied, place):
         OnnxPredictor(copied / "small.onnx")
 
 
-def test_weights_of_another_model_are_not_left_out(exported, copied):
+def test_weights_are_left_out_only_if_they_equal_the_model_file(exported, copied):
     shutil.copy(exported.onnx, copied / "small.onnx")
     state = load_file(copied / "small.safetensors")
     key = max(state, key=lambda name: state[name].size)

@@ -1,4 +1,4 @@
-"""The same file on OpenVINO: the models' contract, and ONNX Runtime's masks."""
+"""The same file on OpenVINO: it keeps the models' contract and predicts ONNX Runtime's masks."""
 
 import shutil
 import sys
@@ -23,7 +23,7 @@ class TestOpenVinoPredictor(ModelContract):
         return OpenVinoPredictor(exported.onnx, num_threads=1)
 
 
-def test_masks_are_those_of_onnx_runtime(exported):
+def test_masks_equal_those_of_onnx_runtime(exported):
     asked = query(60, 70, (5, 5, 40, 30))
     modal = np.stack([asked.modal] + [np.roll(asked.modal, shift, axis=1) for shift in (3, 9)])
     wanted = OnnxPredictor(exported.onnx).predict(asked.image, modal, seed=3, num_samples=2)
@@ -42,7 +42,7 @@ def test_several_threads_at_once(exported):
     assert all(np.array_equal(one, wanted[place % 6]) for place, one in enumerate(found))
 
 
-def test_a_name_means_its_exported_file():
+def test_a_model_name_opens_its_exported_file():
     assert isinstance(load_model("conddiff_amo_lite", "openvino"), OpenVinoPredictor)
     with pytest.raises(UserError, match=r"OpenVINO runs exported files, made by 'amodalseg export run"):
         load_model("run", "openvino")
@@ -50,7 +50,7 @@ def test_a_name_means_its_exported_file():
         load_model("telea", "openvino")
 
 
-def test_the_graph_that_ships_without_its_weights(tmp_path):
+def test_the_shipped_graph_with_its_weights_in_a_separate_file(tmp_path):
     name, asked = "conddiff_amo_lite", query(60, 70, (5, 5, 40, 30))
     path = CHECKPOINTS / f"{name}.onnx"
     wanted, found = (load_model(path, device).predict(asked.image, asked.modal) for device in ("cpu", "openvino"))
@@ -60,7 +60,7 @@ def test_the_graph_that_ships_without_its_weights(tmp_path):
         load_model(tmp_path / path.name, "openvino")
 
 
-def test_precision_and_a_missing_library_are_said(exported, monkeypatch):
+def test_precision_and_a_missing_library_are_reported(exported, monkeypatch):
     predictor = OpenVinoPredictor(exported.onnx)
     with pytest.raises(UserError, match=r"invalid value for precision: fp8 \(choose from fp32, bf16\)"):
         predictor.accelerate(precision="fp8")

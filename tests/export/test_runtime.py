@@ -33,7 +33,7 @@ def agree(one: np.ndarray, other: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize(("height", "width", "box"), [(90, 120, (20, 10, 80, 60)), (30, 30, (0, 5, 12, 29))])
-def test_the_same_seed_gives_the_same_mask_in_both(exported, height, width, box):
+def test_the_same_seed_gives_the_same_mask_as_pytorch(exported, height, width, box):
     asked = query(height, width, box)
     found = OnnxPredictor(exported.onnx).predict(asked.image, asked.modal, seed=4)
     wanted = exported.model.predict(asked.image, asked.modal, seed=4)
@@ -55,7 +55,7 @@ def test_stacks_samples_and_small_batches(exported):
     assert found.samples.shape == (3, 2, 50, 60) and (found.amodal[0] == found.amodal[2]).all()
 
 
-def test_what_may_change_after_export_and_what_it_looks_like(exported):
+def test_the_threshold_can_be_overridden_and_repr(exported):
     predictor, asked = OnnxPredictor(exported.onnx, num_threads=1), query(50, 60, (5, 5, 40, 30))
     assert repr(predictor) == f"OnnxPredictor('{exported.onnx.stem}', size unknown, cpu)"
     assert predictor.override({"post": {"threshold": 1.0}}) == {"post": {"threshold": 1.0}}
@@ -66,7 +66,7 @@ def test_what_may_change_after_export_and_what_it_looks_like(exported):
         predictor.override({"window": {"size": 96}})
 
 
-def test_a_process_that_uses_it_never_imports_torch_and_leaves_no_file_of_telemetry(exported, tmp_path):
+def test_a_process_with_the_predictor_imports_no_torch_and_writes_no_telemetry(exported, tmp_path):
     code = (
         "import sys, numpy as np; from amodalseg.export.runtime import OnnxPredictor\n"
         "modal = np.zeros((40, 50), bool); modal[10:30, 5:25] = True\n"
@@ -82,7 +82,7 @@ def test_a_process_that_uses_it_never_imports_torch_and_leaves_no_file_of_teleme
     assert not list(tmp_path.iterdir())
 
 
-def test_the_number_of_steps_is_the_files_own(exported):
+def test_the_number_of_steps_is_fixed_in_the_file(exported):
     asked = query(40, 40, (5, 5, 30, 30))
     predictor = OnnxPredictor(exported.onnx)
     assert predictor.predict(asked.image, asked.modal, steps=1).amodal.any()
@@ -90,7 +90,7 @@ def test_the_number_of_steps_is_the_files_own(exported):
         predictor.predict(asked.image, asked.modal, steps=5)
 
 
-def test_files_that_are_none(exported, tmp_path):
+def test_files_that_are_not_exported_models_are_refused(exported, tmp_path):
     (tmp_path / "text.onnx").write_text("no graph")
     (tmp_path / "cut.onnx").write_bytes(exported.onnx.read_bytes()[:100_000])
     for name in ("text", "cut"):
@@ -110,7 +110,7 @@ def test_files_that_are_none(exported, tmp_path):
         ({"about": None}, "no readable configuration inside"),
     ],
 )
-def test_metadata_of_another_kind(exported, tmp_path, change, message):
+def test_invalid_metadata_is_refused(exported, tmp_path, change, message):
     content = onnx.load(exported.onnx)
     metadata = {entry.key: entry.value for entry in content.metadata_props} | change
     del content.metadata_props[:]
@@ -120,7 +120,7 @@ def test_metadata_of_another_kind(exported, tmp_path, change, message):
         OnnxPredictor(tmp_path / "other.onnx")
 
 
-def test_wrong_arrays_providers_and_a_missing_library(exported, monkeypatch):
+def test_invalid_arrays_providers_and_a_missing_library_are_refused(exported, monkeypatch):
     predictor = OnnxPredictor(exported.onnx)
     image, modal = np.zeros((2, 3, 64, 64), np.uint8), np.ones((2, 1, 64, 64), np.uint8)
     noise = np.zeros((1, 2, 1, 64, 64), np.float32)
@@ -141,13 +141,13 @@ def test_wrong_arrays_providers_and_a_missing_library(exported, monkeypatch):
 CUDA = "CUDAExecutionProvider"
 
 
-def test_a_gpu_that_is_not_there_is_said(exported, monkeypatch):
+def test_a_missing_gpu_is_reported(exported, monkeypatch):
     import onnxruntime
 
     asked, session = [], onnxruntime.InferenceSession
 
     def falls_back(path, options, providers):
-        """Like a GPU wheel without CUDA: it knows the provider, cannot load it and falls back to the CPU."""
+        """Like a GPU wheel without CUDA: it lists the provider, cannot load it and falls back to the CPU."""
         asked.append(providers)
         return session(path, options, providers=["CPUExecutionProvider"])
 
@@ -163,7 +163,7 @@ def test_a_gpu_that_is_not_there_is_said(exported, monkeypatch):
         OnnxPredictor(exported.onnx, providers=[5])
 
 
-def test_providers_as_onnx_runtime_takes_them(exported):
+def test_providers_in_all_forms_of_onnx_runtime(exported):
     for providers in ("CPUExecutionProvider", [("CPUExecutionProvider", {})], None):
         assert OnnxPredictor(exported.onnx, providers=providers)._session.get_providers() == ["CPUExecutionProvider"]
 
@@ -185,7 +185,7 @@ def test_the_command_line_predicts_with_an_exported_file(exported, tmp_path, cap
         refused(capsys, [*command, *more], part)
 
 
-def test_it_is_evaluated_as_the_model_that_it_was_made_of(exported, tmp_path):
+def test_the_exported_file_is_evaluated_like_its_model(exported, tmp_path):
     exported.model.save(tmp_path / "own.safetensors")
     names = [str(exported.onnx), str(tmp_path / "own.safetensors")]
     options = ["data.num_objects=4", "report.steps_curve=[]", f"out={tmp_path / 'eval'}"]

@@ -1,4 +1,4 @@
-"""The benchmark of runtimes runs, and compares equal things."""
+"""The benchmark of runtimes runs, and measures its variants in alternation."""
 
 import csv
 import sys
@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks import runtime as program
 
 
-def test_the_program_prints_a_row_for_each_way(exported, monkeypatch, capsys, tmp_path):
+def test_the_program_prints_a_row_for_each_runtime(exported, monkeypatch, capsys, tmp_path):
     weights, out = tmp_path / "small.safetensors", tmp_path / "results.csv"
     exported.model.save(weights)
     given = [str(weights), str(exported.onnx), "--batches", "1", "2", "--repeats", "1", "--out", str(out)]
@@ -29,7 +29,7 @@ def test_the_program_prints_a_row_for_each_way(exported, monkeypatch, capsys, tm
     assert all(row["device"] and row["openvino"] and float(row["ms"]) > 0 for row in kept)
 
 
-def test_ways_run_in_turns():
+def test_runtimes_are_measured_in_alternation():
     order = []
     ways = [lambda: order.append("a") or np.zeros(1), lambda: order.append("b") or np.ones(1)]
     seconds, predictions = program.measure(ways, repeats=3)

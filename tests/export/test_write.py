@@ -1,4 +1,4 @@
-"""Exported files agree with PyTorch and describe themselves; files that disagree are not left behind."""
+"""Exported files agree with PyTorch and have metadata; files that disagree are removed."""
 
 import json
 import zipfile
@@ -19,7 +19,7 @@ from tests.refusals import refused
 
 @pytest.fixture(scope="module")
 def damaged(exported) -> bytes:
-    """The ONNX file with another bias in the last layer."""
+    """The ONNX file with a changed bias in the last layer."""
     content = onnx.load(exported.onnx)
     for tensor in content.graph.initializer:
         if "decoder" in tensor.name and tensor.name.endswith(".bias") and list(tensor.dims) == [1]:
@@ -45,7 +45,7 @@ def test_what_the_export_reports(exported):
     assert "of the mask's pixels as PyTorch has them" in str(exported.comparisons[0])
 
 
-def test_the_verification_set_is_no_formality(exported):
+def test_the_verification_set_detects_wrong_masks(exported):
     world = VerificationSet(exported.model)
     assert world.mask.shape == (NUM_OBJECTS, 1, 64, 64) and world.image.dtype == np.uint8
     hidden = world.mask & (world.modal == 0)
@@ -63,7 +63,7 @@ def test_the_verification_set_is_no_formality(exported):
         compare("a.onnx", wrong, world, batches=[16])
 
 
-def test_the_files_say_what_they_are_and_nothing_of_this_machine(exported):
+def test_the_files_have_metadata_and_no_local_paths(exported):
     metadata = onnxruntime.InferenceSession(str(exported.onnx)).get_modelmeta().custom_metadata_map
     assert metadata["format"] == "amodalseg-onnx-1" and json.loads(metadata["about"]) == {"step": 7}
     assert (metadata["window"], metadata["steps"], metadata["threshold"]) == ("64", "1", "0.45")
@@ -78,7 +78,7 @@ def test_the_files_say_what_they_are_and_nothing_of_this_machine(exported):
     assert {opset.domain: opset.version for opset in onnx.load(exported.onnx).opset_import} == {"": 20}
 
 
-def test_a_file_that_differs_is_not_left(exported, damaged, tmp_path, monkeypatch):
+def test_a_file_that_differs_is_removed(exported, damaged, tmp_path, monkeypatch):
     target = tmp_path / "model.onnx"
     target.write_text("what was there before")
     monkeypatch.setattr(write, "trace", lambda graph: None)
@@ -89,7 +89,7 @@ def test_a_file_that_differs_is_not_left(exported, damaged, tmp_path, monkeypatc
     assert target.read_text() == "what was there before"
 
 
-def test_a_second_file_that_differs_takes_the_first_along(exported, tmp_path, monkeypatch):
+def test_if_the_second_file_differs_both_are_removed(exported, tmp_path, monkeypatch):
     good = exported.onnx.read_bytes()
     monkeypatch.setattr(write, "trace", lambda graph: None)
     monkeypatch.setattr(write, "write_onnx", lambda program, path, metadata: path.write_bytes(good))
@@ -110,7 +110,7 @@ def test_the_command(exported, tmp_path, monkeypatch, capsys):
     assert main(["export", str(tmp_path), "--out", str(tmp_path / "new/model.onnx")]) == 0
     assert "% of the mask's pixels as PyTorch has them" in capsys.readouterr().out
     assert seen == [(1, 64)] and (tmp_path / "new/model.onnx").read_bytes() == good
-    with pytest.raises(UserError, match="takes 'noise'"):  # the file has one step
+    with pytest.raises(UserError, match="takes 'noise'"):  # the file was exported with one step
         write.export_model(load_model(tmp_path, "cpu"), tmp_path / "three.onnx", steps=3)
     with pytest.raises(UserError, match=r"takes 'image' as uint8 \(\d, 3, 64, 64\), not uint8 \(\d, 3, 96, 96\)"):
         write.export_model(load_model(tmp_path, "cpu"), tmp_path / "large.onnx", size=96)

@@ -1,4 +1,4 @@
-"""Commands as processes forked from one server, in which heavy imports are done once."""
+"""Reference runs of commands; processes are forked from one server that has done the heavy imports."""
 
 import functools
 
@@ -9,7 +9,7 @@ from benchmarks.faults import commands, log_of, make_inputs, run
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory):
-    """Name of a command -> its arguments for a folder, and a folder in which it ran to its end."""
+    """Name of a command -> (its arguments for a folder, a folder in which it ran without a disturbance)."""
     place = tmp_path_factory.mktemp("undisturbed")
     every = commands(make_inputs(place / "inputs"), quick_export=True)
 

@@ -1,4 +1,4 @@
-"""Inputs that change between a killed run and the next one: reported, and never mixed."""
+"""Inputs that change between a killed run and the next one: reported, and predictions are never mixed."""
 
 import json
 import shutil
@@ -41,7 +41,7 @@ def change_annotation(inputs):
         ("masks", change_mask, "1 masks are older than their photo or mask file: predicting them again"),
     ],
 )
-def test_predictions_of_the_inputs_as_they_are_now(inputs, tmp_path, name, change, says):
+def test_a_resumed_run_predicts_the_changed_inputs(inputs, tmp_path, name, change, says):
     command, folder, whole = commands(inputs)[name], tmp_path / "cut", tmp_path / "whole"
     assert run(command(whole), whole) == 0
     late = int(Path(f"{whole}.operations").read_text()) * 3 // 4
@@ -53,7 +53,7 @@ def test_predictions_of_the_inputs_as_they_are_now(inputs, tmp_path, name, chang
     assert not differences(folder, whole)
 
 
-def test_masks_that_were_to_be_overwritten_do_not_stay_among_new_ones(inputs, tmp_path):
+def test_a_killed_overwriting_run_leaves_no_old_masks_among_new_ones(inputs, tmp_path):
     folder, whole = tmp_path / "cut", tmp_path / "whole"
     old, new = (["predict", model, *commands(inputs)["masks"](folder)[2:]] for model in ("box", "convex_hull"))
     assert run(old, folder) == 0

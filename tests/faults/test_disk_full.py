@@ -1,5 +1,5 @@
-"""A full disk, simulated by a limit on file sizes: one line, the old file intact, nothing left over, and once there is
-space the same command ends as if undisturbed."""
+"""A full disk, simulated by a limit on file sizes: one line, the old file intact, no partial file, and once there is
+space the same command completes with the usual result."""
 
 import resource
 import signal
@@ -45,7 +45,7 @@ def _write(path: Path, kind: str, said: Path):
 
 
 @pytest.mark.parametrize("kind", ["checkpoint", "weights", "text", "picture", "notes"])
-def test_one_line_and_the_old_file(tmp_path, kind):
+def test_a_failed_write_is_one_line_and_keeps_the_old_file(tmp_path, kind):
     path, said = tmp_path / "place/file.json", tmp_path / "said"
     path.parent.mkdir()
     path.write_text("old")
@@ -63,7 +63,7 @@ def test_one_line_and_the_old_file(tmp_path, kind):
     [("train", 50_000), ("eval", 2_000), ("predict", 700), ("masks", 100), ("scene", 1_000), ("move", 1_000),
      ("edit", 10_000), ("convert", 1_500), ("shard", 15_000), ("export", 1_000)],
 )  # fmt: skip
-def test_a_command_is_one_line_and_goes_on_when_there_is_space(undisturbed, tmp_path, name, limit):
+def test_a_failed_command_is_one_line_and_resumes_when_there_is_space(undisturbed, tmp_path, name, limit):
     command, whole = undisturbed(name)
     folder = tmp_path / name
     assert run(command(folder), folder, Disturbance(limit=limit)) == 2

@@ -1,4 +1,4 @@
-"""Ctrl-C says what to do next if that is possible; output that cannot be printed gives one line."""
+"""After Ctrl-C, resumable commands say how to resume; output that cannot be printed gives one line."""
 
 import subprocess
 import sys
@@ -32,19 +32,19 @@ def inputs(tmp_path_factory):
         ("eval", [], "the same command goes on behind what is predicted"),
     ],
 )
-def test_what_goes_on_says_so(inputs, tmp_path, monkeypatch, capsys, name, more, says):
+def test_resumable_commands_say_how_to_resume(inputs, tmp_path, monkeypatch, capsys, name, more, says):
     monkeypatch.setattr(ConvexHull, "predict_batch", interrupted)
     assert main([*commands(inputs)[name](tmp_path), *more]) == 130
     assert capsys.readouterr().err.splitlines()[-1] == f"interrupted; {says}"
 
 
-def test_what_does_not_go_on_does_not_say_so(tmp_path, monkeypatch, capsys):
+def test_other_commands_do_not_offer_to_resume(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("amodalseg.data.pack.convert.write_coco_amodal", interrupted)
     assert main(["data", "convert", "synthetic", "num_objects=2", "--out", str(tmp_path / "x")]) == 130
     assert capsys.readouterr().err.splitlines()[-1] == "interrupted"
 
 
-def test_an_output_that_takes_no_more_is_one_line():
+def test_a_full_standard_output_is_one_line():
     with open("/dev/full", "w") as full:
         command = [sys.executable, "-m", "amodalseg", "models"]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT)

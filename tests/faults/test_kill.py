@@ -1,4 +1,4 @@
-"""kill -9 right before a file operation: no partial files, and the same command then ends as if undisturbed."""
+"""kill -9 right before a file operation: no partial files, and the same command then gives the usual result."""
 
 import random
 import signal
@@ -16,10 +16,10 @@ KILLS = {
 
 
 @pytest.mark.parametrize(("name", "number"), [(name, n) for name, count in KILLS.items() for n in range(count)])
-def test_a_command_that_is_killed_goes_on(undisturbed, tmp_path, name, number):
+def test_a_killed_command_resumes(undisturbed, tmp_path, name, number):
     command, whole = undisturbed(name)
     operations = int(Path(f"{whole}.operations").read_text())
-    # one moment out of each part of the run, the same ones on every machine
+    # a random moment of each part of the run, the same on every machine
     moment = random.Random(zlib.crc32(f"{name} {number}".encode())).random()
     kill_at = int(operations * (number + moment) / KILLS[name])
     folder = tmp_path / name
@@ -33,7 +33,7 @@ def test_a_command_that_is_killed_goes_on(undisturbed, tmp_path, name, number):
 def test_killed_right_before_the_end(undisturbed, tmp_path, name):
     command, whole = undisturbed(name)
     operations = int(Path(f"{whole}.operations").read_text())
-    for back in range(1, 8):  # the last names, notes that go, the lock
+    for back in range(1, 8):  # the last renames, the removal of notes, the lock
         folder = tmp_path / f"{name}{back}"
         assert run(command(folder), folder, Disturbance(kill_at=operations - back)) == -signal.SIGKILL
         again = run(command(folder), folder)

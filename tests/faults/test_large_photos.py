@@ -24,7 +24,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_labelme_and_check_need_the_header_alone(folder, tmp_path, capsys):
+def test_labelme_and_check_read_only_the_header(folder, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["data", "convert", "labelme", str(folder), "--out", str(out)]) == 0
     assert main(["data", "check", "coco_amodal", str(out), "--subset"]) == 0

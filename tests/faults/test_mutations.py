@@ -17,7 +17,7 @@ SLOW = ("model", "checkpoint")
 @pytest.fixture(scope="module")
 def fuzz(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AMODALSEG_MAX_MEGAPIXELS", "50")  # as the program does
+        patch.setenv("AMODALSEG_MAX_MEGAPIXELS", "50")  # as in the command-line program
         yield Fuzz(tmp_path_factory.mktemp("fuzz"), seed=0)
 
 
@@ -26,7 +26,7 @@ def kinds(fuzz):
     return targets(fuzz.place / "whole")
 
 
-def test_whole_files_are_read(fuzz, kinds):
+def test_undamaged_files_are_read(fuzz, kinds):
     for name, target in kinds.items():
         outcome, _ = fuzz.read(target, shutil.copytree(target.folder, fuzz.place / f"copy_{name}"))
         assert outcome == "read", f"{name}: {fuzz.failures}"
@@ -42,7 +42,7 @@ def test_damaged_files_are_read_or_refused(fuzz, kinds):
     assert not fuzz.failures and not fuzz.canary.strays and not fuzz.canary.executed()
 
 
-def test_the_canary_and_the_counts_notice(tmp_path):
+def test_the_canary_and_the_counts_detect_violations(tmp_path):
     (tmp_path / "whole").mkdir()
     (tmp_path / "whole/a.txt").write_text("x")
 
@@ -57,7 +57,7 @@ def test_the_canary_and_the_counts_notice(tmp_path):
     assert [text.split()[0] for text in spy.canary.strays] == ["open", "os.system"] and spy.tell() == 1
 
 
-def test_the_canary_is_quiet_about_its_own_folder(tmp_path):
+def test_the_canary_ignores_its_own_folder(tmp_path):
     canary = Canary(tmp_path)
     with canary:
         (tmp_path / "a").write_text("x")

@@ -1,4 +1,4 @@
-"""Two processes in one folder: one works, the other is told who owns the folder, and the result is the usual one."""
+"""Two processes in one folder: one works, the other is refused with the owner's name, and the result is as usual."""
 
 import time
 from pathlib import Path
@@ -20,7 +20,7 @@ def test_the_second_is_refused_while_the_first_works(undisturbed, tmp_path, name
                 break
             assert first.is_alive(), log_of(folder)
             time.sleep(0.02)
-        Path(f"{folder}.log").unlink()  # the second one's is another file
+        Path(f"{folder}.log").unlink()  # the second one logs to another file
         assert run(command(folder), folder) == 2
         assert f"is in use by process {first.pid}" in log_of(folder) and log_of(folder).count("error: ") == 1
     finally:
@@ -30,7 +30,7 @@ def test_the_second_is_refused_while_the_first_works(undisturbed, tmp_path, name
     assert not differences(folder, whole)
 
 
-def test_two_that_write_one_file_leave_a_whole_one(undisturbed, tmp_path):
+def test_two_processes_that_write_one_file_leave_a_complete_one(undisturbed, tmp_path):
     command, whole = undisturbed("export")
     folder = tmp_path / "export"
     both = [start(command(folder), folder) for _ in range(2)]

@@ -1,7 +1,7 @@
 """Golden predictions of the shipped weights: ``python tests/golden/make.py`` regenerates them.
 
 Each file in this folder belongs to one file of weights, which it names by its sha256. It holds, for each case, the mask
-as COCO run lengths and the values of the map at every third pixel, zeros left out: enough to notice any change.
+as COCO run lengths and the non-zero values of the map at every third pixel, which suffices to detect any change.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ Case = dict[str, Any]
 
 
 def question(height: int, width: int, top: int, left: int, seed: int) -> Query:
-    """A ball behind a post on stripes, in integers: the same on every machine, and independent of other code."""
+    """A ball behind a post on stripes, in integers: equal on every machine, and independent of other code."""
     rows, columns = np.mgrid[:height, :width]
     ball = (rows - top) ** 2 + (columns - left) ** 2 <= 28**2
     post = abs(columns - left - 12) <= 9

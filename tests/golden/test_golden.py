@@ -1,6 +1,6 @@
 """The predictions of the shipped weights are fixed: a change in any step from photo to mask is detected here.
 
-A change that is meant, or other weights: ``python tests/golden/make.py`` writes the predictions anew.
+After an intended change, or with new weights, ``python tests/golden/make.py`` regenerates the predictions.
 """
 
 import json
@@ -18,7 +18,7 @@ TOLERANCE = 1e-4
 
 
 def golden(name):
-    """The stored cases. A file that belongs to other weights fails here with a message."""
+    """The stored cases; fails with a message if they belong to other weights."""
     stored = json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
     if stored["weights"] != sha256(name):
         pytest.fail(f"tests/golden/{name}.json belongs to other weights than {WEIGHTS[name].name}: {ANEW}")
@@ -26,7 +26,7 @@ def golden(name):
 
 
 def check(found, wanted, about):
-    """Values to 1e-4, masks to the pixel, except that rounding may flip some votes or pixels at the threshold."""
+    """Compare values to 1e-4 and masks exactly, except for a few votes or pixels at the threshold."""
     found = pack(found)
     assert found["size"] == wanted["size"], about
     places = sorted(found["values"].keys() | wanted["values"].keys())
@@ -48,13 +48,13 @@ def test_predictions_of_the_shipped_weights(name):
 
 
 @pytest.mark.parametrize("name", [name for name in WEIGHTS if name.startswith("conddiff")])
-def test_the_graph_that_ships_predicts_as_the_weights_do(name):
+def test_the_shipped_graph_predicts_like_the_weights(name):
     wanted = golden(name)
     for case, prediction in conddiff_cases(OnnxPredictor(WEIGHTS[name].with_suffix(".onnx"), num_threads=1)).items():
         check(prediction, wanted[case], f"the exported file, {case}")
 
 
-def test_predictions_say_something():
+def test_golden_predictions_are_not_trivial():
     """Golden predictions that are empty, or equal to the modal mask, would detect no change."""
     for name, least in (
         (DEFAULT, 2),

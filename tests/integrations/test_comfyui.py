@@ -54,7 +54,7 @@ def call(nodes, images, modal, model=ONNX, threshold=0.0, seed=0):
     return [value.numpy() for value in found]
 
 
-def test_inputs_have_defaults_that_comfyui_takes(nodes):
+def test_inputs_have_valid_defaults_for_comfyui(nodes):
     kind = nodes["AmodalsegComplete"]
     inputs = kind.INPUT_TYPES()["required"]
     assert list(inspect.signature(getattr(kind, kind.FUNCTION)).parameters)[1:] == list(inputs)
@@ -64,7 +64,7 @@ def test_inputs_have_defaults_that_comfyui_takes(nodes):
     assert inputs["model"][1]["default"] == "conddiff_amo_lite"
 
 
-def test_the_workflow_fits_the_node(nodes):
+def test_the_workflow_matches_the_node(nodes):
     flow = json.loads((FOLDER / "workflow.json").read_text())
     own = nodes["AmodalsegComplete"]
     kinds = CORE | {
@@ -80,19 +80,19 @@ def test_the_workflow_fits_the_node(nodes):
                 assert outputs[value[1]] == inputs[name]
 
 
-def test_masks_of_one_photo_are_its_objects(nodes, pictures):
+def test_several_masks_of_one_photo_are_its_objects(nodes, pictures):
     amodal, occluded, alone = call(nodes, pictures[:1], MODAL, seed=3)
     wanted = load_model(ONNX).predict(pictures[0], MODAL, seed=3)
     assert wanted.occluded.any()
     assert (amodal == wanted.amodal).all() and (occluded == wanted.occluded).all()
     pieces = [cutout(pictures[0], one, crop=False).picture for one in wanted]
     assert alone.shape == (2, *SIZE, 4) and (np.rint(alone * 255) == pieces).all()
-    assert (amodal[0] == call(nodes, pictures[:1], MODAL[0], seed=3)[0]).all()  # a mask without a batch
+    assert (amodal[0] == call(nodes, pictures[:1], MODAL[0], seed=3)[0]).all()  # a mask without a batch dimension
     transparent = np.concatenate([pictures[:1], np.zeros_like(pictures[:1, ..., :1])], axis=-1)
     assert (amodal == call(nodes, transparent, MODAL, seed=3)[0]).all()
 
 
-def test_each_mask_may_have_its_photo(nodes, pictures):
+def test_each_mask_can_have_its_own_photo(nodes, pictures):
     amodal, _, alone = call(nodes, pictures, MODAL)
     for number in range(2):
         one = load_model(ONNX).predict(pictures[number], MODAL[number])
@@ -100,7 +100,7 @@ def test_each_mask_may_have_its_photo(nodes, pictures):
         assert (np.rint(alone[number] * 255) == cutout(pictures[number], one, crop=False).picture).all()
 
 
-def test_what_lies_beyond_the_photo_is_left_out(nodes, pictures):
+def test_pixels_beyond_the_photo_are_left_out(nodes, pictures):
     mask = np.ones((SIZE[0] + 7, SIZE[1] + 9), bool)
     canvas = Canvas(mask, np.zeros((*mask.shape, 3), np.uint8), top=-5, left=-3)
     prediction = Prediction(MODAL[0], MODAL[:1], canvas=canvas)
@@ -110,7 +110,7 @@ def test_what_lies_beyond_the_photo_is_left_out(nodes, pictures):
     assert (alone[..., :3] == pictures[0])[MODAL[0]].all()
 
 
-def test_the_threshold_counts(nodes, pictures):
+def test_the_threshold_changes_the_mask(nodes, pictures):
     few, own, many = (call(nodes, pictures[:1], MODAL, threshold=t)[1].sum() for t in (0.95, 0.0, 0.05))
     assert few < own < many
 

@@ -19,7 +19,7 @@ SIZE = 61, 83
 @pytest.mark.parametrize(
     "mask", [disc(*SIZE, 40, 30, 22, 18), np.ones(SIZE, bool), np.pad([[True]], ((7, 53), (80, 2)))]
 )
-def test_masks_come_back(mask):
+def test_masks_round_trip_through_detections(mask):
     assert (add.full_mask(add.detection(mask, "object"), *SIZE) == mask).all()
 
 
@@ -33,7 +33,7 @@ def test_both_detections_of_an_object_are_joined():
     assert seen.label == "cat" and seen.bounding_box == pytest.approx([10 / 83, 10 / 61, 5 / 83, 10 / 61])
 
 
-def test_mistakes_are_said():
+def test_mistakes_are_reported():
     with pytest.raises(UserError, match="empty"):
         add.detection(np.zeros(SIZE, bool), "object")
     with pytest.raises(UserError, match="no mask"):

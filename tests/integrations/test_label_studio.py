@@ -61,13 +61,13 @@ def completed(picture, *regions, config=CONFIG, model="convex_hull", **more) -> 
     "mask",
     [MODAL, ~MODAL, np.zeros((3, 5), bool), np.ones((150, 150), bool), np.eye(9, dtype=bool), np.ones((1, 1), bool)],
 )
-def test_brush_comes_back(mask):
+def test_brush_encoding_round_trips(mask):
     found = brush.decode(brush.encode(mask), *mask.shape)
     assert found.dtype == bool and (found == mask).all()
 
 
-def test_brush_of_label_studio_is_read():
-    """Hand-written bits: 4-bit values, non-default widths, a literal block, then a repeated one."""
+def test_a_hand_written_brush_is_decoded():
+    """Bits by hand: 4-bit values, non-default widths, a literal block, then a repeated one."""
     bits = f"{8:032b}" + f"{3:05b}" + f"{1:04b}{1:04b}{2:04b}{15:04b}"
     with pytest.raises(ValueError, match="cut off"):
         brush.decode(packed(bits), 1, 2)
@@ -81,7 +81,7 @@ def packed(bits: str) -> list[int]:
     return [int(bits[i : i + 8].ljust(8, "0"), 2) for i in range(0, len(bits), 8)]
 
 
-def test_brush_is_that_of_the_sdk():
+def test_brush_encoding_equals_that_of_the_sdk():
     theirs = pytest.importorskip("label_studio_sdk.converter.brush", reason="needs label-studio-sdk")
     assert (brush.decode([int(byte) for byte in theirs.mask2rle(MODAL * np.uint8(255))], *SIZE) == MODAL).all()
     found = np.array(theirs.decode_rle(brush.encode(MODAL))).reshape(*SIZE, 4)
@@ -113,7 +113,7 @@ def test_objects_are_completed(graph, picture):
     assert found["score"] == np.mean([r["score"] for r in found["result"] if r["score"] is not None])
 
 
-def test_polygon_is_a_modal_mask_too():
+def test_a_polygon_is_accepted_as_a_modal_mask():
     points = [[10, 20], [50, 20], [50, 70], [10, 70]]  # percent
     region = brushed(type="polygonlabels", value={"points": points, "polygonlabels": ["object"]})
     wanted = np.zeros(SIZE, bool)
@@ -121,15 +121,15 @@ def test_polygon_is_a_modal_mask_too():
     assert (complete.modal_mask(region) == wanted).all()
 
 
-def test_last_annotation_counts(picture):
+def test_the_last_annotation_is_used(picture):
     old = {"result": [brushed()], "updated_at": "2026-01-01T00:00:00Z"}
     new = {"result": [brushed(name="new")], "updated_at": "2026-01-02T00:00:00Z"}
     cancelled = {"result": [brushed(name="no")], "updated_at": "2026-01-03T00:00:00Z", "was_cancelled": True}
     found = completed(picture, annotations=[new, old, cancelled])
     assert [region["id"] for region in found["result"]] == ["new-amodal"]
-    assert found["score"] is None and found["result"][0]["score"] is None  # the hull has no probability
+    assert found["score"] is None and found["result"][0]["score"] is None  # the convex hull has no probability
     assert completed(picture, annotations=[]) == {"result": [], "score": None}
-    assert completed(picture, brushed(from_name="amodal"))["result"] == []  # what is whole is not completed
+    assert completed(picture, brushed(from_name="amodal"))["result"] == []  # amodal masks are not completed
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_last_annotation_counts(picture):
         (brushed(original_height=10**6, original_width=10**6), CONFIG, "region r1 is a picture of .* the limit is"),
     ],
 )  # fmt: skip
-def test_mistakes_are_said(region, config, said, picture):
+def test_mistakes_are_reported(region, config, said, picture):
     with pytest.raises(UserError, match=said):
         completed(picture, region, config=config)
 
@@ -178,7 +178,7 @@ def asked(address: str, content=None) -> tuple[int, dict]:
         return error.code, json.loads(error.read())
 
 
-def test_backend_speaks_as_documented(backend, picture, capsys):
+def test_the_backend_answers_as_documented(backend, picture, capsys):
     assert asked(f"{backend}/health") == (200, {"status": "UP", "model_class": NAMED})
     assert asked(f"{backend}/setup", {"project": "1.2", "schema": CONFIG})[1] == {"model_version": NAMED}
     uri = "data:image/png;base64," + base64.b64encode(png(picture)).decode()
@@ -204,7 +204,7 @@ def png(picture: np.ndarray) -> bytes:
     return cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
-def test_photos_come_from_label_studio_alone(picture):
+def test_photos_are_fetched_from_label_studio_only(picture):
     seen = []
 
     class Studio(BaseHTTPRequestHandler):
@@ -231,14 +231,14 @@ def test_photos_come_from_label_studio_alone(picture):
         for value in ("http://elsewhere/1.png", f"{address}.evil/1.png", "//elsewhere/1.png", "file:///etc/hosts"):
             with pytest.raises(UserError, match="is not on"):
                 photos.Photos(address, "secret").read(value)
-        with pytest.raises(UserError, match="302"):  # the token follows no redirection
+        with pytest.raises(UserError, match="302"):  # redirections are not followed with the token
             photos.Photos(address, "secret").read("/away.png")
     for value, said in (("data:image/png;base64,?", "damaged"), ("data:image/png;base64,AAAA", "the photo")):
         with pytest.raises(UserError, match=said):
             photos.Photos("http://localhost:1").read(value)
 
 
-def test_configuration_with_labels_of_its_own():
+def test_a_configuration_with_custom_labels():
     config = project.configuration(["cat & dog", 'a "b" <c>'])
     labels, fields = complete.controls(config)
     assert labels == {"cat & dog", 'a "b" <c>'} and fields == {"image": "image"}

@@ -25,7 +25,7 @@ def loaded(path: str):
 
 
 @pytest.mark.parametrize("mask", [TWO, np.eye(9, dtype=bool), np.ones((4, 6), bool), np.pad([[True]], 3)])
-def test_polygons_give_the_mask_back(mask):
+def test_polygons_render_to_the_original_mask(mask):
     rings = loaded("polygons.py").polygons(mask)
     assert (masks.decode(masks.from_segmentation(rings, *mask.shape)) == mask).all()
 

@@ -69,7 +69,7 @@ def agree(rows: list[dict], serial: dict) -> None:
 
 
 class Mortal(on_ray.Completer):
-    """Its process is killed in its first call, once."""
+    """Kills its own process in the first call of all workers, once."""
 
     mark = ""
 
@@ -81,7 +81,7 @@ class Mortal(on_ray.Completer):
         os.kill(os.getpid(), 9)
 
 
-def test_two_workers_of_which_one_is_killed_give_what_the_serial_run_gives(cluster, folder, serial, monkeypatch):
+def test_two_workers_with_one_killed_give_the_rows_of_a_serial_run(cluster, folder, serial, monkeypatch):
     mark = str(folder / "killed")
     monkeypatch.setattr(on_ray, "Completer", type("Once", (Mortal,), {"mark": mark}))
     rows = on_ray.read_coco(folder / "a.json", folder / "images").repartition(4)
@@ -91,7 +91,7 @@ def test_two_workers_of_which_one_is_killed_give_what_the_serial_run_gives(clust
     agree(ray.data.read_parquet(str(folder / "out")).take_all(), serial)
 
 
-def test_files_that_are_wrong(folder):
+def test_invalid_files_are_refused(folder):
     with pytest.raises(UserError, match="no image folder at"):
         on_ray.read_coco(folder / "a.json", folder / "absent")
     with pytest.raises(UserError, match=r"invalid value for crowd: all \(choose from skip, complete\)"):

@@ -71,7 +71,7 @@ def test_counts_equal_a_slow_transcription(name):
     assert all(type(value) is int for value in found.values())
 
 
-def test_what_lies_outside_the_hidden_part_has_no_say():
+def test_pixels_outside_the_hidden_part_do_not_count():
     hidden, (picture, whole) = mask("inside"), pictures(4)
     before = compare_hidden(picture, whole, hidden)
     assert compare_hidden(np.where(hidden[..., None], picture, 7).astype(np.uint8), whole, hidden) == before
@@ -79,14 +79,14 @@ def test_what_lies_outside_the_hidden_part_has_no_say():
     assert same == {"hidden_pixels": 48, "hidden_squared": 0, "hidden_absolute": 0, "hidden_unlike": 0}
 
 
-def test_without_a_picture_a_truth_or_a_hidden_part_nothing_is_compared():
+def test_nothing_is_compared_without_picture_ground_truth_or_hidden_part():
     picture, whole = pictures(5)
     cases = [(None, whole, mask("all")), (picture, None, mask("all")), (picture, whole, np.zeros(SIZE, bool))]
     assert all(set(compare_hidden(*case).values()) == {0} for case in cases)
 
 
 def row(number, model, offset):
-    """A half hidden box whose picture is ``offset`` levels too bright; None: the model draws nothing."""
+    """A half hidden box whose picture is ``offset`` levels too bright; None: no picture."""
     amodal, modal = mask("inside"), mask("inside")
     modal[:, 16:] = False
     whole = np.full((*SIZE, 3), 100, np.uint8)
@@ -116,7 +116,7 @@ def test_figures_are_means_over_objects_and_undefined_without_pictures(rows):
     assert score(some)["appearance"]["mae"] == pytest.approx(0.5)
 
 
-def test_rows_keep_what_was_counted(rows, tmp_path):
+def test_rows_keep_the_counts(rows, tmp_path):
     every = [one for found in rows.values() for one in found]
     write_rows(tmp_path / "rows.csv", every)
     assert read_rows(tmp_path / "rows.csv") == every

@@ -37,7 +37,7 @@ def slowly(objects):
     return error, missed
 
 
-def test_it_agrees_with_a_slow_count():
+def test_calibration_equals_a_slow_count():
     objects = [drawn(seed) for seed in range(3)]
     found = calibration(count_calibration(*one) for one in objects)
     error, missed = slowly(objects)
@@ -60,7 +60,7 @@ def test_known_values():
     assert found.missed == 2 * 19 and found.pixels[7] == 2 * 180
 
 
-def test_models_without_probability_have_none():
+def test_models_without_probability_have_no_calibration():
     prediction, modal, hidden = drawn(0)
     sure = Prediction(prediction.modal, prediction.maps > 0.5, has_probability=False)
     assert count_calibration(sure, modal, hidden) == "" and calibration(["", ""]) is None

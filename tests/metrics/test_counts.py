@@ -25,7 +25,7 @@ def blob(rng, fill=0.5):
 
 
 def record_of(amodal, modal=None, given=None, name="0", **rest):
-    """modal: as annotated (the amodal mask). given: the predicted one that stands in its place."""
+    """modal: the annotated one (default: the amodal mask). given: the predicted one that replaces it."""
     image = np.zeros((*amodal.shape, 3), np.uint8)
     modal = masks.encode(amodal if modal is None else modal)
     if given is not None:
@@ -100,7 +100,7 @@ def test_counts_equal_set_arithmetic_over_full_images(amodal, modal, raw, given,
     expected = slow_counts(amodal, modal, raw, given, final)
     assert {name: row[name] for name in expected} == expected
     assert row["modal_source"] == ("gt" if given is modal else "pred:net")
-    if not (given & ~modal).any():  # the claim below the column table
+    if not (given & ~modal).any():  # as stated below the table of columns
         for part in ("inter", "union"):
             assert row[f"raw_occ_{part}"] == row[f"post_occ_{part}"] == row[f"occ_{part}"]
     assert (row["height"], row["width"], row["seconds"], row["category"]) == (*SIZE, 0.1235, "cup")
@@ -110,7 +110,7 @@ def test_counts_equal_set_arithmetic_over_full_images(amodal, modal, raw, given,
     )
 
 
-def test_a_given_mask_that_leaves_the_annotated_one_changes_the_hidden_figures_of_the_union():
+def test_a_given_mask_beyond_the_annotated_one_changes_the_occluded_counts_of_the_union():
     amodal, modal, given, nothing = (np.zeros(SIZE, bool) for _ in range(4))
     amodal[0, :10], modal[0, :4], given[0, :6] = True, True, True
     row = count_object(record_of(amodal, modal, given), Prediction(given, nothing[None]), "m")
@@ -118,7 +118,7 @@ def test_a_given_mask_that_leaves_the_annotated_one_changes_the_hidden_figures_o
     assert (row["raw_occ_inter"], row["post_occ_inter"], row["occ_inter"]) == (0, 2, 2)
 
 
-def test_a_track_is_named_with_its_video():
+def test_the_name_of_a_track_contains_its_video():
     ones = np.ones(SIZE, bool)
     for group, track in (
         ({"video": "0007", "frame": 3, "track": 12}, "0007/12"),
@@ -128,8 +128,8 @@ def test_a_track_is_named_with_its_video():
         assert count_object(record_of(ones, group=group), Prediction(ones, ones[None]), "m")["track"] == track
 
 
-def test_boundary_band_is_that_of_the_published_definition():
-    """Boundary IoU pads with one line of background, erodes step by step and cuts the padding off again."""
+def test_the_boundary_band_equals_the_published_definition():
+    """Boundary IoU pads with one line of background, erodes step by step and removes the padding."""
     rng = np.random.default_rng(5)
     for size in ((40, 57), (300, 400), (31, 200)):
         block = np.ones((size[0] // 8 + 1, size[1] // 8 + 1), bool)
@@ -150,12 +150,12 @@ def test_boundary_band_widens_with_the_image():
     mask[50:250, 50:350] = True  # diagonal 500: the band is 10 pixels wide
     row = count_object(record_of(mask), Prediction(mask, mask[None]), "m")
     assert row["boundary_inter"] == row["boundary_union"] == 200 * 300 - 180 * 280
-    mask[:] = True  # beyond the image's edge is background
+    mask[:] = True  # background beyond the image's edge
     row = count_object(record_of(mask), Prediction(mask, mask[None]), "m")
     assert row["boundary_union"] == 300 * 400 - 280 * 380
 
 
-def test_a_prediction_that_differs_from_raw_outside_the_modal_mask_breaks_the_contract():
+def test_a_prediction_that_differs_from_raw_outside_the_modal_mask_is_a_bug():
     modal, whole = np.zeros(SIZE, bool), np.ones(SIZE, bool)
     modal[0, 0] = True
     prediction = Prediction(modal, modal[None])
@@ -164,7 +164,7 @@ def test_a_prediction_that_differs_from_raw_outside_the_modal_mask_breaks_the_co
         count_object(record_of(whole), prediction, "m")
 
 
-def test_data_without_amodal_masks_is_the_users_affair():
+def test_data_without_amodal_masks_are_refused():
     record = record_of(np.ones(SIZE, bool))
     record.amodal_rle = None
     ones = np.ones(SIZE, bool)
@@ -183,7 +183,7 @@ def some_rows(count=3):
     return rows
 
 
-def test_rows_survive_the_file(tmp_path):
+def test_rows_round_trip_through_the_file(tmp_path):
     rows = some_rows()
     rows[0]["category"] = 'cup, "white"\nof tea; café'
     path = tmp_path / "new folder" / "objects.csv"
@@ -194,7 +194,7 @@ def test_rows_survive_the_file(tmp_path):
     assert read_rows(path) == rows[:1]
 
 
-def test_further_columns_are_left_out(tmp_path):
+def test_additional_columns_are_ignored(tmp_path):
     rows = some_rows()
     write_rows(tmp_path / "a.csv", rows)
     lines = (tmp_path / "a.csv").read_text().splitlines()
@@ -214,7 +214,7 @@ def test_further_columns_are_left_out(tmp_path):
         ("object_id", "0", "line 3: d/val/im1/0 of model m is already on line 2"),
     ],
 )
-def test_bad_files_are_refused_with_their_line(tmp_path, column, value, message):
+def test_invalid_values_are_refused_with_their_line(tmp_path, column, value, message):
     path = tmp_path / "objects.csv"
     rows = [{name: str(part) for name, part in row.items()} for row in some_rows()]
     rows[0]["image_id"] = "im1"
@@ -228,7 +228,7 @@ def test_bad_files_are_refused_with_their_line(tmp_path, column, value, message)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_files_that_are_no_such_csv_are_refused(tmp_path):
+def test_files_without_the_right_columns_are_refused(tmp_path):
     path = tmp_path / "objects.csv"
     with pytest.raises(UserError, match="no such file"):
         read_rows(path)
@@ -240,13 +240,13 @@ def test_files_that_are_no_such_csv_are_refused(tmp_path):
     path.write_text(text.replace("occ_union", "occ"))
     with pytest.raises(UserError, match="line 1: missing columns raw_occ_union, post_occ_union, occ_union;"):
         read_rows(path)
-    header, *lines = text.splitlines()  # as it was before modal masks could be predicted
+    header, *lines = text.splitlines()  # the format from before modal masks could be predicted
     old = header.replace("given_area,given_inter,given_union,", "").replace("track,", "")
     path.write_text("\n".join([old, *lines]))
     with pytest.raises(UserError, match=r"missing columns track, given_area, .* evaluate again") as caught:
         read_rows(path)
     assert "\n" not in str(caught.value)
-    path.write_text(text[: text.rindex(",")])  # a copy that broke off
+    path.write_text(text[: text.rindex(",")])  # a truncated copy
     with pytest.raises(UserError, match="line 4: the line ends before column seconds"):
         read_rows(path)
     path.write_bytes(b"\xff\xfe\x00")

@@ -24,7 +24,7 @@ def box(x, y, width, height):
 
 
 def scene(seed, num_images=7, rates=(0.0, 1e-5, 0.005, 0.15, 0.25, 0.3, 0.4, 0.8)):
-    """Truths and guesses of all qualities: moved, doubled, of the wrong category, of nothing, with equal scores."""
+    """Ground truths and detections of all kinds: shifted, duplicated, of a wrong category, false, with equal scores."""
     rng = np.random.default_rng(seed)
     truths, detections = [], []
     for number in range(num_images):
@@ -46,7 +46,7 @@ def scene(seed, num_images=7, rates=(0.0, 1e-5, 0.005, 0.15, 0.25, 0.3, 0.4, 0.8
 
 
 def coco_eval(truths, detections, areas=None, guessed=None):
-    """The figures of pycocotools. areas, guessed: visible shares that stand in the place of the masks' areas."""
+    """The figures of pycocotools. areas, guessed: visible shares that replace the masks' areas."""
     images = {name: number + 1 for number, name in enumerate(sorted({t.image for t in (*truths, *detections)}))}
     api, found = COCO(), COCO()
     with contextlib.redirect_stdout(io.StringIO()):
@@ -74,10 +74,10 @@ def coco_eval(truths, detections, areas=None, guessed=None):
 
 @pytest.mark.parametrize("crowd", [False, True])
 @pytest.mark.parametrize("seed", range(4))
-def test_cls_ap_is_that_of_pycocotools(seed, crowd):
+def test_cls_ap_equals_that_of_pycocotools(seed, crowd):
     truths, detections = scene(seed)
     if crowd:
-        wide = masks.encode(box(0, 0, 30, 40))  # several detections lie inside of one crowd
+        wide = masks.encode(box(0, 0, 30, 40))  # several detections lie inside one crowd
         truths[::4] = [truth._replace(is_crowd=True, rle=wide) for truth in truths[::4]]
     stats = coco_eval(truths, detections)
     found = cls_ap(truths, detections)
@@ -88,9 +88,9 @@ def test_cls_ap_is_that_of_pycocotools(seed, crowd):
 
 @pytest.mark.parametrize("rated", [False, True])
 @pytest.mark.parametrize("seed", range(3))
-def test_occluded_ap_is_that_of_pycocotools_with_visible_shares_for_areas(seed, rated):
+def test_occluded_ap_equals_that_of_pycocotools_with_visible_shares_as_areas(seed, rated):
     truths, detections = scene(seed)
-    if rated:  # the detector's own opinion of what is hidden
+    if rated:  # the detector's estimates of the occlusion rate
         rng = np.random.default_rng(seed)
         detections = [detection._replace(rate=float(rng.choice([0, 0.15, 0.2, 0.5]))) for detection in detections]
     guessed = [1 - detection.rate if rated else 0 for detection in detections]  # 0: inside every range
@@ -101,7 +101,7 @@ def test_occluded_ap_is_that_of_pycocotools_with_visible_shares_for_areas(seed, 
 
 
 def slow_amodal_ap(truths, detections, kind, low, high):
-    """The amodal API's loops, over one list of dicts an image. Returns AP, AP50, AP75, AR1, AR10, AR100, AR1000."""
+    """The loops of the amodal API. Returns: AP, AP50, AP75, AR1, AR10, AR100, AR1000."""
     evaluated, npig = [], 0
     for name in sorted({t.image for t in (*truths, *detections)}):
         regions = [
@@ -136,7 +136,7 @@ def slow_amodal_ap(truths, detections, kind, low, high):
         return [None] * 7
 
     def reached(limit, step):
-        """(precisions at 101 recalls, last recall)."""
+        """Returns: precisions at 101 recalls, and the last recall."""
         flat = [(score, word) for scores, lines in evaluated
                 for score, word in zip(scores[:limit], lines[step][:limit], strict=True)]  # fmt: skip
         flat.sort(key=lambda pair: -pair[0])
@@ -171,14 +171,14 @@ def square(size, image="a", category="cup", **rest):
     return {"image": image, "rle": masks.encode(box(0, 0, size, 10)), "category": category, **rest}
 
 
-def test_both_limits_of_the_occlusion_ranges_belong_to_them():
+def test_the_ranges_of_occlusion_rates_include_both_limits():
     at = [Truth(**square(10, rate=rate), is_stuff=False) for rate in (1e-5, 0.25)]
     for truth, names in zip(at, (("none_", "partial_"), ("partial_", "heavy_")), strict=True):
         figures = amodal_ap([truth], [Detection(**square(10), score=1)])
         assert {name for name in ("none_", "partial_", "heavy_") if figures[f"{name}AP"] is not None} == set(names)
 
 
-def test_a_detection_that_matches_nothing_is_wrong_in_every_range_and_an_ignored_one_in_none():
+def test_an_unmatched_detection_counts_in_every_range_and_an_ignored_one_in_none():
     truths = [Truth(**square(10, rate=0.0), is_stuff=False), Truth(**square(10, "b", rate=0.5), is_stuff=False)]
     right, ignored = Detection(**square(10, "b"), score=0.5), Detection(**square(10), score=0.9)
     assert amodal_ap(truths, [right, ignored])["heavy_AP"] == pytest.approx(1)
@@ -187,7 +187,7 @@ def test_a_detection_that_matches_nothing_is_wrong_in_every_range_and_an_ignored
     assert amodal_ap(truths, [right, ignored])["stuff_AP"] is None
 
 
-def test_at_most_so_many_detections_of_an_image_count():
+def test_the_number_of_detections_per_image_is_limited():
     truths = [Truth(**square(10, rate=0.0), is_stuff=False)]
     strays = [Detection(**square(40), score=1.0) for _ in range(10)]
     figures = amodal_ap(truths, [*strays, Detection(**square(10), score=0.1)])
@@ -195,7 +195,7 @@ def test_at_most_so_many_detections_of_an_image_count():
     assert figures["AP"] == pytest.approx(1 / 11)
 
 
-def test_nothing_to_score_gives_none_and_nothing_found_gives_0():
+def test_no_ground_truth_gives_none_and_no_detection_gives_0():
     truth = Truth(**square(10, rate=0.5), is_stuff=False)
     guess = Detection(**square(10), score=1)
     for protocol in DETECTION.values():

@@ -18,7 +18,7 @@ REQUEST = EditRequest((Region("a wall", "a wall"), Region("a cup", None, (0.3, 0
 
 
 def slow(source, truth, kept, edited):
-    """Every pixel by itself, in plain Python."""
+    """The counts, pixel by pixel in plain Python."""
     found = dict.fromkeys(EDITED_COLUMNS, 0)
     of = {area: [] for area in EDIT_AREAS}
     for y in range(HEIGHT):
@@ -45,16 +45,16 @@ def slow(source, truth, kept, edited):
 
 
 def case(seed):
-    """source, truth, kept, edited: what an edit may look like, and a bad one."""
+    """source, truth, kept, edited: a true edit, and an inaccurate one."""
     rng = np.random.default_rng(seed)
     source, edited = rng.integers(0, 256, (2, HEIGHT, WIDTH, 3), np.uint8)
     truth = source.copy()
     truth[5:12, 6:15] = truth[5:12, 6:15] // 2 + 60  # changes of all sizes
-    truth[5, 6:15] = source[5, 6:15] ^ 15  # changes that do not count
+    truth[5, 6:15] = source[5, 6:15] ^ 15  # changes below the threshold
     edited[::2] = (truth[::2].astype(int) * 3 + source[::2]) // 4
     edited[1::4] = (truth[1::4].astype(int) + source[1::4] * 3) // 4
     kept = np.zeros((HEIGHT, WIDTH), bool)
-    kept[2:9, 1:8] = True  # in part in the region, as an outline is
+    kept[2:9, 1:8] = True  # partly in the region, like a soft outline
     return source, truth, kept, edited
 
 
@@ -66,7 +66,7 @@ def test_counts_equal_a_slow_transcription():
     assert 0 < found["edited_stays"] < found["edited_changes"] < found["edited_region_pixels"]
 
 
-def test_an_area_has_no_say_in_the_others():
+def test_areas_are_counted_independently():
     source, truth, kept, edited = case(3)
     region = (source != truth).any(axis=-1)
     for name, where in zip(EDIT_AREAS, (kept & ~region, region, ~(kept | region)), strict=True):
@@ -122,13 +122,13 @@ def test_figures_are_means_over_edited_photos():
     assert without.pop("num_objects") == 0 and set(without.values()) == {None}
 
 
-def test_rows_keep_what_was_counted(tmp_path):
+def test_rows_keep_the_counts(tmp_path):
     rows = [row(seed, "m", "bad") for seed in range(3)]
     write_rows(tmp_path / "rows.csv", rows)
     assert read_rows(tmp_path / "rows.csv") == rows
 
 
-def test_tables_show_edits_where_there_are_any():
+def test_tables_have_columns_of_edits_only_with_edits():
     rows = [row(seed, model, model) for model in ("bad", "true") for seed in range(3)]
     (table,) = main_tables(summarize(rows), rows)
     shown = [name for name in table.header if name.startswith("edited")]

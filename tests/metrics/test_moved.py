@@ -46,7 +46,7 @@ def slow_ssim(one, other, y, x):
 
 
 def slow(source, truth, modal, there, moved, moved_mask):
-    """Every pixel by itself, in plain Python."""
+    """The counts, pixel by pixel in plain Python."""
     found = dict.fromkeys(MOVED_COLUMNS, 0)
     of = {}
     for y in range(HEIGHT):
@@ -76,11 +76,11 @@ def slow(source, truth, modal, there, moved, moved_mask):
 
 
 def case(seed):
-    """source, truth, modal, there, moved, moved_mask: what a move may look like, and a bad one."""
+    """source, truth, modal, there, moved, moved_mask: a true move, and an inaccurate one."""
     rng = np.random.default_rng(seed)
     source, truth, moved = rng.integers(0, 256, (3, HEIGHT, WIDTH, 3), np.uint8)
     truth[:, ::3] = source[:, ::3] // 2 + 60  # changes of all sizes
-    truth[3, 1:8] = source[3, 1:8] ^ 15  # changes that do not count
+    truth[3, 1:8] = source[3, 1:8] ^ 15  # changes below the threshold
     moved[::2] = (truth[::2].astype(int) * 3 + source[::2]) // 4
     modal, there, moved_mask = (np.zeros((HEIGHT, WIDTH), bool) for _ in range(3))
     modal[2:9, 1:8], there[5:12, 6:15], moved_mask[6:13, 4:14] = True, True, True
@@ -97,7 +97,7 @@ def test_counts_equal_a_slow_transcription(seed):
     assert 0 < found["moved_stays"] < found["moved_changes"] <= found["moved_origin_pixels"]
 
 
-def test_an_area_has_no_say_in_the_others():
+def test_areas_are_counted_independently():
     source, truth, modal, there, moved, mask = case(3)
     areas = dict(zip(AREAS, (modal & ~there, there, ~(modal | there)), strict=True))
     for name, where in areas.items():
@@ -118,7 +118,7 @@ def test_the_ends_of_the_scale():
     assert set(compare_moved(source, truth, modal, there, None, None).values()) == {0}
 
 
-def test_an_origin_that_the_target_covers_is_no_origin():
+def test_the_origin_excludes_pixels_of_the_target():
     source, truth, modal, _, moved, mask = case(5)
     found = compare_moved(source, truth, modal, np.ones_like(modal), moved, mask)
     assert found["moved_origin_pixels"] == found["moved_changes"] == found["moved_rest_pixels"] == 0
@@ -157,13 +157,13 @@ def test_figures_are_means_over_moved_objects():
     assert without.pop("num_objects") == 0 and set(without.values()) == {None}
 
 
-def test_rows_keep_what_was_counted(tmp_path):
+def test_rows_keep_the_counts(tmp_path):
     rows = [row(seed, "m", "bad") for seed in range(3)]
     write_rows(tmp_path / "rows.csv", rows)
     assert read_rows(tmp_path / "rows.csv") == rows
 
 
-def test_tables_show_moves_where_there_are_any():
+def test_tables_have_columns_of_moves_only_with_moves():
     rows = [
         row(seed, model, prediction) for model, prediction in (("bad", "bad"), ("true", "true")) for seed in range(3)
     ]

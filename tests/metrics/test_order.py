@@ -1,4 +1,4 @@
-"""Occlusion order."""
+"""Occlusion order from masks."""
 
 import itertools
 
@@ -9,7 +9,7 @@ from amodalseg.metrics.order import hidden_pixels, order_of, pairs
 
 
 def scene(rng, count, size=40):
-    """Rectangles laid over each other, the farthest first: masks and who really hides whom."""
+    """Overlapping rectangles, the farthest first. Returns: modal and amodal masks."""
     amodal = np.zeros((count, size, size), bool)
     for mask in amodal:
         (y, x), (h, w) = rng.integers(0, size - 12, 2), rng.integers(6, 20, 2)
@@ -31,14 +31,14 @@ def test_true_masks_give_the_true_order(seed):
     assert all(place[j] < place[i] for i, j in np.argwhere(found.hides))
 
 
-def test_hidden_pixels_against_counting():
+def test_hidden_pixels_equal_a_count():
     modal, amodal = scene(np.random.default_rng(9), 5)
     found = hidden_pixels(modal, amodal)
     for i, j in itertools.product(range(5), repeat=2):
         assert found[i, j] == (0 if i == j else (modal[i] & amodal[j] & ~modal[j]).sum())
 
 
-def test_of_two_that_hide_each_other_the_one_that_hides_more_is_nearer():
+def test_of_two_objects_that_hide_each_other_the_one_that_hides_more_is_nearer():
     modal = np.zeros((2, 10, 10), bool)
     modal[0, :, :5] = modal[1, :, 5:] = True
     amodal = modal.copy()
@@ -46,7 +46,7 @@ def test_of_two_that_hide_each_other_the_one_that_hides_more_is_nearer():
     amodal[1, :2, 3:5] = True  # 4 pixels under the first
     assert np.array_equal(pairs(modal, amodal), [[0, 0], [12, 0]])
     assert not pairs(modal, amodal, least=0.3).any(), "0.3 of 50 visible pixels are not hidden"
-    amodal[1] = modal[1] | np.roll(amodal[0] & ~modal[0], -3, axis=1)  # as many
+    amodal[1] = modal[1] | np.roll(amodal[0] & ~modal[0], -3, axis=1)  # equally many
     assert not pairs(modal, amodal).any()
 
 

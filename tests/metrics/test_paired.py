@@ -20,7 +20,7 @@ def disc(x, y, radius):
 
 
 def rows_of(model, noise, seed, images=7, dataset="discs"):
-    """Rows of a model whose discs are shifted by up to ``noise`` pixels; every third object hides nothing."""
+    """Rows of a model whose discs are shifted by up to ``noise`` pixels; every third object is unoccluded."""
     rng, found = np.random.default_rng(seed), []
     shape = np.random.default_rng(5)
     for number in range(3 * images):
@@ -49,7 +49,7 @@ def test_objects_are_paired_by_key_whatever_their_order():
     assert (found.only_a, found.only_b) == (0, 3)
 
 
-def test_data_sets_stay_apart_and_those_of_one_side_are_told():
+def test_data_sets_are_paired_separately_and_unpaired_ones_reported():
     a = [*rows_of("a", 3, 0), *rows_of("a", 3, 0, 2, "more")]
     b = [*rows_of("b", 3, 1), *rows_of("b", 3, 1, 1, "other")]
     found = pair_rows(a, b)
@@ -59,7 +59,7 @@ def test_data_sets_stay_apart_and_those_of_one_side_are_told():
 
 
 @pytest.mark.parametrize("name", ["amodal_area", "occluded_area", "height"])
-def test_different_truths_are_refused(name):
+def test_different_ground_truths_are_refused(name):
     a, b = rows_of("a", 3, 0), rows_of("b", 3, 1)
     b[4] = b[4] | {name: b[4][name] + 1}
     b[7] = b[7] | {name: b[7][name] + 1}
@@ -68,7 +68,7 @@ def test_different_truths_are_refused(name):
         pair_rows(a, b)
 
 
-def test_nothing_in_common_is_refused():
+def test_rows_without_common_objects_are_refused():
     with pytest.raises(UserError, match=r"no objects in common: A holds discs/val/0/0, .* B holds other/val/0/0"):
         pair_rows(rows_of("a", 3, 0), rows_of("b", 3, 1, dataset="other"))
 
@@ -117,7 +117,7 @@ def test_verdicts(pairs):
     assert main._replace(low=-0.01).verdict == "undecided: the interval holds 0"
     one = pair_rows(pairs.a[:3], pairs.b[:3])["discs", "val"]
     assert {d.verdict for d in differences(one)} == {"one image only: no interval"}
-    hides = [row["image_id"] == pairs.a[0]["image_id"] for row in pairs.a]  # of several images one has a hidden part
+    hides = [row["image_id"] == pairs.a[0]["image_id"] for row in pairs.a]  # only one image has a hidden part
     sides = [
         [row if own else row | {"occluded_area": 0, "occ_inter": 0} for row, own in zip(rows, hides, strict=True)]
         for rows in (pairs.a, pairs.b)

@@ -9,11 +9,11 @@ from amodalseg.metrics.protocols import PROTOCOLS, bootstrap, score, summarize
 from amodalseg.predictions import Prediction
 from amodalseg.types import AmodalRecord, Edit, EditRequest, Move
 
-SHAPE = (20, 30)  # 600 pixels: a single hidden one is a rate below 1 %
+SHAPE = (20, 30)  # 600 pixels: one hidden pixel is a rate below 1 %
 
 
 def make(number, amodal, modal, raw, union=True, model="m", image=None, given=None, track=None):
-    """An object as its masks and as its row. given: the predicted modal mask, where it is not the annotated one."""
+    """An object as its masks and as its row. given: the predicted modal mask, if it replaces the annotated one."""
     pixels = np.zeros((*SHAPE, 3), np.uint8)
     shown = modal if given is None else given
     record = AmodalRecord(
@@ -24,7 +24,7 @@ def make(number, amodal, modal, raw, union=True, model="m", image=None, given=No
     final = raw | shown if union else raw
     whole, picture = np.random.default_rng(number).integers(0, 256, (2, *SHAPE, 3), np.uint8)
     prediction = Prediction(shown, raw[None], union_visible=union)
-    prediction.image = None if number % 4 == 1 else picture  # some models draw none
+    prediction.image = None if number % 4 == 1 else picture  # some predictions have no picture
     if number % 4 != 2:  # and some objects are not moved
         there = np.roll(amodal, 3, axis=1)
         record.move = Move((4, 4), whole, masks.encode(there))
@@ -50,7 +50,7 @@ class Thing(NamedTuple):
 
 
 def world(seed=0, count=40, union=False, predicted=False):
-    """Objects of all occlusion rates, among them every awkward one; two of three lie on one of five tracks."""
+    """Objects of all occlusion rates, including all special cases; two of three belong to one of five tracks."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
     cases = []
@@ -68,10 +68,10 @@ def world(seed=0, count=40, union=False, predicted=False):
         (whole, nearly, nearly),  # rate in (0, .01)
         (whole, whole, empty),  # nothing predicted, nothing hidden
         (corner, corner, whole),  # false positives around an unoccluded object
-        (half, shifted, whole),  # V leaves A by as many pixels as A leaves V: the signed sum is 0
-        (corner, half, half),  # V leaves A, nothing hidden: the signed sum is not 0
-        (empty, corner, empty),  # no truth
-        (dot, dot, dot),  # a single pixel, and identical
+        (half, shifted, whole),  # |V - A| = |A - V|: the signed sum is 0
+        (corner, half, half),  # V exceeds A and nothing is hidden: the signed sum is not 0
+        (empty, corner, empty),  # empty ground truth
+        (dot, dot, dot),  # a single pixel, predicted exactly
         (whole, corner, empty),  # nothing predicted, much hidden
     ]
     objects = []
@@ -99,7 +99,7 @@ def ratio(pairs):
 
 
 def slow_scores(things, rows):
-    """The protocols once more, from masks of the full image, in the words of their descriptions."""
+    """The protocols from masks of the full image, as literally described."""
     hidden = [t for t in things if (t.a & ~t.v).any()]
     rates = [(t.a & ~t.v).sum() / max(1, t.a.sum()) for t in things]
     expected = {
@@ -234,7 +234,7 @@ def test_protocols_equal_their_slow_transcription(seed, union, predicted):
         if kind == "moved":
             figures["iou"] = mean(row["moved_inter"] / row["moved_union"] for row in done)
         assert scores[kind] == pytest.approx(figures)
-    assert all(value is not None for name in scores for value in scores[name].values())  # the world leaves nothing out
+    assert all(value is not None for name in scores for value in scores[name].values())  # every figure is covered
 
 
 def test_no_object_and_no_hidden_part_give_none_and_never_nan():
@@ -264,17 +264,17 @@ def test_c2f_signed_sum_skips_an_object_whose_differences_cancel():
     amodal[0, :10], modal[0, 2:12] = True, True  # two pixels hidden, two modal pixels outside
     found = make(0, amodal, modal, amodal)[1]
     assert (found["occluded_area"], found["modal_outside"]) == (2, 2)
-    assert score([found])["c2f"]["occluded"] is None  # found in full, and yet no object counts
+    assert score([found])["c2f"]["occluded"] is None  # predicted perfectly, but no object counts
     assert score([found])["per_object"]["occluded"] == 1.0
     other = np.zeros(SHAPE, bool)
     other[5, :10] = True
     missed = make(1, other, other & (np.arange(30) < 5), other & False)[1]
-    # its hit is in the sum, not in the number of objects: 1 / 1 instead of 1 / 2
+    # its IoU is in the sum, but it is not in the number of objects: 1 / 1 instead of 1 / 2
     assert score([found, missed])["c2f"]["occluded"] == pytest.approx(1.0, abs=1e-5)
     assert score([found, missed])["per_object"]["occluded"] == 0.5
 
 
-def test_c2f_counts_an_object_that_hides_nothing_where_modal_leaves_amodal():
+def test_c2f_counts_an_unoccluded_object_whose_modal_mask_exceeds_the_amodal_one():
     amodal = np.zeros(SHAPE, bool)
     amodal[0, :10] = True
     wider = np.zeros(SHAPE, bool)
@@ -285,13 +285,13 @@ def test_c2f_counts_an_object_that_hides_nothing_where_modal_leaves_amodal():
     assert score(rows)["per_object"]["occluded"] == 1.0
 
 
-def test_c2f_takes_the_raw_mask_and_c2f_post_the_united_one():
+def test_c2f_uses_the_raw_mask_and_c2f_post_the_union():
     amodal = np.zeros(SHAPE, bool)
     amodal[0, :10] = True
     row = make(0, amodal, amodal & (np.arange(30) < 5), amodal & (np.arange(30) >= 5), union=True)[1]
     assert score([row])["c2f"]["full"] == pytest.approx(0.5)
     assert score([row])["c2f_post"]["full"] == pytest.approx(1.0)
-    assert score([row])["per_object"]["full"] == 1.0  # the model's own prediction has it united
+    assert score([row])["per_object"]["full"] == 1.0  # the model's prediction is the union
 
 
 def strip(pixels, start=0):
@@ -300,7 +300,7 @@ def strip(pixels, start=0):
     return mask
 
 
-def test_pooled_occluded_counts_what_is_predicted_around_unoccluded_objects():
+def test_pooled_occluded_counts_false_positives_around_unoccluded_objects():
     half_found = make(0, strip(10), strip(4), strip(7))[1]  # 3 of 6 hidden pixels
     too_much = make(1, strip(10), strip(10), strip(16))[1]  # 6 pixels that do not exist
     scores = score([half_found, too_much])
@@ -312,14 +312,14 @@ def test_pooled_occluded_counts_what_is_predicted_around_unoccluded_objects():
 
 def test_conddiff_signed_sum_skips_an_object_whose_differences_cancel():
     cancelled = make(0, strip(10), strip(10, 2), strip(10))[1]  # two pixels hidden, two modal pixels outside
-    outside = make(1, strip(10), strip(14), strip(18))[1]  # nothing hidden, and yet it counts: 0 of 4
+    outside = make(1, strip(10), strip(14), strip(18))[1]  # nothing hidden, but it counts: 0 of 4
     assert score([cancelled])["conddiff"]["occluded"] is None
     assert score([cancelled])["pooled"]["occluded_of_occluded"] == 1.0
     assert score([cancelled, outside])["conddiff"]["occluded"] == 0.0
 
 
-def test_predicted_modal_masks_are_united_and_hidden_parts_are_those_of_the_annotated_ones():
-    """As the test on KINS does: the prediction is united with what was given, the true modal mask is subtracted."""
+def test_unions_use_the_predicted_modal_mask_and_hidden_parts_the_annotated_one():
+    """As in the evaluation on KINS: the prediction is united with the given mask, the annotated one is subtracted."""
     row = make(0, strip(10), strip(4), strip(2, 8), given=strip(6))[1]
     assert (row["given_area"], row["modal_area"], row["occluded_area"]) == (6, 4, 6)
     scores = score([row])
@@ -337,7 +337,7 @@ def test_savos_takes_rates_strictly_between_10_and_70_percent_of_signed_areas():
     assert figures(strip(9, 4)) is None  # 4 of 10 pixels are hidden, but the areas differ by 1 of 10
 
 
-def test_savos_weighs_rows_frames_and_tracks():
+def test_savos_averages_over_rows_frames_and_tracks():
     found, missed, track = strip(10), strip(5), ("v", 1)
     rows = [
         make(0, strip(10), strip(5), found, image="f1", track=track)[1],
@@ -361,7 +361,7 @@ def test_five_bins_of_five_counts_an_empty_bin_as_0():
     assert figures["full_of_five"] == pytest.approx((1 + 0.5) / 5)
 
 
-def test_five_bins_leaves_rates_between_0_and_1_percent_out_and_says_so():
+def test_five_bins_excludes_and_reports_rates_between_0_and_1_percent():
     whole = np.ones(SHAPE, bool)
     nearly = whole.copy()
     nearly[0, :5] = False
@@ -435,12 +435,12 @@ def test_the_summary_has_the_interval_of_every_figure(monkeypatch):
                 figure,
             )
             assert interval is not None or figure.endswith("_tracks")
-    # drawn in parts, as where images are many: the same resamples
+    # in blocks, as with many images: the same resamples
     monkeypatch.setattr("amodalseg.metrics.bootstrap.MAX_CELLS", 16 * 37)
     assert bootstrap(rows, "c2f", "occluded") == pytest.approx(entry["intervals"]["c2f"]["occluded"], abs=1e-12)
 
 
-def test_bootstrap_leaves_resamples_out_in_which_a_figure_is_undefined():
+def test_bootstrap_excludes_resamples_in_which_a_figure_is_undefined():
     rows = [make(number, strip(10), strip(10), strip(10), image=str(number))[1] for number in range(3)]
     rows += [make(3, strip(10), strip(5), strip(7), image="3")[1]]
     assert score(rows)["per_object"]["occluded"] == pytest.approx(2 / 5)
@@ -450,7 +450,7 @@ def test_bootstrap_leaves_resamples_out_in_which_a_figure_is_undefined():
     assert bootstrap(rows, "per_object", "occluded", samples=50) == pytest.approx((2 / 5, 2 / 5))
 
 
-def test_bootstrap_holds_the_figure_and_needs_two_images():
+def test_the_bootstrap_interval_contains_the_figure_and_needs_two_images():
     rows = [row | {"track": ""} for row in world()[1]]
     for protocol, name in (("pooled", "full"), ("per_object_occluded", "occluded")):
         low, high = bootstrap(rows, protocol, name, samples=200)

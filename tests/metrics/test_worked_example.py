@@ -19,7 +19,7 @@ PAGE = (Path(__file__).parents[2] / "docs/protocols.md").read_text()
 
 
 def cells(start):
-    """The cells of the table whose header line starts so, without header."""
+    """The cells of the table whose header line starts with ``start``, without the header."""
     lines = PAGE[PAGE.index(f"\n{start}") + 1 :].split("\n\n")[0].splitlines()
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
@@ -81,7 +81,7 @@ def test_the_figures(rows):
     assert {protocol for protocol, _ in printed} == set(PROTOCOLS)
 
 
-def test_the_spread_that_the_text_names(rows):
+def test_the_range_of_scores_in_the_text(rows):
     scores = score(list(rows.values()))
     every = ("pooled", "per_object", "c2f", "c2f_post", "conddiff", "five_bins", "boundary_iou")
     full = [scores[name]["full"] for name in every] + [scores["five_bins"]["full_of_five"]]

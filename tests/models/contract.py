@@ -39,7 +39,7 @@ class ModelContract:
             (7, 9, (2, 2, 6, 5)),  # smaller than any window
         ],
     )
-    def test_any_size_in_the_same_size_out(self, model, height, width, box):
+    def test_masks_have_the_size_of_the_photo(self, model, height, width, box):
         asked = query(height, width, box)
         before = asked.image.copy(), asked.modal.copy()
         prediction = model.predict(asked.image, asked.modal, seed=3)
@@ -60,7 +60,7 @@ class ModelContract:
         if first.probability is not None:
             assert (first.probability == second.probability).all()
 
-    def test_a_prediction_does_not_depend_on_its_batch(self, model):
+    def test_a_prediction_does_not_depend_on_the_rest_of_its_batch(self, model):
         asked = [query(40, 60, (10, 10, 30, 30), 1), query(64, 32, (3, 3, 20, 50), 2), query(40, 60, (1, 2, 9, 9), 3)]
         together = model.predict_batch(asked)
         alone = [model.predict_batch([one])[0] for one in asked]
@@ -70,7 +70,7 @@ class ModelContract:
             else:
                 np.testing.assert_allclose(one.probability, other.probability, atol=1e-4)
 
-    def test_a_move_is_made_where_it_is_asked_for(self, model):
+    def test_only_queries_with_a_target_are_moved(self, model):
         asked = query(40, 60, (10, 10, 30, 30), 1)
         asked.to = (44, 17)
         moving, resting = model.predict_batch([asked, query(40, 60, (10, 10, 30, 30), 1)])
@@ -96,7 +96,7 @@ class ModelContract:
         with pytest.raises(UserError, match=message):
             model.predict_batch([asked])
 
-    def test_no_query_no_prediction(self, model):
+    def test_an_empty_batch_has_no_predictions(self, model):
         assert model.predict_batch([]) == []
 
     @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ class ModelContract:
             (np.zeros((8, 8, 3), np.uint8), np.full((8, 8), 255, np.uint8), "mask > 127"),
         ],
     )
-    def test_wrong_questions_are_refused_in_one_line(self, model, image, modal, message):
+    def test_invalid_queries_are_refused_in_one_line(self, model, image, modal, message):
         with pytest.raises(UserError, match=message) as caught:
             model.predict(image, modal)
         assert "\n" not in str(caught.value)

@@ -17,14 +17,14 @@ def given():
 
 
 def at(made, shape):
-    """Its alpha in a photo of (H, W)."""
+    """The cutout's alpha in a photo of (H, W)."""
     found = np.zeros(shape, np.uint8)
     height, width = made.picture.shape[:2]
     found[made.top : made.top + height, made.left : made.left + width] = made.picture[..., 3]
     return found
 
 
-def test_the_visible_part_is_as_it_is(given):
+def test_the_visible_part_has_the_photos_pixels(given):
     photo, prediction = given
     made = cutout(photo, prediction, "modal")
     alpha = at(made, photo.shape[:2])
@@ -52,7 +52,7 @@ def test_a_soft_outline_leaves_the_visible_part_opaque(given):
     assert (soft <= hard).all() and 0 < (soft < hard).sum() < prediction.occluded.sum()
 
 
-def test_an_object_that_leaves_the_photo_does_not_fade_at_its_border():
+def test_a_truncated_object_does_not_fade_at_the_photos_border():
     amodal = np.zeros((20, 30), bool)
     amodal[5:15, :12] = True
     modal = amodal.copy()
@@ -61,7 +61,7 @@ def test_an_object_that_leaves_the_photo_does_not_fade_at_its_border():
     assert (alpha[8:12, 0] == 255).all() and (alpha[5, :8] < 255).all()
 
 
-def test_what_lies_beyond_the_photo_enlarges_it():
+def test_a_completion_beyond_the_photo_enlarges_the_cutout():
     photo = np.full((20, 30, 3), 90, np.uint8)
     modal = np.zeros((20, 30), bool)
     modal[5:9, :4] = True
@@ -105,7 +105,7 @@ def test_another_model_paints_the_hidden_part(given):
 @pytest.mark.parametrize(
     ("options", "message"), [({"part": "all"}, "invalid part"), ({"soft": -1}, "soft is a number")]
 )
-def test_what_cannot_be_is_refused(given, options, message):
+def test_invalid_options_are_refused(given, options, message):
     with pytest.raises(UserError, match=message):
         cutout(*given, **options)
 
@@ -127,7 +127,7 @@ def test_hidden_parts_without_a_model(given):
         cutout(photo, prediction, paint="oil")
 
 
-def test_colours_go_on_beyond_the_photo(given):
+def test_colours_are_extended_beyond_the_photo(given):
     photo, prediction = given
     height, width = photo.shape[:2]
     beyond = np.zeros((height + 10, width + 6), bool)

@@ -21,7 +21,7 @@ def query(modal):
 
 
 def slow_hull(modal):
-    """Pixels with centres in the convex hull of the modal pixels' centres: no line separates them from those."""
+    """Pixels with centres in the convex hull of the modal pixels' centres: no line separates them from these."""
     points = np.argwhere(modal)
     inside = np.zeros_like(modal)
     for y, x in np.ndindex(modal.shape):
@@ -41,7 +41,7 @@ def random_masks():
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
 @pytest.mark.parametrize("modal", list(random_masks()), ids=lambda mask: str(mask.shape))
-def test_predictions_contain_the_modal_mask_and_hold_what_a_prediction_promises(model, modal):
+def test_predictions_contain_the_modal_mask_and_are_valid(model, modal):
     before = modal.copy()
     (prediction,) = model.predict_batch([query(modal)])
     for mask in (prediction.amodal, prediction.modal, prediction.raw):
@@ -60,7 +60,7 @@ def test_shapes(modal):
     assert box.sum() == (np.ptp(y) + 1) * (np.ptp(x) + 1) and box[y.min() : y.max() + 1, x.min() : x.max() + 1].all()
     inside = slow_hull(modal)
     assert (hull & inside).sum() == inside.sum()
-    # beyond that only pixels which the outline meets: next to a pixel that is inside, or on the outline's own line
+    # in addition only pixels that the outline meets: next to a pixel inside, or on the line of the outline
     assert (hull & ~inside).sum() <= 2 * sum(modal.shape) and not (hull & ~box).any()
 
 

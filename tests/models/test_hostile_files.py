@@ -1,4 +1,4 @@
-"""Maliciously damaged model files: one line each, and nothing is built or run before it is checked."""
+"""Maliciously damaged model files: one line each; nothing is built or run before it is checked."""
 
 import json
 
@@ -45,11 +45,11 @@ def write(folder, state, model, about="{}"):
         ('{"name": "conddiff_amo", "dn": {"dim": -1}}', "invalid value"),
     ],
 )  # fmt: skip
-def test_odd_options(saved, tmp_path, model, message):
+def test_invalid_options_are_refused(saved, tmp_path, model, message):
     refused(write(tmp_path, saved[1], model), message)
 
 
-def test_options_that_would_take_all_memory_are_compared_first(saved, tmp_path, monkeypatch):
+def test_options_are_compared_with_the_weights_before_allocating_memory(saved, tmp_path, monkeypatch):
     _, state, options = saved
     options = json.loads(json.dumps(options))
     options["dn"]["dim"] = 4096
@@ -66,7 +66,7 @@ def test_options_that_would_take_all_memory_are_compared_first(saved, tmp_path, 
     assert sum(made) < 1_000_000
 
 
-def test_nothing_is_changed_by_looking_first(saved):
+def test_checked_files_load_the_same_weights(saved):
     path, state, _ = saved
     again = load_model(path, "cpu").network.state_dict()
     assert all(torch.equal(again[key], value) for key, value in state.items())
@@ -77,7 +77,7 @@ def test_nothing_is_changed_by_looking_first(saved):
     [lambda value: value.to_sparse(), lambda value: value.to(torch.complex64), lambda value: "text",
      lambda value: [1.0], lambda value: None, lambda value: value.to(torch.int8)],
 )  # fmt: skip
-def test_weights_of_another_kind(saved, tmp_path, spoil):
+def test_weights_of_another_kind_are_refused(saved, tmp_path, spoil):
     network = tiny(afg=AFGConfig(kernel=1)).network
     state = dict(network.state_dict())
     name = next(key for key, value in state.items() if value.is_floating_point() and value.dim() > 1)
@@ -90,7 +90,7 @@ def test_weights_of_another_kind(saved, tmp_path, spoil):
     [{"amodalseg": 5}, {"amodalseg": {}}, {"amodalseg": {"model": []}}, {"state_dict": []}, {"state_dict": {5: 1}},
      {"global_step": "x"}],
 )  # fmt: skip
-def test_checkpoints_of_another_form(tmp_path, change):
+def test_invalid_checkpoints_are_refused(tmp_path, change):
     whole = {"amodalseg": {"model": {"name": "conddiff_amo"}}, "state_dict": {}, "global_step": 1,
              "pytorch-lightning_version": "2"}  # fmt: skip
     torch.save({**whole, **change}, tmp_path / "odd.ckpt")

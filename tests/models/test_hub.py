@@ -85,7 +85,7 @@ def test_names_on_the_hub(saved, monkeypatch):
     assert asked == [("me/mine", "model.safetensors", "v2", None), ("me/mine", "model.safetensors", None, "cache")]
 
 
-def test_what_the_hub_cannot_give_is_one_line(saved, monkeypatch, tmp_path):
+def test_failed_downloads_are_one_line(saved, monkeypatch, tmp_path):
     with pytest.raises(UserError, match=r"holds no model\.safetensors"):
         CondDiffAMO.from_pretrained(tmp_path)
     with pytest.raises(UserError, match="neither a folder nor a name on the hub"):
@@ -101,7 +101,7 @@ def test_what_the_hub_cannot_give_is_one_line(saved, monkeypatch, tmp_path):
         load_model("hf:me/mine", "cpu")
 
 
-def test_shipped_weights_are_found_inside_the_package_before_beside_it(saved, monkeypatch, tmp_path):
+def test_shipped_weights_are_searched_inside_the_package_first(saved, monkeypatch, tmp_path):
     assert models.CHECKPOINTS == (ROOT / "amodalseg/checkpoints", ROOT / "checkpoints")
     inside, beside = tmp_path / "inside", tmp_path / "beside"
     monkeypatch.setattr(models, "CHECKPOINTS", (inside, beside))
@@ -116,7 +116,7 @@ def test_shipped_weights_are_found_inside_the_package_before_beside_it(saved, mo
     assert amodalseg.list_models()[-2:] == ["conddiff_amo_lite", "other"]
 
 
-def test_the_wheel_holds_weights_configurations_and_types(tmp_path):
+def test_the_wheel_contains_weights_configurations_and_types(tmp_path):
     wheel = pytest.importorskip("hatchling.builders.wheel", reason="needs hatchling, which builds wheels")
     parts = ("pyproject.toml", "README.md", "LICENSE", "amodalseg/__init__.py", "amodalseg/py.typed",
              "checkpoints/a.safetensors", "configs/experiment/photos_tiny.yaml")  # fmt: skip

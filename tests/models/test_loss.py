@@ -26,7 +26,7 @@ def make_target(batch: int = 2, height: int = 36, width: int = 40) -> torch.Tens
 def slow_loss(
     logits: np.ndarray, target: np.ndarray, modal: np.ndarray | None = None, unknown: np.ndarray | None = None
 ) -> tuple[float, float, float]:
-    """Pixel by pixel, in float64: (bce, iou) of equation 10, and the IoU loss outside the modal mask."""
+    """Equation 10 pixel by pixel in float64. Returns: BCE, IoU loss, and IoU loss outside the modal mask."""
     nothing = np.zeros(target.shape)
     modal, unknown = nothing if modal is None else modal, nothing if unknown is None else unknown
     bces, ious, hiddens = [], [], []
@@ -56,7 +56,7 @@ def slow_loss(
 
 
 def make_masks(seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
-    """Modal and unknown masks in {0, 1} for ``make_target``, pixels at random."""
+    """Random modal and unknown masks in {0, 1} for ``make_target``."""
     generator = torch.Generator().manual_seed(seed)
     modal = make_target() * (torch.rand(2, 1, 36, 40, generator=generator) < 0.6)
     unknown = (torch.rand(2, 1, 36, 40, generator=generator) < 0.3) * (1 - modal)
@@ -83,7 +83,7 @@ def test_equals_the_slow_loss_with_hidden_and_unknown_parts(seed: int) -> None:
 
 
 def one_object() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Target, modal mask, and one half of the n = 80 occluded pixels, float (1, 1, 32, 32)."""
+    """Target, modal mask, and one half of the n = 80 occluded pixels, each float (1, 1, 32, 32)."""
     target, modal, half = torch.zeros(3, 1, 1, 32, 32)
     target[..., 4:24, 6:16] = 1
     modal[..., 4:16, 6:16] = 1
@@ -92,7 +92,7 @@ def one_object() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def hidden_loss(prediction: torch.Tensor, target: torch.Tensor, modal: torch.Tensor, *unknown: torch.Tensor) -> float:
-    """L_hidden of a binary prediction made with certainty."""
+    """L_hidden of a binary prediction with probabilities of 0 and 1."""
     return amodal_loss(40 * (2 * prediction - 1), target, LossConfig(hidden=1.0), modal, *unknown)[1]["hidden"].item()
 
 
@@ -102,11 +102,11 @@ def test_closed_forms_of_the_hidden_part() -> None:
     assert hidden_loss(target, target, modal) == pytest.approx(0, abs=1e-6)
     assert hidden_loss(modal + half, target, modal) == pytest.approx(1 - (n / 2 + 1) / (n + 1), rel=1e-5)
     assert hidden_loss(modal, target, modal) == pytest.approx(1 - 1 / (n + 1), rel=1e-5)
-    for prediction in (half, modal + half):  # the visible part is given: what is said about it does not matter
+    for prediction in (half, modal + half):  # predictions on the visible part do not matter
         assert hidden_loss(prediction, target, modal) == pytest.approx(1 - (n / 2 + 1) / (n + 1), rel=1e-5)
     wide = torch.ones_like(target)
     assert hidden_loss(wide, target, modal) == pytest.approx(1 - (n + 1) / (32 * 32 - modal.sum().item() + 1), rel=1e-5)
-    # nothing hides it: not growing is right, and each pixel too many costs
+    # unoccluded: no growth is correct, and each additional pixel costs
     assert hidden_loss(target, target, target) == pytest.approx(0, abs=1e-6)
     extra = target.clone()
     extra[..., 24:26, 6:16] = 1
@@ -117,12 +117,12 @@ def test_closed_forms_of_the_hidden_part() -> None:
     assert hidden_loss(modal + half, target, modal, half) == pytest.approx(1 - 1 / (n / 2 + 1), rel=1e-5)
 
 
-def test_without_its_weight_the_hidden_part_leaves_the_loss_as_it_is() -> None:
+def test_with_a_weight_of_zero_the_hidden_part_does_not_change_the_loss() -> None:
     logits, target, (modal, _) = torch.randn(2, 1, 36, 40), make_target(), make_masks()
     before, parts = amodal_loss(logits, target, LossConfig())
     after, others = amodal_loss(logits, target, LossConfig(hidden=0.0), modal, torch.zeros_like(modal))
     assert torch.equal(before, after) and parts.keys() == others.keys() == {"bce", "iou"}
-    # equation 10 as it stands, without any mask of what is known
+    # equation 10 itself, without a mask of known pixels
     weight, probability = boundary_weight(target), torch.sigmoid(logits)
     pixels = binary_cross_entropy_with_logits(logits, target, reduction="none")
     bce = ((weight * pixels).sum((1, 2, 3)) / weight.sum((1, 2, 3))).mean()
@@ -134,7 +134,7 @@ def test_without_its_weight_the_hidden_part_leaves_the_loss_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("weighted", [True, False])
-def test_unknown_pixels_weigh_nothing(weighted: bool) -> None:
+def test_unknown_pixels_have_no_weight(weighted: bool) -> None:
     config = LossConfig(hidden=1.0, bce_weighted=weighted)
     target, (modal, unknown) = make_target(), make_masks()
     logits = torch.randn(2, 1, 36, 40, requires_grad=True)
@@ -148,7 +148,7 @@ def test_unknown_pixels_weigh_nothing(weighted: bool) -> None:
 
 
 @pytest.mark.parametrize("weighted", [True, False])
-def test_nothing_known_is_nothing_learnt(weighted: bool) -> None:
+def test_without_known_pixels_loss_and_gradient_are_zero(weighted: bool) -> None:
     target = make_target()
     logits = torch.randn(2, 1, 36, 40, requires_grad=True)
     config = LossConfig(hidden=1.0, bce_weighted=weighted)
@@ -159,7 +159,7 @@ def test_nothing_known_is_nothing_learnt(weighted: bool) -> None:
 
 def test_weight_of_corner_and_flat_regions() -> None:
     weight = boundary_weight(torch.ones(1, 1, 64, 64))[0, 0]
-    assert math.isclose(weight[0, 0].item(), 1 + 5 * (1 - 256 / 961), rel_tol=1e-5)  # 4.67: zeros outside count
+    assert math.isclose(weight[0, 0].item(), 1 + 5 * (1 - 256 / 961), rel_tol=1e-5)  # 4.67: zero padding counts
     assert math.isclose(weight[32, 32].item(), 1, abs_tol=1e-5)
     assert boundary_weight(torch.zeros(1, 1, 64, 64)).unique().tolist() == [1.0]
 
@@ -179,7 +179,7 @@ def test_unweighted_bce_is_the_plain_mean_over_the_batch() -> None:
     assert parts["bce"] != weighted["bce"] and parts["iou"] == weighted["iou"]
 
 
-def test_objects_count_the_same_whatever_their_size() -> None:
+def test_objects_have_equal_weight_whatever_their_size() -> None:
     logits, target = torch.randn(2, 1, 36, 40), make_target()
     alone = [amodal_loss(logits[i : i + 1], target[i : i + 1], LossConfig())[0] for i in range(2)]
     torch.testing.assert_close(amodal_loss(logits, target, LossConfig())[0], sum(alone) / 2)

@@ -24,7 +24,7 @@ print(first, fresh_pages())
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has these switches")
-def test_freed_memory_is_used_again_without_fresh_pages() -> None:
+def test_freed_memory_is_reused_without_new_pages() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, check=True)
     fresh, kept = map(int, done.stdout.split())
     assert kept < 0.1 * fresh

@@ -1,4 +1,4 @@
-"""Fingerprints: the same for the same predictions, another for others."""
+"""Fingerprints of models: equal for equal predictions, different otherwise."""
 
 from amodalseg.models.fingerprint import source_fingerprint
 

@@ -23,11 +23,11 @@ def scene():
 
 
 def close(pixels, colour, levels=4):
-    """Telea's method blends in integers and is off by a few levels, by more in large holes."""
+    """Whether colours are equal up to a few levels: Telea's method blends in integers, less exactly in large holes."""
     return np.abs(pixels.astype(int) - colour).max() <= levels
 
 
-def test_the_middle_of_the_modal_box_goes_to_the_target():
+def test_the_centre_of_the_modal_box_is_moved_to_the_target():
     modal = np.zeros((20, 30), bool)
     modal[4:9, 10:16] = True  # odd height, even width
     assert moving.shift_of(modal, (20, 6)) == (7, 0)
@@ -37,7 +37,7 @@ def test_the_middle_of_the_modal_box_goes_to_the_target():
 
 
 def test_a_perfect_prediction_moves_perfectly():
-    """On a uniform background the ground truth of the move is completely known."""
+    """On a uniform background the ground truth of the move is known."""
     photo, modal, amodal, post = scene()
     prediction = Prediction(modal, amodal[None])
     query = Query(photo, modal, occluder=post, to=(60, 28))
@@ -53,28 +53,28 @@ def test_a_perfect_prediction_moves_perfectly():
     assert moved[~there][:, 0].max() <= GROUND[0] + 4, "nothing red is left: the ground and the post have less"
 
 
-def test_colours_of_a_masks_edge_stay_there_and_thin_parts_keep_theirs():
+def test_hidden_parts_are_not_filled_with_colours_of_the_masks_edge_except_in_thin_masks():
     photo, modal, amodal, post = scene()
-    edge = modal & moving.grown(post, 2)  # pixels of the post in a mask that is a little too large
+    edge = modal & moving.grown(post, 2)  # pixels of the post in a slightly too large mask
     photo[edge] = POST
     picture = moving.coloured(photo, modal, amodal, rim=0.06)
     assert close(picture[amodal & ~modal], OBJECT), "what hides the ball does not colour it"
     assert (picture[edge] == POST).all(), "the visible part is as it was"
     thin = np.zeros_like(modal)
-    thin[20:22, 5:24] = True  # nothing but edge
+    thin[20:22, 5:24] = True  # consists of edge pixels only
     whole = thin.copy()
     whole[20:22, 24:27] = True
     photo[thin] = OBJECT
     assert close(moving.coloured(photo, thin, whole, rim=0.06)[whole], OBJECT, 8)
 
 
-def test_no_colour_of_the_occluder_runs_into_the_object():
+def test_colours_of_the_occluder_do_not_leak_into_the_object():
     photo, modal, amodal, _ = scene()
     piece = moving.completed(photo, Prediction(modal, amodal[None]))
     assert piece.mask.sum() == amodal.sum() and close(piece.picture[piece.mask], OBJECT)
 
 
-def test_the_picture_of_a_model_that_draws_is_taken():
+def test_the_picture_of_a_generative_model_is_used():
     photo, modal, amodal, _ = scene()
     prediction = Prediction(modal, amodal[None])
     prediction.image = np.where((amodal & ~modal)[..., None], np.uint8(7), photo)
@@ -84,7 +84,7 @@ def test_the_picture_of_a_model_that_draws_is_taken():
     assert hidden.sum() == (amodal & ~modal).sum() and (piece.picture[hidden] == 7).all()
 
 
-def test_what_was_found_beyond_the_photo_moves_in_with_the_object():
+def test_completed_parts_beyond_the_photo_are_moved_with_the_object():
     photo = np.full((20, 30, 3), 90, np.uint8)
     modal = np.zeros((20, 30), bool)
     modal[5:9, :4] = True
@@ -96,13 +96,13 @@ def test_what_was_found_beyond_the_photo_moves_in_with_the_object():
     assert (moved[mask] == OBJECT).all() and close(moved[~mask], 90)
 
 
-def test_an_object_that_goes_over_the_border_is_cut_there():
+def test_an_object_moved_over_the_border_is_clipped():
     photo, modal, amodal, _ = scene()
     moved, mask = moving.move_by_paste(Query(photo, modal, to=(0, 0)), Prediction(modal, amodal[None]))
     assert 0 < mask.sum() < amodal.sum() and mask[0, 0] and close(moved[mask], OBJECT)
 
 
-def test_the_place_is_cleared_with_a_rim_but_for_the_occluder():
+def test_the_origin_is_cleared_with_a_rim_except_for_the_occluder():
     _, modal, _, post = scene()
     rim = moving.vacated(modal) & ~modal
     near = np.zeros_like(modal)
@@ -114,7 +114,7 @@ def test_the_place_is_cleared_with_a_rim_but_for_the_occluder():
     assert moving.vacated(wide)[150, 97] and not moving.vacated(wide)[150, 96]
 
 
-def test_a_fill_that_sees_the_surroundings_alone_is_that_of_the_whole_photo():
+def test_filling_from_the_surroundings_equals_filling_the_whole_photo():
     rng = np.random.default_rng(0)
     photo, mask = rng.integers(0, 256, (80, 90, 3), np.uint8), disc(80, 90, 50, 40, 9, 14)
     assert np.array_equal(moving.without(photo, mask, mask), remove(photo, mask))
@@ -122,8 +122,8 @@ def test_a_fill_that_sees_the_surroundings_alone_is_that_of_the_whole_photo():
     assert np.array_equal(moving.without(photo, nothing, nothing), photo)
 
 
-def test_a_large_part_is_filled_at_a_smaller_size(monkeypatch):
-    """With the same colours, only the part itself changes."""
+def test_a_large_hole_is_filled_at_a_smaller_size(monkeypatch):
+    """The colours are similar, and only the hole changes."""
     photo, modal, amodal, post = (np.kron(one, np.ones((4, 4, 1)[: one.ndim], one.dtype)) for one in scene())
     query = Query(photo, modal, occluder=post, to=(300, 120))
     monkeypatch.setattr(moving, "LARGEST", 64)
@@ -136,7 +136,7 @@ def test_a_large_part_is_filled_at_a_smaller_size(monkeypatch):
     assert (moved[~near] == photo[~near]).all()
 
 
-def test_no_colour_of_the_occluder_runs_into_the_place():
+def test_colours_of_the_occluder_do_not_leak_into_the_origin():
     photo, modal, amodal, post = scene()
     query = Query(photo, modal, occluder=post, to=(75, 30))
     moved, mask = moving.move_by_paste(query, Prediction(modal, amodal[None]))
@@ -145,13 +145,13 @@ def test_no_colour_of_the_occluder_runs_into_the_place():
     assert not close(blind[~post & ~mask], GROUND), "who does not know the post takes it for the ground"
 
 
-def test_a_place_that_occluders_enclose_is_filled_by_what_there_is():
+def test_an_origin_enclosed_by_occluders_is_filled_with_their_colours():
     photo, modal, amodal, _ = scene()
     moved, _ = moving.move_by_paste(Query(photo, modal, 0, ~modal, to=(75, 30)), Prediction(modal, amodal[None]))
     assert moved[30, 15].max() < 255 and not np.array_equal(moved[30, 15], photo[30, 15])
 
 
-def test_a_mask_that_covers_the_whole_photo_cannot_be_moved():
+def test_a_mask_of_the_whole_photo_cannot_be_moved():
     photo = np.zeros((8, 9, 3), np.uint8)
     with pytest.raises(UserError, match="covers the whole photo: no background is visible"):
         MODELS["modal"]().predict_batch([Query(photo, np.ones((8, 9), bool), to=(1, 1))])

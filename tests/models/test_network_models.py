@@ -1,4 +1,4 @@
-"""Trained networks that predict once: files, changeable options, votes without effect, and their runs."""
+"""Deterministic trained networks: files, overridable options, samples without effect, and training runs."""
 
 import dataclasses
 import warnings
@@ -47,7 +47,7 @@ def same_state(one, other):
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_a_file_gives_back_the_model(kind, tmp_path):
+def test_the_model_round_trips_through_its_file(kind, tmp_path):
     model = KINDS[kind]()
     model.save(tmp_path / "model.safetensors", {"step": 3})
     again = load_model(tmp_path, "cpu")
@@ -59,7 +59,7 @@ def test_a_file_gives_back_the_model(kind, tmp_path):
     assert np.array_equal(one.probability, other.probability) and one.probability.std() > 0
 
 
-def test_a_class_opens_its_own_kind_only(kind, tmp_path):
+def test_a_class_opens_only_files_of_its_own_kind(kind, tmp_path):
     path = tmp_path / "model.safetensors"
     KINDS[kind]().save(path)
     classes = {"direct": Direct, "pcnet_m": PCNetM, "conddiff_amo": CondDiffAMO}
@@ -71,7 +71,7 @@ def test_a_class_opens_its_own_kind_only(kind, tmp_path):
                 one.load(path)
 
 
-def test_it_predicts_once_whatever_is_asked_for(kind, tmp_path):
+def test_samples_and_steps_have_no_effect(kind, tmp_path):
     model, asked = KINDS[kind](), query(40, 60, (10, 10, 30, 30))
     with pytest.warns(UserWarning, match="is deterministic: num_samples and steps have no effect"):
         several = model.predict(asked.image, np.stack([asked.modal] * 2), num_samples=3, steps=4)
@@ -85,11 +85,11 @@ def test_it_predicts_once_whatever_is_asked_for(kind, tmp_path):
     assert empty.probability.shape == (0, 40, 60) and empty.samples is None
 
 
-def test_what_may_change_after_training(kind):
+def test_options_that_can_change_after_training(kind):
     model, asked = KINDS[kind](), query(40, 60, (10, 10, 30, 30))
     values = model.predict(asked.image, asked.modal).probability
     level = float(np.median(values[values > 0]))
-    model.override({"post": {"threshold": level}, "sampler": {"steps": 2}})  # it has no sampler: that is for others
+    model.override({"post": {"threshold": level}, "sampler": {"steps": 2}})  # sampler: for other models only
     assert np.array_equal(model.predict(asked.image, asked.modal).raw, values > level)
     with pytest.raises(
         UserError,
@@ -117,13 +117,13 @@ def test_windows_of_another_size(kind):
     assert np.array_equal(model.predict(asked.image, asked.modal).probability, own.probability)
 
 
-def test_it_cannot_be_exported_and_says_so(kind, tmp_path):
+def test_export_is_refused(kind, tmp_path):
     with pytest.raises(UserError, match="has no sampler to export; only CondDiff-AMO"):
         export_model(KINDS[kind](), tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
 
 
-def test_other_weights_are_no_start(kind, tmp_path):
+def test_weights_of_another_architecture_cannot_initialise_a_run(kind, tmp_path):
     model = KINDS[kind]()
     model.save(tmp_path / "a.safetensors")
     tiny().save(tmp_path / "b.safetensors")
@@ -149,7 +149,7 @@ def test_a_run_from_training_to_predictions(kind, tmp_path, capsys):
     asked = query(40, 60, (10, 10, 30, 30))
     for path in (out, out / "model.safetensors", out / "last.ckpt"):
         assert load_model(path, "cpu").predict(asked.image, asked.modal).amodal.shape == (40, 60)
-    # it goes on, starts another run, and becomes a file to ship
+    # it resumes, initialises another run, and is released
     before = load_file(out / "model.safetensors")
     assert main(arguments(kind, out)) == 0
     same_state(load_file(out / "model.safetensors"), before)
@@ -159,7 +159,7 @@ def test_a_run_from_training_to_predictions(kind, tmp_path, capsys):
 
 
 def batch_of(num=6, size=32, seed=0):
-    """Squares partly occluded by a bar; the picture shows both."""
+    """A batch of squares partly occluded by a bar, both shown in the picture."""
     rng = np.random.default_rng(seed)
     image = rng.integers(0, 60, (num, 3, size, size), np.uint8)
     masks = np.zeros((num, 4, size, size), np.uint8)
@@ -181,7 +181,7 @@ def test_a_few_steps_on_one_batch_lower_the_loss(kind, monkeypatch):
     module = TASKS[kind].module(config, 100)
     monkeypatch.setattr(module, "log", lambda *_, **__: None)
     monkeypatch.setattr(module, "log_dict", lambda *_, **__: None)
-    monkeypatch.setattr(module, "seed_step", lambda _: torch.manual_seed(1))  # every step is told the same
+    monkeypatch.setattr(module, "seed_step", lambda _: torch.manual_seed(1))  # the same random numbers in every step
     optimizer, batch, losses = module.configure_optimizers()["optimizer"], batch_of(), []
     for step in range(40):
         loss = module.training_step(batch, step)
@@ -192,7 +192,7 @@ def test_a_few_steps_on_one_batch_lower_the_loss(kind, monkeypatch):
     assert losses[-1] < 0.6 * losses[0], losses
 
 
-def test_images_are_normalised_as_the_backbone_was_trained():
+def test_images_are_normalised_as_in_the_training_of_the_backbone():
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
     image = torch.arange(256).repeat(3).view(1, 3, 16, 16).to(torch.uint8)
     torch.testing.assert_close(normalise(image), (image / 255 - mean) / std)

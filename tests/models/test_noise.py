@@ -1,4 +1,4 @@
-"""Noise that depends only on an object's own seed."""
+"""The noise of an object, which depends only on its seed."""
 
 import numpy as np
 import pytest
@@ -14,15 +14,15 @@ def test_standard_normal_and_independent():
     assert abs(np.corrcoef(flat) - np.eye(10)).max() < 0.08  # maps of 4096 numbers: 5 standard errors
 
 
-def test_an_objects_noise_is_its_seeds_alone():
+def test_the_noise_of_an_object_depends_only_on_its_seed():
     together = sample_noise([7, 8, 7], 3, 32)
     assert (together[:, 0] == together[:, 2]).all() and (together[:, 0] != together[:, 1]).any()
     assert (together[:, 1:2] == sample_noise([8], 3, 32)).all()
-    assert (sample_noise([8], 2, 32) == together[:2, 1:2]).all()  # fewer maps are the first of more
+    assert (sample_noise([8], 2, 32) == together[:2, 1:2]).all()  # fewer maps are the first ones of more
     assert sample_noise([], 3, 32).shape == (3, 0, 1, 32, 32)
 
 
-def test_the_numbers_never_change():
+def test_the_noise_equals_its_stored_values():
     """Published predictions and exported files depend on them."""
     np.testing.assert_allclose(
         sample_noise([0], 1, 32)[0, 0, 0, 0, :3], [-1.0343071, -1.1959894, -0.6779927], rtol=1e-6

@@ -1,4 +1,4 @@
-"""One call: any input a user may have, stacks, votes and steps."""
+"""``predict``: photos and masks of any kind, stacks, samples and steps."""
 
 import tracemalloc
 
@@ -17,7 +17,7 @@ from tests.models.contract import query
 
 @pytest.fixture(scope="module")
 def model():
-    """Random weights, and a threshold at the median of their output: masks of noise, all different."""
+    """Random weights, with the threshold at the median of the output: all masks are different."""
     model = tiny()
     asked = query(40, 60, (10, 10, 30, 30))
     probability = model.predict(asked.image, asked.modal).probability
@@ -40,7 +40,7 @@ def boxes(*corners, shape=(40, 60)):
 STACK = boxes((3, 4, 20, 30), (30, 10, 59, 39), (1, 1, 2, 3), (0, 0, 60, 40), (25, 0, 35, 40))
 
 
-def test_an_object_of_a_stack_has_the_prediction_it_has_alone(model, photo):
+def test_an_object_of_a_stack_is_predicted_as_alone(model, photo):
     together = model.predict(photo, STACK, seed=4)
     assert isinstance(together, PredictionStack) and len(together) == 5
     assert together.amodal.shape == together.raw.shape == together.occluded.shape == STACK.shape
@@ -49,7 +49,7 @@ def test_an_object_of_a_stack_has_the_prediction_it_has_alone(model, photo):
         alone = model.predict(photo, mask, seed=4)
         np.testing.assert_allclose(one.probability, alone.probability, atol=1e-5)
         assert (one.probability == together.probability[index]).all() and (one.amodal == together.amodal[index]).all()
-        # rounding may differ between batches of different size; a threshold makes a pixel of that at worst
+        # rounding depends on the batch size, which may flip single pixels at the threshold
         assert (one.amodal != alone.amodal).mean() < 0.01
         assert (one.raw == (one.probability > model.config.post.threshold)).all()
         assert (one.amodal == (one.raw | mask)).all()
@@ -66,7 +66,7 @@ def test_a_stack_of_any_length(model, photo):
     assert model.predict(photo, STACK[:1]).amodal.shape == (1, 40, 60)
 
 
-def test_votes(model, photo):
+def test_the_probability_of_several_samples_is_their_mean(model, photo):
     votes = model.predict(photo, STACK[0], seed=9, num_samples=3)
     single = [model.predict(photo, STACK[0], seed=s) for s in (9, stable_seed(9, 1), stable_seed(9, 2))]
     assert votes.samples.shape == (3, 40, 60) and votes.samples.dtype == bool
@@ -80,7 +80,7 @@ def test_votes(model, photo):
     assert stack.samples.shape == (2, 3, 40, 60) and (stack.samples[0] != votes.samples).mean() < 0.01
 
 
-def test_votes_without_the_union(model, photo):
+def test_several_samples_without_the_union(model, photo):
     threshold = model.config.post.threshold
     other = tiny(post=PostConfig(union_visible=False, threshold=threshold))
     result = other.predict(photo, STACK[0], num_samples=2)
@@ -98,14 +98,14 @@ def test_steps_of_one_call(model, photo):
     np.testing.assert_allclose(again.predict(photo, STACK[0]).probability, other, atol=1e-6)
 
 
-def test_a_prediction_stays_as_it_was_given(photo):
+def test_a_prediction_does_not_change_when_its_model_does(photo):
     one, other = tiny(), tiny()
     result, before = one.predict(photo, STACK[0]), other.predict(photo, STACK[0]).raw
     one.config.post.threshold = float(result.probability.max())
     assert not one.predict(photo, STACK[0]).raw.any() and np.array_equal(result.raw, before)
 
 
-def test_models_that_do_not_sample_say_so(model, photo, recwarn):
+def test_deterministic_models_warn_about_samples_and_steps(model, photo, recwarn):
     with pytest.warns(UserWarning, match="'box' is deterministic: num_samples and steps have no effect"):
         result = MODELS["box"]().predict(photo, STACK[0], num_samples=4)
     assert result.samples is None
@@ -157,7 +157,7 @@ NAN = np.full((40, 60, 3), np.nan, np.float32)
         (GOOD, STACK[0], {"steps": True}, "steps must be a whole number of at least 1"),
     ],
 )
-def test_what_cannot_be_used_is_refused_in_one_line(model, image, modal, options, message):
+def test_invalid_inputs_are_refused_in_one_line(model, image, modal, options, message):
     with pytest.raises(UserError, match=message) as caught:
         model.predict(image, modal, **options)
     assert "\n" not in str(caught.value)
@@ -188,7 +188,7 @@ def test_a_photo_20000_pixels_wide(model, box):
     assert result.amodal.shape == modal.shape and not (modal & ~result.amodal).any()
 
 
-def test_masks_of_other_libraries_are_taken():
+def test_masks_of_other_libraries_are_accepted():
     mask = np.zeros((20, 30), bool)
     mask[4:12, 5:20] = True
     rle = masks.encode(mask)
@@ -203,7 +203,7 @@ def test_masks_of_other_libraries_are_taken():
 
 
 @pytest.mark.parametrize("kind", ["folder", "file"])
-def test_weights_that_ship_are_not_shadowed(tmp_path, monkeypatch, kind):
+def test_shipped_weights_are_not_shadowed_by_files_of_their_name(tmp_path, monkeypatch, kind):
     monkeypatch.chdir(tmp_path)
     if kind == "folder":
         (tmp_path / "conddiff_amo_tiny").mkdir()

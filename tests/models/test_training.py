@@ -1,4 +1,4 @@
-"""The optimiser's groups and rates, and what a step's random numbers depend on."""
+"""The optimiser's parameter groups and learning rates, and the seeds of training steps."""
 
 import pytest
 import torch
@@ -47,7 +47,7 @@ def test_with_decay_all_every_parameter_is_decayed(kind):
     assert set(groups_of(module_of(kind, weight_decay=0.3)).values()) == {0.3}
 
 
-def test_the_cosine_begins_behind_the_warm_up_and_ends_with_the_run():
+def test_the_cosine_starts_after_the_warm_up_and_ends_with_the_run():
     rates = OptimConfig(lr=1.0, min_lr=0.0, warmup_steps=60)
     assert learning_rate_factor(rates, 59, 100) == pytest.approx(60 / 61)
     assert learning_rate_factor(rates, 60, 100) == 1
@@ -62,7 +62,7 @@ def test_no_two_micro_steps_of_a_run_share_their_random_numbers(accumulate, monk
     for step in range(4):
         monkeypatch.setattr(TrainingModule, "global_step", step)
         for part in range(accumulate):
-            # a resumed run counts its batches from where it begins, in whole steps
+            # a resumed run counts its batches from its first whole step
             for batch_idx in (step * accumulate + part, part):
                 module.seed_step(batch_idx)
                 drawn.setdefault((step, part), set()).add(torch.rand(1).item())
@@ -70,7 +70,7 @@ def test_no_two_micro_steps_of_a_run_share_their_random_numbers(accumulate, monk
     assert len(set.union(*drawn.values())) == 4 * accumulate
 
 
-def test_seeds_and_ranks_sample_differently(monkeypatch):
+def test_seeds_and_ranks_have_different_random_numbers(monkeypatch):
     values = set()
     for seed, rank in ((0, 0), (1, 0), (0, 1)):
         module = module_of("pcnet_m")

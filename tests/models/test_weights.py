@@ -39,12 +39,12 @@ def test_round_trip(saved):
     assert not list(path.parent.glob(".*"))
 
 
-def test_a_folder_or_a_file_is_a_model(saved):
+def test_a_model_is_opened_from_a_folder_or_a_file(saved):
     _, path = saved
     assert load_model(path.parent, "cpu").config == load_model(path, "cpu").config
 
 
-def test_truncated(saved, tmp_path):
+def test_truncated_files_are_refused(saved, tmp_path):
     content = saved[1].read_bytes()
     for length in (5, 200, len(content) // 2):
         (tmp_path / "cut.safetensors").write_bytes(content[:length])
@@ -52,7 +52,7 @@ def test_truncated(saved, tmp_path):
             load_model(tmp_path / "cut.safetensors", "cpu")
 
 
-def test_a_pickle_is_refused_and_never_run(tmp_path):
+def test_a_pickle_is_refused_and_never_executed(tmp_path):
     marker = tmp_path / "ran"
 
     class Evil:
@@ -69,8 +69,8 @@ def test_a_pickle_is_refused_and_never_run(tmp_path):
     assert not marker.exists()
 
 
-def test_a_file_whose_first_byte_is_that_of_a_pickle(tmp_path):
-    """The first bytes are the length of the header, which depends on the text inside: 0x80 is as likely as others."""
+def test_a_valid_file_may_start_with_the_first_byte_of_a_pickle(tmp_path):
+    """The first bytes are the length of the header, so that 0x80 is as likely as any other value."""
     model, path = tiny(), tmp_path / "model.safetensors"
     for length in range(0, 300, 4):
         model.save(path, {"note": "x" * length})
@@ -91,13 +91,13 @@ def _umask() -> int:
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04"])
-def test_a_checkpoint_that_is_none(tmp_path, content):
+def test_an_invalid_checkpoint_is_refused(tmp_path, content):
     (tmp_path / "a.ckpt").write_bytes(content)
     with pytest.raises(UserError, match=r"a\.ckpt is (a pickle|damaged)"):
         load_model(tmp_path / "a.ckpt", "cpu")
 
 
-def test_another_programs_file(tmp_path):
+def test_a_file_of_another_program_is_refused(tmp_path):
     save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(UserError, match="holds no amodalseg model"):
         load_model(tmp_path / "other.safetensors", "cpu")
@@ -106,7 +106,7 @@ def test_another_programs_file(tmp_path):
         load_model(tmp_path / "other.ckpt", "cpu")
 
 
-def test_another_architecture(saved):
+def test_another_architecture_is_refused(saved):
     model, path = saved
     with pytest.raises(UserError, match=r"another architecture: .* of another shape"):
         load_state(tiny(dn=DNConfig(dim=32), afg=AFGConfig(kernel=1)).network, model.network.state_dict(), path)
@@ -122,19 +122,19 @@ def test_another_architecture(saved):
         ("absent.ckpt", "no model file at absent"),
     ],
 )
-def test_names_that_are_none(name, message):
+def test_unknown_names_are_refused(name, message):
     with pytest.raises(UserError, match=message):
         load_model(name)
 
 
-def test_an_empty_folder_and_a_missing_device(saved, tmp_path):
+def test_an_empty_folder_and_a_missing_device_are_refused(saved, tmp_path):
     with pytest.raises(UserError, match=r"holds no model\.safetensors"):
         load_model(tmp_path)
     with pytest.raises(UserError, match="cannot be used here"):
         load_model(saved[1], "cuda:99")
 
 
-def test_the_names_of_weights_that_do_not_fit(saved):
+def test_the_message_names_weights_that_do_not_match(saved):
     model, path = saved
     state = dict(model.network.state_dict())
     names = sorted(state)
@@ -156,7 +156,7 @@ def test_the_names_of_weights_that_do_not_fit(saved):
         ("amodalseg-x", "holds no amodalseg model: its metadata says 'amodalseg-x'"),
     ],
 )
-def test_another_version_of_the_format(saved, tmp_path, monkeypatch, found, message):
+def test_another_version_of_the_format_is_refused(saved, tmp_path, monkeypatch, found, message):
     monkeypatch.setattr("amodalseg.models.weights.FORMAT", found)
     saved[0].save(tmp_path / "other.safetensors")
     monkeypatch.undo()
@@ -164,11 +164,11 @@ def test_another_version_of_the_format(saved, tmp_path, monkeypatch, found, mess
         load_model(tmp_path / "other.safetensors", "cpu")
 
 
-def test_half_the_size(saved, tmp_path):
+def test_half_precision_halves_the_file_size(saved, tmp_path):
     model, path = saved
     state = {name: value.clone() for name, value in model.network.state_dict().items()}
     large = next(name for name in state if name.endswith("proj.weight"))
-    state[large] += 1e5  # more than float16 holds
+    state[large] += 1e5  # beyond the range of float16
     save_weights(tmp_path / "half.safetensors", state, model.config, {"a": 1}, dtype="float16")
     assert (tmp_path / "half.safetensors").stat().st_size < 0.56 * path.stat().st_size
     stored, config, about = read_weights(tmp_path / "half.safetensors")
@@ -215,7 +215,7 @@ def test_a_release(saved, tmp_path, capsys, monkeypatch):
         (None, "/", "/data/coco", None),
     ],
 )
-def test_a_release_names_no_folder_of_the_machine(monkeypatch, data, cwd, given, wanted):
+def test_a_release_contains_no_local_paths(monkeypatch, data, cwd, given, wanted):
     monkeypatch.setattr(os, "getcwd", lambda: cwd)
     monkeypatch.delenv("AMODALSEG_DATA", raising=False)
     if data is not None:
@@ -227,7 +227,7 @@ def test_a_release_names_no_folder_of_the_machine(monkeypatch, data, cwd, given,
     assert [*folders_named(found)] == [part for part in wanted.split() if part[0] == "/" and part.count("/") > 1]
 
 
-def test_a_release_names_its_runs_alone(monkeypatch):
+def test_a_release_names_runs_without_their_folders(monkeypatch):
     monkeypatch.delenv("AMODALSEG_DATA", raising=False)
     known = {"train": {"out": "/mnt/disk/runs/lite", "init": "/mnt/disk/runs/first/last.ckpt", "continue_from": None}}
     assert without_folders(known) == {"train": {"out": "lite", "init": "first/last.ckpt", "continue_from": None}}
@@ -236,7 +236,7 @@ def test_a_release_names_its_runs_alone(monkeypatch):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_one_weight_that_is_no_number_is_refused(saved, tmp_path, value, dtype):
+def test_one_non_finite_weight_is_refused(saved, tmp_path, value, dtype):
     state, config, about = read_weights(saved[1])
     state = {key: tensor.clone() for key, tensor in state.items()}
     names = [key for key, tensor in state.items() if tensor.is_floating_point()]
@@ -248,7 +248,7 @@ def test_one_weight_that_is_no_number_is_refused(saved, tmp_path, value, dtype):
             load_model(tmp_path / "bad.safetensors", "cpu")
 
 
-def test_numbers_that_overflow_are_no_prediction(saved):
+def test_overflowing_predictions_are_refused(saved):
     model = CondDiffAMO.load(saved[1])
     with torch.no_grad():
         model.network.denoiser.decoder[-1].bias.fill_(float("nan"))
@@ -258,7 +258,7 @@ def test_numbers_that_overflow_are_no_prediction(saved):
         model.predict(image, modal)
 
 
-def test_the_mean_of_two_models(saved, tmp_path, capsys):
+def test_a_release_can_be_the_mean_of_two_models(saved, tmp_path, capsys):
     first, config, about = read_weights(saved[1])
     second = {key: value + 1 if value.is_floating_point() else value for key, value in first.items()}
     save_weights(tmp_path / "second.safetensors", second, config, about)
@@ -269,7 +269,7 @@ def test_the_mean_of_two_models(saved, tmp_path, capsys):
         wanted = value + 0.25 if value.is_floating_point() else value
         assert torch.allclose(found[key].to(wanted.dtype), wanted, atol=2e-3, rtol=1e-3), key
     capsys.readouterr()
-    # how a model is asked may differ, what it is asked with may not
+    # options of training and thresholding may differ, those of the noise schedule may not
     cautious = replace(config, post=PostConfig(threshold=0.4), diff=replace(config.diff, t_dist="beta"))
     save_weights(tmp_path / "second.safetensors", second, cautious, about)
     assert main([*command, str(tmp_path / "second.safetensors")]) == 0

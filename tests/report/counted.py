@@ -1,4 +1,4 @@
-"""Predictions of models for a few records, in the form that a report takes."""
+"""Predictions of models for a few records, in the form that reports use."""
 
 from amodalseg import masks
 from amodalseg.metrics.counts import count_object

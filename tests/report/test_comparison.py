@@ -1,4 +1,4 @@
-"""``amodalseg compare`` from two finished runs to its page."""
+"""``amodalseg compare``, from two finished runs to the page."""
 
 import re
 import shutil
@@ -37,7 +37,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Two runs on COCOA and KINS: one of two models, one of a single one."""
+    """Two runs on COCOA and KINS: one with two models, and one with one."""
     folder = tmp_path_factory.mktemp("runs")
     cocoa, kins = WORLDS["cocoa"](folder / "cocoa"), WORLDS["kins"](folder / "kins")
     options = ", ".join(option.replace("=", ": ") for option in kins.options)
@@ -85,14 +85,14 @@ def test_two_runs_end_to_end(runs, tmp_path, capsys):
     assert shown.index(worst) == min(shown.index(key) for key in shown if changes.get(key, 1) < 0)
 
 
-def test_one_file_with_two_models_and_folders_in_the_place_of_files(runs, capsys):
+def test_two_models_of_one_run_given_as_folder(runs, capsys):
     assert compare(runs / "one", runs / "one", "--model-a", "modal", "--model-b", "box") == 0
     assert (runs / "one" / "compare" / "compare.md").is_file()
     assert "B is higher" in capsys.readouterr().out
     shutil.rmtree(runs / "one" / "compare")
 
 
-def test_objects_of_one_side_only_are_counted(runs, tmp_path, capsys):
+def test_objects_of_only_one_run_are_counted(runs, tmp_path, capsys):
     rows = [row for row in read_rows(runs / "two/objects.csv") if row["dataset"] == "cocoa"]
     write_rows(tmp_path / "objects.csv", rows[2:])
     assert compare(runs / "one", tmp_path, "--model-a", "modal", "--out", tmp_path / "out") == 0
@@ -103,7 +103,7 @@ def test_objects_of_one_side_only_are_counted(runs, tmp_path, capsys):
     assert page.images == [] and "There are no pictures" in page.text and "occluded IoU: A" in page.text
 
 
-def test_a_data_set_that_has_moved_is_the_reason_for_no_pictures(runs, tmp_path, capsys):
+def test_a_missing_data_set_is_given_as_the_reason_for_no_pictures(runs, tmp_path, capsys):
     for name in ("one", "two"):
         shutil.copytree(runs / name, tmp_path / name)
         config = tmp_path / name / "config.yaml"
@@ -113,7 +113,7 @@ def test_a_data_set_that_has_moved_is_the_reason_for_no_pictures(runs, tmp_path,
     assert "There are no pictures: " in printed and "sets." in printed and "elsewhere" in printed
 
 
-def test_predicted_modal_masks_on_one_side_are_told(runs, tmp_path, capsys):
+def test_predicted_modal_masks_in_one_run_are_reported(runs, tmp_path, capsys):
     rows = [row | {"modal_source": "pred:found"} for row in read_rows(runs / "two/objects.csv")]
     write_rows(tmp_path / "objects.csv", rows)
     assert compare(runs / "one", tmp_path, "--model-a", "box", "--out", tmp_path / "out", "--pictures", "0") == 0
@@ -138,7 +138,7 @@ def test_mistakes(runs, tmp_path, capsys, arguments, parts):
     assert not (tmp_path / "out").exists()
 
 
-def test_different_truths_are_refused(runs, tmp_path, capsys):
+def test_different_ground_truths_are_refused(runs, tmp_path, capsys):
     rows = read_rows(runs / "two/objects.csv")
     rows[3]["amodal_area"] += 1
     write_rows(tmp_path / "objects.csv", rows)

@@ -30,7 +30,7 @@ def picture(archive, name):
     return np.asarray(Image.open(io.BytesIO(archive.read(name))).convert("RGBA"))
 
 
-def test_the_file_is_what_programs_expect(archive):
+def test_the_archive_has_the_files_required_by_the_format(archive):
     first = archive.infolist()[0]
     assert first.filename == "mimetype" and first.compress_type == zipfile.ZIP_STORED and first.header_offset == 0
     assert archive.read("mimetype") == b"image/openraster" and archive.testzip() is None
@@ -44,7 +44,7 @@ def test_the_file_is_what_programs_expect(archive):
     assert max(picture(archive, "Thumbnails/thumbnail.png").shape) == 256
 
 
-def test_the_merged_picture_is_what_is_seen(archive):
+def test_the_merged_picture_equals_the_visible_layers(archive):
     seen = picture(archive, "mergedimage.png")
     assert seen.shape == (300, 400, 4) and (seen[..., 3] == 255).all()
     assert (seen[:290, :, :3] == GROUND[0, 0]).all() and (seen[:, 40:, :3] == GROUND[0, 0]).all()
@@ -57,7 +57,7 @@ def test_nothing_visible_is_transparent():
 
 
 @pytest.mark.parametrize("name", ["photo.png", "photo"])
-def test_another_ending_is_refused(tmp_path, name):
+def test_another_file_extension_is_refused(tmp_path, name):
     with pytest.raises(UserError, match=r"ends in \.ora"):
         write_layers(tmp_path / name, [], 4, 5)
     assert not list(tmp_path.iterdir())

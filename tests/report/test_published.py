@@ -1,4 +1,4 @@
-"""The published numbers: all are present, and they agree with each other unless a flag says otherwise."""
+"""The published numbers: all are present, and they are consistent except for flagged ones."""
 
 import importlib.resources
 import itertools
@@ -62,7 +62,7 @@ def falls(values):
         *[(MOVE, "1", 2, 4), (MOVE, "2", 7, 21), (MOVE, "3", 4, 12), (MOVE, "4", 6, 18), (EDIT, "1", 3 * 3, 27)],
     ],
 )
-def test_every_table_has_its_shape(paper, table, lines, count):
+def test_every_table_is_complete(paper, table, lines, count):
     rows = find(paper=paper, table=table)
     names = {(row.method, row.variant, row.setting, row.dataset if table == "S2" else "") for row in rows}
     assert (len(names), len(rows)) == (lines, count)
@@ -70,14 +70,14 @@ def test_every_table_has_its_shape(paper, table, lines, count):
     assert len(set(keys)) == len(keys), "a number stands there twice"
 
 
-def test_there_is_no_other_table_and_the_file_is_package_data():
+def test_there_are_no_other_tables_and_the_file_is_package_data():
     assert len(load_published()) == 92 + 635 + 73 + 55 + 27
     text = importlib.resources.files("amodalseg.report").joinpath("published.csv").read_text(encoding="utf-8")
     assert len(text.splitlines()) == 1 + len(load_published())
     assert "\r" not in text and text.endswith("\n")
 
 
-def test_every_row_says_what_it_is():
+def test_fields_of_every_row_are_valid():
     (scored,) = summarize([count_row(dataset="cocoa")])
     figures = scored["scores"]
     for row in load_published():
@@ -98,7 +98,7 @@ def test_every_row_says_what_it_is():
             assert row.flag, f"the protocol is unknown and nothing says so: {row}"
 
 
-def test_the_average_is_the_mean_of_the_five():
+def test_the_average_is_the_mean_of_the_five_buckets():
     rows = find(paper=FREE, table="1")
     whole = 0
     for average in (row for row in rows if row.dataset == "average"):
@@ -108,7 +108,7 @@ def test_the_average_is_the_mean_of_the_five():
     assert whole == 7
 
 
-def test_rows_that_stand_in_several_tables_agree():
+def test_rows_of_several_tables_agree():
     base = bucket_row("2", variant="SD1.5")
     assert base == bucket_row("8", variant="SD1.5, epsilon=0.3")
     assert base == bucket_row("9", variant="SD1.5, mask M, background ours")
@@ -122,7 +122,7 @@ def test_rows_that_stand_in_several_tables_agree():
 
 
 @pytest.mark.parametrize("dataset", MASK_TABLE)
-def test_the_first_row_of_the_mask_tables_is_the_best_of_four_models(dataset):
+def test_the_first_row_of_the_mask_tables_is_the_best_of_the_four_models(dataset):
     four = [bucket_row(BUCKET_TABLE[dataset], variant=name) for name in ("SD1.5", "SDXL", "SD2", "Flux")]
     printed = bucket_row(MASK_TABLE[dataset], variant="best of four, mask M")
     flags = {row.flag for row in find(table=MASK_TABLE[dataset], variant="best of four, mask M")}
@@ -130,11 +130,11 @@ def test_the_first_row_of_the_mask_tables_is_the_best_of_four_models(dataset):
     assert flags == ({""} if printed in four else {"not_comparable"})
 
 
-def test_buckets_rise_with_less_occlusion_except_where_a_flag_says_so():
+def test_buckets_rise_with_less_occlusion_except_for_flagged_rows():
     broken = set()
     for (table, dataset, method, variant), rows in bucket_rows().items():
         assert [row.figure for row in rows] == BUCKETS
-        if table == "S2":  # an area, no prediction: nothing says that it fits better where less is hidden
+        if table == "S2":  # an area, not a prediction: it need not fit better with less occlusion
             continue
         if falls([row.value for row in rows]):
             broken.add((table, dataset, method, variant))
@@ -147,8 +147,8 @@ def test_buckets_rise_with_less_occlusion_except_where_a_flag_says_so():
     }
 
 
-def test_rows_that_repeat_those_of_another_data_set_are_flagged():
-    """Five of six equal numbers under another name or for another data set are no coincidence."""
+def test_rows_equal_to_those_of_another_data_set_are_flagged():
+    """Five of six equal numbers under another name or for another data set cannot be a coincidence."""
     alike = []
     for (one_key, one_rows), (two_key, two_rows) in itertools.combinations(bucket_rows().items(), 2):
         equal = sum(a.printed == b.printed for a, b in zip(one_rows, two_rows, strict=True))
@@ -171,10 +171,10 @@ def test_values_of_table_1_that_equal_a_bucket_are_flagged():
                 equal.add((row.dataset, row.variant))
                 assert row.flag == "suspect", row
     assert equal == {("cocoa", "SDXL"), ("cocoa", "SD1.5"), ("kins", "SDXL")}
-    assert one(paper=FREE, table="1", dataset="kins", variant="SD1.5").value == 58.4  # and not 64.8
+    assert one(paper=FREE, table="1", dataset="kins", variant="SD1.5").value == 58.4  # not 64.8
 
 
-def test_what_is_flagged_is_what_breaks_an_identity_or_is_named():
+def test_flagged_rows_are_exactly_the_expected_ones():
     def flagged(flag):
         return {(r.paper, r.table, r.dataset, r.method, r.variant) for r in load_published() if r.flag == flag}
 
@@ -210,7 +210,7 @@ def test_what_is_flagged_is_what_breaks_an_identity_or_is_named():
     assert len(own) == 6 and {row.setting for row in own} == {"supervised"}
 
 
-def test_table_3_training_on_a_set_beats_not_seeing_it_and_only_the_flagged_row_is_from_another_rule():
+def test_in_table_3_supervised_beats_zero_shot_and_quoted_rows_have_another_protocol():
     rows = find(paper=AMO, table="3")
     for dataset in ("kins", "cocoa_cls", "d2sa"):
         part = {(r.setting, r.method, r.figure): r.value for r in rows if r.dataset == dataset}
@@ -220,13 +220,13 @@ def test_table_3_training_on_a_set_beats_not_seeing_it_and_only_the_flagged_row_
             assert setting == "supervised" or figure == "full"
             assert figure == "full" or value < part[setting, method, "full"]
         others = [v for (s, m, f), v in part.items() if (s, f) == ("supervised", "full") and m != AMO]
-        assert part["supervised", AMO, "full"] - max(others) >= 7.0  # as the paper's text says
+        assert part["supervised", AMO, "full"] - max(others) >= 7.0  # as stated in the paper's text
     quoted = [row for row in rows if row.setting == "supervised" and row.method != AMO]
     assert {row.protocol for row in quoted} == {"c2f_post"}
     assert {row.modal_source for row in quoted if row.dataset == "kins"} == {"pred"}
 
 
-def test_differences_that_the_texts_give_follow_from_the_tables():
+def test_differences_stated_in_the_texts_follow_from_the_tables():
     def gain(table, variant, columns=slice(None)):
         ours, theirs = bucket_row(table, variant=variant), bucket_row(table, method="Pix2gestalt")
         return [round(a - b, 1) for a, b in zip(ours, theirs, strict=True)][columns]
@@ -241,8 +241,8 @@ def test_differences_that_the_texts_give_follow_from_the_tables():
     assert round(cost["Pix2gestalt", "", "seconds"] / cost[OURS, "SD2", "seconds"]) == 19
 
 
-def test_one_row_has_one_flag_in_all_papers_that_print_it():
-    """The same method on the same data set, with equal training and prompts; the protocol of bucket tables is known."""
+def test_a_row_has_the_same_flag_in_all_papers_that_print_it():
+    """Equal method, data set, training and prompts; without bucket tables, whose protocol is known."""
     kinds = {"zero_shot": "unseen", "tuning_free": "unseen"}
     flags = defaultdict(set)
     for row in load_published():
@@ -255,12 +255,12 @@ def test_one_row_has_one_flag_in_all_papers_that_print_it():
         assert len({flag for flag, _ in found}) == 1, (key, found)
 
 
-def test_every_row_of_conddiff_says_that_it_is_a_ratio_of_sums():
+def test_every_row_of_the_protocol_conddiff_is_noted_as_a_ratio_of_sums():
     rows = find(protocol="conddiff")
     assert len(rows) == 2 + 2 + 6 + 3 + 22 and all("ratio of sums" in row.reason for row in rows)
 
 
-def test_the_gain_of_three_points_without_training_does_not_follow_on_d2sa():
+def test_the_stated_zero_shot_gain_of_three_points_does_not_hold_on_d2sa():
     gains = {}
     for dataset in ("kins", "cocoa_cls", "d2sa"):
         values = {row.method: row for row in find(paper=AMO, table="3", setting="zero_shot", dataset=dataset)}
@@ -270,7 +270,7 @@ def test_the_gain_of_three_points_without_training_does_not_follow_on_d2sa():
     assert gains == {"kins": 3.62, "cocoa_cls": 3.49, "d2sa": 2.87}
 
 
-def test_votes_and_shares_of_001_add_up_except_where_a_flag_says_so():
+def test_votes_and_shares_of_001_are_consistent_except_for_flagged_rows():
     first = [row.value for row in find(paper=MIXED, table="1", figure="preference")]
     assert sum(first) == pytest.approx(100)
     assert all(value == round(100 * round(55 * value / 100) / 55, 1) for value in first), "shares of 55 cases"
@@ -282,7 +282,7 @@ def test_votes_and_shares_of_001_add_up_except_where_a_flag_says_so():
     assert success["hard"] - success["hard, without mixed context"] == 18  # as the text says
 
 
-def test_accuracy_follows_from_precision_and_recall_on_50_and_50_objects_except_where_a_flag_says_so():
+def test_accuracy_follows_from_precision_and_recall_except_for_flagged_rows():
     for method, accuracy_follows, recall_counts in (
         ("Human consensus", True, False), ("Curation rule", False, True), ("Chance", True, True),
     ):  # fmt: skip
@@ -295,7 +295,7 @@ def test_accuracy_follows_from_precision_and_recall_on_50_and_50_objects_except_
         assert suspect == (set() if method == "Chance" else {"recall"} if accuracy_follows else set(rows))
 
 
-def test_mixed_context_is_best_in_table_1_of_001_but_for_one_number():
+def test_mixed_context_is_best_in_table_1_of_001_except_for_one_number():
     lost = []
     for case, figure, dataset in itertools.product(
         ("easy", "hard"), ("clip", "dreamsim", "lpips"), ("coco_pseudo", "open_images_pseudo")
@@ -329,7 +329,7 @@ def test_the_tables_of_diffoom_and_mrgd_agree_with_their_texts():
         assert rows["MRGD", "clip"] < max(rows["P2P*", "clip"], rows["MultiDiffusion", "clip"])  # as the text says
 
 
-def test_a_data_set_without_published_numbers_gets_no_section():
+def test_a_data_set_without_published_numbers_has_no_section():
     rows = [count_row(dataset="synthetic", object_id=str(number)) for number in range(2)]
     assert beside_published(summarize(rows), rows) == []
 
@@ -362,10 +362,10 @@ def lines_of(tables, name):
     return [line for table in tables if table.title == name for line in table.lines]
 
 
-def test_measured_and_published_stand_in_one_table_measured_ones_first(sections):
+def test_measured_and_published_rows_are_in_one_table_measured_ones_first(sections):
     section = sections("cocoa")
     assert section.title == "cocoa / test" and "3 objects of cocoa / test" in section.intro
-    assert "no rank" not in section.intro  # nobody says how many there should be
+    assert "no rank" not in section.intro  # the size of the split is not published
     (table,) = [table for table in section.tables if table.title == "pooled"]
     assert table.header == ["method", "pooled · full", "pooled · occluded"]
     first = [line[1].text for line in table.lines]
@@ -392,7 +392,7 @@ def test_measured_and_published_stand_in_one_table_measured_ones_first(sections)
         ("d2sa", "val", 3, False),
     ],
 )
-def test_another_split_or_part_than_the_papers_is_told(dataset, split, images, warned):
+def test_a_split_or_part_different_from_the_papers_is_reported(dataset, split, images, warned):
     rows = [count_row(dataset=dataset, split=split, object_id=str(n), image_id=str(n)) for n in range(images)]
     (section,) = beside_published(summarize(rows), rows)
     said = f"200 images of the split test; measured here: {images} images of {split}" in section.intro
@@ -400,14 +400,14 @@ def test_another_split_or_part_than_the_papers_is_told(dataset, split, images, w
 
 
 @pytest.mark.parametrize(("split", "count", "warned"), [("val", 3, True), ("val", 12_753, False), ("test", 3, False)])
-def test_a_part_of_the_published_split_is_told(split, count, warned):
+def test_a_part_of_the_published_split_is_reported(split, count, warned):
     rows = [count_row(dataset="cocoa", split=split)]
     results = [{**result, "num_objects": count} for result in summarize(rows)]
     (section,) = beside_published(results, rows)
     assert ("said to hold 12,753 objects" in section.intro) == warned
 
 
-def test_flagged_and_unknown_rows_stand_apart_and_ablations_behind_a_fold(sections):
+def test_flagged_rows_unknown_protocols_and_ablations_are_shown_separately(sections):
     section = sections("cocoa")
     (apart,) = lines_of(section.apart, "pooled")
     assert apart[0].text == "SDAmodal" and apart[1].text == "90.7" and "90.4" in apart[0].note
@@ -430,7 +430,7 @@ def test_flagged_and_unknown_rows_stand_apart_and_ablations_behind_a_fold(sectio
     assert shown == len([row for row in find(dataset="cocoa") if row.setting != "ablation"]), "no number is lost"
 
 
-def test_another_source_of_modal_masks_sets_rows_apart(sections):
+def test_rows_with_another_source_of_modal_masks_are_shown_separately(sections):
     annotated, predicted = sections("kins"), sections("kins", "pred:detector")
     names = ["C2F-Seg", "AISFormer", "VRSP", "Deocclusion_One"]
     assert [line[0].text for line in lines_of(annotated.apart, "c2f_post")] == names

@@ -35,7 +35,7 @@ MODELS = [ModalCopy(), FilledBox(), ConvexHull()]
 
 @pytest.fixture(scope="module")
 def records():
-    """Nine discs in three photos, occluded on the right by growing shares; the first of each photo not at all."""
+    """Nine discs in three photos, occluded on the right by increasing shares; the first of each photo is unoccluded."""
     y, x = np.mgrid[:60, :80]
     made = []
     for number in range(9):
@@ -60,7 +60,7 @@ def rows(found_by):
 
 
 class Page(HTMLParser):
-    """Strict parser: every opened element must be closed, in order."""
+    """A strict parser: every opened element must be closed, in order."""
 
     def __init__(self, text):
         super().__init__()
@@ -89,7 +89,7 @@ def read_png(data):
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 
-def test_report_is_whole_and_needs_nothing_else(tmp_path, rows):
+def test_the_report_is_complete_and_self_contained(tmp_path, rows):
     strip = Strip(encode_png(np.zeros((8, 9, 3), np.uint8)), "disc <1> & co")
     about = {
         "command": "amodalseg eval <x>",
@@ -136,7 +136,7 @@ def test_report_of_an_evaluation(tmp_path, records, found_by, rows, with_html):
         assert all(f"{title} of {leader}, by occluded IoU" in page.text for title in ("Best", "Median", "Worst"))
 
 
-def test_every_column_names_its_protocol_and_the_best_stands_out(rows):
+def test_columns_name_their_protocol_and_the_best_value_is_marked(rows):
     (table,) = main_tables(summarize(rows), rows)
     assert table.header[1 : 1 + len(MAIN)] == [f"{protocol} · {name}" for protocol, name in MAIN]
     results = summarize(rows)
@@ -148,22 +148,22 @@ def test_every_column_names_its_protocol_and_the_best_stands_out(rows):
         assert all(re.fullmatch(r"\d+\.\d – \d+\.\d", line[column].note) for line in table.lines)
     assert [line[-5].text for line in table.lines] == ["9"] * 3 and [line[-4].text for line in table.lines] == ["6"] * 3
     assert all(re.fullmatch(r"0\.\d{4}", line[-3].text) for line in table.lines)
-    assert [[cell.text for cell in line[-2:]] for line in table.lines] == [["–", "0"]] * 3  # memory: not measured here
+    assert [[cell.text for cell in line[-2:]] for line in table.lines] == [["–", "0"]] * 3  # no peak memory
     assert "**" in to_markdown(table) and "<strong>" in to_html(table)
     plain = plain_table(results)
     assert plain.startswith("discs / val") and "per_object_occluded" in plain and "*" in plain
     assert len({len(line) for line in plain.splitlines()[2:4]}) == 1
     alone = plain_table(results[:1])
-    assert "*" not in alone  # nobody to be better than
+    assert "*" not in alone  # the only model is not marked as best
 
 
-def test_undefined_figures_show_as_a_dash(rows):
+def test_undefined_figures_are_shown_as_a_dash(rows):
     unoccluded = [row for row in rows if row["occluded_area"] == 0 and row["model"] == "modal"]
     (table,) = main_tables(summarize(unoccluded), unoccluded)
     assert [cell.text for cell in table.lines[0][1:6]] == ["–", "–", "100.0", "–", "100.0"]
 
 
-def test_metrics_file_holds_fractions_and_null(tmp_path, rows):
+def test_the_metrics_file_contains_fractions_and_null(tmp_path, rows):
     results = summarize([row for row in rows if row["occluded_area"] == 0])
     write_metrics(tmp_path / "metrics.json", results)
     assert json.loads((tmp_path / "metrics.json").read_text()) == {"results": results}
@@ -179,11 +179,11 @@ def test_best_median_and_worst_do_not_depend_on_the_order(rows):
     assert chosen == {"best": order[:2], "median": order[2:4], "worst": [order[-1], order[-2]]}
     assert best_median_worst(mine[::-1], 2) == chosen
     assert best_median_worst(mine, 99)["best"] == order and best_median_worst([], 3)["worst"] == []
-    ties = [row for row in rows if row["model"] == "modal"]  # every hidden part is missed
+    ties = [row for row in rows if row["model"] == "modal"]  # ties: every hidden part is missed
     assert best_median_worst(ties[::-1], 2)["best"] == sorted(hidden)[:2]
 
 
-def test_without_hidden_parts_objects_are_ranked_by_the_whole_mask_and_say_so(rows):
+def test_without_hidden_parts_objects_are_ranked_by_the_whole_mask(rows):
     whole = [row for row in rows if row["model"] == "box" and row["occluded_area"] == 0]
     assert ranked_by(whole) == "full IoU" and len(best_median_worst(whole, 9)["best"]) == 3
     assert "full IoU: box" in caption(whole[:1])
@@ -194,7 +194,7 @@ def test_without_hidden_parts_objects_are_ranked_by_the_whole_mask_and_say_so(ro
     )
 
 
-def test_overlay_tints_the_mask_and_nothing_else():
+def test_the_overlay_tints_only_the_mask():
     image = np.full((20, 20, 3), 100, np.uint8)
     mask = np.zeros((20, 20), bool)
     mask[5:15, 5:15] = True
@@ -205,7 +205,7 @@ def test_overlay_tints_the_mask_and_nothing_else():
     assert (overlay(image, mask, (200, 0, 50), alpha=1.0)[mask] == (200, 0, 50)).all()
 
 
-def test_colours_land_where_the_masks_are():
+def test_colours_are_at_the_positions_of_the_masks():
     image = np.full((100, 160, 3), 128, np.uint8)
     amodal, modal, predicted = (np.zeros((100, 160), bool) for _ in range(3))
     amodal[20:80, 40:100] = True
@@ -213,7 +213,7 @@ def test_colours_land_where_the_masks_are():
     predicted[20:80, 40:85] = True
     cells = object_cells(image, modal, [predicted], amodal, side=180, margin=0.25)
     assert [cell.shape for cell in cells] == [(180, 180, 3)] * 4
-    # the window is 90 pixels wide, from (25, 5): two pixels of the cell for one of the photo
+    # the window is 90 pixels wide, from (25, 5): two pixels of the cell for each pixel of the photo
     inside = {name: (100, 2 * (x - 25)) for name, x in {"seen": 55, "found": 78, "missed": 92, "outside": 110}.items()}
 
     def is_color(cell, where, color):
@@ -240,7 +240,7 @@ def test_an_object_larger_than_the_photo_is_wide_gets_white_bands():
     assert (photo[:38] == 255).all() and (photo[42:58] == 0).all() and (photo[62:] == 255).all()
 
 
-def test_completed_pictures_stand_below_their_masks(records):
+def test_completed_pictures_are_shown_below_their_masks(records):
     record = records[4]
     whole = np.full((60, 80, 3), (10, 20, 200), np.uint8)
     named = [("none", record.modal), ("painter", record.amodal)]
@@ -256,7 +256,7 @@ def test_completed_pictures_stand_below_their_masks(records):
     assert (unknown[-70:-6, 6 + 280 : 70 + 280] == 255).all()
 
 
-def test_thumbnails_hold_what_a_strip_shows():
+def test_thumbnails_contain_what_a_strip_shows():
     y, x = np.mgrid[:400, :600]
     photo = np.zeros((400, 600, 3), np.uint8)
     picture = np.stack([x * 255 // 600, y * 255 // 400, np.full_like(x, 90)], axis=2).astype(np.uint8)
@@ -299,7 +299,7 @@ def test_grids_of_records_and_of_predictions(records):
     assert record_grid(records[:1], side=64).shape == (26 + 70, 6 + 3 * 70, 3)
 
 
-def test_figures_are_pictures_and_leave_pyplot_alone(rows):
+def test_diagrams_are_pictures_and_do_not_use_pyplot_state(rows):
     import sys
 
     by_model = {model.name: [row for row in rows if row["model"] == model.name] for model in MODELS}
@@ -318,6 +318,6 @@ def test_many_models_continue_in_further_rows(records):
     strip = object_strip(record.image, record.modal, named, record.amodal, side=64)
     few = object_strip(record.image, record.modal, named[:4], record.amodal, side=64)
     assert few.shape[1] == strip.shape[1] == 6 + 7 * 70 and strip.shape[0] == 2 * few.shape[0]
-    assert (strip[few.shape[0] :, 6 + 5 * 70 :] == 255).all()  # twelve pictures: seven, then five
+    assert (strip[few.shape[0] :, 6 + 5 * 70 :] == 255).all()  # twelve pictures in rows of seven and five
     truth = object_cells(record.image, record.modal, [], record.amodal, 64)[-1]
     assert np.array_equal(strip[-6 - 64 : -6, 6 + 4 * 70 : 70 + 4 * 70], truth)

@@ -1,4 +1,4 @@
-"""Edits in a report."""
+"""Edits in a report: captions and strips."""
 
 import numpy as np
 
@@ -26,7 +26,7 @@ def row(squared, pixels=100, model="m"):
     }  # fmt: skip
 
 
-def test_a_caption_has_the_words_and_the_figures_of_every_model():
+def test_a_caption_has_the_texts_and_the_figures_of_every_model():
     text = edit_caption([row(3 * 100 * 10**2), row(0, model="n"), row(0, pixels=0, model="still")], REQUEST)
     assert text == (
         "d/s/a/0 · “a red cup and a jug” → “a red cup” · region dB / kept SSIM / rest SSIM / stays: "

@@ -1,4 +1,4 @@
-"""Moves in a report: which are shown, and how."""
+"""Moves in a report: their selection, captions and strips."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""One report of several data sets: side by side, then separately."""
+"""One report of several data sets: first side by side, then separately."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ SETS = [("kins", "test"), ("toys", "val")]
 
 @pytest.fixture(scope="module")
 def records():
-    """Six discs of each set in two photos, occluded on one side; the same ids in both sets."""
+    """For each data set six discs in two photos, occluded on one side; the ids are the same in both sets."""
     y, x = np.mgrid[:48, :64]
     made = []
     for dataset, split in SETS:
@@ -57,7 +57,7 @@ def test_one_line_for_each_model_and_one_column_for_each_set(results):
     assert plain_table(results).count("mean over sets") == 2
 
 
-def test_no_mean_where_a_set_has_no_value_and_no_table_of_one_set(results):
+def test_no_mean_if_a_set_has_no_value_and_no_table_for_a_single_set(results):
     lacking = [result for result in results if (result["model"], result["dataset"]) != ("box", "toys")]
     _, full = across_tables(lacking)
     (box,) = [line for line in full.lines if line[0].text == "box"]
@@ -68,7 +68,7 @@ def test_no_mean_where_a_set_has_no_value_and_no_table_of_one_set(results):
     assert across_tables([result for result in results if result["dataset"] == "kins"]) == []
 
 
-def test_detection_protocols_stand_among_all_figures_in_percent(results):
+def test_detection_protocols_are_listed_among_all_figures_in_percent(results):
     name = next(iter(DETECTION))
     for place, result in enumerate(results):
         if result["dataset"] == "kins":

@@ -1,4 +1,4 @@
-"""Draws tiny data sets in their real on-disk formats, for tests that read files. One file per format."""
+"""Tiny data sets in their real file formats, for tests of readers. One file per format."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ from tests.worlds.pix2gestalt import pix2gestalt_world
 class World(NamedTuple):
     """A tiny data set on disk.
 
-    name, root: of the data section. train, test: its splits. options: further ``key=value`` of the section.
+    name, root: of the section ``data``. train, test: its splits. options: further ``key=value`` of the section.
     """
 
     name: str

@@ -12,11 +12,11 @@ from tests.worlds.drawing import photo, ring, write_photo
 
 
 def bsds_a_world(folder: Path, *, split: str = "test", seed: int = 0) -> Path:
-    """BSDS-A: two photos, one upright and one lying, that three people have annotated, each in their own way.
+    """BSDS-A: two photos, one in portrait and one in landscape format, each annotated differently by three people.
 
-    The annotations of the two photos take turns in the file. Person 0 sees three objects, person 1 the same a little
-    larger, person 2 two of them in the other order. ``license`` and ``date_captured`` are ``"?"``, ``size`` is wrong,
-    and one ``order`` of person 2 in the second photo is no number.
+    The annotations of the two photos are interleaved in the file. Person 0 annotates three objects, person 1 the same
+    ones a little larger, person 2 two of them in the opposite order. ``license`` and ``date_captured`` are ``"?"``,
+    ``size`` is wrong, and one ``order`` of person 2 in the second photo is not a number.
 
     Returns:
         The data set's folder.

@@ -14,8 +14,8 @@ from tests.worlds.drawing import compressed, disc, photo, ring, run_lengths, wri
 def coco_world(folder: Path, num_images: int = 3, *, seed: int = 0, name: str = "train") -> tuple[Path, Path]:
     """COCO instances: jpg, png and greyscale photos of different sizes, ids with gaps, annotations out of order.
 
-    Each photo shows six objects: a whole one as a polygon, a whole one of two polygons, whole ones as uncompressed and
-    compressed run lengths, a compressed one that the border cuts off, and an uncompressed crowd.
+    Each photo shows six objects: a polygon, an object of two polygons, two objects as uncompressed and compressed run
+    lengths, a compressed one truncated by the border, and an uncompressed crowd.
 
     Returns:
         The json file ``folder/instances_<name>.json`` and the photo folder ``folder/<name>``.

@@ -12,10 +12,10 @@ from tests.worlds.drawing import compressed, disc, photo, ring, run_lengths, wri
 
 
 def coco_amodal_world(folder: Path, num_images: int = 2, *, seed: int = 0, split: str = "val") -> Path:
-    """Two files that share ids, entries out of order and in all of COCO's encodings.
+    """Two files with common ids, entries out of order and in all of COCO's encodings.
 
-    Each photo shows a whole box (a polygon in both files), a plate behind it (amodal a polygon, modal compressed), a
-    dog at the border (run lengths), and a ball that hides completely behind the dog.
+    Each photo shows an unoccluded box (a polygon in both files), a plate behind it (amodal as a polygon, modal
+    compressed), a dog at the border (run lengths), and a ball completely hidden behind the dog.
 
     Returns:
         The data set's folder.

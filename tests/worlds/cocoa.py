@@ -14,11 +14,11 @@ from tests.worlds.drawing import compressed, photo, ring, write_photo
 
 
 def cocoa_world(folder: Path, num_images: int = 2, *, seed: int = 0, split: str = "val") -> Path:
-    """COCOA: six regions a photo, nearest first, with an order gap, a hidden region and stuff behind everything.
+    """COCOA: six regions per photo, nearest first, with an order gap, a hidden region and stuff behind everything.
 
-    Region: 0 whole; 1 behind 0, its rate a float; 2 whole, its rate the int 0, trailing blank in its name; 3 hidden
-    completely by 2, its ``visible_mask`` present but empty, its rate the int 1; 4 behind 1 alone, its order after a
-    gap; 5 stuff behind all of them. ``images`` and ``annotations`` are in opposite order.
+    Regions: 0 unoccluded; 1 behind 0, rate a float; 2 unoccluded, rate the int 0, a trailing blank in its name; 3
+    completely hidden by 2, ``visible_mask`` present but empty, rate the int 1; 4 behind 1 only, order after a gap;
+    5 stuff behind all of them. ``images`` and ``annotations`` are in opposite order.
 
     Returns:
         The data set's folder, for ``read_cocoa``.
@@ -50,7 +50,7 @@ def cocoa_world(folder: Path, num_images: int = 2, *, seed: int = 0, split: str 
 
 
 def piled_regions(shapes: Sequence[tuple[str, int, int, list[float]]], height: int, width: int) -> list[dict[str, Any]]:
-    """Regions of COCOA's form: (name, order, isStuff, polygon) of each, the nearest first."""
+    """Regions in COCOA's format, from (name, order, isStuff, polygon) of each, the nearest first."""
     nearer, regions = np.zeros((height, width), bool), []
     for name, order, stuff, polygon in shapes:
         amodal = masks.decode(masks.from_segmentation(polygon, height, width))

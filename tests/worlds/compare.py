@@ -1,4 +1,4 @@
-"""Comparison of records by content, since two records are never equal themselves."""
+"""Comparison of records by content, since records are compared by identity."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def photo(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def write_photo(path: Path, pixels: np.ndarray) -> None:
-    """Write uint8 (H, W, 3) RGB or (H, W) grey as jpg or png, after the name's ending."""
+    """Write uint8 (H, W, 3) RGB or (H, W) grey as jpg or png, by the file extension."""
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 else pixels)
 
@@ -53,7 +53,7 @@ def compressed(mask: np.ndarray) -> dict[str, Any]:
 
 
 def edit_json(path: Path, change: Any) -> None:
-    """Load a json file, hand its content to ``change``, and write it back."""
+    """Load a json file, pass its content to ``change``, and write it back."""
     content = json.loads(path.read_text())
     change(content)
     path.write_text(json.dumps(content))

@@ -1,4 +1,4 @@
-"""FishBowl, raw and prepared."""
+"""FishBowl, in the raw and the prepared form."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ TYPES = {3: "SmallFishA", 7: "BigFishB", 9: "MediumFishC", 12: "MediumFishA", 5:
 def fishbowl_masks(video: int) -> dict[int, tuple[np.ndarray, np.ndarray]]:
     """Amodal and modal masks, bool (LENGTH, HEIGHT, WIDTH) each, of every fish, the nearest first.
 
-    9: small, crosses 7 and hides a third of it at times. 7: stands still. 3: swims past behind 7, and is hidden
-    completely in the first video's middle. 5: smaller than 400 pixels. 12: leaves through the right border. 20: always
-    behind 7.
+    9: small, crosses 7 and hides a third of it in some frames. 7: does not move. 3: swims past behind 7, and is
+    completely hidden in the middle of the first video. 5: smaller than 400 pixels. 12: leaves through the right border.
+    20: always behind 7.
     """
 
     def swim(start: float, step: float, y: float, rx: float, ry: float) -> np.ndarray:
@@ -45,7 +45,7 @@ def fishbowl_masks(video: int) -> dict[int, tuple[np.ndarray, np.ndarray]]:
 def fishbowl_world(folder: Path, *, split: str = "test", seed: int = 0, prepared: bool = False) -> Path:
     """FishBowl: two videos of 13 frames. Returns: the data set's folder.
 
-    Raw: fish 20 has no entry among the visible ones, as nothing of it is ever seen. Prepared: what ``prepare`` keeps.
+    Raw: fish 20 has no entry among the visible ones, because it is never visible. Prepared: the output of ``prepare``.
     """
     rng, base, tracks = np.random.default_rng(seed), folder / f"{split}_data", {}
     for video in range(2):
@@ -70,7 +70,7 @@ def fishbowl_world(folder: Path, *, split: str = "test", seed: int = 0, prepared
 
 
 def prepare(amodal: np.ndarray, modal: np.ndarray, fish_type: str) -> dict[int, dict[str, Any]]:
-    """A track as SaVOS prepares it, frame by frame on arrays; empty if it does not keep it."""
+    """A track as prepared by SaVOS, frame by frame on arrays; empty if the track is dropped."""
     track: dict[int, dict[str, Any]] = {}
     for number, mask in enumerate(amodal):
         box = _box(mask)
@@ -103,7 +103,7 @@ def _box(mask: np.ndarray) -> list[Any]:
 
 
 def _listed(mask: np.ndarray) -> list[dict[str, Any]]:
-    """As encoding a mask with a third axis of one gives it."""
+    """The result of encoding a mask with a third axis of size one."""
     return [masks.encode(mask)]
 
 

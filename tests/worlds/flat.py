@@ -16,7 +16,7 @@ Entry = dict[str, Any]
 
 
 def cocoa_cls_world(folder: Path, split: str = "val", *, seed: int = 0) -> Path:
-    """COCOA-cls: sparse category ids, ``invisible_mask`` only where something is hidden. Returns: its folder."""
+    """COCOA-cls: sparse category ids, ``invisible_mask`` only of occluded objects. Returns: its folder."""
     rng, images, annotations = np.random.default_rng(seed), [], []
     for number in range(2):
         image_id = 5000 - 700 * number + 10 * seed
@@ -64,7 +64,7 @@ def d2sa_world(folder: Path, split: str = "val", *, seed: int = 0) -> Path:
 
 
 def sailvos_world(folder: Path, split: str = "val", *, seed: int = 0) -> Path:
-    """SAIL-VOS: two videos of two frames, visible masks a pixel thinner than they should be but for each first object.
+    """SAIL-VOS: two videos of two frames; visible masks are a pixel too thin except for the first object of each frame.
 
     Returns:
         The data set's folder.
@@ -92,10 +92,10 @@ def sailvos_world(folder: Path, split: str = "val", *, seed: int = 0) -> Path:
 
 
 def kins_world(folder: Path, split: str = "test", *, version: str = "2020", seed: int = 0) -> Path:
-    """KINS: a car behind a pole (two visible rings), a van behind it, a trailer of two rings, a cyclist on its own.
+    """KINS: a car behind a pole (two visible rings), a van behind it, a trailer of two rings, an isolated cyclist.
 
-    Ids are the same in both splits. 2020: polygons, overlap clusters and ranks; 2019: visible parts as run lengths, and
-    one object that is hidden completely, which polygons cannot say.
+    Both splits have the same ids. 2020: polygons, overlap clusters and ranks; 2019: visible parts as run lengths, and
+    one completely hidden object, which polygons cannot represent.
 
     Returns:
         The data set's folder.
@@ -139,7 +139,7 @@ def kins_world(folder: Path, split: str = "test", *, version: str = "2020", seed
 
 
 def _piled(size: tuple[int, int], shift: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Six ellipses, nearest first: (amodal, visible) bool (H, W). The fifth is hidden completely, the last is free."""
+    """Six ellipses, nearest first: (amodal, visible) bool (H, W). The fifth is hidden, the last unoccluded."""
     shapes = [(40, 40, 18, 16), (56, 46, 16, 18), (30, 58, 22, 14), (60, 62, 12, 12), (40, 40, 8, 7), (96, 30, 14, 12)]
     found, nearer = [], np.zeros(size, bool)
     for x, y, rx, ry in shapes:
@@ -150,7 +150,7 @@ def _piled(size: tuple[int, int], shift: int = 0) -> list[tuple[np.ndarray, np.n
 
 
 def _object(amodal: np.ndarray, modal: np.ndarray) -> Entry:
-    """The masks of an object, and what is stored about what is hidden."""
+    """The masks of an object, and the stored values of its hidden part."""
     hidden = amodal & ~modal
     entry = {"segmentation": compressed(amodal), "visible_mask": compressed(modal)}
     entry["occlude_rate"] = float(hidden.sum() / amodal.sum()) if hidden.any() else 0
@@ -169,7 +169,7 @@ def _box(mask: np.ndarray) -> list[int]:
 
 
 def _write(path: Path, images: list[Entry], annotations: list[Entry], names: dict[int, str], **more: Any) -> None:
-    """Write one file, its images in the opposite order, its annotations in none."""
+    """Write one file, with images in the opposite order and annotations out of order."""
     path.parent.mkdir(parents=True, exist_ok=True)
     categories = [{"id": number, "name": name, "supercategory": "none"} for number, name in names.items()]
     mixed = [*annotations[1::2], *annotations[0::2]]

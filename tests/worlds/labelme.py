@@ -20,10 +20,10 @@ def labelme_shape(label: str, points: Any, group: int | None = None, kind: str =
 
 
 def labelme_world(folder: Path, num_images: int = 2, *, seed: int = 0) -> Path:
-    """One json file a photo, beside it. Corners lie on pixel corners, so that every tool fills them alike.
+    """One json file beside each photo. Polygons have integer corners, so that every tool fills them alike.
 
-    Objects: a cup of two visible pieces and a whole; a plate that is a modal and an amodal shape; a lid drawn once; a
-    shadow whose visible part alone is drawn; a round ball.
+    Objects: a cup of two visible pieces and an amodal shape; a plate of a modal and an amodal shape; a lid drawn once;
+    a shadow of which only the visible part is drawn; a round ball.
     """
     rng = np.random.default_rng(seed)
     for number in range(num_images):

@@ -16,8 +16,8 @@ FILES = {
 def pix2gestalt_world(folder: Path, num_objects: int = 201, *, seed: int = 0) -> Path:
     """Pix2gestalt: 256 x 256 PNG files in four folders; ids of different lengths, one the beginning of another.
 
-    Of 201 objects three are in ``val``, the least that leaves something to compare. Each is an ellipse behind an
-    upright bar; the masks are 0 and 255 in one channel.
+    Of 201 objects three are in ``val``, the fewest for a useful comparison. Each is an ellipse behind a vertical
+    bar; the masks have one channel of 0 and 255.
 
     Returns:
         The data set's folder.

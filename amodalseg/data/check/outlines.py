@@ -29,7 +29,7 @@ def check_outlines(source: Path, split: str) -> list[Finding]:
         for index, region in enumerate(entry.get("regions", ())):
             try:
                 far = _excess(region, image)
-            except (TypeError, ValueError, LookupError, AttributeError):  # of an annotator that nobody reads
+            except (TypeError, ValueError, LookupError, AttributeError):  # of an annotator that is not read
                 far = None
             if far is not None:
                 total += 1

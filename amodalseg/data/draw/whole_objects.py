@@ -226,7 +226,7 @@ class WholeObjects:
         index = int(rng.integers(len(self.kept)))
         kept, (x0, y0, x1, y1) = self.kept[index], self.photos[index]
         length = int(rng.uniform(0.4, 0.7) * min(x1 - x0, y1 - y0))
-        # into a corner: the other object stands in the middle
+        # from a corner: the other object is in the middle
         left, top = (x0, x1 - length)[rng.integers(2)], (y0, y1 - length)[rng.integers(2)]
         return cv2.resize(
             kept[top : top + length, left : left + length, :3], (side, side), interpolation=cv2.INTER_AREA

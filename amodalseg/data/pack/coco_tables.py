@@ -134,8 +134,8 @@ def _common_folder(paths: Sequence[Path]) -> Path:
 
 def _seen_from(folder: Path, path: Path) -> str:
     plain, real = os.path.abspath(folder), os.path.realpath(folder)
-    target = os.path.abspath(path) if plain == real else os.path.realpath(path)  # '..' of a link is its target's
+    target = os.path.abspath(path) if plain == real else os.path.realpath(path)  # '..' refers to a link's target
     try:
         return Path(os.path.relpath(target, real)).as_posix()
-    except ValueError:  # another drive: there is no way from one to the other
+    except ValueError:  # on another drive: there is no relative path
         return str(path)

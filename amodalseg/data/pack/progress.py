@@ -74,7 +74,7 @@ class Progress:
         """Remove the files, from a number of shards on."""
         for path in sorted(
             self.folder.glob("shard-*.json"), reverse=True
-        ):  # the first one last: it says whose they are
+        ):  # the first one, which identifies the set, is removed last
             if path.stem[6:].isdecimal() and int(path.stem[6:]) >= behind:
                 path.unlink()
 

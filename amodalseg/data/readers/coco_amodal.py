@@ -140,7 +140,7 @@ def read_coco_amodal(config: CocoAmodalData, *, photos: bool = True) -> list[Amo
         )
         if further["given"] is not None:
             record.modal_rle, record.gt_modal_rle = further["given"], modal
-            record.flags -= {"empty_modal"}  # there is a given mask
+            record.flags -= {"empty_modal"}  # the given mask is not empty
         key = record.dataset, record.split, record.image_id, record.object_id
         if key in found:
             raise UserError(f"{where} is the same object as annotation {found[key]}: {record.key}; rename one")

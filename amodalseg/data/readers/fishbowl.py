@@ -149,7 +149,7 @@ def _prepared(source: Path) -> Iterator[Track]:
     optional: Keys = {"OCC_R": (int, float), "FM_bx": box, "VM_bx": box, "fish_type": (str,)}
     names = sorted(content, key=lambda name: (name.rpartition("_")[0], len(name), name))
     for name in tqdm(names, desc=f"tracks of {source.name}", disable=len(names) < 500):
-        entries, frames = content.pop(name), []  # what has been read is let go
+        entries, frames = content.pop(name), []  # frees the content that has been read
         if not isinstance(entries, dict) or not all(type(number) is int and number >= 0 for number in entries):
             raise UserError(f"{source}: track {name} must be an object whose names are frame numbers")
         for number in sorted(entries):

@@ -21,7 +21,7 @@ FILES = {
     ("2020", "train"): ["update_train_2020.json"],
     ("2020", "test"): ["update_test_2020.json"],
     ("2019", "train"): ["instances_train.json"],
-    ("2019", "test"): ["instances_val.json", "instances_val_upate.json"],  # so misspelt in lists that are about
+    ("2019", "test"): ["instances_val.json", "instances_val_upate.json"],  # misspelt like this in published files
 }
 FOLDERS = {"train": ["training/image_2", "train_imgs", "."], "test": ["testing/image_2", "test_imgs", "."]}
 

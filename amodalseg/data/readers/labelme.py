@@ -82,7 +82,7 @@ def read_labelme(folder: Path, split: str = "train") -> list[AmodalRecord]:
         require(content, {"shapes": (list,), "imagePath": (str,)}, str(source), sizes)
         photo = source.parent / content["imagePath"].replace("\\", "/")
         if Path(content["imagePath"]).is_absolute():
-            # labelme writes none, and a file of others may not name any file of this machine
+            # labelme writes relative paths; files from others must not read arbitrary files of this machine
             raise UserError(f"{source}: imagePath '{photo}' is absolute: make it relative to the json file")
         height, width = _photo_size(photo, content, source)
         objects: dict[str, list[tuple[Entry, str, str, str]]] = {}

@@ -124,7 +124,7 @@ def _open_index(root: Path) -> tuple[dict[str, Any], np.ndarray]:
     began, stamp = time.time(), _stamp(root)
     places = [root / INDEX_NAME, _cached(root)]
     for place in places:
-        with suppress(OSError, ValueError, KeyError, TypeError):  # no index, or none of ours: build it anew
+        with suppress(OSError, ValueError, KeyError, TypeError):  # a missing or invalid index is rebuilt
             header, entries = _read_index(place)
             if header["stamp"] == stamp:
                 return header, entries
@@ -186,7 +186,7 @@ def _build_index(root: Path) -> tuple[dict[str, Any], np.ndarray]:
     """
     listed = {folder: _ids(root / folder, ending) for folder, ending in FOLDERS.items() if (root / folder).is_dir()}
     found = listed["occlusion"]
-    # the official order is that of file names, where the character behind the id counts: "10_..." < "1_..."
+    # the official order is that of file names, in which the character after the id matters: "10_..." < "1_..."
     found = found[np.argsort(np.char.add(found, b"_"), kind="stable")]
     complete = np.isin(found, listed["visible_object_mask"]) & np.isin(found, listed["whole_mask"])
     if not complete.any():

@@ -63,4 +63,4 @@ def photo_folder(config: PublishedData, folders: Sequence[str], names: Collectio
             f"no photos of {config.name}, split {config.split}; these folders were tried: "
             f"{', '.join(map(str, places))}; for a folder elsewhere set data.images=FOLDER"
         )
-    return (there or places)[0]  # whoever asks for its photos says which are missing
+    return (there or places)[0]  # the reader reports missing photos

@@ -103,7 +103,7 @@ def use_predictions(records: list[AmodalRecord], config: PublishedData) -> list[
             gt_modal_rle=records[place].gt_modal_rle or records[place].modal_rle,
             modal_source=f"pred:{source.stem}",
             modal_score=found[place].score,
-            flags=records[place].flags - {"empty_modal"},  # something is given
+            flags=records[place].flags - {"empty_modal"},  # the predicted mask is not empty
         )
         for place in sorted(found)
     ]
@@ -174,7 +174,7 @@ def _read(
         if image_id not in sizes:
             elsewhere, unknown = elsewhere + 1, unknown or named
             continue
-        if entry["segmentation"] == []:  # what some detectors write for nothing
+        if entry["segmentation"] == []:  # written by some detectors for an empty mask
             empty += 1
             continue
         height, width = sizes[image_id]

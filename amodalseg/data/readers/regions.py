@@ -85,7 +85,7 @@ def region_records(
         size, mismatch = image_mask_size(stored, images[annotation["image_id"]], path, photos)
         amodals = [mask_of_size(r["segmentation"], size, where) for r, where in zip(regions, places, strict=True)]
         author = annotation.get("author")
-        if works[annotation["image_id"], str(author)] > 1:  # the same name, or none: still two opinions
+        if works[annotation["image_id"], str(author)] > 1:  # equal or missing names: still different annotators
             author = f"{author}, annotation {annotation['id']}"
         orders = [_order(region) for region in regions]
         pairs = _constraint(annotation)

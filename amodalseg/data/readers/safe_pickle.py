@@ -74,7 +74,7 @@ def _read(data: mmap.mmap, size: int, path: Path) -> Any:
         text = f"{error}; only plain data is read from a pickle"
     except EOFError:
         text = f"the file ends before the pickle does; {CUT}"
-    except Exception as error:  # which ones a damaged pickle raises is not fixed, says the module's documentation
+    except Exception as error:  # pickle documents no fixed set of exceptions for damaged data
         detail = f" ({error!s:.80})" if isinstance(error, (pickle.UnpicklingError, ValueError)) else ""
         text = f"not a pickle, or a damaged one{detail}"
     raise UserError(f"{path}, before byte {data.tell()}: {' '.join(text.split())}; nothing in it was executed")
@@ -132,7 +132,7 @@ class Dtype:
 
 
 def _raw(data: bytes | str) -> bytes:
-    return data.encode("latin-1") if isinstance(data, str) else data  # text is what Python 2 wrote
+    return data.encode("latin-1") if isinstance(data, str) else data  # str: written by Python 2
 
 
 def _unfilled(*_: Any) -> np.ndarray:
@@ -217,7 +217,7 @@ class _Reader(pickle._Unpickler):
             raise _Refused("it makes far more objects than its size explains")
 
     def load_reduce(self) -> None:
-        for value in self.stack[-1]:  # or one long value, given again and again, would make copies without an end
+        for value in self.stack[-1]:  # otherwise repeated references to one long value could allocate endless copies
             if type(value) in (str, bytes, list, tuple):
                 self.spend(len(value) // (100 if type(value) in (str, bytes) else 4))
         super().load_reduce()  # type: ignore[misc]
@@ -235,10 +235,10 @@ class _Reader(pickle._Unpickler):
             raise _Refused("a state of what is neither a numpy type nor an array")
 
     def load_frame(self) -> None:
-        self.read(8)  # how much may be fetched at once
+        self.read(8)  # the frame's size, which is not needed
 
     def load_bytearray8(self) -> None:
-        self.stack.append(self.read(struct.unpack("<Q", self.read(8))[0]))  # the base allocates what is announced
+        self.stack.append(self.read(struct.unpack("<Q", self.read(8))[0]))  # the base allocates the stated size
 
     def load_frozenset(self) -> None:
         items = self.pop_mark()

@@ -44,7 +44,7 @@ class TolerantSource:
         hidden = amodal & ~modal
         if not modal.any() or not hidden.any():  # without visible pixels nothing can have been eroded
             return record
-        kept = cv2.erode(hidden.astype(np.uint8), self.square).astype(bool)  # the photo's border erodes nothing
+        kept = cv2.erode(hidden.astype(np.uint8), self.square).astype(bool)  # no erosion from the photo's border
         flags = record.flags - {"fully_visible"} if kept.any() else record.flags | {"fully_visible"}
         return replace(record, gt_modal_rle=masks.encode(modal | (amodal & ~kept)), flags=flags)
 

@@ -75,7 +75,7 @@ def collect_predictions(
     batches = [
         [index for index in batch if index not in known]
         for batch in batches_of_rank(count, batch_size, rank, world)
-        if not known.issuperset(batch)  # whole batches are kept, so an object stands beside the same others as ever
+        if not known.issuperset(batch)  # whole batches are kept, so that the composition of batches never changes
     ]
     loader: DataLoader = DataLoader(
         dataset, batch_sampler=batches, num_workers=num_workers, collate_fn=as_list  # type: ignore[arg-type]

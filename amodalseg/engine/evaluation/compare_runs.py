@@ -97,7 +97,7 @@ def _strips(sides: tuple[Side, Side], side: Side, keys: list[str]) -> dict[str, 
     config = load_config(EvalConfig, side.folder / CONFIG_FILE)
     for section in [config.data, *config.sets.values()]:
         if section is not None and any(field.name == "check_photos" for field in dataclasses.fields(section)):
-            section.check_photos = "off"  # a handful of them is opened
+            section.check_photos = "off"  # only a few photos are opened
     dataset = EvaluationSet(JoinedSources([opened.dataset.source for opened in open_sets(config)]), config.seed)
     strips = {}
     for key in keys:

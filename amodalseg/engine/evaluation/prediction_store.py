@@ -53,7 +53,7 @@ class PredictionStore:
         self.folder = folder / PREDICTIONS_FOLDER
         self._sources = dict(sources or {})
         self._weights: dict[str, str] = {}
-        self._data: dict[int, tuple[EvaluationSet, str]] = {}  # with the set itself: its id stays taken
+        self._data: dict[int, tuple[EvaluationSet, str]] = {}  # with the set, so that its id is not reused
 
     def load(self, model: str, name: str, dataset: EvaluationSet) -> tuple[CountedPredictions, Curve] | None:
         """Load the predictions written by ``save``, or None if there are no valid ones."""

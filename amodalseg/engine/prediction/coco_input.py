@@ -56,7 +56,7 @@ class CocoInput:
             return photo
         try:
             height, width = image_size(path, upright=True)
-        except UserError:  # its annotations have failed and are listed
+        except UserError:  # its annotations are listed as failed
             return photo
         turned = (photo["width"], photo["height"]) == (height, width)
         return {**photo, "height": height, "width": width} if turned else photo
@@ -134,7 +134,7 @@ def read_coco_input(
         found.paths[key] = path
         if path.parent != folder and not path.is_file() and (folder / path.name).is_file():
             found.refused[key] = f"no photo at {path}, but at {folder / path.name}: correct its file_name"
-    for key, entry in found.photos.items():  # those without annotations: only their sizes may be asked for
+    for key, entry in found.photos.items():  # photos without annotations: only their sizes may be needed
         if key not in found.refused and key not in found.paths:
             found.paths[key] = folder / entry["file_name"].replace("\0", "")
     return found

@@ -103,7 +103,7 @@ class Notes:
         assert self._file is not None
         try:
             self._file.close()
-        except OSError as error:  # what stands in its buffer does not fit on the disk
+        except OSError as error:  # the buffered lines do not fit on the disk
             if kind is None:
                 raise self._unwritable(error) from error
 

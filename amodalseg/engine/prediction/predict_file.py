@@ -43,7 +43,7 @@ def predict_file(
     elif out.is_dir() and any(out.iterdir()) and not settings.overwrite:
         raise UserError(f"the folder '{out}' is not empty; give a new one as --out, or --overwrite")
     if layers is not None:
-        check_name(layers)  # before the model is asked
+        check_name(layers)  # before predicting
     photo, turn = load_turned(image, upright=settings.upright)
     if isinstance(given, Prompt):
         modal = given.select(photo)

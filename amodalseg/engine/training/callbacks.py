@@ -57,7 +57,7 @@ class LastCheckpoint(Checkpoint):
         self.path, self.every_steps, self.saved_step = path, every_steps, 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        # a resumed run stands at a saved step; saving it again, inside a step that accumulates, would shift the data
+        # a resumed run starts at a saved step; saving it again within an accumulating step would shift the data
         self.saved_step = trainer.global_step
 
     def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -91,7 +91,7 @@ class WeightAverage(WeightAveraging):
 
     def __init__(self, decay: float) -> None:
         def average(means: list[torch.Tensor], currents: list[torch.Tensor], count: Any) -> None:
-            # called once for each type of number
+            # called once for each dtype
             if means[0].is_floating_point():
                 torch._foreach_lerp_(means, currents, 1 - min(decay, (1 + int(count)) / (10 + int(count))))
             else:

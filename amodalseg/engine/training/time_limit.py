@@ -43,7 +43,7 @@ class TimeLimit(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.began = self.clock()
-        trainer.should_stop = self.share >= 1  # a finished run stays as it is
+        trainer.should_stop = self.share >= 1  # a finished run does no further step
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Any) -> None:
         assert isinstance(pl_module, TrainingModule)

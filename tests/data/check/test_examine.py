@@ -40,7 +40,7 @@ def faults(findings):
 
 
 def check(capsys, root, *arguments, name="cocoa"):
-    """Through the command line. Returns: exit code, printed text."""
+    """Run ``data check``. Returns: exit code, printed text."""
     code = main(["data", "check", name, str(root), *arguments])
     return code, capsys.readouterr().out
 
@@ -87,7 +87,7 @@ def plant_duplicate(root):
 
 
 def plant_overlap(root):
-    """The photo of train becomes that of val, including its name."""
+    """Copy a photo of val to train, under the same name."""
     name = "COCO_val2014_000000001000.jpg"
     shutil.copy(root / "val2014" / name, root / "train2014" / name)
 
@@ -145,7 +145,7 @@ PLANTS = [
 
 
 @pytest.mark.parametrize(("kind", "plant", "where"), PLANTS, ids=[f"{p[0]}-{i}" for i, p in enumerate(PLANTS)])
-def test_a_planted_fault_is_found_alone_and_with_its_place(cocoa, capsys, kind, plant, where):
+def test_each_planted_fault_is_the_only_one_found_and_is_located(cocoa, capsys, kind, plant, where):
     code, text = check(capsys, cocoa, "--subset", "--split", "val")
     assert code == 0 and "verdict: nothing that would distort a score" in text
     plant(cocoa)
@@ -158,11 +158,11 @@ def test_a_planted_fault_is_found_alone_and_with_its_place(cocoa, capsys, kind, 
     assert text.splitlines()[-1].startswith(f"verdict: 1 fault ({kind}) would distort scores")
 
 
-def test_the_plants_and_the_counts_are_all_kinds_that_can_be_faults():
+def test_planted_faults_cover_all_kinds_of_faults():
     assert {kind for kind, *_ in PLANTS} | {"counts"} == set(KINDS) - set(NOTES_ONLY)
 
 
-def test_certain_counts_are_judged_uncertain_ones_told_and_subsets_left_alone(cocoa, capsys):
+def test_counts_are_compared_with_published_ones_except_for_subsets(cocoa, capsys):
     code, text = check(capsys, cocoa, "--split", "val")
     assert code == 1 and "images 2, published 1,323 [P]" in text and "objects 12, published 12,753 [P]" in text
     code, text = check(capsys, cocoa, "--split", "val", "--subset")
@@ -174,7 +174,7 @@ def cocoa_card(monkeypatch, *counts, **rest):
     monkeypatch.setitem(cards.CARDS, "cocoa", replace(COCOA, parts=parts, **rest))
 
 
-def test_counts_by_their_evidence(cocoa, monkeypatch):
+def test_severity_of_wrong_counts_depends_on_their_evidence(cocoa, monkeypatch):
     def severities(*counts, **rest):
         cocoa_card(monkeypatch, *counts, **rest)
         found = check_dataset(CocoaData(root=str(cocoa)))
@@ -186,7 +186,7 @@ def test_counts_by_their_evidence(cocoa, monkeypatch):
     assert severities(Count("objects", 13, "P", about=True)) == 2 * ["note"]
     assert severities(Count("objects", 13, "P", at_most=True)) == 2 * ["note"]
     assert severities(Count("objects", 11, "P", at_most=True)) == 2 * ["fault"]
-    # a total is compared when every split of the card is there
+    # a total is compared only if every split of the card is present
     parts = {name: Part(COCOA.parts[name].annotations, ()) for name in ("train", "val")}
     monkeypatch.setitem(cards.CARDS, "cocoa", replace(COCOA, parts=parts, total=(Count("objects", 25, "D"),)))
     assert [item.text for item in faults(check_dataset(CocoaData(root=str(cocoa))))] == [
@@ -203,7 +203,7 @@ def test_images_without_objects_count_as_images(cocoa, monkeypatch):
     ]
 
 
-def test_options_that_select_objects_make_counts_a_note(cocoa):
+def test_with_options_that_select_objects_counts_are_only_a_note(cocoa):
     found = check_dataset(CocoaData(root=str(cocoa), include_stuff=False), ["val"])
     counts = [item for item in found if item.kind == "counts"]
     assert {item.severity for item in counts} == {"note"} and "data.include_stuff=False" in counts[0].text
@@ -216,8 +216,8 @@ def test_known_errors_of_the_published_files_are_notes(cocoa, monkeypatch):
     assert found.severity == "note" and found.text.endswith("known of the published files: rates were rounded")
 
 
-def test_rare_mistakes_and_shallow_ones_are_notes(cocoa):
-    """One object in more than a thousand cannot change a mean by 0.1 points, nor does a pixel of the outline matter."""
+def test_rare_and_small_mistakes_are_notes(cocoa):
+    """One object in a thousand cannot change a mean by 0.1 points, and neither can a pixel of the outline."""
 
     def edit(regions):
         regions[1]["area"] += 3  # less than 1 %
@@ -241,7 +241,7 @@ def test_rare_mistakes_and_shallow_ones_are_notes(cocoa):
     assert many["duplicates"].severity == "fault" and many["duplicates"].count == 2
 
 
-def test_a_wrong_size_in_the_json_alone_is_a_note_and_a_scaled_photo_too(cocoa):
+def test_a_wrong_size_in_the_json_only_and_a_scaled_photo_are_notes(cocoa):
     def edit(content):
         next(image for image in content["images"] if image["id"] == 1000)["height"] = 91
 
@@ -253,7 +253,7 @@ def test_a_wrong_size_in_the_json_alone_is_a_note_and_a_scaled_photo_too(cocoa):
     assert [item.severity for item in found] == ["note"] and "masks 120x90, photo 240x180" in found[0].where[0]
 
 
-def test_every_split_that_is_there_is_checked_and_others_are_named(cocoa, capsys):
+def test_existing_splits_are_checked_and_missing_ones_named(cocoa, capsys):
     _, text = check(capsys, cocoa, "--subset")
     lines = text.splitlines()
     assert "train" in lines and "val" in lines and "not there, not checked: test" in text
@@ -262,14 +262,14 @@ def test_every_split_that_is_there_is_checked_and_others_are_named(cocoa, capsys
     assert "train" not in text.splitlines() and "train and val share no photo" in text
 
 
-def test_names_that_restart_are_no_overlap_unless_photos_or_masks_are_equal(cocoa, monkeypatch):
+def test_equal_file_names_in_two_splits_are_an_overlap_only_with_equal_photos_or_masks(cocoa, monkeypatch):
     cocoa_card(monkeypatch, names_restart=True, compare_masks=True)
     plant_overlap(cocoa)
     name = "COCO_val2014_000000001000.jpg"
     config = CocoaData(root=str(cocoa))
     assert [item.kind for item in faults(check_dataset(config, subset=True))] == ["overlap"]
     write_photo(cocoa / "train2014" / name, photo(np.random.default_rng(5), *SIZE))
-    # the two splits of the world are drawn with the same shapes: their masks still say that one was copied
+    # both splits are drawn with the same shapes, so the masks still show a copy
     assert [item.kind for item in faults(check_dataset(config, subset=True))] == ["overlap"]
     cocoa_card(monkeypatch, names_restart=True)
     assert not faults(check_dataset(config, subset=True))
@@ -287,7 +287,7 @@ def test_names_that_restart_are_no_overlap_unless_photos_or_masks_are_equal(coco
     assert found.severity == "fine" and "1 names occur in both, for different photos" in found.text
 
 
-def test_nothing_there_says_where_to_get_it_and_under_which_licence(tmp_path, capsys):
+def test_a_missing_data_set_is_reported_with_its_source_and_licence(tmp_path, capsys):
     for name in ("cocoa", "kins", "d2sa", "pix2gestalt"):
         code, text = check(capsys, tmp_path, name=name)
         text = " ".join(text.split())
@@ -295,7 +295,7 @@ def test_nothing_there_says_where_to_get_it_and_under_which_licence(tmp_path, ca
         assert str(tmp_path / next(iter(CARDS[name].parts.values())).annotations[0][0]) in text
 
 
-def test_a_picture_of_records_and_the_same_one_again(cocoa, tmp_path, capsys):
+def test_drawn_records_are_reproducible(cocoa, tmp_path, capsys):
     import cv2
 
     first, second = tmp_path / "first.png", tmp_path / "second.png"
@@ -306,10 +306,10 @@ def test_a_picture_of_records_and_the_same_one_again(cocoa, tmp_path, capsys):
     assert cv2.imread(str(first)).shape[1] > 6 * 160
     plant_size(cocoa)
     code, text = check(capsys, cocoa, "--subset", "--split", "val", "--draw", "12", str(first))
-    assert code == 1 and "12 objects" in text  # photos of another size are drawn resized, not refused
+    assert code == 1 and "12 objects" in text  # photos of a different size are drawn resized, not refused
 
 
-def test_objects_to_draw_are_odd_ones_first_then_by_occlusion(cocoa):
+def test_flagged_objects_are_drawn_first_then_by_occlusion_rate(cocoa):
     plant_inside(cocoa)
     chosen = examine(CocoaData(root=str(cocoa)), ["val"], subset=True, draw=8).pictures["val"]
     assert len(chosen) == 8 and {"modal_outside_amodal", "empty_modal"} & chosen[0].flags
@@ -340,7 +340,7 @@ def test_a_bare_record_is_checked_without_counts(cocoa, tmp_path, capsys):
     assert code == 0 and "modal inside amodal: 6 of 6" in text
 
 
-def test_options_that_change_what_is_made_of_the_files_do_not_hide_what_they_hold(cocoa):
+def test_faults_are_found_whatever_options_would_repair_or_skip(cocoa):
     plant_inside(cocoa)
     found = faults(check_dataset(CocoaData(root=str(cocoa), fix_subset="union", num_objects=1), ["val"], subset=True))
     assert [item.kind for item in found] == ["inside"]
@@ -353,7 +353,7 @@ FLAT = ["cocoa_cls", "d2sa"]
 @pytest.mark.parametrize(
     "kind", ["files", "inside", "rates", "areas", "ids", "duplicates", "empty", "unreadable", "photos"]
 )
-def test_flat_files_show_the_same_faults(tmp_path, capsys, name, kind):
+def test_faults_are_found_in_flat_files(tmp_path, capsys, name, kind):
     world = WORLDS[name](tmp_path / "data")
     config = config_of(world)
     assert not faults(check_dataset(config, subset=True))
@@ -390,7 +390,7 @@ def test_flat_files_show_the_same_faults(tmp_path, capsys, name, kind):
     assert where in " ".join([found[0].text, *found[0].where]) and where in text
 
 
-def test_what_a_reader_refuses_ends_the_split_unless_it_can_leave_it_out(cocoa, tmp_path):
+def test_an_object_refused_by_the_reader_ends_its_split_unless_it_can_be_skipped(cocoa, tmp_path):
     plant_nan(cocoa)
     found = check_dataset(CocoaData(root=str(cocoa), skip_broken=True), ["val"], subset=True)
     assert [item.text for item in found if item.kind == "reader"] == ["the rest of this split could not be checked"]
@@ -414,14 +414,14 @@ def test_polygons_that_leave_their_image_are_a_note(tmp_path):
     assert len(notes) == 1 and "leave their image" in notes[0]
 
 
-def test_polygons_of_nested_files_too(cocoa):
+def test_polygons_that_leave_their_image_are_a_note_in_nested_files(cocoa):
     change(cocoa, lambda regions: regions[5]["segmentation"].__setitem__(0, -2.5))
     (note,) = [i for i in check_dataset(CocoaData(root=str(cocoa)), ["val"], subset=True) if i.kind == "reader"]
     assert note.severity == "note" and "1 of 12 polygons leave their image" in note.text
     assert note.where == ("COCO_amodal_val2014.json: annotation 40, region 5: by 2.5 pixels",)
 
 
-def test_the_two_files_of_kins_being_one_is_a_fault(tmp_path):
+def test_identical_train_and_test_files_of_kins_are_a_fault(tmp_path):
     world = WORLDS["kins"](tmp_path / "data")
     shutil.copy(world.root / "update_test_2020.json", world.root / "update_train_2020.json")
     found = faults(check_dataset(config_of(world), ["test"], subset=True))
@@ -429,7 +429,7 @@ def test_the_two_files_of_kins_being_one_is_a_fault(tmp_path):
 
 
 @pytest.mark.parametrize("name", sorted(set(WORLDS) - {"pix2gestalt"}))
-def test_every_clean_world_is_fine(name, tmp_path):
+def test_no_faults_in_clean_worlds(name, tmp_path):
     world = WORLDS[name](tmp_path / "data")
     found = check_dataset(config_of(world), subset=True)
     assert not faults(found), describe(faults(found))
@@ -470,7 +470,7 @@ def test_pix2gestalt_files(pictures, tmp_path, kind, capsys):
     assert expected[kind] in " ".join(text.split()) and (kind == "lacking" or name in text)
 
 
-def test_of_many_files_a_fixed_sample_is_opened_and_said(pictures, monkeypatch):
+def test_of_many_files_a_fixed_sample_is_opened_and_reported(pictures, monkeypatch):
     from amodalseg.data.check import examine as module
 
     config = build(DataOnly, [("test", {"data": {"name": "pix2gestalt", "root": str(pictures)}})]).data
@@ -481,7 +481,7 @@ def test_of_many_files_a_fixed_sample_is_opened_and_said(pictures, monkeypatch):
     assert "modal inside amodal: 99 of 99" in describe(check_dataset(config, ["train"], subset=True, every=True))
 
 
-def test_only_the_first_places_are_printed_and_the_rest_counted():
+def test_a_finding_prints_its_first_locations_and_counts_the_rest():
     item = finding("empty", "fault", "val", "8 of 9", [f"place {i}" for i in range(8)])
     text = describe([item, finding("boxes", "fault", "val", "one")])
     assert "place 4" in text and "place 5" not in text and "... and 3 more" in text
@@ -489,7 +489,7 @@ def test_only_the_first_places_are_printed_and_the_rest_counted():
 
 
 @pytest.mark.parametrize("content", [[], [{"id": 1, "image_id": 2, "url": "u/x.jpg", "regions": []}]])
-def test_a_list_of_few_bare_records_in_the_place_of_a_split(cocoa, content, capsys):
+def test_a_list_of_bare_records_instead_of_a_split(cocoa, content, capsys):
     annotations(cocoa).write_text(json.dumps(content))
     code, text = check(capsys, cocoa, "--split", "val")
     assert code == 1 and "images 0, published 1,323" in text

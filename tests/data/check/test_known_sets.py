@@ -21,7 +21,7 @@ def config_of(name, root, *options, **rest):
 
 
 def section(name):
-    """The page's section on a data set, without its line breaks."""
+    """The section of docs/data.md on a data set, without line breaks."""
     for part in re.split(r"^##+ ", PAGE, flags=re.M):
         if part.partition("\n")[0].endswith(f": `{name}`"):
             return " ".join(part.split())
@@ -36,7 +36,7 @@ def test_every_published_set_has_a_card():
 
 
 @pytest.mark.parametrize("name", sorted(CARDS))
-def test_facts_carry_their_evidence(name):
+def test_facts_have_evidence(name):
     card = CARDS[name]
     assert card.title and card.paper and card.get and card.licence
     for count in (*card.total, *(count for part in card.parts.values() for count in part.counts)):
@@ -50,7 +50,7 @@ def test_facts_carry_their_evidence(name):
 
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
-def test_the_page_tells_what_the_card_says(name):
+def test_the_page_contains_the_facts_of_the_card(name):
     card, text = CARDS[name], section(name)
     for fact in (card.get, card.licence, *card.errors):
         assert " ".join(fact.split()) in text, fact
@@ -67,7 +67,7 @@ def test_the_page_tells_what_the_card_says(name):
 
 
 def _shown(path, split, text):
-    """Whether the layout lists a file, literally or with its split among others in braces."""
+    """Whether the layout lists a file, literally or with its split among several in braces."""
     words = {"train2014": "2014", "val2014": "2014"}
     options = [path, Path(path).name, *(path.replace(s, w) for s, w in words.items())]
     braces = re.findall(r"\{([\w,]+)\}", text)
@@ -75,13 +75,13 @@ def _shown(path, split, text):
     return any(option in text for option in options)
 
 
-def test_the_page_has_every_kind_of_finding_and_no_other():
+def test_the_page_lists_exactly_the_kinds_of_findings():
     table = PAGE.partition("| kind | expected")[2].partition("\n\n")[0]
     rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", table, re.M))
     assert rows == KINDS
 
 
-def test_every_link_within_the_page_leads_somewhere():
+def test_links_within_the_page_have_targets():
     titles = re.findall(r"^##+ (.+)$", PAGE, re.M)
     anchors = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
     links = re.findall(r"\]\(#([^)]+)\)", PAGE)
@@ -89,7 +89,7 @@ def test_every_link_within_the_page_leads_somewhere():
 
 
 @pytest.mark.parametrize("world_name", sorted(set(WORLDS) - {"pix2gestalt"}))
-def test_cards_know_where_readers_look(world_name, tmp_path):
+def test_cards_name_the_files_that_readers_open(world_name, tmp_path):
     world = WORLDS[world_name](tmp_path / "data")
     parts = expected_parts(config_of(world.name, world.root, *world.options))
     for split in (world.train, world.test):
@@ -98,9 +98,9 @@ def test_cards_know_where_readers_look(world_name, tmp_path):
         assert not parts[split].photos or find(world.root, parts[split].photos)
 
 
-def test_files_that_lie_elsewhere(tmp_path):
+def test_expected_parts_with_explicit_paths(tmp_path):
     parts = expected_parts(config_of("kins", tmp_path, annotations="a.json", images="photos", split="val"))
-    assert list(parts) == ["test"]  # which is what KINS calls val
+    assert list(parts) == ["test"]  # the name of this split in KINS
     assert parts["test"].annotations == ((str(Path("a.json").absolute()),),)
     assert parts["test"].photos == (str(Path("photos").absolute()),) and parts["test"].counts
     file = tmp_path / "one.json"
@@ -109,7 +109,7 @@ def test_files_that_lie_elsewhere(tmp_path):
     assert name == "val" and part.annotations == ((str(file),),) and not part.photos and not others
 
 
-def test_splits_of_the_exchange_format_are_those_in_its_folder(tmp_path):
+def test_splits_of_the_exchange_format_are_found_in_its_folder(tmp_path):
     (tmp_path / "annotations").mkdir()
     for name in ("mine_modal.json", "mine_amodal.json", "other_modal.json"):
         (tmp_path / "annotations" / name).write_text("{}")

@@ -38,7 +38,7 @@ def test_counts_are_those_of_the_decoded_masks(root):
     assert stats.flags == {"fully_visible": 4, "empty_modal": 2}
 
 
-def test_the_text_says_what_was_counted(root):
+def test_the_printed_table_contains_the_counts(root):
     train, val = (measure(open_source(CocoaData(root=str(root), split=split))) for split in ("train", "val"))
     lines = describe([train, val]).splitlines()
     assert len({len(line) for line in lines}) == 1, "columns are aligned"
@@ -56,7 +56,7 @@ def test_the_text_says_what_was_counted(root):
     assert f" {median:.1f} / " in describe([val])
 
 
-def test_categories_beyond_the_top_are_summed_up(root):
+def test_rare_categories_are_summed_up(root):
     records = read_dataset("cocoa", root)
     many = [records[i % 12] for i in range(60)]
     for place in range(60):
@@ -66,7 +66,7 @@ def test_categories_beyond_the_top_are_summed_up(root):
     assert [line.split() for line in text.splitlines()][-1] == ["5", "others", "10", "(16.7", "%)"]
 
 
-def test_sets_without_amodal_masks_have_sizes_only(tmp_path):
+def test_sets_without_amodal_masks_have_only_sizes(tmp_path):
     annotations, images = coco_world(tmp_path)
     stats = measure(open_source(CocoData(annotations=[str(annotations)], images=[str(images)])))
     assert not stats.amodal and not len(stats.rates) and stats.num_stuff is None
@@ -90,7 +90,7 @@ def test_the_command_reads_annotations_only_and_draws(root, tmp_path, capsys):
     assert "not a picture file" in capsys.readouterr().err
 
 
-def test_a_set_without_categories_and_amodal_masks_is_drawn_too(tmp_path, capsys):
+def test_diagrams_of_sets_without_categories_or_amodal_masks(tmp_path, capsys):
     annotations, images = coco_world(tmp_path)
     arguments = ["coco", f"annotations=[{annotations}]", f"images=[{images}]", "--to", str(tmp_path / "a.png")]
     assert main(["data", "stats", *arguments]) == 0

@@ -42,7 +42,7 @@ def test_a_scene_is_a_pure_function_of_seed_split_epoch_and_index():
     assert not any(np.array_equal(first.picture(), other.picture()) for other in others)
 
 
-def test_scenes_have_none_one_and_two_things_of_different_colours_and_forms(scenes):
+def test_scenes_have_up_to_two_things_of_different_colours_and_forms(scenes):
     assert {len(scene.things) for scene in scenes} == {0, 1, 2}
     for scene in scenes:
         assert len({thing.colour for thing in scene.things}) == len({thing.form for thing in scene.things})
@@ -52,7 +52,7 @@ def test_scenes_have_none_one_and_two_things_of_different_colours_and_forms(scen
     assert {scene.ground for scene in scenes} == set(GROUNDS)
 
 
-def test_captions_are_made_of_the_words_and_name_all_things(scenes):
+def test_captions_use_the_vocabulary_and_name_all_things(scenes):
     overlapping = 0
     for scene in scenes:
         caption = scene.caption()
@@ -70,17 +70,17 @@ def test_captions_are_made_of_the_words_and_name_all_things(scenes):
     assert with_article("orange star") == "an orange star" and with_article("red star") == "a red star"
 
 
-def test_named_colours_are_where_the_things_are(scenes):
+def test_things_have_their_named_colours(scenes):
     for scene in scenes:
         shares = colour_shares(scene.picture())
         for thing, modal in zip(scene.things, scene.modal, strict=True):
             assert shares[thing.colour] > 0.6 * modal.mean(), thing.name
         absent = set(COLOURS) - {thing.colour for thing in scene.things}
-        # where red meets yellow, pixels that both share are orange
+        # blended pixels between red and yellow are orange
         assert all(shares[colour] < 0.05 for colour in absent), scene.caption()
 
 
-def test_truth_is_exact(scenes):
+def test_ground_truth_is_exact(scenes):
     for scene in scenes:
         for whole, modal in zip(scene.amodal, scene.modal, strict=True):
             assert not (modal & ~whole).any() and modal.sum() >= (1 - MOST_HIDDEN) * whole.sum() > 0
@@ -89,12 +89,12 @@ def test_truth_is_exact(scenes):
             assert np.array_equal(scene.modal[1], scene.amodal[1])
 
 
-def test_edits_change_their_thing_and_nothing_else(scenes):
+def test_edits_change_only_their_thing(scenes):
     edited = 0
     for scene in scenes:
         before = scene.picture()
         for place, thing in enumerate(scene.things):
-            touched = np.zeros((SIZE, SIZE), bool)  # also at edges that a mask leaves out
+            touched = np.zeros((SIZE, SIZE), bool)  # including soft edges outside the mask
             y, x, (height, width) = thing.shape.y, thing.shape.x, thing.shape.alpha.shape
             touched[y : y + height, x : x + width] = thing.shape.alpha > 0
             other = next(colour for colour in COLOURS if colour not in {one.colour for one in scene.things})
@@ -109,7 +109,7 @@ def test_edits_change_their_thing_and_nothing_else(scenes):
     assert edited > 50
 
 
-def test_records_hide_the_farther_of_two_things():
+def test_in_records_the_farther_of_two_things_is_occluded():
     world = open_source(CaptionsData(size=SIZE, num_objects=40))
     hidden = 0
     for index in range(len(world)):
@@ -124,7 +124,7 @@ def test_records_hide_the_farther_of_two_things():
     assert 5 < hidden < 35
 
 
-def test_training_samples_follow_from_their_key_and_come_in_any_size():
+def test_training_samples_are_determined_by_their_key_and_drawn_at_any_size():
     pictures = CaptionedPictures(CaptionedWorld(CaptionsData(num_objects=10, fresh=True)))
     one, same = (
         pictures[1, 3, 32],
@@ -134,12 +134,12 @@ def test_training_samples_follow_from_their_key_and_come_in_any_size():
     assert not np.array_equal(one.picture, pictures[2, 3, 32].picture)
     assert pictures[1, 3, 24].picture.shape == (24, 24, 3)
     old = CaptionedPictures(CaptionedWorld(CaptionsData(num_objects=10)))
-    assert np.array_equal(old[1, 3, 32].picture, old[2, 3, 32].picture)  # the pictures stay, their captions vary
+    assert np.array_equal(old[1, 3, 32].picture, old[2, 3, 32].picture)  # only the captions vary between epochs
     batch = stack_captioned([pictures[0, i, 24] for i in range(5)])
     assert batch.picture.shape == (5, 3, 24, 24) and batch.mask.shape == (5, 1, 24, 24) and len(set(batch.keys)) == 5
 
 
-def test_captions_of_training_leave_out_something_at_times_and_say_nothing_wrong():
+def test_training_captions_are_sometimes_incomplete_and_never_wrong():
     pictures = CaptionedPictures(CaptionedWorld(CaptionsData(size=SIZE)))
     seen = [pictures[0, i, SIZE] for i in range(300)]
     assert any("thing" in one.caption for one in seen) and any(one.caption.startswith("a photo of") for one in seen)
@@ -150,7 +150,7 @@ def test_captions_of_training_leave_out_something_at_times_and_say_nothing_wrong
         assert said <= {thing.colour for thing in one.scene.things}
 
 
-def test_queries_ask_for_what_their_mask_shows(scenes):
+def test_queries_match_their_masks(scenes):
     rng, kinds = np.random.default_rng(0), {"absent": 0, "thing": 0, "ground": 0}
     for scene in scenes * 4:
         query, mask = draw_query(rng, scene)
@@ -169,7 +169,7 @@ def test_queries_ask_for_what_their_mask_shows(scenes):
     assert min(kinds.values()) > 15, kinds
 
 
-def test_held_out_pictures_never_change_and_are_asked_for_by_full_names():
+def test_held_out_pictures_are_fixed_and_queried_by_full_names():
     held = HeldOutCaptions(CaptionedWorld(CaptionsData(num_objects=8, split="val")), SIZE)
     for place in range(8):
         one = held[place]
@@ -179,7 +179,7 @@ def test_held_out_pictures_never_change_and_are_asked_for_by_full_names():
 
 
 @pytest.mark.parametrize("options", [{"size": 8}, {"num_objects": 0}])
-def test_refusals(options):
+def test_invalid_options_are_refused(options):
     from amodalseg.config.load import build
     from amodalseg.config.schema import DataOnly
 

@@ -36,7 +36,7 @@ def inside(record, region):
     return found
 
 
-def test_the_words_say_what_is_done(drawn):
+def test_texts_of_regions_describe_the_edit(drawn):
     task, _, records = drawn
     kinds = {"add": "added", "remove": "removed", "change": "changed"}
     for record in records:
@@ -57,17 +57,17 @@ def test_the_words_say_what_is_done(drawn):
 
 
 def test_only_the_edited_thing_changes(drawn):
-    """Preserved pixels are equal to the last bit, and the change lies in the edited thing's box."""
+    """Preserved pixels are bitwise equal, and the change lies in the edited thing's box."""
     for record in drawn[2]:
         kept, edited = record.edit.request.regions[1:]
         still = masks.decode(record.edit.kept_rle)
         where = changed(record)
         assert 0 < where.sum() < 0.6 * where.size
         assert (still & ~where).sum() > 0.4 * still.sum(), "its outline may be mixed with what was edited"
-        beyond = where & ~inside(record, edited)  # soft outlines and thin ends, which no mask has
+        beyond = where & ~inside(record, edited)  # soft outlines and thin ends, which are in no mask
         assert beyond.sum() <= 12 and not (beyond & ~masks.grown(inside(record, edited), 3)).any()
         assert not (record.modal & ~inside(record, kept)).any()
-        # the thing that stays has its own colour before and after
+        # the preserved thing has its own colour before and after
         for picture in (record.image, record.edit.picture):
             shares = colour_shares(picture[still & ~where][None])
             assert max(shares, key=shares.get) == record.category.split()[0]
@@ -80,13 +80,13 @@ def test_the_edited_thing_has_its_colours(drawn):
         for words, picture in ((edited.source, record.image), (edited.target, record.edit.picture)):
             shares = colour_shares(picture[changed(record)][None])
             if words is None:
-                own = {record.category.split()[0]}  # seen where the thing was in front of it
+                own = {record.category.split()[0]}  # revealed where the removed thing was in front of it
                 assert all(share < 0.15 for colour, share in shares.items() if colour not in own)
             else:
                 assert max(shares, key=shares.get) == words.split()[1]
 
 
-def test_boxes_tell_nothing_of_what_is_hidden(drawn):
+def test_boxes_do_not_reveal_hidden_pixels(drawn):
     """Without padding they are the boxes of the visible pixels: before the edit, or after it for an added thing."""
     source = drawn[1]
     for index in range(8):
@@ -99,7 +99,7 @@ def test_boxes_tell_nothing_of_what_is_hidden(drawn):
         assert np.abs(np.array(seen) / 32 - edited.box).max() <= 1 / 32 + 1e-9
 
 
-def test_boxes_overlap_as_little_as_wanted(drawn):
+def test_boxes_overlap_at_most_as_configured(drawn):
     source = drawn[1]
     for index in range(2):
         record = open_source(replace(source.config, overlap=0.0, padding=0.05)).get(index)
@@ -110,7 +110,7 @@ def test_boxes_overlap_as_little_as_wanted(drawn):
         open_source(replace(source.config, overlap=0.0, padding=1.0)).get(0)
 
 
-def test_an_edit_is_a_pure_function_of_its_number(drawn):
+def test_an_edit_is_a_pure_function_of_its_index(drawn):
     _, source, records = drawn
     again = open_source(source.config).get(3)
     assert np.array_equal(again.image, records[3].image) and np.array_equal(again.edit.picture, records[3].edit.picture)
@@ -119,14 +119,14 @@ def test_an_edit_is_a_pure_function_of_its_number(drawn):
     assert not np.array_equal(source.get(3, epoch=1).image, records[3].image)
 
 
-def test_all_has_the_edits_of_the_three_tasks_in_turn(drawn):
+def test_task_all_alternates_between_the_three_tasks(drawn):
     task, _, records = drawn
     together = open_source(EditsData(num_objects=12)).get(3 * 2 + TASKS.index(task))
     assert np.array_equal(together.edit.picture, records[2].edit.picture)
     assert together.edit.request == records[2].edit.request and together.dataset == "edits_all"
 
 
-def test_a_query_carries_the_request_and_a_stamp_the_truth(drawn):
+def test_a_query_contains_the_request_and_the_stamp_covers_the_ground_truth(drawn):
     _, source, records = drawn
     record, query = EvaluationSet(source, 0)[1]
     assert query.edit == record.edit.request and query.to is None

@@ -1,4 +1,4 @@
-"""Moves with exact ground truth: existing pictures stay the same, and a move changes nothing but the move."""
+"""Moves with exact ground truth: the procedural world's pictures are unchanged, and a move changes only its areas."""
 
 import hashlib
 import json
@@ -53,7 +53,7 @@ def paint_digest():
     return found.hexdigest()
 
 
-def test_the_pictures_of_the_procedural_world_are_what_they_were():
+def test_pictures_of_the_procedural_world_are_unchanged():
     if paint_digest() != PAINT:
         pytest.skip("this processor's floating point differs from that of the stored pictures")
     one = SyntheticData(split="test", num_objects=8)
@@ -78,7 +78,7 @@ def drawn(request, photos):
     return config, source, [source.get(index) for index in range(len(source))]
 
 
-def test_the_rate_and_the_places_are_as_wanted(drawn):
+def test_occlusion_rates_and_targets_are_as_configured(drawn):
     config, _, records = drawn
     for record in records:
         there, amodal = masks.decode(record.move.mask_rle), record.amodal
@@ -102,7 +102,7 @@ def test_the_picture_after_the_move_shows_the_whole_object(drawn):
     assert np.median(differences) < 4
 
 
-def test_what_no_part_of_the_move_touches_is_unchanged(drawn):
+def test_pixels_away_from_origin_and_target_are_unchanged(drawn):
     for record in drawn[2]:
         near = masks.grown(record.amodal | masks.decode(record.move.mask_rle), 20)  # shadows and soft seams
         assert np.array_equal(record.image[~near], record.move.picture[~near])
@@ -110,8 +110,8 @@ def test_what_no_part_of_the_move_touches_is_unchanged(drawn):
         assert np.array_equal(record.image[seen], record.move.picture[seen]), "what was in front of it stays"
 
 
-def test_nothing_of_the_object_is_left_at_its_origin(drawn):
-    """The photo after the move does not depend on where the object was: draw it, and compare the background there."""
+def test_the_object_is_removed_from_its_origin(drawn):
+    """Most visible pixels of the object's origin differ after the move."""
     changed = []
     for record in drawn[2]:
         origin = record.modal & ~masks.decode(record.move.mask_rle)
@@ -120,7 +120,7 @@ def test_nothing_of_the_object_is_left_at_its_origin(drawn):
     assert np.median(changed) > 0.8
 
 
-def test_an_object_is_a_pure_function_of_its_number(drawn):
+def test_an_object_is_a_pure_function_of_its_index(drawn):
     config, source, records = drawn
     again = open_source(config).get(3)
     assert np.array_equal(again.move.picture, records[3].move.picture) and again.move.to == records[3].move.to
@@ -129,7 +129,7 @@ def test_an_object_is_a_pure_function_of_its_number(drawn):
     assert not np.array_equal(source.get(3, epoch=1).image, records[3].image)
 
 
-def test_a_query_carries_the_target(drawn):
+def test_a_query_contains_the_target(drawn):
     source = drawn[1]
     record, query = EvaluationSet(source, 0)[1]
     assert query.to == record.move.to
@@ -154,7 +154,7 @@ def seen(config):
 
 
 def altered(config, option, folder):
-    """Photos stored upside down; objects of which one is marked as a crowd; or file names with their folder."""
+    """The configuration with photos stored upside down, an object marked as a crowd, or absolute file names."""
     images = Path(config.images[0])
     content = json.loads(Path(config.annotations[0]).read_text())
     if option == "upright":
@@ -176,7 +176,7 @@ def altered(config, option, folder):
 
 @pytest.mark.parametrize("option", [field.name for field in fields(MovesData) if field.name != "name"])
 def test_no_option_is_dead(option, photos, tmp_path):
-    """Options of one world only are tried in that world."""
+    """Options that belong to one world are tested in that world."""
     base = replace(MovesData(num_objects=5, size=96, rate_min=0.3), rate_max=0.6)
     if option in ("annotations", "images", "max_side", "skip_broken"):
         base = photos
@@ -193,11 +193,11 @@ def test_no_option_is_dead(option, photos, tmp_path):
             assert seen(base) != seen(changed)
     else:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what is said of turned photos and crowds is tested by the readers
+            warnings.simplefilter("ignore")  # warnings about turned photos and crowds are tested with the readers
             assert seen(base) != seen(changed)
 
 
-def test_impossible_orders_are_refused_in_one_line():
+def test_invalid_ranges_of_occlusion_rates_are_refused():
     with pytest.raises(UserError, match="rate_min <= rate_max"):
         Moves(MovesData(rate_min=0.6, rate_max=0.5))
     with pytest.raises(UserError, match="rate_min"):

@@ -65,7 +65,7 @@ def same(one, other):
     )
 
 
-def test_only_whole_objects_are_covered_and_only_fair_ones_cover(drawn):
+def test_only_whole_objects_are_occluded_and_only_suitable_ones_occlude(drawn):
     occluder, _ = drawn
     names = [occluder.records[i].category for i in occluder.whole]
     assert names == ["disc", "small disc", "box", "post"]
@@ -91,7 +91,7 @@ def test_an_object_is_a_pure_function_of_seed_epoch_and_index(drawn):
     assert laps[0].category == laps[1].category and not np.array_equal(laps[0].image, laps[1].image)
 
 
-def test_truth_is_exact(drawn):
+def test_ground_truth_is_exact(drawn):
     occluder, records = drawn
     by_key = {record.key: record for record in occluder.records}
     for record in records:
@@ -109,7 +109,7 @@ def test_truth_is_exact(drawn):
     assert len({record.key for record in records}) == len(records)
 
 
-def test_rates_keep_to_the_range(drawn):
+def test_occlusion_rates_stay_in_the_range(drawn):
     _, records = drawn
     covered = [record for record in records if record.extra["occluders"]]
     for record in records:
@@ -144,7 +144,7 @@ def test_hard_edges_change_only_what_is_covered():
 
 
 @pytest.mark.parametrize(("name", "side"), [("cut at the bottom", "b"), ("cut at the left", "l")])
-def test_a_cut_edge_lies_against_the_border(name, side):
+def test_truncated_occluders_touch_the_border_at_their_cut_edge(name, side):
     records = [record for record in some_records() if record.category in ("disc", name)]
     occluder = Occluder(records, OccludeConfig(max_occluders=1, scale_min=1.2, flip=False, unoccluded=0.0), seed=0)
     assert len(occluder) == 1
@@ -153,7 +153,7 @@ def test_a_cut_edge_lies_against_the_border(name, side):
         assert {"b": mask[-1], "l": mask[:, 0]}[side].any()
 
 
-def test_a_flipped_cut_edge_lies_against_the_opposite_border():
+def test_flipped_truncated_occluders_touch_the_opposite_border():
     records = [record for record in some_records() if record.category in ("disc", "cut at the left")]
     occluder = Occluder(records, OccludeConfig(max_occluders=1, scale_min=1.2), seed=0)
     seen = {
@@ -168,7 +168,7 @@ def test_max_side_shrinks_photo_and_masks():
     assert 0.1 <= record.occlusion_rate <= 0.7
 
 
-def test_limits_are_reported():
+def test_too_few_suitable_objects_are_reported_with_reasons():
     with pytest.raises(UserError) as error:
         Occluder(some_records()[4:], OccludeConfig(), seed=0)
     for text in ("among 5", "3 touch the photo's border", "1 are crowds", "1 are in several pieces"):
@@ -187,13 +187,13 @@ def test_limits_are_reported():
         Occluder(some_records()[:1], OccludeConfig(), seed=0)
 
 
-def test_annotated_occlusion_rules_an_object_out():
+def test_objects_annotated_as_occluded_are_excluded():
     half = a_record("half", box(20, 20, 45, 50), amodal_rle=masks.encode(box(20, 20, 70, 50)))
     occluder = Occluder([half, *some_records()[:2]], OccludeConfig(), seed=0)
     assert occluder.whole == [1, 2]
 
 
-def test_out_of_reach_is_named():
+def test_an_unreachable_occlusion_rate_is_reported():
     records = [a_record("disc", disc(40, 36, 30)), a_record("dot", disc(40, 36, 9.2))]
     config = OccludeConfig(rate_min=0.5, scale_min=0.1, scale_max=0.2, min_area=0.1)
     with pytest.raises(UserError, match=r"disc.*widen the range"):
@@ -205,7 +205,7 @@ def test_slide_stops_at_the_goal():
     start, end = np.array([-30.0, 5.0]), np.array([10.0, 5.0])
     below, above = slide(target, cover, start, end, goal=33)
     assert below == Spot(-4, 5, 32) and above == Spot(-3, 5, 40)
-    assert slide(target, cover, start, end, goal=65)[0] == Spot(10, 5, 64)  # too much for it: as much as there is
+    assert slide(target, cover, start, end, goal=65)[0] == Spot(10, 5, 64)  # the goal exceeds the cover: all of it
     assert slide(target, cover, end, start, goal=9)[1] == Spot(10, 5, 64)  # already there
 
 
@@ -216,7 +216,7 @@ def test_overlap_outside_is_empty():
         assert num_hidden(np.ones((20, 30), bool), np.ones((8, 8), bool), x, y) == 0
 
 
-def test_cutouts_keep_their_pixels_and_refuse_to_grow_far():
+def test_cutouts_keep_their_pixels_and_are_not_enlarged_much():
     record, photos = some_records()[2], PhotoCache()
     cut = cut_out(record, photos, longer_side=50, flip=False, soft_edge=0.0)
     assert np.array_equal(cut.colours[cut.mask], record.image[record.modal])
@@ -252,7 +252,7 @@ def test_photo_cache_is_bounded(monkeypatch, tmp_path):
     assert photos.num_bytes == room
 
 
-def test_masks_are_kept_with_their_photos_and_cannot_be_written_to(monkeypatch, tmp_path):
+def test_masks_are_cached_with_their_photos_and_read_only(monkeypatch, tmp_path):
     monkeypatch.setattr(cutout, "record_image", lambda record: np.zeros((HEIGHT, WIDTH, 3), np.uint8))
     photos, decoded = PhotoCache(max_side=WIDTH // 2), []
     decode = masks.decode
@@ -271,13 +271,13 @@ def test_masks_are_kept_with_their_photos_and_cannot_be_written_to(monkeypatch, 
     assert photos.modal(first).sum() > photos.modal(second).sum() > 0
 
 
-def test_the_tone_of_an_object_is_that_of_its_own_pixels():
+def test_the_tone_of_an_object_is_computed_from_its_pixels():
     record = some_records()[0]
     own = record.image[record.modal].astype(float)
     assert np.allclose(PhotoCache().tone(record), (own.mean(), own.std()))
 
 
-def test_colours_move_towards_the_photo_they_go_into():
+def test_colours_are_shifted_towards_those_of_the_host_photo():
     cut = cut_out(some_records()[0], PhotoCache(), longer_side=40, flip=False, soft_edge=0.0)
     cut.tone = Tone(100.0, 20.0)
     for seed in range(20):
@@ -298,7 +298,7 @@ def covering(share):
 
 @pytest.fixture
 def placed(monkeypatch):
-    """An occluder whose cut-outs a test places, and the list of requested occlusion rates."""
+    """An occluder whose cut-outs are chosen by the test, and the list of requested areas to hide."""
     config = OccludeConfig(rate_min=0.3, rate_max=0.6, max_occluders=1)
     occluder, goals = Occluder(some_records(), config, seed=0), []
 
@@ -315,7 +315,7 @@ def placed(monkeypatch):
     return lay, goals
 
 
-def test_covers_that_hide_too_much_or_too_little_are_not_taken(placed):
+def test_covers_outside_the_range_of_rates_are_rejected(placed):
     lay, goals = placed
     occluder, amodal = lay([covering(0.9), covering(0.2), None, covering(0.65), covering(0.5)])
     (found,) = occluder.covers(np.random.default_rng(0), 0, amodal)
@@ -325,7 +325,7 @@ def test_covers_that_hide_too_much_or_too_little_are_not_taken(placed):
         occluder.covers(np.random.default_rng(0), 0, amodal)
 
 
-def test_a_goal_is_held_for_eight_tries_and_then_sampled_again(placed):
+def test_a_goal_is_resampled_after_eight_tries(placed):
     lay, goals = placed
     occluder, amodal = lay([None] * 40)
     with pytest.raises(UserError, match="in 40 tries"):
@@ -336,7 +336,7 @@ def test_a_goal_is_held_for_eight_tries_and_then_sampled_again(placed):
     assert all(0.3 * amodal.sum() - 1 <= goal <= 0.6 * amodal.sum() + 1 for goal in goals)
 
 
-def test_a_place_hides_at_least_four_fifths_of_what_is_wanted():
+def test_a_placed_cover_hides_at_least_four_fifths_of_the_goal():
     amodal, found = disc(40, 36, 20), []
     for size in np.linspace(0.2, 1.2, 11):
         config = OccludeConfig(scale_min=size, scale_max=size, max_occluders=1)
@@ -351,8 +351,8 @@ def test_a_place_hides_at_least_four_fifths_of_what_is_wanted():
     assert any(found) and not all(found), "some sizes can hide as much, and others cannot"
 
 
-def test_a_neighbour_behind_is_twice_as_likely_where_nothing_covers():
-    """Half of the uncovered objects have one, and a quarter of the covered ones, if a place for it is found."""
+def test_a_neighbour_behind_is_twice_as_likely_without_occluders():
+    """Half of the unoccluded objects have one, and a quarter of the occluded ones, if a position for it is found."""
     config = OccludeConfig(rate_min=0.2, rate_max=0.6, unoccluded=0.5)
     occluder = Occluder(some_records()[:4], config, seed=0)
     told = [occluder.plan(index).about["extra"] for index in range(300)]

@@ -49,7 +49,7 @@ def test_unscaled_layers_equal_the_formula():
 @pytest.mark.parametrize("window", [
     Window(4, 6, 30, 40, 32), Window(4, 6, 30, 40, 64), Window(-10, -6, 50, 70, 32), Window(10, 10, 11, 9, 32),
 ])  # fmt: skip
-def test_a_disc_lies_where_it_lies_in_the_whole_picture(window):
+def test_a_disc_has_the_same_position_as_in_the_whole_picture(window):
     photo = np.full((40, 60, 3), 40, np.uint8)
     rows, columns = np.mgrid[:21, :21]
     alpha = ((rows - 10) ** 2 + (columns - 10) ** 2 <= 81).astype(np.float32)
@@ -66,7 +66,7 @@ def test_a_disc_lies_where_it_lies_in_the_whole_picture(window):
 
 def test_shrinking_averages():
     fine = np.zeros((64, 64), np.float32)
-    fine[:, ::2] = 1.0  # a grating that single pixels would turn into all or nothing
+    fine[:, ::2] = 1.0  # a grating that subsampling would turn into all zeros or ones
     view = View(0, 0, 64, 64, 16, 16)
     seen = view.place(fine, 0, 0, (64, 64), cv2.BORDER_REPLICATE)
     assert seen.shape == (16, 16) and np.allclose(seen, 0.5, atol=0.02)
@@ -80,7 +80,7 @@ def test_growing_is_linear_about_pixel_centres():
 
 
 @pytest.mark.parametrize("corner", [(-100, 5), (5, 200), (60, 5)])
-def test_what_lies_outside_changes_nothing(corner):
+def test_layers_outside_the_picture_change_nothing(corner):
     photo, alpha = smooth(40, 60), np.ones((10, 10), np.float32)
     layer = Layer(Silhouette("far", alpha, x=corner[0], y=corner[1]), smooth(10, 10), SAME)
     assert np.array_equal(paint(photo, [layer]), photo)
@@ -88,7 +88,7 @@ def test_what_lies_outside_changes_nothing(corner):
     assert np.array_equal(paint(photo, [layer], window), crop_image(photo, window))
 
 
-def test_grain_follows_from_its_seed_and_averages_away():
+def test_grain_is_determined_by_its_seed_and_averaged_by_shrinking():
     photo, alpha = np.full((64, 64, 3), 128, np.uint8), np.ones((64, 64), np.float32)
 
     def painted(seed, window=None):
@@ -97,4 +97,4 @@ def test_grain_follows_from_its_seed_and_averages_away():
 
     assert np.array_equal(painted(1), painted(1)) and not np.array_equal(painted(1), painted(2))
     assert 11 < painted(1).std() < 13
-    assert 2.5 < painted(1, Window(0, 0, 64, 64, 16)).std() < 3.6  # 16 pixels of the photo in each
+    assert 2.5 < painted(1, Window(0, 0, 64, 64, 16)).std() < 3.6  # each pixel averages 16 of the photo

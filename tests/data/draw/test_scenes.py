@@ -81,7 +81,7 @@ def get_all(scenes, count=40):
 
 @pytest.fixture
 def nothing_on_top(monkeypatch):
-    """Everything occluded then lies behind the photo's own objects."""
+    """Paste no occluders on top: objects are then occluded only by the photo's own ones."""
     monkeypatch.setattr(Scenes, "_cover", lambda self, rng, scene, source: None)
 
 
@@ -133,7 +133,7 @@ def test_an_object_is_a_pure_function_of_seed_epoch_and_index(world, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_alone_is_sound(world, kind):
+def test_records_of_each_kind_are_consistent(world, kind):
     records = get_all(open_scenes(world, kind))
     for record in records:
         assert record.extra["kind"] == kind
@@ -149,7 +149,7 @@ def test_every_kind_alone_is_sound(world, kind):
     assert len({record.image.tobytes() for record in records}) == len(records)
 
 
-def test_kinds_come_in_their_shares(world):
+def test_kinds_occur_with_their_shares(world):
     mix = MixConfig(covered=2, natural=0, behind=2, surface=1, pair=0, synthetic=3)
     config = ScenesData(annotations=[str(world[0])], images=[str(world[1])], mix=mix, num_objects=77)
     scenes = open_source(config)
@@ -162,15 +162,15 @@ def test_kinds_come_in_their_shares(world):
 
 
 @pytest.mark.parametrize("kind", ["covered", "natural", "synthetic"])
-def test_unoccluded_is_the_share_of_scenes_that_nothing_is_put_on(world, kind):
+def test_unoccluded_is_the_share_of_scenes_without_pasted_occluders(world, kind):
     for share in (0.0, 0.5, 1.0):
         records = get_all(open_scenes(world, kind, occlude={"unoccluded": share}))
         visible = sum("fully_visible" in record.flags for record in records)
-        low, high = {0.0: (0, 6), 0.5: (10, 31), 1.0: (40, 40)}[share]  # a few find nothing that fits
+        low, high = {0.0: (0, 6), 0.5: (10, 31), 1.0: (40, 40)}[share]  # for a few no occluder fits
         assert low <= visible <= high, (share, visible)
 
 
-def test_the_truth_of_a_natural_scene_is_the_annotation(world):
+def test_the_ground_truth_of_a_natural_scene_is_the_annotation(world):
     cut = covered = 0
     for record in get_all(open_scenes(world, "natural", occlude={"unoccluded": 0.3}), 60):
         _, objects, crowd = world[2][record.height, record.width]
@@ -191,7 +191,7 @@ def test_the_truth_of_a_natural_scene_is_the_annotation(world):
     assert cut > 5 and covered > 15
 
 
-def test_behind_the_photos_own_objects(world, nothing_on_top):
+def test_objects_pasted_behind_the_photos_own_objects(world, nothing_on_top):
     records = [record for kind in ("behind", "surface") for record in get_all(open_scenes(world, kind, front=0.0), 30)]
     shown, beyond = {"behind": 0, "surface": 0}, 0
     for record in records:
@@ -203,7 +203,7 @@ def test_behind_the_photos_own_objects(world, nothing_on_top):
         in_front = [mask for mask in objects if (mask & hidden).any()]
         assert not hidden.any() or not (np.any(in_front, axis=0) & ~record.occluder).any(), "whole occluders are told"
         beyond += (record.occluder & ~record.amodal).any()
-        # an object of the photo is in front as a whole or not at all
+        # an object of the photo is either entirely in front or not at all
         for mask in objects:
             assert hidden[mask & record.amodal].mean() in (0, 1) if (mask & record.amodal).any() else True
         visible = inner(record.modal)
@@ -218,7 +218,7 @@ def test_behind_the_photos_own_objects(world, nothing_on_top):
 
 
 @pytest.mark.parametrize("kind", ["behind", "surface"])
-def test_in_front_of_everything(world, kind, nothing_on_top):
+def test_objects_pasted_in_front_of_everything(world, kind, nothing_on_top):
     for record in get_all(open_scenes(world, kind, front=1.0), 30):
         assert np.array_equal(record.modal, record.amodal) and "fully_visible" in record.flags
         inside = inner(record.amodal)
@@ -226,7 +226,7 @@ def test_in_front_of_everything(world, kind, nothing_on_top):
 
 
 @pytest.mark.parametrize("kind", ["behind", "surface"])
-def test_what_is_pasted_on_a_pasted_object_hides_it(world, kind):
+def test_occluders_pasted_on_a_pasted_object_hide_it(world, kind):
     covered = 0
     for record in get_all(open_scenes(world, kind, front=1.0), 40):
         hidden = record.amodal & ~record.modal
@@ -236,13 +236,13 @@ def test_what_is_pasted_on_a_pasted_object_hides_it(world, kind):
     assert 8 < covered < 40
 
 
-def test_a_pasted_object_may_be_cut_by_the_frame(world):
+def test_a_pasted_object_may_be_truncated_by_the_border(world):
     records = get_all(open_scenes(world, "behind"))
     edges = [np.r_[r.amodal[0], r.amodal[-1], r.amodal[:, 0], r.amodal[:, -1]].any() for r in records]
     assert 3 < sum(edges) < len(records)
 
 
-def test_either_of_a_pair_is_asked_for_and_the_nearer_one_is_whole(world, nothing_on_top):
+def test_both_objects_of_a_pair_occur_as_targets_and_the_nearer_one_is_unoccluded(world, nothing_on_top):
     nearer = 0
     for record in get_all(open_scenes(world, "pair"), 40):
         hidden = record.amodal & ~record.modal
@@ -269,13 +269,13 @@ def test_a_window_shows_what_the_whole_picture_shows(world, kind, window):
         place = object_window(scene.modal, window)
         seen, cut = scene.crop(place).astype(int), crop_image(record.image, place).astype(int)
         difference = np.abs(seen - cut)
-        # the same picture but for how edges and grain are averaged
+        # the same picture, except for the averaging of edges and grain
         assert difference.mean() < 4 and np.quantile(difference, 0.9) <= 12, (index, difference.mean())
         outside = crop_mask(np.ones_like(scene.modal), place)
         assert not seen[cv2.erode((~outside).astype(np.uint8), np.ones((3, 3))) > 0].any(), "black beyond the photo"
 
 
-def test_shares_say_whose_photos_and_objects_make_a_scene(world, tmp_path):
+def test_shares_of_packs_as_hosts_targets_and_occluders(world, tmp_path):
     other = write_world(tmp_path / "other")
     files = {"annotations": [str(world[0]), str(other[0])], "images": [str(world[1]), str(other[1])]}
     one, two = (world[0].parent.name, "other")
@@ -297,7 +297,7 @@ def test_shares_say_whose_photos_and_objects_make_a_scene(world, tmp_path):
             open_source(ScenesData(**files, **role, mix=mix))
 
 
-def test_a_pack_that_is_missing_is_said_and_done_without(world, tmp_path, caplog):
+def test_a_missing_pack_is_refused_or_skipped_with_a_message(world, tmp_path, caplog):
     absent = tmp_path / "absent/instances.json"
     files = {"annotations": [str(world[0]), str(absent)], "images": [str(world[1]), str(tmp_path)]}
     with pytest.raises(UserError, match=r"absent/instances\.json"):
@@ -322,13 +322,13 @@ def small_mix(world, **shares):
 
 
 @pytest.mark.parametrize("shares", [{}, {"covered": 1.0, "behind": -0.5}, {"covered": -1.0}])
-def test_shares_that_make_no_mixture_are_refused(world, shares):
+def test_invalid_shares_are_refused(world, shares):
     with pytest.raises(UserError, match=r"data\.mix must not be negative, and one must be positive") as error:
         open_source(small_mix(world, **shares))
     assert "\n" not in str(error.value)
 
 
-def test_photos_that_allow_no_scene_of_a_kind_are_named(world, tmp_path):
+def test_photos_without_a_possible_scene_of_a_kind_are_refused(world, tmp_path):
     lonely = write_world(tmp_path, num_photos=1)
     with pytest.raises(UserError, match=r"no scene of the kind behind .*set data\.mix\.behind=0"):
         open_source(small_mix(lonely, behind=1.0)).get(0)
@@ -339,7 +339,7 @@ def test_photos_that_allow_no_scene_of_a_kind_are_named(world, tmp_path):
     open_source(dataclasses.replace(small_mix(world, covered=1.0), max_side=32)).get(0)
 
 
-def test_samples_carry_what_is_unknown(world):
+def test_samples_contain_the_unknown_region(world):
     still = AugmentConfig(scale=0, shift=0, color=0, flip=1.0)
     window = WindowConfig(size=64)
     plain = TrainingSet(open_scenes(world, "natural"), window, None, 0, False)
@@ -356,7 +356,7 @@ def test_samples_carry_what_is_unknown(world):
     assert not others[0, 0].masks[2].any()
 
 
-def test_fresh_scenes_change_with_the_epoch(world):
+def test_fresh_scenes_differ_between_epochs(world):
     sets = [TrainingSet(open_scenes(world), WindowConfig(size=64), None, 0, fresh) for fresh in (True, False)]
     assert not np.array_equal(sets[0][0, 1].image, sets[0][1, 1].image)
     assert np.array_equal(sets[1][0, 1].image, sets[1][1, 1].image)

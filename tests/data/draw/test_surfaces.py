@@ -11,7 +11,7 @@ HEIGHT, WIDTH = 72, 96
 
 
 @pytest.mark.parametrize("family", sorted(set(FAMILIES), key=lambda family: family.__name__))
-def test_every_family_is_there_and_soft_at_the_edge(family, monkeypatch):
+def test_each_family_is_non_empty_and_soft_at_the_edge(family, monkeypatch):
     monkeypatch.setattr(surfaces, "FAMILIES", (family,))
     rng, shares = np.random.default_rng(0), []
     for _ in range(60):
@@ -42,7 +42,7 @@ def test_surface_is_a_pure_function_of_the_generator():
     assert len({alpha.tobytes() for _, alpha in first}) == 8
 
 
-def test_all_families_come_and_fill_any_format():
+def test_all_families_occur_at_any_aspect_ratio():
     rng = np.random.default_rng(0)
     assert {random_surface(rng, 20, 30)[0] for _ in range(80)} == {family.__name__ for family in FAMILIES}
     for height, width in ((8, 200), (200, 8), (1, 1)):

@@ -33,7 +33,7 @@ def test_an_object_is_a_pure_function_of_seed_split_epoch_and_index():
     config = SyntheticData(size=SIZE, seed=3)
     world = SyntheticWorld(config)
     first = world.get(5, epoch=2)
-    for i in (7, 0, 5):  # the order of calls and what came before are irrelevant
+    for i in (7, 0, 5):  # independent of the order of calls
         world.get(i)
     assert same(first, world.get(5, epoch=2))
     assert same(first, SyntheticWorld(SyntheticData(size=SIZE, seed=3)).get(5, epoch=2))
@@ -47,7 +47,7 @@ def test_an_object_is_a_pure_function_of_seed_split_epoch_and_index():
     assert not any(np.array_equal(first.image, other.image) for other in others)
 
 
-def test_truth_is_exact(records):
+def test_ground_truth_is_exact(records):
     for record in records:
         modal, amodal, occluder = record.modal, record.amodal, record.occluder
         assert record.image.shape == (SIZE, SIZE, 3) and record.image.dtype == np.uint8
@@ -67,7 +67,7 @@ def test_visible_pixels_show_the_object(records):
     assert np.median(differences) < 1  # shadows darken some pictures
 
 
-def test_rates_keep_to_the_range(records):
+def test_occlusion_rates_stay_in_the_range(records):
     rates = []
     for record in records:
         hidden = total = 0
@@ -101,15 +101,15 @@ def test_a_convex_hull_does_not_solve_it(records):
 
 
 @pytest.mark.parametrize("family", [*ANY_WAY_UP, *UPRIGHT], ids=lambda family: family.__name__)
-def test_every_family_is_one_piece_of_its_own(family):
+def test_each_family_is_one_connected_piece(family):
     for seed in range(8):
         alpha = rasterise(family(np.random.default_rng(seed)), np.eye(2) * 40)
         num, _, stats, _ = cv2.connectedComponentsWithStats((alpha > 0.5).astype(np.uint8))
         assert num > 1 and stats[1:, cv2.CC_STAT_AREA].max() > 0.98 * (alpha > 0.5).sum()
-        assert alpha[0].max() == alpha[-1].max() == alpha[:, 0].max() == alpha[:, -1].max() == 0  # nothing is cut off
+        assert alpha[0].max() == alpha[-1].max() == alpha[:, 0].max() == alpha[:, -1].max() == 0  # nothing is truncated
 
 
-def test_font_holds_every_glyph():
+def test_font_contains_every_glyph():
     for character in LETTERS + PICTOGRAMS:
         assert len(glyph_rings(character, False))
     for character in LETTERS:
@@ -131,12 +131,12 @@ def test_small_and_odd_sizes():
         ({"num_objects": 0}, "num_objects=0"),
     ],
 )
-def test_wrong_options(options, message):
+def test_invalid_options_are_refused(options, message):
     with pytest.raises(UserError, match=message):
         SyntheticWorld(SyntheticData(**options))
 
 
-def test_impossible_rate_is_named():
+def test_an_unreachable_occlusion_rate_is_reported():
     world = SyntheticWorld(SyntheticData(size=32, rate_min=0.12345, rate_max=0.12346))
     with pytest.raises(UserError, match="widen the range"):
         for i in range(5):

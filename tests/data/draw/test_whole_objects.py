@@ -73,7 +73,7 @@ def test_no_whole_object_is_an_error_with_reasons():
         )
 
 
-def test_files_are_opened_by_name(tmp_path):
+def test_files_are_opened_by_open_source(tmp_path):
     annotations, images = coco_world(tmp_path)
     config = WholeObjectsData(annotations=[str(annotations)], images=[str(images)], num_objects=4)
     source = open_source(config)
@@ -94,14 +94,14 @@ def test_an_object_is_a_pure_function_of_seed_epoch_and_index(objects, drawn):
     )
 
 
-def test_all_kinds_of_pictures_and_holes_occur_as_often_as_said(drawn):
+def test_kinds_of_pictures_and_holes_occur_with_their_shares(drawn):
     backgrounds, holes = (Counter(kinds_of(one)[i] for one in drawn) for i in (0, 1))
     assert set(backgrounds) == set(KINDS)
     assert set(holes) == {"everything", "outside", "hull", "cover"}
     assert abs(holes["everything"] / len(drawn) - 0.08) < 0.05 and holes["cover"] / len(drawn) > 0.45
 
 
-def test_the_object_is_whole_and_what_the_mask_says(drawn):
+def test_the_mask_shows_the_whole_object(drawn):
     for one in drawn:
         mask = one.mask > 0
         assert mask.any() and not masks.touches_border(mask), one.key
@@ -113,7 +113,7 @@ def test_the_object_is_whole_and_what_the_mask_says(drawn):
             assert np.ptp(one.picture[outside].astype(int), axis=1).max() == 0, one.key  # no blue of the old photo
 
 
-def test_an_object_thinner_than_a_pixel_is_still_one():
+def test_an_object_thinner_than_a_pixel_has_a_mask():
     thread = np.zeros((HEIGHT, WIDTH), bool)
     thread[20:70, 60:62] = True
     objects = WholeObjects([a_record("0", thread)], 32, seed=0)
@@ -122,7 +122,7 @@ def test_an_object_thinner_than_a_pixel_is_still_one():
         assert 1 <= (one.mask > 0).sum() < 24, one.key
 
 
-def test_objects_are_turned_and_stretched_but_not_in_their_own_photo(objects):
+def test_objects_are_rotated_and_stretched_except_in_their_own_photo(objects):
     wide = {True: [], False: []}
     for epoch in range(200):
         one = objects[epoch, 2, 32]  # a box, 40 x 30
@@ -132,8 +132,8 @@ def test_objects_are_turned_and_stretched_but_not_in_their_own_photo(objects):
     assert abs(np.median(wide[True]) - 4 / 3) < 0.1 and max(wide[False]) < 1.25 * 1.3 * 4 / 3
 
 
-def test_own_backgrounds_lie_within_the_photo(objects):
-    """Beyond the border the photo is mirrored, including its objects; that part must never be shown."""
+def test_backgrounds_of_the_own_photo_lie_within_it(objects):
+    """Beyond the border the photo would be mirrored, including its objects; that must never be shown."""
     for index in range(3):
         x0, y0, x1, y1 = objects.photos[index]
         objects.kept[index, :y0, :, :3] = objects.kept[index, :, :x0, :3] = 7
@@ -146,7 +146,7 @@ def test_own_backgrounds_lie_within_the_photo(objects):
                 assert reds < 0.1, picture.key
 
 
-def test_holes_spill_over_the_object_and_leave_something_to_see(drawn):
+def test_holes_extend_beyond_the_object_and_leave_part_of_it_visible(drawn):
     spilling = [(one.hole > 0)[one.mask == 0].any() for one in drawn]
     assert np.mean(spilling) > 0.9
     for one in drawn:
@@ -164,7 +164,7 @@ def test_holes_spill_over_the_object_and_leave_something_to_see(drawn):
     assert 0.2 < np.mean(shares) < 0.7 and np.mean([share > 0 for share in shares]) > 0.95
 
 
-def test_what_is_known_beside_a_hole_never_includes_hidden_pixels():
+def test_known_areas_beside_a_hole_do_not_reveal_hidden_pixels():
     """``outside`` does not touch pixels of the object; ``hull`` does not extend beyond the whole object's hull."""
     silhouette, mask = disc(8, 8, 6, 16, 16).astype(np.uint8), disc(32, 32, 12, 64, 64)
     areas, seen = {"outside": [], "hull": []}, []
@@ -178,12 +178,12 @@ def test_what_is_known_beside_a_hole_never_includes_hidden_pixels():
         if kind == "hull":
             assert not (hole & ~disc(32, 32, 12 + 64 // 24 + 1, 64, 64)).any()
             areas[kind].append(hole.sum())
-    # both follow the visible part, whose size varies, and not the object, whose size is the same
+    # both depend on the visible part, whose size varies, and not on the object, whose size is constant
     assert all(len(found) > 5 and max(found) > 1.5 * min(found) for found in areas.values())
-    assert 0.3 < np.mean(seen) < 0.9  # the background, in corners that the object does not reach
+    assert 0.3 < np.mean(seen) < 0.9  # background, in the corners that the object does not reach
 
 
-def test_often_all_of_an_object_is_visible_and_its_surroundings_are_drawn():
+def test_holes_outside_often_leave_the_whole_object_visible():
     """Complete objects must remain unchanged."""
     silhouette, mask = disc(8, 8, 6, 16, 16).astype(np.uint8), disc(32, 32, 20, 64, 64)
     drawn = [random_hole(np.random.default_rng(seed), mask, silhouette) for seed in range(400)]
@@ -193,7 +193,7 @@ def test_often_all_of_an_object_is_visible_and_its_surroundings_are_drawn():
     assert (shares < 0.6).mean() > 0.2
 
 
-def test_half_of_an_object_lies_in_the_half_hole():
+def test_the_half_hole_contains_half_of_the_object():
     mask = disc(30, 35, 14, 64, 64)
     for seed in range(8):
         hole = half_hole(np.random.default_rng(seed), mask, reach=0)
@@ -202,7 +202,7 @@ def test_half_of_an_object_lies_in_the_half_hole():
         assert (half_hole(np.random.default_rng(seed), mask, reach=2) | ~hole).all()
 
 
-def test_validation_cases_are_fixed_and_stand_on_known_grey(objects):
+def test_validation_cases_are_fixed_and_on_grey(objects):
     held = HeldOut(objects)
     assert len(held) == 3
     first, half = held[1]
@@ -216,7 +216,7 @@ def test_validation_cases_are_fixed_and_stand_on_known_grey(objects):
     assert not np.array_equal(other_lap.hole, half.hole)
 
 
-def test_samples_of_any_size_and_their_stack(objects):
+def test_samples_can_have_any_size_and_be_stacked(objects):
     batch = stack([objects[0, 0, 24], objects[0, 1, 24]])
     assert batch.picture.shape == (2, 3, 24, 24) and batch.hole.shape == (2, 1, 24, 24) and len(batch.keys) == 2
     assert str(batch.picture.dtype) == str(batch.hole.dtype) == "torch.uint8"

@@ -40,7 +40,7 @@ def back(out, split="val", **options):
     return read_coco_amodal(CocoAmodalData(root=str(out), split=split, **options))
 
 
-def test_everything_a_record_knows_survives(cocoa, tmp_path):
+def test_all_fields_of_a_record_are_kept(cocoa, tmp_path):
     before = all_of(cocoa)
     before[1] = replace(
         before[1], unknown_rle=masks.encode(np.eye(before[1].height, before[1].width) > 0),
@@ -59,7 +59,7 @@ def test_everything_a_record_knows_survives(cocoa, tmp_path):
 
 
 @pytest.mark.parametrize("name", sorted(WORLDS))
-def test_records_of_every_set_come_back_equal(name, tmp_path):
+def test_records_of_every_data_set_are_read_back_equal(name, tmp_path):
     world = WORLDS[name](tmp_path / "data")
     options = dict(option.split("=", 1) for option in world.options)
     before = read_dataset(world.name, world.root, split=world.test, **options)
@@ -67,7 +67,7 @@ def test_records_of_every_set_come_back_equal(name, tmp_path):
     assert held(back(tmp_path / "out", world.test)) == held(before)
 
 
-def test_any_coco_tool_opens_both_files(cocoa, tmp_path, capsys):
+def test_pycocotools_opens_both_files(cocoa, tmp_path, capsys):
     write_coco_amodal(cocoa, tmp_path / "out")
     modal, amodal = (COCO(tmp_path / f"out/annotations/val_{kind}.json") for kind in ("modal", "amodal"))
     capsys.readouterr()
@@ -95,7 +95,7 @@ def test_copied_photos_are_the_same_bytes_and_the_folder_can_move(cocoa, tmp_pat
         assert held(replace(other, image=record.image)) == held(record)
 
 
-def test_photos_that_stay_are_found_when_both_folders_move_together(cocoa, tmp_path):
+def test_linked_photos_are_found_when_both_folders_are_moved_together(cocoa, tmp_path):
     write_coco_amodal(cocoa, tmp_path / "out")
     both = tmp_path / "both"
     both.mkdir()
@@ -116,7 +116,7 @@ def test_drawn_photos_and_whole_pictures_are_written(tmp_path):
     assert len(list((tmp_path / "out/images/train/drawn").iterdir())) == 3
 
 
-def test_objects_of_one_photo_share_it_and_composites_on_one_photo_do_not(tmp_path):
+def test_objects_of_one_photo_share_an_image_and_composites_do_not(tmp_path):
     annotations, images = coco_world(tmp_path / "coco", 1)
     arguments = ["coco_occlude", f"annotations=[{annotations}]", f"images=[{images}]", "num_objects=3"]
     assert main(["data", "convert", *arguments, "--out", str(tmp_path / "out")]) == 0
@@ -150,7 +150,7 @@ def test_photos_in_tar_files_keep_their_bytes(cocoa, tmp_path):
     assert loose.image.is_relative_to(tmp_path / "copied") and packed.image.read_bytes() == data
 
 
-def test_shards_convert_like_the_set_they_hold(cocoa, tmp_path):
+def test_shards_convert_like_the_data_set_they_contain(cocoa, tmp_path):
     write_shards(cocoa, tmp_path / "shards", about={}, size=10**6, whole=True, skip_broken=False)
     source = open_source(ShardsData(root=str(tmp_path / "shards"), split="val"))
     write_coco_amodal(source, tmp_path / "out")
@@ -178,7 +178,7 @@ def test_several_splits_share_a_folder_and_nothing_is_overwritten(cocoa, tmp_pat
     write_coco_amodal(cocoa, tmp_path / "empty")
 
 
-def test_nothing_half_written(cocoa, tmp_path):
+def test_failed_conversions_leave_no_files(cocoa, tmp_path):
     records = all_of(cocoa)
     modal_only = replace(records[5], amodal_rle=None)
     with pytest.raises(UserError, match=f"{records[5].key} has no amodal mask"):
@@ -193,7 +193,7 @@ def test_nothing_half_written(cocoa, tmp_path):
     assert not list((tmp_path / "out").rglob("*.json")) and not list((tmp_path / "out").rglob("*.part"))
     with pytest.raises(UserError, match="no object"):
         write_coco_amodal(RecordList([]), tmp_path / "out")
-    write_coco_amodal(RecordList(records[6:9]), tmp_path / "out", copy_photos=True)  # what was cut off is no obstacle
+    write_coco_amodal(RecordList(records[6:9]), tmp_path / "out", copy_photos=True)  # the folder can be used again
     assert len(back(tmp_path / "out")) == 3
 
 
@@ -206,7 +206,7 @@ def test_sets_without_amodal_masks_are_refused(tmp_path, capsys):
     assert read_coco_instances(annotations, images, "train")
 
 
-def test_flags_follow_masks_that_were_corrected(cocoa, tmp_path):
+def test_flags_are_recomputed_from_corrected_masks(cocoa, tmp_path):
     out = tmp_path / "out"
     write_coco_amodal(cocoa, out)
     amodal = json.loads((out / "annotations/val_amodal.json").read_text())["annotations"][1]["segmentation"]
@@ -214,7 +214,7 @@ def test_flags_follow_masks_that_were_corrected(cocoa, tmp_path):
     assert "fully_visible" not in cocoa.get(1).flags and "fully_visible" in back(out)[1].flags
 
 
-def test_new_annotations_of_a_tool_join_the_photos_of_converted_ones(tmp_path):
+def test_annotations_added_by_a_tool_keep_the_image_ids_of_converted_ones(tmp_path):
     source = open_source(SyntheticData(num_objects=1, size=64, split="val"))
     write_coco_amodal(source, tmp_path / "out")
     for kind in ("modal", "amodal"):

@@ -1,4 +1,4 @@
-"""Shards: the same objects as their source, wherever and however often they are read; broken sets are refused."""
+"""Shards: the same objects, samples and evaluation rows as from their source; resuming; the webdataset library."""
 
 import dataclasses
 import hashlib
@@ -60,7 +60,7 @@ SOURCES = {make.__name__: make for make in (cocoa, synthetic, occlude, pix2gesta
 
 @pytest.fixture(params=SOURCES)
 def pair(request, tmp_path):
-    """A source and the folder of its several shards."""
+    """A source and the folder of its shards."""
     source = open_source(SOURCES[request.param](tmp_path / "data"))
     write_shards(source, tmp_path / "shards", about={"name": request.param}, size=5000)
     return source, tmp_path / "shards"
@@ -84,10 +84,10 @@ def plain(record):
     return fields
 
 
-# --------------------------------------------------------------------------------------------------------- the same
+# ----------------------------------------------------------------------------------------- the same as their source
 
 
-def test_objects_are_those_of_the_source(pair):
+def test_objects_equal_those_of_the_source(pair):
     source, folder = pair
     shards = opened(folder)
     assert len(shards) == len(source) > 3
@@ -101,7 +101,7 @@ def test_objects_are_those_of_the_source(pair):
             assert np.array_equal(whole, load_image(other.whole_rgb))
 
 
-def test_training_samples_are_those_of_the_source(pair):
+def test_training_samples_equal_those_of_the_source(pair):
     source, folder = pair
     one, other = (
         TrainingSet(prompted(data)[0], WINDOW, AugmentConfig(modal_jitter=0.5), 3, False)
@@ -113,7 +113,7 @@ def test_training_samples_are_those_of_the_source(pair):
             np.testing.assert_array_equal(a, b)
 
 
-def test_evaluation_rows_are_those_of_the_source(pair):
+def test_evaluation_rows_equal_those_of_the_source(pair):
     source, folder = pair
     model = load_model("convex_hull", device="cpu")
     rows = []
@@ -123,7 +123,7 @@ def test_evaluation_rows_are_those_of_the_source(pair):
     assert rows[0] == rows[1] and len(rows[0][0]) > 3
 
 
-def test_a_photo_is_packed_once_and_as_it_is(tmp_path):
+def test_a_photo_is_packed_once_and_byte_by_byte(tmp_path):
     config = cocoa(tmp_path / "data")
     write_shards(open_source(config), tmp_path / "shards", about={})
     with tarfile.open(tmp_path / "shards/shard-000000.tar") as tar:
@@ -148,7 +148,7 @@ def test_shards_can_be_packed_again(packed, tmp_path):
     assert [plain(again.get(i)) for i in range(len(again))] == [plain(opened(packed).get(i)) for i in range(len(again))]
 
 
-def test_every_field_survives(tmp_path):
+def test_all_fields_are_kept(tmp_path):
     mask = np.zeros((40, 40), bool)
     mask[10:20, 5:30] = True
     rle, other = masks.encode(mask), masks.encode(~mask)
@@ -167,7 +167,7 @@ def test_whole_pictures_can_be_left_out(tmp_path):
     assert opened(tmp_path / "shards").get(0).whole_rgb is None
 
 
-def test_objects_without_a_visible_pixel_are_known(packed):
+def test_objects_without_visible_pixels_are_left_out_and_counted(packed):
     shards = opened(packed)
     hidden = [i for i in range(len(shards)) if "empty_modal" in shards.get(i).flags]
     assert len(hidden) == 2
@@ -181,7 +181,7 @@ def test_objects_without_a_visible_pixel_are_known(packed):
 
 
 def batches(source, *, num_workers, start=0, stop=7):
-    """Batches of a run of 7, from a given one up to the interruption."""
+    """Batches ``start`` to ``stop`` of a run of seven."""
     data = TrainingSet(source, WINDOW, AugmentConfig(), 5, False)
     sampler = RunSampler(len(data), 2, 7, 5, 0, 1, lambda: start, lambda _: 64)
     loader = DataLoader(data, batch_sampler=sampler, num_workers=num_workers, collate_fn=collate)
@@ -189,11 +189,11 @@ def batches(source, *, num_workers, start=0, stop=7):
 
 
 @pytest.mark.parametrize(("before", "after"), [(0, 2), (2, 0)])
-def test_a_resumed_run_sees_what_an_uninterrupted_one_sees(packed, before, after):
+def test_a_resumed_run_gets_the_batches_of_an_uninterrupted_one(packed, before, after):
     source = prompted(opened(packed))[0]
     whole = batches(source, num_workers=0)
     stop = 3
-    assert 2 * stop % len(source) and len(source) < 2 * 7  # in the middle of an epoch; the run has more than one
+    assert 2 * stop % len(source) and len(source) < 2 * 7  # in the middle of an epoch, and several epochs in the run
     parts = batches(source, num_workers=before, stop=stop)
     parts += batches(prompted(opened(packed))[0], num_workers=after, start=stop)
     assert len(parts) == len(whole) == 7
@@ -206,7 +206,7 @@ def test_a_resumed_run_sees_what_an_uninterrupted_one_sees(packed, before, after
 # -------------------------------------------------------------------------------------------------------- webdataset
 
 
-def test_the_webdataset_library_reads_the_same(pair):
+def test_the_webdataset_library_reads_the_same_objects(pair):
     source, folder = pair
     urls = sorted(str(path) for path in folder.glob("*.tar"))
     assert len(urls) > 1
@@ -223,7 +223,7 @@ def test_the_webdataset_library_reads_the_same(pair):
             rle = entry["modal_rle"]
             assert np.array_equal(masks.decode({**rle, "counts": rle["counts"].encode()}), record.modal)
             pixels = record_image(record)
-            # libraries of JPEG differ in rounding, PNG has none
+            # JPEG decoders differ in rounding; PNG is lossless
             assert np.abs(photo.astype(int) - pixels).max() <= (0 if "png" in sample else 4)
             if record.whole_rgb is not None:
                 assert sample[f"whole{position}.png"].shape == pixels.shape

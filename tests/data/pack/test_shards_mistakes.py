@@ -1,4 +1,4 @@
-"""Broken, foreign, unfinished or obstructing shards: refused in one clear line."""
+"""Damaged, foreign or unfinished shards and non-empty folders: refused in one clear line."""
 
 import dataclasses
 import shutil
@@ -18,7 +18,7 @@ from tests.worlds import cocoa_world, edit_json, pix2gestalt_world
 
 @pytest.fixture
 def packed(tmp_path):
-    """Two photos in a shard each."""
+    """Two photos, each in its own shard."""
     write_shards(
         open_source(CocoaData(root=str(cocoa_world(tmp_path / "data")))), tmp_path / "shards", about={}, size=1000
     )
@@ -33,13 +33,13 @@ def synthetic():
     return open_source(SyntheticData(num_objects=2, size=64))
 
 
-def test_a_broken_run_is_not_taken_for_a_whole_set(tmp_path):
+def test_an_interrupted_packing_is_not_read_as_a_complete_set(tmp_path):
     source = open_source(CocoaData(root=str(cocoa_world(tmp_path / "data", 4))))
     photo = source.get(len(source) - 1).image
     photo.write_bytes(photo.read_bytes()[:-200])
     with pytest.raises(UserError, match="ends too early"):
         write_shards(source, tmp_path / "shards", about={}, size=1000)
-    whole = ["shard-000000.json", "shard-000000.tar"]  # whole shards only
+    whole = ["shard-000000.json", "shard-000000.tar"]  # complete shards only
     assert sorted(path.name for path in (tmp_path / "shards").iterdir()) == whole
     with pytest.raises(UserError, match="packing it was interrupted"):
         opened(tmp_path / "shards")
@@ -54,14 +54,14 @@ def files_of(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_a_run_that_broke_off_goes_on_behind_its_whole_shards(tmp_path, monkeypatch, capsys):
+def test_an_interrupted_packing_resumes_after_its_complete_shards(tmp_path, monkeypatch, capsys):
     source = open_source(CocoaData(root=str(cocoa_world(tmp_path / "data", 5))))
     write_shards(source, tmp_path / "undisturbed", about={}, size=1000)
     get, asked = source.get, []
 
     def broken_off(index, epoch=0):
         asked.append(index)
-        if asked.count(index) == 2 and index == 20 and len(asked) < 60:  # it is asked for its fingerprint before
+        if asked.count(index) == 2 and index == 20 and len(asked) < 60:  # the first request is for the fingerprint
             raise KeyboardInterrupt
         return get(index, epoch)
 
@@ -91,7 +91,7 @@ def test_shards_of_other_data_are_never_mixed_with_new_ones(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("note", [None, "{}", "damaged"])
-def test_shards_of_somebody_else_are_not_touched(tmp_path, note):
+def test_unrelated_files_named_like_shards_are_not_touched(tmp_path, note):
     (tmp_path / "shard-000000.tar").write_text("theirs")
     if note:
         (tmp_path / "shard-000000.json").write_text(note)
@@ -100,19 +100,19 @@ def test_shards_of_somebody_else_are_not_touched(tmp_path, note):
     assert (tmp_path / "shard-000000.tar").read_text() == "theirs"
 
 
-def test_a_whole_set_is_not_overwritten(packed, tmp_path):
+def test_a_complete_set_is_not_overwritten(packed, tmp_path):
     before = (packed / "shards.json").read_bytes()
     with pytest.raises(UserError, match="already holds a packed data set"):
         write_shards(synthetic(), packed, about={})
     assert (packed / "shards.json").read_bytes() == before
 
 
-def test_no_object(tmp_path):
+def test_an_empty_source_is_refused(tmp_path):
     with pytest.raises(UserError, match="nothing to pack"):
         write_shards(RecordList([]), tmp_path / "shards", about={})
 
 
-def test_what_json_cannot_hold(tmp_path):
+def test_fields_that_json_cannot_represent_are_refused(tmp_path):
     record = dataclasses.replace(synthetic().get(0), extra={"what": object()})
     with pytest.raises(UserError, match=rf"{record.key} has a field that json cannot hold"):
         write_shards(RecordList([record]), tmp_path / "shards", about={})
@@ -152,12 +152,12 @@ def test_a_damaged_set_is_refused(packed, name, change, message):
     assert "\n" not in str(error.value)
 
 
-def test_no_set_at_all(tmp_path):
+def test_a_folder_without_shards_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"cannot read .*shards\.json"):
         opened(tmp_path / "nothing")
 
 
-def test_a_foreign_shard_of_the_same_size_is_noticed(packed):
+def test_a_shard_replaced_by_another_of_the_same_size_is_detected(packed):
     path = packed / "shard-000000.tar"
     with tarfile.open(path) as tar:
         start = tar.getmember("000000000.json").offset_data

@@ -23,7 +23,7 @@ def read(root, photos=True, **options):
     return read_bsds_a(BsdsAData(root=str(root), **{"split": "test", **options}), photos=photos)
 
 
-def test_first_annotator_of_each_image_in_the_file(root, caplog):
+def test_the_first_annotation_of_each_image_is_read(root, caplog):
     caplog.set_level("INFO", "amodalseg")
     records = read(root)
     assert [record.key for record in records] == [
@@ -34,7 +34,7 @@ def test_first_annotator_of_each_image_in_the_file(root, caplog):
     assert "the first annotation of each of 2 images is read, 4 of other annotators are left out" in said
     assert [record.category for record in records[:3]] == ["bear", "stone", "tree"]
     assert [record.extra.get("behind") for record in records[:3]] == [None, [1], [2]]
-    # first is a matter of the file, not of the ids
+    # the first one in the file, whatever the ids
     edit_json(root / FILE, lambda content: content["annotations"].reverse())
     assert {record.group["annotator"] for record in read(root)} == {"person2"}
 
@@ -59,7 +59,7 @@ def test_annotators_are_never_merged(root, caplog):
 
 
 @pytest.mark.parametrize("author", ["same", None, "gone"])
-def test_annotators_without_a_name_of_their_own_are_told_apart(root, author):
+def test_annotators_without_distinct_names_are_kept_apart(root, author):
     def change(content):
         for entry in content["annotations"]:
             entry.update(author=author)
@@ -73,20 +73,20 @@ def test_annotators_without_a_name_of_their_own_are_told_apart(root, author):
     assert {record.group["annotator"] for record in read(root)} == {None if author == "gone" else author}
 
 
-def test_another_annotators_work_may_be_broken(root, capsys):
+def test_broken_annotations_of_other_annotators_are_ignored(root, capsys):
     edit_json(root / FILE, lambda content: content["annotations"][-1].update(regions=[7, {}, {"segmentation": ["x"]}]))
     assert main(["data", "check", "bsds_a", str(root), "--split", "test", "--subset"]) == 0
     assert "FAULT" not in capsys.readouterr().out
     assert main(["data", "check", "bsds_a", str(root), "--split", "test", "--subset", "annotator=all"]) == 1
 
 
-def test_an_order_that_is_no_number(root):
+def test_an_order_that_is_not_a_number_is_refused(root):
     records = [record for record in read(root, annotator="all") if record.object_id.startswith("650-")]
     assert [record.order for record in records] == [None, 2] and records[1].occluded.any()
     assert records[1].occluder_rle is None, "nobody knows what is in front"
 
 
-def test_photos_lie_as_the_archive_has_them(root, tmp_path):
+def test_photos_are_found_in_the_folders_of_the_archive(root, tmp_path):
     records = read(root)
     assert records[0].image == root / "BSR/BSDS500/data/images/test/100007.jpg" and records[0].image.is_file()
     (root / "images").mkdir()
@@ -117,7 +117,7 @@ def test_missing_and_broken_photos(root):
         assert {record.image_id for record in read(root, skip_broken=True)} == {"30"}
 
 
-def test_stuff_and_mistakes(root):
+def test_stuff_and_invalid_options(root):
     edit_json(root / FILE, lambda content: content["annotations"][0]["regions"][0].update(isStuff=1))
     assert len(read(root, include_stuff=False)) == 5
     content = json.loads((root / FILE).read_text())

@@ -47,7 +47,7 @@ def test_every_annotation_becomes_a_record(world):
     assert all(record.flags <= {"crowd"} for record in records)
 
 
-def test_all_four_encodings_give_the_mask_that_was_drawn(world):
+def test_all_four_encodings_give_the_drawn_mask(world):
     records = read_coco_instances(*world, "train")[:6]
     size = records[0].height, records[0].width
     ellipse, pair, runs, text, border, crowd = (record.modal for record in records)
@@ -56,7 +56,7 @@ def test_all_four_encodings_give_the_mask_that_was_drawn(world):
     for polygon, drawn in (
         (ellipse, disc(*size, 28.5, 26.25, 17, 13)),
         (pair, disc(*size, 64, 20, 9, 12) | disc(*size, 72.5, 26, 10, 14.5)),
-    ):  # sixteen corners instead of a round outline
+    ):  # polygons have sixteen corners instead of a round outline
         assert (polygon & drawn).sum() / (polygon | drawn).sum() > 0.93
     assert masks.touches_border(border) and not any(map(masks.touches_border, (ellipse, pair, runs, text)))
 
@@ -76,7 +76,7 @@ def test_empty_mask_is_flagged(world):
 
 
 def mutate(path, value):
-    """A change that sets, or deletes if ``value`` is ..., the entry at a path of keys."""
+    """A function that sets the entry at a path of keys, or deletes it if ``value`` is ``...``."""
 
     def change(content):
         for key in path[:-1]:
@@ -134,19 +134,19 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("path", "value", "text"), MISTAKES)
-def test_mistakes_in_the_file_are_named(world, path, value, text):
+def test_mistakes_in_the_file_are_located(world, path, value, text):
     break_json(world, mutate(path, value))
     with pytest.raises(UserError, match=f"instances_train.json.*{text}"):
         read_coco_instances(*world, "train")
 
 
-def test_a_list_is_no_instances_file(world):
+def test_a_list_is_refused_as_an_instances_file(world):
     world[0].write_text("[]")
     with pytest.raises(UserError, match=r"instances_train\.json must be a json object .* not a list"):
         read_coco_instances(*world, "train")
 
 
-def test_files_that_are_missing_or_broken(world, tmp_path):
+def test_missing_or_broken_files_are_refused(world, tmp_path):
     with pytest.raises(UserError, match=r"absent\.json: No such file"):
         read_coco_instances(tmp_path / "absent.json", world[1], "train")
     with pytest.raises(UserError, match="train is a folder: give the json file"):
@@ -169,7 +169,7 @@ def test_files_that_are_missing_or_broken(world, tmp_path):
         read_coco_instances(*world, "train")
 
 
-def test_missing_photos_are_counted_or_left_out(world):
+def test_missing_photos_are_counted_or_skipped(world):
     names = sorted(path.name for path in world[1].iterdir())
     for name in names[1:]:
         (world[1] / name).unlink()
@@ -180,7 +180,7 @@ def test_missing_photos_are_counted_or_left_out(world):
     assert {record.image.name for record in records} == {names[0]} and len(records) == 6
 
 
-def test_photos_of_another_size_are_found_before_anything_starts(world):
+def test_photos_of_a_different_size_are_found_on_opening(world):
     names = sorted(path.name for path in world[1].iterdir())
     save_png(world[1] / names[0], load_image(world[1] / names[0])[:-1])
     (world[1] / names[2]).write_bytes(b"no photo")
@@ -194,7 +194,7 @@ def test_photos_of_another_size_are_found_before_anything_starts(world):
     assert {source.get(i).image.name for i in range(len(source))} == {names[1]} and len(source) == 6
 
 
-def test_one_photo_is_decoded_once(world, monkeypatch):
+def test_each_photo_is_decoded_once(world, monkeypatch):
     seen = []
     monkeypatch.setattr(record_pictures, "load_image", lambda path, **how: seen.append(path) or load_image(path, **how))
     open_source(CocoData(annotations=[str(world[0])], images=[str(world[1])]))
@@ -226,7 +226,7 @@ def test_several_files_keep_keys_unique(tmp_path):
     assert held(alone) == held(read_coco_instances(annotations[0], images[0], "train"))
 
 
-def test_lists_of_files_that_do_not_fit(world, tmp_path):
+def test_lists_of_files_that_do_not_match_are_refused(world, tmp_path):
     annotations, images = world
     for files, folders in (([], []), ([annotations], []), ([annotations], [images, images])):
         with pytest.raises(UserError, match=f"lists {len(files)} files and data.images {len(folders)} folders"):

@@ -30,8 +30,8 @@ def entry(content, annotation_id):
     return next(item for item in content["annotations"] if item["id"] == annotation_id)
 
 
-def test_files_made_by_hand_are_joined_by_id(root, capsys):
-    modal, amodal = (COCO(path) for path in both(root))  # any COCO tool opens each of them
+def test_hand_made_files_are_joined_by_id(root, capsys):
+    modal, amodal = (COCO(path) for path in both(root))  # each is a valid COCO file
     capsys.readouterr()
     records = read(root)
     assert len(records) == 8 and [record.object_id for record in records] == [str(key) for key in amodal.anns]
@@ -58,7 +58,7 @@ def test_stored_areas_and_boxes_of_hand_made_files_are_kept_for_comparison(root)
     assert extra == {"area": 6.5, "bbox": [4, 3, 2, 1], "modal_area": 5, "modal_bbox": [1, 2, 3, 4]}
 
 
-def test_places(root, tmp_path):
+def test_alternative_file_locations(root, tmp_path):
     records = read(root)
     moved = tmp_path / "elsewhere"
     (root / "images/val").rename(moved)
@@ -77,7 +77,7 @@ def test_places(root, tmp_path):
     assert {record.image.parent for record in read(root, **plain)} == {root / "images"}
 
 
-def test_photo_of_another_size_is_flagged(root):
+def test_a_photo_of_a_different_size_is_flagged(root):
     def taller(content):
         for image in content["images"]:
             image["height"] += 4
@@ -111,14 +111,14 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize("file, change, message", MISTAKES)
-def test_mistakes_are_named(root, file, change, message):
+def test_mistakes_are_located(root, file, change, message):
     edit_json(both(root)[file], change)
     with pytest.raises(UserError, match=message) as error:
         read(root)
     assert "\n" not in str(error.value)
 
 
-def test_a_missing_file_is_named(root):
+def test_a_missing_file_is_refused_by_name(root):
     both(root)[0].unlink()
     with pytest.raises(UserError, match=r"cannot read .*val_modal\.json"):
         read(root)

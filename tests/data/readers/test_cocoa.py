@@ -30,7 +30,7 @@ def root(tmp_path):
 
 
 def region(content, index, annotation=-1):
-    """A region of the first photo's annotation, which is the last one in the file."""
+    """A region of the first photo, whose annotation is the last one in the file."""
     return content["annotations"][annotation]["regions"][index]
 
 
@@ -59,7 +59,7 @@ def test_every_region_becomes_a_record(root):
     assert [record.category for record in records[:6]] == ["cup", "plate", "dog", "ball", "spoon", "table"]
 
 
-def test_masks_follow_the_order(root):
+def test_modal_masks_follow_from_the_depth_order(root):
     records = of_first_photo(read_cocoa(root))
     nearer = np.zeros((90, 120), bool)
     for record in records:  # sorted by order in this world
@@ -76,11 +76,11 @@ def test_masks_follow_the_order(root):
     assert table.is_stuff and 0 < plate.occlusion_rate < 1
 
 
-def test_occluders_are_the_nearer_regions_over_the_hidden_part(root):
+def test_occluders_are_the_nearer_regions_that_meet_the_hidden_part(root):
     cup, plate, dog, ball, spoon, table = of_first_photo(read_cocoa(root))
     assert np.array_equal(plate.occluder, cup.amodal)
     assert np.array_equal(ball.occluder, dog.amodal)
-    # the ball lies behind the dog, so it hides nothing of its own, but its amodal mask meets the hidden part
+    # the ball is behind the dog and hides nothing by itself, but its amodal mask meets the hidden part
     meeting = [other for other in (cup, plate, dog, ball, spoon) if (other.amodal & table.occluded).any()]
     assert np.array_equal(table.occluder, np.any([other.amodal for other in meeting], axis=0))
     meeting = [other for other in (cup, plate, dog, ball) if (other.amodal & spoon.occluded).any()]
@@ -98,7 +98,7 @@ def test_split_names_and_stuff(root):
     assert read_cocoa(train, "train")[0].key.startswith("cocoa/train/")
 
 
-def test_stuff_left_out_still_occludes(root):
+def test_excluded_stuff_still_occludes(root):
     edit_json(root / FILE, lambda content: region(content, 0).__setitem__("isStuff", 1))
     plate = of_first_photo(read_cocoa(root, include_stuff=False))[0]
     assert plate.category == "plate" and plate.occluder is not None and plate.occluder.any()
@@ -165,7 +165,7 @@ def test_join_is_by_id_not_by_position(root):
 def test_photo_of_another_size_is_resized_to_the_masks(root):
     path = of_first_photo(read_cocoa(root))[0].image
     smaller = load_image(path)[::2, ::2]
-    save_png(path, smaller)  # the ending does not matter
+    save_png(path, smaller)  # the file extension does not matter
     records = read_cocoa(root)
     assert all(("size_mismatch" in record.flags) == (record.image == path) for record in records)
     record = of_first_photo(records)[0]
@@ -174,7 +174,7 @@ def test_photo_of_another_size_is_resized_to_the_masks(root):
     assert np.abs(blocks - smaller).mean() < 25
 
 
-def test_a_grey_photo_is_read_as_a_colour_one(root):
+def test_a_grey_photo_is_read_as_rgb(root):
     record = read_cocoa(root)[0]
     with Image.open(record.image) as photo:
         photo.convert("L").save(record.image)
@@ -244,7 +244,7 @@ def test_list_of_bare_records(root, tmp_path):
         read_cocoa(path, images=root / "val2014")
 
 
-def test_photos_need_not_be_there(root, tmp_path):
+def test_annotations_are_read_without_photos(root, tmp_path):
     whole, content = read_cocoa(root), json.loads((root / FILE).read_text())
     bare = tmp_path / "bare.json"
     bare.write_text(json.dumps(content["annotations"]))
@@ -269,7 +269,7 @@ def test_depth_constraint(root):
         assert not any("behind" in record.extra for record in of_first_photo(read_cocoa(root)))
 
 
-def test_what_nobody_needs_may_be_odd(root):
+def test_invalid_values_of_unused_keys_are_ignored(root):
     def change(content):
         for image in content["images"]:
             image.update(data_captured="?", license="?", flickr_url=None)
@@ -350,7 +350,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("change", "text"), MISTAKES)
-def test_mistakes_in_the_file_are_named(root, change, text):
+def test_mistakes_in_the_file_are_located(root, change, text):
     edit_json(root / FILE, change)
     with pytest.raises(UserError, match=f"COCO_amodal_val2014.json.*{text}"):
         read_cocoa(root)
@@ -373,7 +373,7 @@ def test_missing_files(root, tmp_path):
 
 
 @pytest.mark.parametrize("data", [b"no photo", None])
-def test_broken_photos_are_counted_or_left_out(root, data):
+def test_broken_photos_are_counted_or_skipped(root, data):
     path = of_first_photo(read_cocoa(root))[0].image
     path.write_bytes(data or path.read_bytes()[:-300])
     text = rf"{path.name}.* ?\(1 of 2 photos are broken; data\.skip_broken=true leaves them out\)"
@@ -384,7 +384,7 @@ def test_broken_photos_are_counted_or_left_out(root, data):
     assert len(source) == 6 and path not in {source.get(i).image for i in range(6)}
 
 
-def test_broken_photo_whose_size_nobody_knows(root):
+def test_a_broken_photo_of_unknown_size_is_refused(root):
     def change(content):
         del content["images"][0]["height"]
         for entry in content["annotations"][-1]["regions"]:

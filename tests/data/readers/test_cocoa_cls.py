@@ -22,7 +22,7 @@ def read(root, **options):
     return read_cocoa_cls(CocoaClsData(root=str(root), **options))
 
 
-def test_the_only_box_is_the_amodal_one(root):
+def test_the_stored_box_is_that_of_the_amodal_mask(root):
     hidden = [record for record in read(root) if record.occluded.any() and record.modal.any()]
     other = 0
     for record in hidden:
@@ -45,13 +45,13 @@ def test_stored_invisible_masks_are_not_used(root):
     assert [(record.modal_rle, record.amodal_rle, record.occlusion_rate) for record in read(root)] == before
 
 
-def test_a_visible_mask_is_always_there(root):
+def test_a_missing_visible_mask_is_refused(root):
     edit_json(root / FILE, lambda content: content["annotations"][4].pop("visible_mask"))
     with pytest.raises(UserError, match="annotation number 5 lacks 'visible_mask'"):
         read(root)
 
 
-def test_detectron_files_with_polygons_are_read_as_another_file(root, tmp_path):
+def test_detectron_files_with_polygons_are_read(root, tmp_path):
     path = tmp_path / "COCO_amodal_test2014_detectron_no_stuff.json"
     shutil.copy(root / FILE, path)
     polygon = [20, 10, 70, 10, 70, 60, 20, 60]

@@ -25,7 +25,7 @@ def read(root, split="val", **options):
     return read_d2sa(D2SAData(root=str(root), split=split, **options))
 
 
-def test_train_is_two_files_whose_ids_repeat(root):
+def test_train_is_read_from_two_files_with_repeated_ids(root):
     contents = [
         json.loads((root / FOLDER / f"D2S_amodal_{part}.json").read_text()) for part in ("training_rot0", "augmented")
     ]
@@ -41,7 +41,7 @@ def test_train_is_two_files_whose_ids_repeat(root):
     assert [record.key for record in read(root, "validation")] == [record.key for record in read(root)]
 
 
-def test_one_of_the_train_files_alone_is_not_train(root):
+def test_a_missing_train_file_is_refused(root):
     (root / FOLDER / "D2S_amodal_augmented.json").unlink()
     with pytest.raises(UserError, match=r"no annotations of d2sa, split train; .*D2S_amodal_augmented\.json.*mvtec"):
         read(root, "train")
@@ -49,7 +49,7 @@ def test_one_of_the_train_files_alone_is_not_train(root):
     assert len(alone) == 12 and all(record.object_id.isdigit() for record in alone)
 
 
-def test_floats_bools_and_the_unreliable_order(root):
+def test_float_and_bool_values_and_the_unreliable_order(root):
     edit_json(root / FILE, lambda content: content["annotations"][0].update(iscrowd=True))
     records = read(root)
     assert [("crowd" in record.flags) for record in records] == [True] + [False] * 11
@@ -60,7 +60,7 @@ def test_floats_bools_and_the_unreliable_order(root):
     assert stored == {1}, "the file calls every object the nearest"
 
 
-def test_padded_masks_are_flagged_and_the_photo_follows(root):
+def test_padded_masks_are_flagged_and_the_photo_is_resized_to_them(root):
     def pad(content):
         number = content["images"][0]["id"]
         for entry in content["annotations"]:
@@ -81,7 +81,7 @@ def test_padded_masks_are_flagged_and_the_photo_follows(root):
     assert [record.flags for record in plain] == [record.flags for record in records], "the json tells it too"
 
 
-def test_the_test_part_has_no_truth(root):
+def test_the_test_split_has_no_ground_truth(root):
     with pytest.raises(UserError, match=r"test_info\.json.* without masks.* split=val"):
         read(root, "test")
     path = root / FOLDER / "D2S_amodal_test_info.json"

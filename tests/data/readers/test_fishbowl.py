@@ -47,7 +47,7 @@ def content_of(records):
     return {record.key: (record.modal_rle, record.amodal_rle, record.category, record.group) for record in records}
 
 
-def test_raw_joins_video_and_re_renders_by_id(drawn, caplog):
+def test_the_raw_form_joins_videos_and_re_renders_by_id(drawn, caplog):
     caplog.set_level("INFO", "amodalseg")
     records = read(drawn["raw"])
     found = {record.key: record for record in records}
@@ -71,7 +71,7 @@ def test_raw_joins_video_and_re_renders_by_id(drawn, caplog):
     assert "2 fish are rendered alone but hardly visible" in caplog.text
 
 
-def test_prepared(drawn):
+def test_the_prepared_form(drawn):
     records = read(drawn["prepared"])
     content = pickle.loads((drawn["prepared"] / "test_data/test_data.pkl").read_bytes())
     assert len(records) == sum(map(len, content.values())) > 30
@@ -90,7 +90,7 @@ def test_prepared(drawn):
         assert record.image.is_file()
 
 
-def test_what_savos_tests_on_is_the_same_from_both_forms(drawn):
+def test_the_savos_subset_is_the_same_in_both_forms(drawn):
     from_raw, from_prepared = read(drawn["raw"], subset="savos"), read(drawn["prepared"], subset="savos")
     assert content_of(from_raw) == content_of(from_prepared)
     expected = set()
@@ -105,7 +105,7 @@ def test_what_savos_tests_on_is_the_same_from_both_forms(drawn):
     assert "5" not in tracks and "12" not in tracks, "too small, and too close to the border"
 
 
-def test_a_track_whose_rates_are_never_between(prepared):
+def test_tracks_without_partial_occlusion_are_not_in_the_savos_subset(prepared):
     before = {record.group["track"] for record in read(prepared, subset="savos")}
 
     def uncover(content):
@@ -117,7 +117,7 @@ def test_a_track_whose_rates_are_never_between(prepared):
     assert "3" in before and "3" not in {record.group["track"] for record in after}
 
 
-def test_form(raw, prepared, tmp_path):
+def test_the_form_is_detected_or_given(raw, prepared, tmp_path):
     both = prepared / "test_data"
     for name in ("test", "test_objects"):
         shutil.copytree(raw / "test_data" / name, both / name)
@@ -134,20 +134,20 @@ def test_form(raw, prepared, tmp_path):
         read(prepared, annotations=str(both / "test"), form="prepared")
     with pytest.raises(UserError, match=r"no FishBowl annotations at .*train_data/train: the prepared form is"):
         read(prepared, split="train")
-    # re-renders beside the videos
+    # re-renders in the folder of the videos
     for path in (both / "test_objects").iterdir():
         path.rename(both / "test" / path.name)
     (both / "test_objects").rmdir()
     assert content_of(read(prepared)) == content_of(read(raw))
 
 
-def test_frames_that_are_numbered_from_one(raw):
+def test_frames_numbered_from_one(raw):
     before, folder = read(raw), raw / "test_data/test_frames/00001"
     for number in reversed(range(LENGTH)):
         (folder / f"{number:05d}.png").rename(folder / f"{number + 1:05d}.png")
     for record, old in zip(read(raw), before, strict=True):
         assert int(record.image.stem) == old.group["frame"] + (old.group["video"] == "00001")
-    (folder / f"{LENGTH:05d}.png").unlink()  # now nobody knows whether the first or the last one is missing
+    (folder / f"{LENGTH:05d}.png").unlink()  # now the numbering is ambiguous: the first or the last one is missing
     with pytest.raises(UserError, match=r"00001/00000\.png \(1 of 26 photos are missing\)"):
         read(raw)
 
@@ -167,7 +167,7 @@ def test_missing_frames(raw):
         read(raw)
 
 
-def test_equal_parts_are_shared(drawn):
+def test_equal_values_share_memory(drawn):
     records = read(drawn["prepared"])
     assert len({id(record.image) for record in records}) == len({record.image for record in records})
     assert len({id(rle["size"]) for record in records for rle in (record.modal_rle, record.amodal_rle)}) == 1
@@ -200,7 +200,7 @@ def test_mistakes_in_raw_files(raw, edit, text):
         read(raw)
 
 
-def test_mistakes_around_raw_files(raw):
+def test_mistakes_in_the_folders_of_raw_files(raw):
     alone = raw / "test_data/test_objects/00001_object1/objects.json"
     kept = alone.read_text()
     edit_json(alone, lambda content: content.append(content[0]))
@@ -236,7 +236,7 @@ PREPARED_MISTAKES = [
 ]
 
 
-def test_boxes_may_be_arrays(prepared):
+def test_boxes_can_be_arrays(prepared):
     before = read(prepared)
 
     def as_arrays(content):

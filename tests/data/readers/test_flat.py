@@ -1,4 +1,4 @@
-"""What the flat COCO-like sets share: encodings, sizes, joins, mistakes; tested on COCOA-cls and KINS."""
+"""The common code of flat COCO-like sets: encodings, sizes, joins, mistakes; tested on COCOA-cls and KINS."""
 
 import json
 import warnings
@@ -45,7 +45,7 @@ def read_2020(root, **options):
 
 
 def decode(stored, size):
-    """Directly through pycocotools, without the reader."""
+    """Decode a stored mask with pycocotools, without the reader."""
     if isinstance(stored, dict):
         return coco.decode(stored).astype(bool)
     return coco.decode(coco.merge(coco.frPyObjects([[float(n) for n in ring] for ring in stored], *size))).astype(bool)
@@ -94,7 +94,7 @@ def test_polygons_of_several_rings_are_united(kins):
     rows = car.modal[50]
     assert rows[10:30].all() and rows[36:60].all() and not rows[30:36].any()
 
-    def squeeze(content):  # what reading the first ring alone makes of it
+    def squeeze(content):  # as if only the first ring were read
         entry = next(entry for entry in content["annotations"] if entry["category_id"] == 4)
         entry["i_segm"] = entry["i_segm"][:1]
 
@@ -102,7 +102,7 @@ def test_polygons_of_several_rings_are_united(kins):
     assert not next(record for record in read_2020(kins) if record.category == "car").modal[50, 36:60].any()
 
 
-def test_a_polygon_that_leaves_its_image_is_cut_and_said(kins):
+def test_a_polygon_that_leaves_its_image_is_clipped_with_a_message(kins):
     first = json.loads((kins / KINS).read_text())["annotations"][0]["id"]
     shape = [-20.0, 30.5, 60.25, -8.5, 150.0, 41.0, 70.5, 120.0]
 
@@ -116,11 +116,11 @@ def test_a_polygon_that_leaves_its_image_is_cut_and_said(kins):
         record = read_2020(kins)[0]
     moved = [value + (100, 100)[place % 2] for place, value in enumerate(shape)]
     whole = decode([moved], [400, 400])[100 : 100 + record.height, 100 : 100 + record.width]
-    square = np.ones((3, 3), np.uint8)  # COCO's rounding differs for negative numbers: by a pixel, on the outline
+    square = np.ones((3, 3), np.uint8)  # COCO rounds negative numbers differently: by a pixel, on the outline
     outline = cv2.dilate(whole.astype(np.uint8), square) - cv2.erode(whole.astype(np.uint8), square) > 0
     assert np.array_equal(record.amodal & ~outline, whole & ~outline) and (whole & ~outline).sum() > 8000
 
-    def edge(content):  # exactly W and H are inside
+    def edge(content):  # coordinates of exactly W and H are inside
         for entry in content["annotations"][:2]:
             entry["a_segm"] = [[0, 0, 130, 0, 130, 88, 0, 88]]
 
@@ -130,7 +130,7 @@ def test_a_polygon_that_leaves_its_image_is_cut_and_said(kins):
         read_2020(kins)
 
 
-def test_the_size_is_the_masks_then_the_files_then_the_photos(cls, kins):
+def test_the_size_is_taken_from_the_masks_then_the_file_then_the_photo(cls, kins):
     def wrong(content):
         content["images"][0].update(height=200, width=300)
 
@@ -153,7 +153,7 @@ def test_the_size_is_the_masks_then_the_files_then_the_photos(cls, kins):
     assert len(read_cocoa_cls(CocoaClsData(root=str(cls)), photos=False)) == 12
 
 
-def test_a_stored_rate_that_lies_is_said_and_not_used(cls):
+def test_a_wrong_stored_rate_is_reported_and_not_used(cls):
     before = [record.occlusion_rate for record in read_cls(cls)]
     edit_json(cls / CLS, lambda content: content["annotations"][3].update(occlude_rate=0.77))
     with pytest.warns(UserWarning, match="occlusion rate of 1 of 12 objects differs by more than 0.01"):
@@ -201,7 +201,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("change", "text"), MISTAKES)
-def test_mistakes_are_named_in_one_line(kins, change, text):
+def test_mistakes_are_located_in_one_line(kins, change, text):
     edit_json(kins / KINS, change)
     with pytest.raises(UserError, match=f"{KINS}.*{text}") as caught:
         read_2020(kins)
@@ -215,7 +215,7 @@ def test_masks_of_one_object_must_be_of_one_size(cls):
         read_cls(cls)
 
 
-def test_skip_broken_leaves_out_unreadable_masks_and_missing_photos(kins):
+def test_skip_broken_skips_unreadable_masks_and_missing_photos(kins):
     edit_json(kins / KINS, lambda c: c["annotations"][0].update(a_segm=[[1, 1, 5, 1]]))
     with pytest.warns(UserWarning, match="1 of 12 objects are left out: .*three x, y pairs"):
         records = read_2020(kins, skip_broken=True)
@@ -226,7 +226,7 @@ def test_skip_broken_leaves_out_unreadable_masks_and_missing_photos(kins):
     assert 0 < len(rest) < 11 and records[0].image not in {record.image for record in rest}
 
 
-def test_places(cls, tmp_path):
+def test_alternative_file_locations(cls, tmp_path):
     expected = [record.key for record in read_cls(cls)]
     (cls / "COCOA_annotations_detectron").mkdir()
     (cls / CLS).rename(cls / "COCOA_annotations_detectron" / (cls / CLS).name)
@@ -244,7 +244,7 @@ def test_places(cls, tmp_path):
         read_cls(cls, split="test")
 
 
-def test_records_survive_being_packed(cls):
+def test_packed_records_equal_the_original_ones(cls):
     records = read_cls(cls)
     packed = PackedRecords(records)
     assert held(packed.get(i) for i in range(len(packed))) == held(records)

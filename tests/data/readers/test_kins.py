@@ -30,7 +30,7 @@ def of_first_photo(records):
     return {record.category: record for record in records if record.image_id == "000000"}
 
 
-def test_images_are_named_by_their_file_because_ids_restart(root):
+def test_image_ids_are_file_names_because_numeric_ids_repeat(root):
     train, test = read(root, split="train"), read(root)
     ids = [
         {entry["id"] for entry in json.loads((root / name).read_text())["images"]}
@@ -44,7 +44,7 @@ def test_images_are_named_by_their_file_because_ids_restart(root):
     assert [record.key for record in read(root, split="val")] == [record.key for record in test]
 
 
-def test_cluster_rank_and_occluders(root):
+def test_clusters_ranks_and_occluders(root):
     found = of_first_photo(read(root))
     assert {name: record.group for name, record in found.items()} == {
         "pedestrian": {"cluster": 11, "rank": 1}, "car": {"cluster": 11, "rank": 2}, "van": {"cluster": 11, "rank": 3},
@@ -60,8 +60,8 @@ def test_cluster_rank_and_occluders(root):
         assert record.occluder is None or not (record.occluded & ~record.occluder).any()
 
 
-def test_who_does_not_meet_the_hidden_part_is_no_occluder(root):
-    def change(content):  # the pole moves away from the van's hidden part: it covers what the car covers not, nothing
+def test_nearer_objects_that_do_not_meet_the_hidden_part_are_no_occluders(root):
+    def change(content):  # move the pole away from the hidden parts of van and car
         for entry in content["annotations"]:
             if entry["category_id"] == 2:
                 entry["a_segm"] = entry["i_segm"] = [[2, 2, 8, 2, 8, 30, 2, 30]]
@@ -72,7 +72,7 @@ def test_who_does_not_meet_the_hidden_part_is_no_occluder(root):
     assert found["car"].occluder_rle is None and found["car"].occluded.any(), "hidden by nobody who is annotated"
 
 
-def test_equal_ranks_and_other_clusters_hide_nothing(root):
+def test_objects_of_equal_rank_or_another_cluster_are_no_occluders(root):
     def change(content):
         for entry in content["annotations"]:
             if entry["category_id"] == 2:
@@ -86,7 +86,7 @@ def test_equal_ranks_and_other_clusters_hide_nothing(root):
     assert np.array_equal(found["van"].occluder, found["pedestrian"].amodal | found["car"].amodal)
 
 
-def test_files_without_clusters(root):
+def test_files_without_clusters_have_no_occluders(root):
     def change(content):
         for entry in content["annotations"]:
             del entry["oco_id"], entry["ico_id"]
@@ -105,7 +105,7 @@ def test_stored_areas_and_boxes_are_kept_for_comparison(root, old):
     assert records[0].extra["modal_bbox"] == [0, 0, 1, 1] and [record.modal_rle for record in records] == before
 
 
-def test_2019_equals_2020_where_both_know_it(root, old):
+def test_2019_and_2020_agree_on_common_data(root, old):
     new = {record.category: record for record in read(root) if record.image_id == "000000"}
     for record in read(old, version="2019"):
         if record.image_id != "000000" or "empty_modal" in record.flags:
@@ -117,13 +117,13 @@ def test_2019_equals_2020_where_both_know_it(root, old):
     assert len(hidden) == 2 and all(record.occlusion_rate == 1 for record in hidden)
 
 
-def test_an_empty_list_of_visible_polygons_is_nothing_visible(root):
+def test_an_empty_list_of_visible_polygons_is_an_empty_modal_mask(root):
     edit_json(root / NEW, lambda content: content["annotations"][0].update(i_segm=[]))
     record = read(root)[0]
     assert record.flags == {"empty_modal"} and not record.modal.any() and record.amodal.any()
 
 
-def test_the_misspelt_file_and_other_places(old, root):
+def test_the_misspelt_file_name_and_other_locations(old, root):
     expected = [record.key for record in read(old, version="2019")]
     (old / "annotations").mkdir()
     (old / OLD).rename(old / "annotations/instances_val_upate.json")
@@ -142,6 +142,6 @@ def test_the_other_version_is_recognised(root, old, version, other):
         read(folder, version=version, annotations=str(folder / name))
 
 
-def test_riders_are_listed_without_an_instance(root):
+def test_the_category_rider_has_no_instances(root):
     names = {entry["name"] for entry in json.loads((root / NEW).read_text())["categories"]}
     assert "rider" in names and "rider" not in {record.category for record in read(root)}

@@ -26,7 +26,7 @@ def filled(x0, y0, x1, y1, size=(90, 120)):
     return mask
 
 
-def test_groups_are_objects_and_labels_say_which_mask(folder):
+def test_groups_form_objects_and_labels_choose_the_mask(folder):
     records = read_labelme(folder, "val")
     assert len(records) == 10 and {record.image_id for record in records} == {"desk 0", "desk 1"}
     cup, plate, lid, shadow, ball = records[:5]
@@ -43,7 +43,7 @@ def test_groups_are_objects_and_labels_say_which_mask(folder):
     assert cup.image == folder / "desk 0.jpg"
 
 
-def test_a_plain_shape_beside_the_hidden_part_alone(folder):
+def test_an_amodal_shape_of_only_the_hidden_part_is_united_with_the_visible_shape(folder):
     def change(content):
         content["shapes"] = [
             labelme_shape("cup", [[10, 20], [20, 20], [20, 50], [10, 50]], 1),
@@ -58,7 +58,7 @@ def test_a_plain_shape_beside_the_hidden_part_alone(folder):
     assert cup.flags == {"crowd"} and box.flags == {"fully_visible"} and box.modal.sum() > 200
 
 
-def test_image_data_and_sizes_may_be_absent_and_windows_paths_work(folder):
+def test_optional_image_data_and_sizes_and_windows_paths(folder):
     before = read_labelme(folder)
     (folder / "photos").mkdir()
     (folder / "desk 0.jpg").rename(folder / "photos/desk 0.jpg")
@@ -105,7 +105,7 @@ def test_rectangles_of_four_points(folder):
         assert np.array_equal(read_labelme(folder)[0].modal, filled(10, 20, 40, 50))
 
 
-def test_stray_shapes_are_counted_and_left_out(folder):
+def test_shapes_without_area_are_counted_and_left_out(folder):
     before = [(record.key, record.modal_rle) for record in read_labelme(folder)]
     stray = [labelme_shape("note", [[3, 3]], None, "point"), labelme_shape("edge", [[3, 3], [9, 9]], None, "line"),
              labelme_shape("x", [[3, 3], [9, 9], [20, 3]], None, "linestrip"), labelme_shape("y", [[1, 1], [2, 2]]),
@@ -150,14 +150,14 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize("change, message", MISTAKES)
-def test_what_is_odd_is_refused_with_file_and_shape(folder, change, message):
+def test_invalid_content_is_refused_with_file_and_shape(folder, change, message):
     edit_json(folder / "desk 0.json", change)
     with pytest.raises(UserError, match=message) as error:
         read_labelme(folder)
     assert "desk 0" in str(error.value)
 
 
-def test_a_photo_that_viewers_turn_is_refused(folder):
+def test_a_photo_with_an_exif_rotation_is_refused(folder):
     with Image.open(folder / "desk 1.jpg") as image:
         exif = image.getexif()
         exif[0x0112] = 6
@@ -166,7 +166,7 @@ def test_a_photo_that_viewers_turn_is_refused(folder):
         read_labelme(folder)
 
 
-def test_no_folder_no_files(tmp_path):
+def test_a_missing_or_empty_folder_is_refused(tmp_path):
     with pytest.raises(UserError, match="no labelme json file"):
         read_labelme(tmp_path)
     with pytest.raises(UserError, match="no labelme json file"):

@@ -51,7 +51,7 @@ def test_every_region_becomes_a_record(tmp_path, protocol, caplog):
         assert record.flags == frozenset()
 
 
-def test_json_made_once_gives_the_same(root, caplog):
+def test_the_converted_json_file_gives_the_same_records(root, caplog):
     before = read(root)
     assert convert_pickle(root / f"{FILE}.pkl", root / f"{FILE}.json") == 2
     content = json.loads((root / f"{FILE}.json").read_text())
@@ -66,7 +66,7 @@ def test_json_made_once_gives_the_same(root, caplog):
     assert held(read(root, split="test")) == held(before)
 
 
-def test_convert_keeps_all_and_refuses(tmp_path):
+def test_conversion_keeps_all_content_and_refuses_mistakes(tmp_path):
     source, target = tmp_path / "a.pkl", tmp_path / "a.json"
     content = {
         "images": [], "annotations": [{"id": np.int32(4), "box": np.arange(4.0), "t": (1, b"ab"), 7: {3}}],
@@ -90,7 +90,7 @@ def test_convert_keeps_all_and_refuses(tmp_path):
         convert_pickle(source, source)
 
 
-def test_claims_of_the_file_are_checked(root):
+def test_objects_without_occlusion_are_reported(root):
     def whole(content):
         region = content["annotations"][0]["regions"][0]
         region["visible_mask"] = region["segmentation"]
@@ -114,7 +114,7 @@ def test_categories(root):
     assert found == [(3, "chair"), (11, None), (None, "lamp"), (3, "chair"), (11, "bed"), (3, "chair")]
 
 
-def test_places(root, tmp_path):
+def test_alternative_file_locations(root, tmp_path):
     bare = read(root, photos=False)
     (root / "mp3d_eval").rename(tmp_path / "elsewhere")
     assert [record.key for record in read(root, photos=False)] == [record.key for record in bare]
@@ -132,7 +132,7 @@ class Command:
         return os.mkdir, (os.environ["AMODALSEG_TRAP"],)
 
 
-def test_hostile_pickles(root, tmp_path, monkeypatch):
+def test_hostile_pickles_are_refused(root, tmp_path, monkeypatch):
     path, trap = root / f"{FILE}.pkl", tmp_path / "trap"
     monkeypatch.setenv("AMODALSEG_TRAP", str(trap))
     whole = path.read_bytes()
@@ -171,7 +171,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("edit", "text"), MISTAKES)
-def test_mistakes_are_named(root, edit, text):
+def test_mistakes_are_located(root, edit, text):
     change(root, lambda content: edit(content["annotations"][0]["regions"][1]))
     with pytest.raises(UserError, match=rf"{FILE}\.pkl: {text}"):
         read(root)

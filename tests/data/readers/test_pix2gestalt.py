@@ -24,7 +24,7 @@ def root(tmp_path):
 
 @pytest.fixture
 def settled(root, monkeypatch):
-    """A data set that has not been modified for long."""
+    """A data set that counts as not recently modified, so that its index is kept."""
     monkeypatch.setattr(reader, "SETTLED", -1e9)
     return root
 
@@ -39,13 +39,13 @@ def ids(root, split="train", **options):
 
 
 def official(root, split):
-    """The listing of the published loader, truncated in the same way."""
+    """The ids of a split as in the published loader, with its rounding."""
     names = sorted(os.listdir(root / "occlusion"))
     cut = math.floor(len(names) / 100.0 * 99.0)
     return [name.removesuffix("_occlusion.png") for name in (names[cut:] if split == "val" else names[:cut])]
 
 
-def test_objects_are_those_of_the_files(root):
+def test_objects_equal_the_files(root):
     found = source(root)
     for i in range(len(found)):
         record = found.get(i)
@@ -59,9 +59,9 @@ def test_objects_are_those_of_the_files(root):
         assert record.flags == frozenset() and record.occluded.any()
 
 
-def test_the_split_is_the_last_percent_of_the_sorted_file_names(root):
+def test_val_is_the_last_percent_of_the_sorted_file_names(root):
     assert ids(root) == official(root, "train") and ids(root, "val") == official(root, "val")
-    for name in ("9", "90"):  # the character behind the id counts: 900_..., 90_..., 9_...
+    for name in ("9", "90"):  # file names are sorted, not ids: 900_..., 90_..., 9_...
         for kind, ending in reader.FOLDERS.items():
             (root / kind / f"{name}{ending}").write_bytes((root / kind / f"900{ending}").read_bytes())
     assert ids(root) + ids(root, "val") == official(root, "train") + official(root, "val")
@@ -92,7 +92,7 @@ def test_files_are_paired_by_id(root):
         assert (record.whole_rgb is None) == (name == "914")
 
 
-def test_a_missing_file_moves_no_other_object_to_another_split(root):
+def test_a_missing_file_does_not_change_the_split_of_other_objects(root):
     val = ids(root, "val")
     for name in ("900", "907"):
         (root / "whole_mask" / f"{name}_whole_mask.png").unlink()
@@ -128,7 +128,7 @@ def test_a_missing_folder(root, folder):
         source(root)
 
 
-def test_mistakes_are_named(root, tmp_path):
+def test_mistakes_are_refused(root, tmp_path):
     with pytest.raises(UserError, match=r"leave data\.annotations and data\.images out"):
         source(root, images=str(tmp_path))
     cv2.imwrite(str(root / "whole_mask" / "900_whole_mask.png"), np.zeros((128, 256), np.uint8))
@@ -157,11 +157,11 @@ def test_the_index_is_built_once(settled, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", sorted(reader.FOLDERS))
-def test_a_change_of_a_folder_is_seen(settled, kind):
+def test_a_change_of_a_folder_is_detected(settled, kind):
     before = ids(settled)
     times = (settled / kind).stat()
     (settled / kind / f"914{reader.FOLDERS[kind]}").unlink()
-    os.utime(settled / kind, ns=(times.st_atime_ns, times.st_mtime_ns))  # as an archive or a copy sets it back
+    os.utime(settled / kind, ns=(times.st_atime_ns, times.st_mtime_ns))  # as extracting an archive restores it
     with pytest.warns(UserWarning, match=f"1 in {kind}"):
         found = source(settled)
     assert len(found) == len(before) - (kind != "whole")
@@ -169,14 +169,14 @@ def test_a_change_of_a_folder_is_seen(settled, kind):
         assert [found.get(i).whole_rgb is None for i in range(len(found))].count(True) == 1
 
 
-def test_an_index_of_a_folder_that_has_just_changed_is_not_kept(root):
+def test_an_index_of_a_recently_modified_folder_is_not_kept(root):
     source(root)
     assert not (root / reader.INDEX_NAME).exists()
     assert max(path.stat().st_ctime for path in root.iterdir()) > time.time() - 60
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]\n", b'{"format": 99, "width": 3, "count": 0}\n', "cut", "other"])
-def test_a_damaged_index_is_built_anew(settled, damage):
+def test_a_damaged_index_is_rebuilt(settled, damage):
     before, path = ids(settled), settled / reader.INDEX_NAME
     content = path.read_bytes()
     if damage == "other":
@@ -189,16 +189,16 @@ def test_a_damaged_index_is_built_anew(settled, damage):
     assert path.read_bytes() == content
 
 
-def test_an_index_goes_to_the_cache_where_the_data_cannot_be_written(settled, tmp_path, monkeypatch):
+def test_the_index_is_written_to_the_cache_if_the_data_folder_is_read_only(settled, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    (settled / reader.INDEX_NAME).mkdir()  # root may write everywhere, so a folder stands in the way
+    (settled / reader.INDEX_NAME).mkdir()  # root may write everywhere, so block the file by a folder of its name
     before = ids(settled)
     assert len(list((tmp_path / "cache/amodalseg").iterdir())) == 1
     monkeypatch.setattr(reader.os, "scandir", lambda *_: pytest.fail("listed again"))
     assert ids(settled) == before
 
 
-def test_without_any_place_for_an_index_the_folder_is_listed(settled, tmp_path, monkeypatch):
+def test_without_a_writable_place_for_an_index_the_folder_is_listed(settled, tmp_path, monkeypatch):
     (tmp_path / "cache").write_text("no folder")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (settled / reader.INDEX_NAME).mkdir()

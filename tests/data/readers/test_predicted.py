@@ -83,7 +83,7 @@ def test_polygons_run_lengths_and_coco_files(root):
 
 
 def slow_matches(truths, predictions, scores, least):
-    """Repeatedly take the best of all unmatched pairs."""
+    """Matching by repeatedly taking the best of all unmatched pairs."""
     chosen = []
     while True:
         best = None
@@ -107,14 +107,14 @@ def test_matching_against_a_slow_transcription(seed):
         return [disc(40, 50, *rng.integers(5, 40, 2), *rng.integers(3, 12, 2)) for _ in range(number)]
 
     truths, predictions = some(5), some(6)
-    predictions[3] = predictions[1]  # ties, decided by score; truths that are equal, by their order
+    predictions[3] = predictions[1]  # ties are decided by score, equal ground-truth masks by their order
     truths[2], scores = truths[0], [round(float(value), 1) for value in rng.random(6)]
     encoded = [[masks.encode(mask) for mask in part] for part in (truths, predictions)]
     for least in (0.0, 0.2, 0.5):
         assert match_by_iou(*encoded, scores, least) == slow_matches(truths, predictions, scores, least)
 
 
-def test_shared_pixels_are_those_of_the_masks():
+def test_shared_pixels_are_counted_from_the_masks():
     rng = np.random.default_rng(0)
     some = [rng.random((20, 30)) < 0.3, np.zeros((20, 30), bool), disc(20, 30, 5, 5, 4, 4)]
     expected = [[int((a & b).sum()) for b in some] for a in some]
@@ -122,7 +122,7 @@ def test_shared_pixels_are_those_of_the_masks():
     assert shared_pixels(rles, rles).tolist() == expected
 
 
-def test_by_id(root):
+def test_matching_by_id(root):
     cup, plate = read_cocoa(CocoaData(root=str(root)))[:2]
     results = [result(cup, plate.modal, 0.3, id=plate.object_id), result(cup, cup.modal, 0.2, id="nobody")]
     (found,) = opened(root, results, match="id")
@@ -135,7 +135,7 @@ def test_by_id(root):
         opened(root, results[1:], match="id")
 
 
-def test_an_object_without_visible_pixels_can_be_asked_for_by_a_prediction(root):
+def test_an_object_without_visible_pixels_can_be_queried_by_a_predicted_mask(root):
     ball = next(record for record in read_cocoa(CocoaData(root=str(root))) if record.category == "ball")
     assert "empty_modal" in ball.flags
     (found,) = opened(root, [result(ball, ball.amodal, id=ball.object_id)], match="id")
@@ -145,7 +145,7 @@ def test_an_object_without_visible_pixels_can_be_asked_for_by_a_prediction(root)
     assert len(dataset) == 1 and np.array_equal(dataset[0][1].modal, ball.amodal)
 
 
-def test_image_ids_of_another_listing_are_found_by_file_name(root):
+def test_image_ids_of_another_listing_are_matched_by_file_name(root):
     cup = read_cocoa(CocoaData(root=str(root)))[0]
     path = root.parent / "images.json"
     name = "/".join(cup.image.parts[-2:])
@@ -157,7 +157,7 @@ def test_image_ids_of_another_listing_are_found_by_file_name(root):
         opened(root, results[:1])
 
 
-def test_a_listing_without_any_of_the_photos_is_no_match_by_chance(root):
+def test_a_listing_of_other_photos_is_refused_despite_equal_ids(root):
     cup = read_cocoa(CocoaData(root=str(root)))[0]
     path = root.parent / "images.json"
     path.write_text(json.dumps({"images": [{"id": int(cup.image_id), "file_name": "other.jpg"}]}))
@@ -165,11 +165,11 @@ def test_a_listing_without_any_of_the_photos_is_no_match_by_chance(root):
         opened(root, [result(cup, cup.modal)], predictions_images=str(path))
 
 
-def test_results_with_the_ids_of_kins_files_find_photos_that_are_named_otherwise(tmp_path):
+def test_results_with_the_numeric_image_ids_of_kins_are_matched(tmp_path):
     root = kins_world(tmp_path / "kins")
     (listing,) = root.rglob("update_test_2020.json")
 
-    def other_ids(content):  # as in the training file, where some images are left out
+    def other_ids(content):  # as in the training file, where ids have gaps
         for entry in (*content["images"], *content["annotations"]):
             key = "id" if "file_name" in entry else "image_id"
             entry[key] += 500
@@ -187,7 +187,7 @@ def test_results_with_the_ids_of_kins_files_find_photos_that_are_named_otherwise
         read_dataset("kins", root, **options)
 
 
-def test_annotators_are_matched_each_for_themselves(root):
+def test_objects_of_each_annotator_are_matched_separately(root):
     first = [record for record in read_cocoa(CocoaData(root=str(root))) if record.image_id == "1000"]
     second = [replace(record, object_id=f"b{record.object_id}", group={"annotator": "b"}) for record in first]
     (root.parent / "one.json").write_text(json.dumps([result(first[0], first[0].modal)]))
@@ -211,7 +211,7 @@ def test_results_for_exchange_files_use_their_ids(root, tmp_path):
         assert {record.image_id for record in found} == {"photo-a"}
 
 
-def test_rows_say_whose_masks_were_given(root):
+def test_rows_name_the_source_of_modal_masks(root):
     records = read_cocoa(CocoaData(root=str(root)))
     opened(root, [result(record, record.modal, 0.5) for record in records if record.category in ("cup", "plate")])
     arguments = [
@@ -234,7 +234,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize("change, message", MISTAKES)
-def test_mistakes_are_named(root, change, message):
+def test_mistakes_are_refused(root, change, message):
     cup = next(record for record in read_cocoa(CocoaData(root=str(root))) if record.image_id == "1000")
     opened(root, [result(cup, cup.modal)])
     edit_json(root.parent / "detector.json", change)

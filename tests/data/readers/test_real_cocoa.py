@@ -41,7 +41,7 @@ def test_stored_areas_rates_and_masks(content, records):
         assert record.amodal.sum() == region["area"] == record.extra["area"]
         hidden = record.amodal & ~record.modal
         assert record.occlusion_rate == hidden.sum() / record.amodal.sum()
-        stored_rate = hidden.sum() / (record.amodal.sum() + 1e-6)  # so its makers kept clear of zero
+        stored_rate = hidden.sum() / (record.amodal.sum() + 1e-6)  # the authors avoid dividing by zero
         assert region["occlude_rate"] == record.raw_rate == pytest.approx(stored_rate, rel=1e-15, abs=0)
         assert ("visible_mask" in region) == ("invisible_mask" in region) == bool(hidden.any())
         if hidden.any():
@@ -54,7 +54,7 @@ def test_stored_areas_rates_and_masks(content, records):
     assert occluded == 6 and len(records) == len(list(stored(content)))
 
 
-def test_visible_masks_follow_from_the_order(content, records):
+def test_visible_masks_follow_from_the_depth_order(content, records):
     for annotation in content["annotations"]:
         mine = [records[f"{annotation['id']}-{index}"] for index in range(len(annotation["regions"]))]
         nearer = np.zeros(mine[0].modal.shape, bool)
@@ -63,7 +63,7 @@ def test_visible_masks_follow_from_the_order(content, records):
             nearer |= record.amodal
 
 
-def test_occluders_cover_all_that_is_hidden(records):
+def test_occluders_cover_the_whole_hidden_part(records):
     for record in records.values():
         assert (record.occluder is not None) == bool(record.occluded.any())
         assert record.occluder is None or not (record.occluded & ~record.occluder).any()

@@ -72,11 +72,11 @@ def read(tmp_path):
 @pytest.mark.parametrize("protocol", range(6))
 def test_plain_data_of_every_protocol(read, protocol):
     assert same(read(pickle.dumps(PLAIN, protocol)), PLAIN)
-    if protocol < 5:  # the slow writer of protocol 5 cannot write empty arrays
+    if protocol < 5:  # Python's pure pickler cannot write empty arrays with protocol 5
         assert same(read(pickle._dumps(PLAIN, protocol)), PLAIN)
 
 
-def test_what_python_2_and_older_numpy_wrote(read):
+def test_pickles_of_python_2_and_older_numpy(read):
     # a protocol 2 pickle of {"a": numpy.int64(7), "b": [1L]} by Python 2: texts are bytes there
     scalar = (
         b"cnumpy.core.multiarray\nscalar\nq\x01cnumpy\ndtype\nq\x02U\x02i8q\x03K\x00K\x01\x87q\x04Rq\x05(K\x03U\x01<"
@@ -89,7 +89,7 @@ def test_what_python_2_and_older_numpy_wrote(read):
     assert same(read(before), [0.5, np.arange(3)]) and same(read(now), [0.5, np.arange(3)])
 
 
-def test_shared_parts_stay_shared(read):
+def test_shared_objects_stay_shared(read):
     part = {"a": 1}
     found = read(pickle.dumps([part, part, np.float64(2), np.float64(2)]))
     assert found == [part, part, 2.0, 2.0] and found[0] is found[1]
@@ -162,7 +162,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("data", "text"), REFUSED)
-def test_all_else_is_refused(read, data, text):
+def test_everything_else_is_refused(read, data, text):
     with pytest.raises(UserError, match=rf"file\.pkl.*{text}") as error:
         read(data)
     assert "\n" not in str(error.value) and len(str(error.value)) < 600
@@ -183,14 +183,14 @@ def test_arrays_must_have_the_bytes_of_their_shape(read):
             read(good.replace(b"K\x02K\x03\x86", shape))
 
 
-def test_truncated_anywhere(read):
+def test_truncation_at_any_byte_is_refused(read):
     data = pickle.dumps(PLAIN, 4)
     for cut in range(0, len(data), 29):
         with pytest.raises(UserError):
             read(data[:cut])
 
 
-def test_damaged_anywhere(read):
+def test_randomly_damaged_pickles_are_read_or_refused(read):
     rng = random.Random(0)
     refused = 0
     for protocol in (0, 2, 4, 5):
@@ -207,7 +207,7 @@ def test_damaged_anywhere(read):
     assert refused > 200
 
 
-def test_compressed_files_are_named(read):
+def test_compressed_files_are_refused_by_name(read):
     zeros, packed = bytes(10_000), io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("a.pkl", zeros)
@@ -223,7 +223,7 @@ def test_compressed_files_are_named(read):
 
 
 def doubled(times):
-    """A list of a list twice, of a list twice, ...: few bytes, 2 ** times lists."""
+    """A list that contains a list twice, which contains a list twice, ...: few bytes, 2 ** times lists."""
     value = []
     for _ in range(times):
         value = [value, value]
@@ -238,9 +238,9 @@ def itself():
 
 WIDE = b"".join(
     b"](" + bytes([104, place]) * 1000 + b"e\x94" for place in range(9)
-)  # each of 1000 times the one before
+)  # each repeats the previous one 1000 times
 EXPLAINS = "more objects than its size explains"
-LARGE = b"X" + (1 << 20).to_bytes(4, "little") + b"a" * (1 << 20) + b"q\x000"  # a text, in the memo and off the stack
+LARGE = b"X" + (1 << 20).to_bytes(4, "little") + b"a" * (1 << 20) + b"q\x000"  # a string, put into the memo and popped
 DTYPE = b"cnumpy\ndtype\nX\x02\x00\x00\x00u1\x85Rq\x010"
 ARRAY = b"cnumpy.core.multiarray\n_reconstruct\n)R(K\x01J\x00\x00\x10\x00\x85h\x01Nh\x00tb"
 BOMBS = {
@@ -261,7 +261,7 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_bombs_do_not_go_off(read, name):
+def test_bombs_are_refused_within_limited_memory(read, name):
     data, text = BOMBS[name]
     tracemalloc.start()
     try:
@@ -273,7 +273,7 @@ def test_bombs_do_not_go_off(read, name):
     assert peak < 40e6 + 12 * len(data)
 
 
-def test_a_memo_is_as_long_as_what_is_put_into_it(read):
+def test_a_large_memo_index_allocates_no_large_memo(read):
     tracemalloc.start()
     assert read(b"Nr\xff\xff\xff\x7f.") is None
     peak = tracemalloc.get_traced_memory()[1]
@@ -281,7 +281,7 @@ def test_a_memo_is_as_long_as_what_is_put_into_it(read):
     assert peak < 1e6
 
 
-def test_a_dtype_takes_no_flags_from_the_file(read):
+def test_flags_of_a_dtype_are_not_taken_from_the_file(read):
     """With numpy's own ``__setstate__``, an integer type can claim to hold references to objects."""
     array, state = pickle.dumps(np.arange(3), 2), b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK%ct"
     assert array.count(state % 0) == 1
@@ -289,7 +289,7 @@ def test_a_dtype_takes_no_flags_from_the_file(read):
     assert found.tolist() == [0, 1, 2] and found.dtype == np.int64 and not found.dtype.hasobject
 
 
-def test_many_small_masks_are_no_bomb(read):
+def test_many_small_masks_are_not_refused_as_a_bomb(read):
     """The size of a barely visible fish in FishBowl's prepared form: a few bytes per container and item."""
     masks = [{"size": [320, 480], "counts": b"PPY4" + number.to_bytes(4, "big")} for number in range(12_000)]
     frames = {
@@ -305,7 +305,7 @@ def test_many_small_masks_are_no_bomb(read):
 def test_a_gigabyte_of_zeros(tmp_path):
     path = tmp_path / "zeros.pkl"
     with path.open("wb") as file:
-        file.truncate(1 << 30)  # a file without content takes no place on the disk
+        file.truncate(1 << 30)  # a sparse file, which takes no disk space
     tracemalloc.start()
     with pytest.raises(UserError, match="not a pickle, or a damaged one"):
         load_pickle(path)

@@ -44,7 +44,7 @@ def test_videos_frames_and_tracks(root):
 
 
 @pytest.mark.parametrize("track", [[3], {"a": 1}])
-def test_a_track_must_have_a_name(root, track):
+def test_a_track_without_a_name_is_refused(root, track):
     edit_json(root / "valid.json", lambda content: content["annotations"][0].update(obj_id=track))
     with pytest.raises(UserError, match=r"valid\.json: annotation number 1: 'obj_id' must be"):
         read(root)
@@ -64,7 +64,7 @@ def test_frames_without_a_number_or_a_track(root):
     }
 
 
-def test_equal_frame_numbers_of_two_videos_stay_apart(root):
+def test_equal_frame_numbers_of_two_videos_are_distinct_images(root):
     records = read(root)
     names = [record.image.name for record in records]
     assert len(set(names)) == 2 and len({record.image_id for record in records}) == 4
@@ -77,26 +77,26 @@ def test_stored_quantities(root):
         assert record.raw_rate == pytest.approx(record.occlusion_rate)
 
 
-def test_rates_and_categories_left_out(root):
+def test_max_rate_leaves_out_objects_by_their_computed_rate(root):
     records = read(root)
     limit = sorted(record.occlusion_rate for record in records)[len(records) // 2]
     kept = read(root, max_rate=limit)
     assert [record.key for record in kept] == [r.key for r in records if r.occlusion_rate <= limit + 1e-12]
     assert 0 < len(kept) < len(records) and len(read(root, max_rate=0.0)) == 4
-    # the stored rate has no say
+    # the stored rate is not used
     edit_json(root / "valid.json", lambda content: [entry.update(occlude_rate=0) for entry in content["annotations"]])
     with pytest.warns(UserWarning, match="occlusion rate of 20 of 24 objects differs"):
         assert [record.key for record in read(root, max_rate=limit)] == [record.key for record in kept]
 
 
-def test_categories_left_out(root):
+def test_drop_categories_leaves_out_categories(root):
     left = read(root, drop_categories=["car", "chair"])
     assert {record.category for record in left} == {"person"} and len(left) == 8
     with pytest.raises(UserError, match=r"valid\.json has no category 'cars' that could be left out"):
         read(root, drop_categories=["cars"])
 
 
-def test_tolerance_takes_the_seam_for_visible_and_gives_nothing_away(root):
+def test_tolerance_counts_seams_as_visible_without_changing_the_given_mask(root):
     plain, tolerant = drawn(root), drawn(root, tolerance=1)
     seams = 0
     for before, after in zip(plain, tolerant, strict=True):
@@ -106,7 +106,7 @@ def test_tolerance_takes_the_seam_for_visible_and_gives_nothing_away(root):
             assert after.flags == before.flags == {"empty_modal"} and after.occlusion_rate == 1
             continue
         hidden = before.amodal & ~before.modal
-        padded = np.pad(hidden, 1, constant_values=True)  # the photo's border erodes nothing
+        padded = np.pad(hidden, 1, constant_values=True)  # no erosion from the photo's border
         kept = minimum_filter(padded, size=3)[1:-1, 1:-1]
         assert np.array_equal(after.occluded, kept)
         assert np.array_equal(after.gt_modal, before.modal | (before.amodal & ~kept))
@@ -139,7 +139,7 @@ def test_nothing_is_decoded_while_reading(root, monkeypatch):
         source.get(0)
 
 
-def test_places(root):
+def test_alternative_file_locations(root):
     expected = [record.key for record in read(root)]
     (root / "annotations").mkdir()
     (root / "valid.json").rename(root / "annotations/valid.json")

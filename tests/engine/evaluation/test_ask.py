@@ -1,4 +1,4 @@
-"""Batches that do not fit into memory, and the memory that a batch takes."""
+"""Batches that do not fit into memory, and the measured peak memory."""
 
 import mmap
 import warnings
@@ -15,7 +15,7 @@ from amodalseg.types import Query
 
 
 class Hungry(ModalCopy):
-    """Has memory for ``room`` samples at a time, and otherwise fails with the given error."""
+    """Fails with the given error for more than ``room`` samples at a time."""
 
     name = "hungry"
 
@@ -47,7 +47,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: str(error)[:12])
-def test_a_batch_that_does_not_fit_is_halved_for_good(error):
+def test_a_batch_that_does_not_fit_is_halved_permanently(error):
     model = Hungry(3, error)
     with pytest.warns(UserWarning) as told:
         found = ask(model, queries(10))
@@ -63,7 +63,7 @@ def test_a_batch_that_does_not_fit_is_halved_for_good(error):
     assert Hungry.batch_size == 16, "other models keep theirs"
 
 
-def test_samples_of_an_object_count_too():
+def test_the_batch_size_accounts_for_samples_per_object():
     model = Hungry(2, MemoryError())
     with pytest.warns(UserWarning) as told:
         assert len(ask(model, queries(2), num_samples=4)) == 2
@@ -78,7 +78,7 @@ def test_one_object_that_does_not_fit_is_one_clear_line():
     assert "\n" not in str(caught.value)
 
 
-def test_other_errors_are_not_taken_for_it():
+def test_other_errors_are_not_treated_as_out_of_memory():
     model = Hungry(0, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="shapes"):
         ask(model, queries(3))
@@ -86,11 +86,11 @@ def test_other_errors_are_not_taken_for_it():
 
 
 @pytest.mark.skipif(not asking.RESET.exists(), reason="this system does not tell a process's peak memory")
-def test_the_peak_is_that_of_the_block():
+def test_the_peak_is_measured_within_the_block():
     with PeakMemory(ModalCopy()) as before:
         pass
     with PeakMemory(ModalCopy()) as peak:  # noqa: SIM117
-        with mmap.mmap(-1, 240 << 20) as held:  # new pages, whatever freed memory the process has kept
+        with mmap.mmap(-1, 240 << 20) as held:  # new pages, not memory that the process has freed before
             for _ in range(240):
                 held.write(b"1" * (1 << 20))
     with PeakMemory(ModalCopy()) as after:
@@ -106,7 +106,7 @@ def test_a_peak_that_cannot_be_measured_is_zero(monkeypatch, tmp_path):
     assert peak.megabytes == 0
 
 
-def test_on_a_gpu_its_own_memory_counts(monkeypatch):
+def test_on_a_gpu_its_memory_is_measured(monkeypatch):
     class OnGpu(ModalCopy):
         device = "cuda:0"
 
@@ -117,6 +117,6 @@ def test_on_a_gpu_its_own_memory_counts(monkeypatch):
     with PeakMemory(OnGpu()) as peak:
         pass
     assert (peak.megabytes, resets) == (3000, [1])
-    with PeakMemory(ModalCopy()) as peak:  # a rule without a network
+    with PeakMemory(ModalCopy()) as peak:  # a model without a network
         pass
     assert peak.megabytes != 3000 and resets == [1]

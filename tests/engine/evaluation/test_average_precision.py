@@ -51,18 +51,18 @@ def test_a_perfect_detector(classes, tmp_path, capsys):
     found = score_results(section(classes), path)
     for protocol in ("amodal_ap", "cls_ap"):
         assert found[protocol]["AP"] == found[protocol]["AR100"] == 1
-    # options may stand at the end too
+    # options are accepted at the end too
     assert main([*arguments, "num_objects=99"]) == 0 and capsys.readouterr().out == printed
 
 
-def test_wrong_categories_count_in_one_protocol_only(classes, tmp_path):
+def test_wrong_categories_lower_only_the_protocol_with_classes(classes, tmp_path):
     other = max(record.category_id for record in records_of(classes)) + 1
     path = results_of(records_of(classes), tmp_path / "results.json", category_id=other)
     found = score_results(section(classes), path)
     assert found["amodal_ap"]["AP"] == 1 and found["cls_ap"]["AP"] == 0
 
 
-def test_photos_that_the_reader_names_by_their_file(tmp_path, capsys):
+def test_numeric_image_ids_are_matched_through_a_listing(tmp_path, capsys):
     kins = WORLDS["kins"](tmp_path / "kins")
     listing = next(kins.root.glob("**/update_test_2020.json"))
     ids = {photo["file_name"].rpartition("/")[2].partition(".")[0]: photo["id"]
@@ -75,11 +75,11 @@ def test_photos_that_the_reader_names_by_their_file(tmp_path, capsys):
     assert "AP                        100.0" in capsys.readouterr().out
 
 
-def test_polygons_and_results_elsewhere(classes, tmp_path, capsys):
+def test_polygons_and_results_in_another_folder(classes, tmp_path, capsys):
     path = results_of(records_of(classes), tmp_path / "results.json")
 
     def change(entries):
-        entries[0]["segmentation"] = [[1, 1, 4, 1, 4, 4]]  # hits nothing
+        entries[0]["segmentation"] = [[1, 1, 4, 1, 4, 4]]  # matches nothing
         entries[0]["score"] = 0.1
         entries.append({**entries[1], "image_id": 999999})
 
@@ -89,13 +89,13 @@ def test_polygons_and_results_elsewhere(classes, tmp_path, capsys):
     assert "1 of" in capsys.readouterr().out
 
 
-def test_several_annotators_of_a_photo_are_never_one(tmp_path, capsys):
+def test_annotators_of_a_photo_are_evaluated_separately(tmp_path, capsys):
     world = WORLDS["bsds_a"](tmp_path / "bsds")
     path = results_of(read_dataset("bsds_a", world.root, split=world.test), tmp_path / "results.json", category_id=1)
     assert score_results(section(world), path)["amodal_ap"]["AP"] == 1
     with pytest.raises(UserError, match=r"several people annotated image .* data\.annotator=first"):
         score_results(section(world, annotator="all"), path)
-    # predictions were given for each person's objects, and are matched with those
+    # predictions for each annotator's objects are matched with those only
     config = tmp_path / "all.yaml"
     content = f"data: {{name: bsds_a, root: {world.root}, split: {world.test}, annotator: all}}\n"
     config.write_text(content + "models: [modal]\nreport: {html: false}\ntrainer: {progress: false}\n")
@@ -125,14 +125,14 @@ def test_mistakes(classes, tmp_path, change, part):
         score_results(section(classes), path)
 
 
-def test_results_that_are_missing(classes, tmp_path, capsys):
+def test_missing_results_are_refused(classes, tmp_path, capsys):
     assert main(["ap", "cocoa_cls", str(classes.root), "--results", str(tmp_path / "absent.json")]) == 2
     assert "cannot read" in capsys.readouterr().err
     assert main(["ap", "cocoa_cls", str(classes.root)]) == 2
     assert "--results" in capsys.readouterr().err
 
 
-def test_truths_carry_what_the_protocols_ask_for(classes):
+def test_ground_truths_contain_what_the_protocols_need(classes):
     for record in records_of(classes):
         truth = truth_of(record)
         assert truth.rate == pytest.approx(record.occlusion_rate)

@@ -47,7 +47,7 @@ def evaluated(trained, tmp_path_factory):
     return out
 
 
-def test_all_files_are_there(evaluated):
+def test_all_output_files_are_written(evaluated):
     names = {path.name for path in evaluated.iterdir()}
     assert names == {
         "answers",
@@ -74,7 +74,7 @@ def test_metrics_follow_from_the_rows(evaluated, trained):
             assert 0 <= result["scores"][protocol]["full"] <= 1
 
 
-def test_predictions_are_the_masks_that_were_counted(evaluated, trained):
+def test_stored_predictions_equal_the_counted_masks(evaluated, trained):
     found = json.loads((evaluated / "predictions.json").read_text())
     assert list(found) == [str(trained), "modal", "convex_hull"]
     records = {r.key: r for r in amodalseg.read_dataset("synthetic", num_objects=7, size=64, split="test")}
@@ -94,7 +94,7 @@ def test_a_score_is_the_mean_probability_inside_the_prediction():
 
     class Fixed(ModalCopy):
         def predict_batch(self, queries, **_):
-            levels = [0.5, 1.0]  # nothing lies above 1
+            levels = [0.5, 1.0]  # no value above 1
             return [Prediction(modal, probability[None], threshold=t, union_visible=False) for t in levels]
 
     image = np.zeros((2, 2, 3), np.uint8)
@@ -104,12 +104,12 @@ def test_a_score_is_the_mean_probability_inside_the_prediction():
     assert one.score == pytest.approx((0.9 + 0.7 + 0.6) / 3, abs=1e-6) and empty.score == 0
 
 
-def test_the_model_that_copies_has_no_hidden_part(evaluated):
+def test_the_modal_model_scores_zero_on_the_occluded_region(evaluated):
     results = json.loads((evaluated / "metrics.json").read_text())["results"]
     assert results[1]["scores"]["pooled"]["occluded"] == 0
 
 
-def test_the_report_says_what_probabilities_are_worth(evaluated):
+def test_the_report_contains_the_calibration(evaluated):
     first, *others = json.loads((evaluated / "metrics.json").read_text())["results"]
     own = [row for row in read_rows(evaluated / "objects.csv") if row["model"] == first["model"]]
     told, found = first["calibration"], calibration(row["calibration"] for row in own)
@@ -125,7 +125,7 @@ def test_the_report_names_models_and_protocols(evaluated, trained):
         assert part in page
 
 
-def test_two_processes_go_on_behind_one_and_give_the_same_rows(trained, evaluated, tmp_path, monkeypatch):
+def test_two_processes_resume_a_run_of_one_and_give_the_same_rows(trained, evaluated, tmp_path, monkeypatch):
     more = ["report.html=false", f"models=[{trained},modal,convex_hull]"]
     out = tmp_path / "two"
     monkeypatch.setattr(ModalCopy, "predict_batch", interrupted)
@@ -140,13 +140,13 @@ def test_two_processes_go_on_behind_one_and_give_the_same_rows(trained, evaluate
     assert (evaluated / "predictions.json").read_bytes() == (out / "predictions.json").read_bytes()
 
 
-def test_an_objects_prediction_depends_on_the_seed_and_nothing_else(trained):
+def test_an_objects_prediction_depends_only_on_the_seed(trained):
     records = amodalseg.read_dataset("synthetic", num_objects=5, size=64, split="test")
     model = amodalseg.load_model(trained, "cpu")
     one = amodalseg.evaluate(model, records, batch_size=5)["rows"]
     shuffled = amodalseg.evaluate(model, records[::-1], batch_size=1)["rows"][::-1]
     for first, second in zip(one, shuffled, strict=True):
-        assert abs(first["out_inter"] - second["out_inter"]) <= 2  # other batch sizes may round differently
+        assert abs(first["out_inter"] - second["out_inter"]) <= 2  # rounding may depend on the batch size
         assert first["object_id"] == second["object_id"]
 
 
@@ -162,7 +162,7 @@ def test_an_objects_prediction_depends_on_the_seed_and_nothing_else(trained):
         (["models=[modal]", "data.num_object=3"], "did you mean 'data.num_objects'"),
     ],
 )
-def test_refusals(tmp_path, capsys, overrides, part):
+def test_invalid_configurations_are_refused(tmp_path, capsys, overrides, part):
     arguments = eval_arguments(tmp_path / "out", *overrides)
     if overrides[0].startswith("data.name"):
         arguments = [a for a in arguments if not a.startswith(("data.size", "data.num"))]
@@ -177,7 +177,7 @@ def test_another_evaluation_in_the_same_folder_is_refused(evaluated, capsys):
     assert "holds another run" in capsys.readouterr().err
 
 
-def test_a_model_that_joins_an_evaluation_is_the_only_one_asked(tmp_path, monkeypatch, capsys):
+def test_adding_a_model_predicts_only_that_model(tmp_path, monkeypatch, capsys):
     out = tmp_path / "eval"
     assert main(eval_arguments(out, "models=[modal,box]", "report.html=false")) == 0
     before = read_csv(out / "objects.csv")
@@ -189,7 +189,7 @@ def test_a_model_that_joins_an_evaluation_is_the_only_one_asked(tmp_path, monkey
     after = read_csv(out / "objects.csv")
     assert after[: len(before)] == before and {row["model"] for row in after[len(before) :]} == {"convex_hull"}
     assert len(after) == 21 and (out / "predictions.json").read_text().count("convex_hull") == 1
-    # fewer models, or another order: what was predicted still counts
+    # with fewer models or in another order, stored predictions are still used
     assert main(eval_arguments(out, "models=[box]", "report.html=false")) == 0
     assert {row["model"] for row in read_csv(out / "objects.csv")} == {"box"}
     assert main(eval_arguments(out, "models=[box]", "report.html=false", "seed=1")) == 2
@@ -197,7 +197,7 @@ def test_a_model_that_joins_an_evaluation_is_the_only_one_asked(tmp_path, monkey
     assert main(eval_arguments(out, "models=[box]", "report.html=false")) == 130, "another program asks again"
 
 
-def test_sampling_can_change_without_training(trained, tmp_path, capsys):
+def test_sampling_options_can_be_overridden_after_training(trained, tmp_path, capsys):
     model = f"models=[{trained}]"
     assert main(eval_arguments(tmp_path / "a", model, "override.sampler.kind=ddim", "report.html=false")) == 0
     for change, part in [

@@ -36,12 +36,12 @@ def folder(tmp_path_factory):
     return out
 
 
-def test_nothing_and_truth_are_the_ends_of_the_scale(folder):
+def test_models_nothing_and_truth_give_the_ends_of_the_scale(folder):
     results = json.loads((folder / "metrics.json").read_text())["results"]
     assert [(r["dataset"], r["model"]) for r in results] == [("edits_all", model) for model in MODELS]
     for result in results:
         found = result["scores"]["edited"]
-        if result["model"] == "modal":  # it edits nothing
+        if result["model"] == "modal":  # it makes no edit
             assert found.pop("num_objects") == 0 and set(found.values()) == {None}
             continue
         assert found["num_objects"] == 6
@@ -63,7 +63,7 @@ def figures(folder):
     return [(base64.b64decode(data), caption) for data, caption in found]
 
 
-def test_the_report_shows_each_edit_before_by_each_model_and_as_it_should_be(folder):
+def test_the_report_shows_source_predictions_and_ground_truth_of_each_edit(folder):
     found = figures(folder)
     assert len(found) == 3, "the best, the median and the worst"
     for png, caption in found:
@@ -77,7 +77,7 @@ def test_the_report_shows_each_edit_before_by_each_model_and_as_it_should_be(fol
     assert "edited · stays, %" in (folder / "report.md").read_text().replace("`", "")
 
 
-def test_predictions_with_edits_are_kept(folder, monkeypatch):
+def test_stored_predictions_contain_edits(folder, monkeypatch):
     before, shown = read_rows(folder / "objects.csv"), figures(folder)
     monkeypatch.setattr(Nothing, "predict_batch", lambda *_, **__: pytest.fail("asked again"))
     assert main(command(folder)) == 0
@@ -97,14 +97,14 @@ class Blurred(Nothing):
         return predictions
 
 
-def test_an_editor_that_touches_everything_is_seen_in_every_area():
+def test_an_editor_that_changes_everything_scores_low_in_every_area():
     source = open_source(EditsData(num_objects=6))
     found = evaluate(Blurred(), [source.get(index) for index in range(6)])["scores"]["edited"]
     assert found["num_objects"] == 6 and found["stays"] > 0.5
     assert all(found[f"{area}_psnr"] < 40 and found[f"{area}_ssim"] < 0.99 for area in EDIT_AREAS)
 
 
-def test_nothing_leaves_the_photo_as_it_is_and_edits_when_asked_only():
+def test_model_nothing_returns_the_photo_only_for_queries_with_an_edit():
     asked = query(20, 30, (2, 2, 9, 9))
     assert load_model("nothing").predict_batch([asked])[0].edited is None
     asked.edit = open_source(EditsData()).get(0).edit.request

@@ -35,7 +35,7 @@ def scores(folder):
     return {result["model"]: result["scores"] for result in results}
 
 
-def test_nothing_and_truth_are_the_ends_of_the_scale(folder):
+def test_models_nothing_and_truth_give_the_ends_of_the_scale(folder):
     found = {model: values["moved"] for model, values in scores(folder).items()}
     assert list(found) == MODELS
     assert found["nothing"]["stays"] == 1 and found["truth"]["stays"] == 0 < found["modal"]["stays"] < 1
@@ -48,7 +48,7 @@ def test_nothing_and_truth_are_the_ends_of_the_scale(folder):
     assert scores(folder)["truth"]["appearance"]["num_objects"] == 5
 
 
-def test_the_report_shows_each_move_before_by_each_model_and_as_it_should_be(folder):
+def test_the_report_shows_source_predictions_and_ground_truth_of_each_move(folder):
     page = (folder / "report.html").read_text()
     captions = re.findall(r"<figcaption>(moves_synthetic[^<]*target dB[^<]*)</figcaption>", page)
     assert len(captions) == 6 and all(re.search(r"nothing [\d.]+ / [\d.]+ / 100 %", caption) for caption in captions)
@@ -56,7 +56,7 @@ def test_the_report_shows_each_move_before_by_each_model_and_as_it_should_be(fol
     assert "the target in orange" in page and "moved · stays, %" in (folder / "report.md").read_text().replace("`", "")
 
 
-def test_predictions_with_moves_are_kept(folder, monkeypatch):
+def test_stored_predictions_contain_moves(folder, monkeypatch):
     before = read_rows(folder / "objects.csv")
     images = (folder / "report.html").read_text().count("<img")
     monkeypatch.setattr(ModalCopy, "predict_batch", lambda *_, **__: pytest.fail("asked again"))
@@ -65,14 +65,14 @@ def test_predictions_with_moves_are_kept(folder, monkeypatch):
     assert (folder / "report.html").read_text().count("<img") == images
 
 
-def test_truth_says_nothing_to_a_mere_query():
+def test_model_truth_is_available_only_in_evaluations():
     with pytest.raises(UserError, match="use it in amodalseg eval"):
         Truth().predict_batch([query(20, 30, (2, 2, 9, 9))])
     with pytest.raises(UserError, match="there is no model 'truth'"):
         load_model("truth")
 
 
-def test_nothing_leaves_the_photo_as_it_is():
+def test_model_nothing_returns_the_photo_unchanged():
     asked = query(20, 30, (2, 2, 9, 9))
     asked.to = (20, 10)
     found = load_model("nothing").predict_batch([asked])[0]

@@ -21,7 +21,7 @@ from tests.refusals import refused
 
 
 class Painter(ConvexHull):
-    """Paints its completion in one grey; random, like a sampling model."""
+    """Generates its completion in one random grey, like a sampling model."""
 
     name = "painter"
     stochastic = True
@@ -56,7 +56,7 @@ def comparable(folder):
     return rows, (folder / "predictions.json").read_bytes(), (folder / "metrics.json").read_text()
 
 
-def test_rows_and_report_hold_what_a_model_draws(tmp_path):
+def test_rows_and_report_contain_generated_pictures(tmp_path):
     out = tmp_path / "out"
     assert main(arguments(out)) == 0
     rows = {name: [r for r in read_rows(out / "objects.csv") if r["model"] == name] for name in ("modal", "painter")}
@@ -83,10 +83,10 @@ def test_rows_and_report_hold_what_a_model_draws(tmp_path):
 
 @pytest.mark.parametrize("kill", [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("batches", [0, 1, 3])
-def test_an_evaluation_goes_on_within_a_data_set(tmp_path, monkeypatch, capsys, kill, batches):
+def test_an_interrupted_evaluation_resumes_within_a_data_set(tmp_path, monkeypatch, capsys, kill, batches):
     monkeypatch.setattr(
         prediction_store, "PART_SECONDS", 0.0 if batches == 3 else 1000.0
-    )  # at once, or when it is killed
+    )  # immediately, or when it is killed
     more = ["models=[painter]", "report.html=false"]
     assert main(arguments(tmp_path / "whole", *more)) == 0
     out, asked, original = tmp_path / "out", [], Painter.predict_batch
@@ -103,7 +103,7 @@ def test_an_evaluation_goes_on_within_a_data_set(tmp_path, monkeypatch, capsys, 
     parts = list(out.glob("answers/*/*.json"))
     assert len(parts) == (3 if batches == 3 else min(1, batches)) and not (out / "objects.csv").exists()
     for part in parts[:1]:
-        part.with_name(f".{part.name}.7.part").write_text('{"stamp": [')  # cut off by the kill
+        part.with_name(f".{part.name}.7.part").write_text('{"stamp": [')  # truncated by the kill
 
     def counted(self, queries, **options):
         asked.append(len(queries))
@@ -135,7 +135,7 @@ def test_parts_of_other_weights_are_not_used(tmp_path, capsys):
     assert "have changed since" in capsys.readouterr().out and not list(tmp_path.glob("answers/*/*"))
 
 
-def test_num_samples_goes_to_every_model_and_is_no_secret_to_those_without_use_for_it(tmp_path, capsys):
+def test_num_samples_reaches_every_model_with_a_warning_for_deterministic_ones(tmp_path, capsys):
     assert main(arguments(tmp_path / "out", "num_samples=3", "report.html=false")) == 0
     assert set(Painter.asked) == {3} and "'modal' is deterministic" in capsys.readouterr().err
     rows = read_rows(tmp_path / "out/objects.csv")
@@ -146,7 +146,7 @@ def test_num_samples_goes_to_every_model_and_is_no_secret_to_those_without_use_f
     assert Painter.asked[-1] == 2
 
 
-def test_conddiff_amo_counts_its_steps_and_samples():
+def test_conddiff_amo_counts_an_evaluation_per_step_and_sample():
     model = models.load_model("conddiff_amo_tiny", "cpu")
     model.override({"sampler": {"steps": 2}})
     record = read_dataset("synthetic", num_objects=1, size=48)[0]
@@ -156,7 +156,7 @@ def test_conddiff_amo_counts_its_steps_and_samples():
     assert (stack.evaluations, stack[1].evaluations) == (6, 3)
 
 
-def test_files_that_describe_a_model_are_called_by_their_stem(tmp_path, monkeypatch, capsys):
+def test_model_files_are_named_by_their_stem(tmp_path, monkeypatch, capsys):
     for folder, text in (("a", "model: {name: conddiff_amo}"), ("b", "model: {name: conddiff_amo, dn: {dim: 32}}")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "first.yaml").write_text(text)
@@ -178,7 +178,7 @@ def test_files_that_describe_a_model_are_called_by_their_stem(tmp_path, monkeypa
     assert len(digests) == 2, "what a file describes counts, with its bases, not how it is written"
 
 
-def test_files_of_one_stem_are_called_by_their_folders_too(tmp_path, monkeypatch, capsys):
+def test_model_files_of_equal_stem_are_named_with_their_folder(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for folder, name in (("a", "telea"), ("b", "noise_fill"), ("c/a", "telea")):
         (tmp_path / folder).mkdir(parents=True)
@@ -216,7 +216,7 @@ def test_override_reaches_controls_and_the_steps_curve_leaves_them_out(tmp_path,
     assert "override has no effect on 'telea'" in capsys.readouterr().err
 
 
-def test_weights_of_a_prior_that_ships_count_too(tmp_path, monkeypatch):
+def test_weights_of_the_shipped_prior_are_part_of_the_fingerprint(tmp_path, monkeypatch):
     monkeypatch.setattr(word_files, "CHECKPOINTS", [tmp_path])
     (tmp_path / "model.yaml").write_text("model: {name: diffoom, backend: {name: word_prior}}")
     found = [source_fingerprint(str(tmp_path / "model.yaml"))]
@@ -228,7 +228,7 @@ def test_weights_of_a_prior_that_ships_count_too(tmp_path, monkeypatch):
     assert len(set(found)) == 3
 
 
-def test_weights_that_an_override_names_count_too(tmp_path):
+def test_weights_named_by_an_override_are_part_of_the_fingerprint(tmp_path):
     (tmp_path / "prior/unet").mkdir(parents=True)
     found = [source_fingerprint("mixed_context")]
     for content in (b"one", b"two"):
@@ -238,11 +238,11 @@ def test_weights_that_an_override_names_count_too(tmp_path):
     assert source_fingerprint("telea", {"backend": {"name": "sdxl"}}) == source_fingerprint("telea")
 
 
-def test_weights_in_a_folder_that_a_file_names_count_too(tmp_path, monkeypatch):
+def test_weights_in_a_folder_named_by_a_file_are_part_of_the_fingerprint(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model.yaml").write_text("model: {name: conddiff_amo}")
     before = source_fingerprint("model.yaml")
-    (tmp_path / "pvt_v2_b4/unet").mkdir(parents=True)  # a folder by the name of an option's value
+    (tmp_path / "pvt_v2_b4/unet").mkdir(parents=True)  # a folder whose name is the value of an option
     assert source_fingerprint("model.yaml") == before
     (tmp_path / "pvt_v2_b4/unet/weights.safetensors").write_bytes(b"one")
     one = source_fingerprint("model.yaml")

@@ -39,7 +39,7 @@ def cosine(embedder, one, other):
     return float((a * b).sum())
 
 
-def test_the_boxes_of_the_paper_are_compared(likeness):
+def test_the_crops_of_the_paper_are_compared(likeness):
     query, prediction = moved()
     found = likeness.measure(query, prediction)
     rows, columns = np.nonzero(query.modal)
@@ -56,19 +56,19 @@ def test_the_boxes_of_the_paper_are_compared(likeness):
     assert len({round(value, 4) for value in found.values()}) == 4
 
 
-def test_nothing_done_is_wholly_alike_at_the_origin(likeness):
+def test_without_a_move_the_similarity_at_the_origin_is_one(likeness):
     query, prediction = case()
     prediction.moved, prediction.moved_mask = query.image, query.modal
     assert likeness.measure(query, prediction)["dino_op"] == pytest.approx(1, abs=1e-5)
 
 
-def test_without_a_category_there_is_no_prompt_and_borders_cut_boxes(likeness):
+def test_no_clip_t_without_a_category_and_boxes_are_clipped_at_the_border(likeness):
     found = likeness.measure(*moved(to=(0, 0), category=None))
     assert found["clip_t"] is None and -1 <= found["dino_tp"] <= 1
 
 
-def test_an_edited_region_and_its_words(likeness):
-    """A removed thing is queried by the words of the background."""
+def test_an_edited_region_is_compared_with_its_text(likeness):
+    """The region of a removed thing is compared with the text of the background."""
     query, prediction = case()
     left, right = (0.0, 0.25, 0.25, 0.75), (0.5, 0.0, 1.0, 0.5)
     ground, kept = Region("a wall", "a wall"), Region("a cat", "a cat", right)
@@ -89,7 +89,7 @@ def test_an_edited_region_and_its_words(likeness):
         assert clip_similarity(query, prediction, likeness.clip) == pytest.approx(np.mean(cosines), abs=1e-5)
 
 
-def test_the_object_alone_on_white():
+def test_the_object_is_cropped_on_white():
     query, prediction = moved()
     white, amodal = on_white(query, prediction), prediction.amodal
     rows, columns = np.nonzero(amodal)
@@ -116,14 +116,14 @@ def sets():
 
 
 def features(pictures):
-    """Channel by channel, the mean of each quarter."""
+    """The same by hand: channel by channel, the mean of each quarter."""
     halves = (slice(0, 12), slice(12, 24))
     return np.array([[one[rows, columns, channel].mean() / 255 for channel in range(3) for rows in halves
                       for columns in halves] for one in pictures])  # fmt: skip
 
 
 def test_kid_is_the_unbiased_distance_of_a_cubic_kernel():
-    """With subsets as large as the sets, the subsets are permutations, which change nothing."""
+    """Subsets as large as the sets are permutations, which do not change the result."""
     one, other = sets()
     x, y = features(one), features(other[:8])
 
@@ -139,7 +139,7 @@ def test_kid_is_the_unbiased_distance_of_a_cubic_kernel():
     assert same < 0.01 * mean
 
 
-def test_kid_depends_on_its_seed_alone_and_leaves_the_generator():
+def test_kid_depends_only_on_its_seed_and_keeps_the_global_generator():
     one, other = sets()
     torch.manual_seed(5)
     before = torch.random.get_rng_state()

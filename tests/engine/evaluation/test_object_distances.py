@@ -1,4 +1,4 @@
-"""Distances of completed objects with tiny random models: what is compared, and zero distance for equal objects."""
+"""Distances of completed objects with tiny random models: the compared pictures, and zero for equal objects."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def case(category="cat"):
     return Query(image, prediction.modal, 0, None, category), prediction, truth, amodal
 
 
-def test_an_object_has_no_distance_to_itself_and_some_to_another(distances):
+def test_the_distance_is_zero_for_equal_objects_and_positive_for_others(distances):
     query, prediction, truth, amodal = case()
     other = distances.measure(query, prediction, truth, amodal)
     same = distances.measure(query, prediction, prediction.image, amodal)
@@ -41,7 +41,7 @@ def test_an_object_has_no_distance_to_itself_and_some_to_another(distances):
     assert distances.measure(*case(category=None))["clip"] is None
 
 
-def test_both_objects_stand_on_black_in_one_scale():
+def test_both_objects_are_on_black_at_the_same_scale():
     _, _, truth, amodal = case()
     half = amodal & (np.arange(64) < 24)
     drawn, true = on_black(np.full_like(truth, 200), half, np.full_like(truth, 100), amodal)

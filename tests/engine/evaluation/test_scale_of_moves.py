@@ -56,7 +56,7 @@ def figures():
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_each_row_is_what_was_measured(figures, name):
+def test_each_row_equals_the_measured_figures(figures, name):
     found = [figures[name][f"{area}_psnr"] for area in ("origin", "target", "rest")]
     assert found == pytest.approx(ROWS[name], abs=0.5), "floating point of another processor shifts a little"
 
@@ -71,7 +71,7 @@ def test_the_scale_separates_the_tasks(figures):
     assert target["visible"] + 3 < target["hull"] < target["true object"] - 8
 
 
-def test_a_place_is_filled_better_without_the_colours_of_the_occluder(figures):
+def test_the_origin_is_filled_better_without_the_colours_of_the_occluder(figures):
     blind, seeing = figures["blind to occluders"], figures["visible"]
     assert blind["origin_psnr"] > seeing["origin_psnr"] + 2 and blind["stays"] < seeing["stays"] - 0.05
     assert blind["target_psnr"] == pytest.approx(seeing["target_psnr"], abs=0.1)

@@ -35,7 +35,7 @@ def independent(annotations, sizes):
 
 
 def why_it_matters(masks_of):
-    """Mean and ratio of all, mean and ratio of the occluded, up to 10 % without and with unoccluded ones."""
+    """Mean IoU and ratio of sums: all objects, occluded ones; mean IoU up to a rate of 10 %: occluded ones, all."""
     inter = np.array([(p & a).sum() for p, _, a in masks_of])
     union = np.array([(p | a).sum() for p, _, a in masks_of])
     rate = np.array([(a & ~v).sum() / a.sum() for _, v, a in masks_of])
@@ -78,7 +78,7 @@ def check(path, arguments, rows_file, capsys):
     return expected["modal"]
 
 
-def test_the_command_needs_no_photo_and_agrees_with_an_independent_computation(tmp_path, capsys):
+def test_the_command_agrees_with_an_independent_computation_without_photos(tmp_path, capsys):
     root = cocoa_world(tmp_path / "cocoa")
     for photo in root.rglob("*.jpg"):
         photo.unlink()
@@ -93,7 +93,7 @@ def test_bare_records_in_several_files(tmp_path, capsys):
         files.append(tmp_path / f"{annotation['id']}.json")
         files[-1].write_text(json.dumps(annotation))
     check(files, list(map(str, files)), tmp_path / "rows.csv", capsys)
-    assert main(["data", "protocols", "cocoa", str(files[0]), str(files[0])]) == 0  # named twice, read once
+    assert main(["data", "protocols", "cocoa", str(files[0]), str(files[0])]) == 0  # given twice, read once
     assert "5 objects" in (printed := capsys.readouterr().out)
     assert "1 objects with no visible pixels are excluded" in printed
 
@@ -107,7 +107,7 @@ def test_mistakes_are_one_line(tmp_path, capsys):
     assert "include_stuff" in capsys.readouterr().err
 
 
-def test_windows_score_what_the_ceiling_says():
+def test_scores_of_windows_equal_the_geometry_ceiling():
     source = open_source(SyntheticData(split="val", num_objects=6, unoccluded=0.4))
     records = [source.get(index) for index in range(len(source))]
     rows, unprompted = score_trivially([SyntheticData(split="val", num_objects=6, unoccluded=0.4)])
@@ -134,7 +134,7 @@ def test_two_real_photos(tmp_path, capsys):
     assert sorted(row["amodal_area"] for row in rows) == sorted(map(int, areas))
 
 
-def test_photos_are_not_opened_where_annotations_are_enough(tmp_path):
+def test_photos_are_not_opened_if_annotations_suffice(tmp_path):
     root = cocoa_world(tmp_path / "cocoa")
     for photo in root.rglob("*.jpg"):
         photo.write_bytes(b"no picture")

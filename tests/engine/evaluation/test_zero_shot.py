@@ -24,7 +24,7 @@ MODELS = ["box", "convex_hull"]
 
 
 class Killed(BaseException):
-    """Nothing in the program catches it, just as nothing catches a kill."""
+    """Simulates a kill: the program catches no BaseException of this kind."""
 
 
 @pytest.fixture(scope="module")
@@ -84,13 +84,13 @@ def test_rows_and_results_cover_all_sets(evaluated, worlds):
     }  # fmt: skip
 
 
-def test_detection_where_a_photo_shows_several_objects(evaluated):
+def test_detection_figures_are_computed_for_photos_of_several_objects(evaluated):
     results = json.loads((evaluated / "metrics.json").read_text())["results"]
     found = {(r["model"], r["dataset"]): r.get("detection", {}) for r in results}
-    assert list(found["box", "cocoa"]) == ["amodal_ap"]  # free names are no categories
+    assert list(found["box", "cocoa"]) == ["amodal_ap"]  # free-form names are not categories
     assert list(found["box", "kins"]) == ["amodal_ap", "cls_ap"]
     assert found["box", "synthetic"] == {}
-    # objects of a photo are far apart here: each prediction finds its own, so the recall follows from the rows
+    # objects are far apart here: each prediction matches its own, so the recall follows from the rows
     rows = [r for r in read_rows(evaluated / "objects.csv") if (r["model"], r["dataset"]) == ("box", "kins")]
     steps = np.arange(0.5, 0.96, 0.05)
     recall = np.mean([[r["out_inter"] / r["out_union"] >= step - 1e-9 for r in rows] for step in steps])
@@ -98,7 +98,7 @@ def test_detection_where_a_photo_shows_several_objects(evaluated):
 
 
 @pytest.mark.parametrize(("batches", "finished"), [(0, 0), (5, 1), (7, 2), (13, 5)])
-def test_an_evaluation_that_is_killed_goes_on_behind_what_is_finished(
+def test_a_killed_evaluation_resumes_after_its_finished_parts(
     config, evaluated, tmp_path, monkeypatch, capsys, batches, finished
 ):
     out, asked = tmp_path / "out", []
@@ -128,7 +128,7 @@ def test_an_evaluation_that_is_killed_goes_on_behind_what_is_finished(
     assert all(path.suffix == ".json" and path.is_file() for path in (out / "answers").iterdir())
 
 
-def test_other_options_do_not_go_on_behind_finished_predictions(config, tmp_path, monkeypatch, capsys):
+def test_finished_predictions_are_not_used_with_other_options(config, tmp_path, monkeypatch, capsys):
     def dies(*_, **__):
         raise Killed
 
@@ -139,7 +139,7 @@ def test_other_options_do_not_go_on_behind_finished_predictions(config, tmp_path
     assert "holds another run (it differs in seed)" in capsys.readouterr().err
 
 
-def test_predictions_count_only_for_the_weights_and_objects_they_were_made_with(tmp_path, capsys):
+def test_predictions_are_used_only_for_the_same_weights_and_objects(tmp_path, capsys):
     records = read_dataset("synthetic", num_objects=3, size=48)
     dataset, fewer = (EvaluationSet(RecordList(records[:count]), 0) for count in (3, 2))
     weights = tmp_path / "own.safetensors"
@@ -166,7 +166,7 @@ def test_predictions_of_changed_masks_or_photos_are_not_used(tmp_path, capsys):
     PredictionStore(tmp_path).save("box", "drawn", dataset, found, [])
     PredictionStore(tmp_path).write_parts("box", "half", dataset)
     assert PredictionStore(tmp_path).load("box", "drawn", dataset) is not None
-    # the object in the middle: the first, the last and the count stay
+    # only the middle object changes: the first, the last and their number are the same
     other = [records[0], dataclasses.replace(records[1], modal_rle=records[1].amodal_rle), records[2]]
     assert PredictionStore(tmp_path).load("box", "drawn", EvaluationSet(RecordList(other), 0)) is None
     os.utime(tmp_path / "1.png", ns=(1, 1))
@@ -177,7 +177,7 @@ def test_predictions_of_changed_masks_or_photos_are_not_used(tmp_path, capsys):
 @pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: data.replace(b"0", b"1", 1), lambda data: b"",
                                     lambda data: b"[" * 100_000, lambda data: b"\x00" * len(data),
                                     lambda data: data[:57] + b"null}", lambda data: data + b"}"])  # fmt: skip
-def test_damaged_predictions_are_made_again(tmp_path, capsys, damage):
+def test_damaged_stored_predictions_are_recomputed(tmp_path, capsys, damage):
     dataset = EvaluationSet(RecordList(read_dataset("synthetic", num_objects=4, size=48)), 0)
     found = collect_predictions(load_model("box"), dataset, 2)
     PredictionStore(tmp_path).save("box", "drawn", dataset, found, [])
@@ -207,7 +207,7 @@ def test_damaged_predictions_are_made_again(tmp_path, capsys, damage):
          ["sets.cocoa and sets.twin both hold objects of cocoa / val", "sets.twin=null"]),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_found_before_the_first_object(
+def test_mistakes_are_found_before_the_first_prediction(
     config, worlds, tmp_path, monkeypatch, capsys, overrides, parts
 ):
     def never(*_, **__):
@@ -221,13 +221,13 @@ def test_what_is_wrong_is_found_before_the_first_object(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_set_is_left_out(config, evaluated, tmp_path):
+def test_a_set_can_be_left_out(config, evaluated, tmp_path):
     out = tmp_path / "out"
     assert main(["eval", str(config), f"out={out}", "sets.cars=null", "sets.drawn=null"]) == 0
     mine = [row for row in comparable(evaluated)[0] if row["dataset"] == "cocoa"]
     assert comparable(out)[0] == mine
 
 
-def test_commands_that_look_at_one_set_say_so(config, capsys):
+def test_commands_for_one_data_set_refuse_several(config, capsys):
     assert main(["data", "draw", str(config)]) == 2
     assert "several data sets (cocoa, cars, drawn)" in capsys.readouterr().err

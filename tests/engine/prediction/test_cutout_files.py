@@ -1,4 +1,4 @@
-"""``predict --cutout --layers --threshold``: RGBA pictures and OpenRaster files, as other programs open them."""
+"""``predict --cutout --layers --threshold``: RGBA pictures and OpenRaster files, read with other libraries."""
 
 import io
 import json
@@ -63,7 +63,7 @@ def test_visible_part_and_whole_object(files):
     assert (whole[amodal & ~modal][:, 2] < 100).all(), "nothing of the bar"
 
 
-def test_options_of_cut_outs(files):
+def test_options_of_cutouts(files):
     image, modal, _ = scene()
     assert one(files, f"--cutout={files}/cut", "--crop", "--soft=3", "--paint=none") == 0
     prediction = load_model("convex_hull").predict(image, modal)
@@ -73,11 +73,11 @@ def test_options_of_cut_outs(files):
     assert one(files, f"--cutout={files}/cut2", "--paint=telea_drawn") == 2  # no such model
 
 
-def test_folders_and_coco_files_get_one_of_each_object(files, capsys):
+def test_cutouts_of_every_object_of_folders_and_coco_files(files, capsys):
     folders = [f"--images={files}/images", f"--masks={files}/masks", f"--out={files}/out", f"--cutout={files}/cut"]
     assert main(["predict", "box", *folders]) == 0
     assert {path.name for path in (files / "cut").iterdir()} == {"a_modal.png", "a_amodal.png"}
-    assert main(["predict", "box", *folders, "--crop"]) == 2  # what is kept would be mixed with others
+    assert main(["predict", "box", *folders, "--crop"]) == 2  # existing files would be mixed with others
     assert "other weights or options" in capsys.readouterr().err
     source, photos = coco_world(files / "coco", 1)
     coco = [f"--coco={source}", f"--images={photos}", f"--out={files}/a.json", f"--cutout={files}/of_coco"]
@@ -87,7 +87,7 @@ def test_folders_and_coco_files_get_one_of_each_object(files, capsys):
     assert {path.name for path in (files / "of_coco").iterdir()} == wanted
 
 
-def test_layers_show_the_photo_as_it_is(files):
+def test_layers_merge_to_the_photo(files):
     image, modal, _ = scene()
     assert one(files, f"--layers={files}/new/a.ora") == 0
     with zipfile.ZipFile(files / "new/a.ora") as archive:
@@ -113,7 +113,7 @@ def test_layers_open_in_another_library(files, tmp_path):
         assert np.array_equal(np.asarray(first.get_image_data(raw=True)), np.asarray(second.get_image_data(raw=True)))
 
 
-def test_a_threshold_is_cautious_or_generous(tmp_path):
+def test_a_higher_threshold_gives_smaller_masks(tmp_path):
     from amodalseg.models.geometric.model import ConvexHull
 
     class Sure(ConvexHull):

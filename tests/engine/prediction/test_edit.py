@@ -1,4 +1,4 @@
-"""Edits from a user's view: one Python call, one command, a folder that is never overwritten."""
+"""Edits as a user makes them: one Python call, one command, a folder that is never overwritten."""
 
 import json
 
@@ -50,7 +50,7 @@ def test_from_a_configuration_to_a_folder_of_pictures(place, tmp_path, capsys):
     assert main([*command, "seed=3"]) == 2 and "holds another run (it differs in seed)" in capsys.readouterr().err
 
 
-def test_without_a_photo_both_pictures_are_drawn(place, tmp_path, capsys):
+def test_without_a_photo_both_pictures_are_generated(place, tmp_path, capsys):
     _, options = place
     command = ["edit", "add", f"out={tmp_path / 'a'}", "size=[24,16]", "device=cpu", *options]
     assert main(command) == 0, capsys.readouterr().err

@@ -48,7 +48,7 @@ def read(path):
     return cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
 
 
-def test_one_file_is_the_call(files, capsys):
+def test_the_command_equals_the_python_call(files, capsys):
     overlay = files / "overlay"
     assert main(arguments(files, f"--occluder={files}/post.png", f"--overlay={overlay}")) == 0
     image, modal, amodal, post = scene()
@@ -67,7 +67,7 @@ def test_one_file_is_the_call(files, capsys):
     assert line.count("\n") == 1 and "lie outside" not in line and "nothing hidden" not in line
 
 
-def test_what_could_be_better_is_said_in_the_same_line(files, capsys):
+def test_advice_is_printed_in_the_same_line(files, capsys):
     assert main(arguments(files, to="0,0", model="modal")) == 0
     line = capsys.readouterr().out
     assert line.count("\n") == 1 and "nothing hidden was completed" in line and "--occluder" in line
@@ -99,14 +99,14 @@ def test_each_mistake_is_one_line(files, capsys, changes, parts):
     assert sorted(files.rglob("*")) == before, "nothing is written"
 
 
-def test_an_occluder_of_another_size_and_one_over_the_output(files, capsys):
+def test_an_occluder_of_another_size_and_an_output_over_an_input_are_refused(files, capsys):
     assert main(arguments(files, f"--occluder={files}/small.png")) == 2
     assert "occluder and modal mask differ in size: 90x59 and 90x60" in capsys.readouterr().err
     assert main(arguments(files, f"--occluder={files}/post.png", out="post.png")) == 2
     assert "would overwrite" in capsys.readouterr().err
 
 
-def test_short_memory_is_one_line(files, capsys, monkeypatch):
+def test_out_of_memory_is_reported_in_one_line(files, capsys, monkeypatch):
     def short(*_, **__):
         raise MemoryError
 
@@ -116,7 +116,7 @@ def test_short_memory_is_one_line(files, capsys, monkeypatch):
     assert "runs out of memory on one object alone (photo of 90x60 pixels)" in error and error.count("\n") == 1
 
 
-def test_a_category_needs_a_model_that_reads():
+def test_a_category_needs_a_model_with_text():
     image, modal, *_ = scene()
     with pytest.warns(UserWarning, match="'modal' reads no text: category has no effect"):
         amodalseg.move(image, modal, (60, 30), category="ball", model="modal")
@@ -128,7 +128,7 @@ def test_a_category_needs_a_model_that_reads():
         assert NaiveOutpaint(NaiveOutpaintConfig(), backend).reads_text is reads
 
 
-def test_wrong_calls_are_refused():
+def test_invalid_calls_are_refused():
     image, modal, *_ = scene()
     with pytest.raises(UserError, match="one object is moved at a time"):
         amodalseg.move(image, np.stack([modal, modal]), (3, 3), model="modal")
@@ -138,7 +138,7 @@ def test_wrong_calls_are_refused():
     assert grey.moved.shape == (60, 90, 3)
 
 
-def test_bars_are_shown_where_they_are_wanted(monkeypatch):
+def test_progress_bars_are_shown_only_on_request(monkeypatch):
     seen = []
 
     def bar(items, **options):

@@ -22,7 +22,7 @@ from tests.worlds import coco_world, disc, edit_json, photo, write_photo
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """A model that predicts noise, which depends on the seed."""
+    """A model with random weights, whose predictions depend on the seed."""
     torch.manual_seed(0)
     config = CondDiffAMOConfig(
         window=WindowConfig(size=32), pcn=PCNConfig(backbone="pvt_v2_b0"), dn=DNConfig(dim=16),
@@ -56,7 +56,7 @@ def read(path):
     return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
 
 
-def test_one_file_is_the_call(weights, folders, tmp_path, capsys):
+def test_the_command_equals_the_python_call(weights, folders, tmp_path, capsys):
     image, mask, out = tmp_path / "images/a.jpg", tmp_path / "masks/a.png", tmp_path / "new/out.png"
     options = ["--seed=3", "--num-samples=2", "--steps=1", f"--overlay={tmp_path / 'overlay'}"]
     assert main(["predict", weights, f"--image={image}", f"--mask={mask}", f"--out={out}", *options]) == 0
@@ -83,7 +83,7 @@ def test_windows_of_another_size(weights, folders, tmp_path, capsys):
     assert "'box' sees the whole photo, not a window: leave --size out" in capsys.readouterr().err
 
 
-def test_a_folder_fails_in_part_and_does_the_rest(weights, folders, tmp_path, capsys):
+def test_failures_in_a_folder_do_not_stop_the_rest(weights, folders, tmp_path, capsys):
     command = ["predict", weights, *folders, f"--overlay={tmp_path / 'overlay'}", "--batch-size=2"]
     assert main(command) == 1
     error = capsys.readouterr().err
@@ -109,7 +109,7 @@ def test_a_folder_fails_in_part_and_does_the_rest(weights, folders, tmp_path, ca
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.png")} == first
 
 
-def test_folders_that_cannot_be_paired(weights, folders, tmp_path, capsys):
+def test_folders_that_cannot_be_paired_are_refused(weights, folders, tmp_path, capsys):
     def refused(arguments, message):
         assert main(["predict", "box", *arguments]) == 2
         assert message in capsys.readouterr().err
@@ -125,7 +125,7 @@ def test_folders_that_cannot_be_paired(weights, folders, tmp_path, capsys):
 
 @pytest.fixture
 def coco(tmp_path):
-    """The world's file, with keys of all kinds that must stay."""
+    """A COCO file with keys of all kinds, which must be kept."""
     path, images = coco_world(tmp_path / "coco")
 
     def dress(content):
@@ -177,7 +177,7 @@ def test_coco_in_coco_out(coco, weights, tmp_path, capsys):
     assert "--overwrite" in capsys.readouterr().err
 
 
-def test_a_killed_run_goes_on_to_the_same_file(coco, weights, tmp_path, monkeypatch, capsys):
+def test_a_killed_run_resumes_and_writes_the_same_file(coco, weights, tmp_path, monkeypatch, capsys):
     whole, out = tmp_path / "whole.json", tmp_path / "cut.json"
     assert main(command(coco, whole, "--batch-size=1", model=weights)) == 0
     notes = tmp_path / "cut.json.partial.jsonl"
@@ -194,7 +194,7 @@ def test_a_killed_run_goes_on_to_the_same_file(coco, weights, tmp_path, monkeypa
     assert main(command(coco, out, "--batch-size=1", model=weights)) == 130
     assert not out.exists() and len(notes.read_text().splitlines()) == 5
     with notes.open("a") as file:
-        file.write('{"965": {"segmentation": {"si')  # a line that the kill cut off
+        file.write('{"965": {"segmentation": {"si')  # a line truncated by the kill
     monkeypatch.setattr(CondDiffAMO, "predict_batch", predict_batch)
     assert main(command(coco, out, "--batch-size=1", "--seed=1", model=weights)) == 2
     assert "was written with other options" in capsys.readouterr().err
@@ -204,7 +204,7 @@ def test_a_killed_run_goes_on_to_the_same_file(coco, weights, tmp_path, monkeypa
 
 
 def cut_off(coco, out, weights, monkeypatch):
-    """Start a run that dies after its third object. Returns: its notes."""
+    """Start a run that is killed after its third object. Returns: its file of notes."""
     predict_batch, calls = CondDiffAMO.predict_batch, []
 
     def killed(self, queries, **options):
@@ -262,7 +262,7 @@ def change_id(line):
 
 @pytest.mark.parametrize("spoil", [change_id, lambda line: line.replace('"area": ', '"area": 1'), lambda _: "[]",
                                    lambda _: "[" * 100_000, lambda line: line[:-5], lambda _: "\x00\xff"])  # fmt: skip
-def test_notes_that_do_not_verify_are_made_again(coco, weights, tmp_path, monkeypatch, capsys, spoil):
+def test_invalid_lines_of_notes_are_recomputed(coco, weights, tmp_path, monkeypatch, capsys, spoil):
     out, anew = tmp_path / "out.json", tmp_path / "anew.json"
     notes = cut_off(coco, out, weights, monkeypatch)
     lines = notes.read_text().splitlines()
@@ -276,7 +276,7 @@ def test_notes_that_do_not_verify_are_made_again(coco, weights, tmp_path, monkey
 
 
 @pytest.mark.parametrize("head", ["", "{}", "null", '{"command": 1, "inputs": 2}'])
-def test_notes_with_a_damaged_head_are_begun_anew(coco, weights, tmp_path, monkeypatch, capsys, head):
+def test_notes_with_a_damaged_head_are_discarded(coco, weights, tmp_path, monkeypatch, capsys, head):
     out = tmp_path / "out.json"
     notes = cut_off(coco, out, weights, monkeypatch)
     notes.write_text("\n".join([head, *notes.read_text().splitlines()[1:], ""]))
@@ -286,7 +286,7 @@ def test_notes_with_a_damaged_head_are_begun_anew(coco, weights, tmp_path, monke
     assert "is damaged at its beginning" in printed and "resuming" not in printed
 
 
-def test_predictions_do_not_depend_on_the_order(coco, weights, tmp_path):
+def test_predictions_do_not_depend_on_the_order_of_annotations(coco, weights, tmp_path):
     one, other = tmp_path / "one.json", tmp_path / "other.json"
     assert main(command(coco, one, "--batch-size=1", model=weights)) == 0
     edit_json(coco[0], lambda content: content["annotations"].reverse())
@@ -318,7 +318,7 @@ def test_annotations_that_fail_are_listed_and_left_out(coco, tmp_path, capsys):
     assert not list(tmp_path.glob("*.partial.jsonl"))
 
 
-def test_a_detectors_results(coco, tmp_path, capsys):
+def test_results_of_a_detector(coco, tmp_path, capsys):
     content = json.loads(coco[0].read_text())
     found = [{key: entry[key] for key in ("image_id", "category_id", "segmentation", "score")}
              for entry in content["annotations"] if not entry["iscrowd"]]  # fmt: skip
@@ -364,7 +364,7 @@ def test_mistakes_are_one_line(arguments, message, tmp_path, monkeypatch, capsys
     assert message in error and error.count("\n") == 1 and not list(tmp_path.iterdir())
 
 
-def test_a_model_that_does_not_sample_says_so_once(folders, capsys):
+def test_a_deterministic_model_warns_once_about_samples(folders, capsys):
     assert main(["predict", "box", *folders, "--steps=3"]) == 1
     assert capsys.readouterr().err.count("no effect") == 1
 
@@ -378,7 +378,7 @@ def test_help_names_the_three_forms():
 
 @pytest.fixture
 def film(tmp_path):
-    """Two frames, with a label picture of two objects each."""
+    """Two frames, each with a label map of two objects."""
     for number in range(2):
         write_photo(tmp_path / f"images/{number}.png", photo(np.random.default_rng(number), 40, 50))
         labels = np.select([disc(40, 50, 15, 20, 8, 7), disc(40, 50, 38, 20, 6, 9)], [1, 2 + number], 0)
@@ -386,7 +386,7 @@ def film(tmp_path):
     return [f"--{name}={tmp_path / name}" for name in ("images", "masks", "out")]
 
 
-def test_labels_of_a_mask_file_are_objects_of_their_own(film, tmp_path, capsys):
+def test_each_label_of_a_mask_file_is_an_object(film, tmp_path, capsys):
     assert main(["predict", "modal", *film, f"--overlay={tmp_path / 'shown'}"]) == 0
     assert "4 of 4 masks are written" in capsys.readouterr().out
     names = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
@@ -403,13 +403,13 @@ def test_one_label_of_every_file(film, tmp_path, capsys):
     assert np.array_equal(read(tmp_path / "out/0.png") > 0, read(tmp_path / "masks/0.png") == 2)
 
 
-def test_labels_never_write_one_file_twice(film, tmp_path, capsys):
+def test_two_objects_with_one_output_file_are_refused(film, tmp_path, capsys):
     write_photo(tmp_path / "masks/0_1.png", np.full((40, 50), 255, np.uint8))
     assert main(["predict", "modal", *film]) == 2
     assert "two objects would both be written to" in capsys.readouterr().err
 
 
-def test_outputs_in_a_folder_are_kept_for_the_same_command_only(film, tmp_path, capsys):
+def test_existing_outputs_in_a_folder_are_kept_only_for_the_same_command(film, tmp_path, capsys):
     assert main(["predict", "modal", *film]) == 0
     assert main(["predict", "box", *film]) == 2
     assert "of other weights or options" in capsys.readouterr().err

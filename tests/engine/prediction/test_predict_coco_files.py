@@ -1,4 +1,4 @@
-"""COCO json as tools write it: crowds, tiny pieces, ids, paths, no images; one bad entry never ends a run."""
+"""COCO json as tools write it: crowds, degenerate polygons, ids, paths, no images; one bad entry never ends a run."""
 
 import json
 
@@ -53,7 +53,7 @@ CROWD = [(run_lengths(PIECES), 1), (compressed(PIECES), True), (run_lengths(PIEC
 
 
 @pytest.mark.parametrize(("mask", "mark"), CROWD)
-def test_crowds_are_said_and_completed_on_demand(folder, capsys, mask, mark):
+def test_crowds_are_reported_and_completed_on_request(folder, capsys, mask, mark):
     content = coco(entry(1, 1, mask, iscrowd=mark), entry(2, 1, [RING], iscrowd=0), entry(3, 2, [RING], iscrowd="0"))
     code, found = predict(folder, content)
     assert code == 0 and found[0]["segmentation"] == mask
@@ -69,7 +69,7 @@ def source(folder, content, **options):
     return open_source(build(DataOnly, [("test", {"data": plain})]).data).records
 
 
-def test_crowds_in_training_are_said_and_taken_on_demand(folder, caplog):
+def test_crowds_in_training_are_reported_and_used_on_request(folder, caplog):
     content = coco(entry(1, 1, run_lengths(PIECES), iscrowd=1), entry(2, 1, [RING]))
     with caplog.at_level("INFO", "amodalseg"):
         assert ["crowd" in record.flags for record in source(folder, content)] == [True, False]
@@ -80,7 +80,7 @@ def test_crowds_in_training_are_said_and_taken_on_demand(folder, caplog):
 SCRAPS = [[32.0, 24.0], [5, 5, 20, 20], [], [1]]
 
 
-def test_scraps_beside_whole_polygons_are_ignored_and_counted(folder, capsys, caplog):
+def test_degenerate_polygons_beside_valid_ones_are_ignored_and_counted(folder, capsys, caplog):
     content = coco(entry(0, 1, [RING]), *(entry(1 + n, 2, [RING, scrap]) for n, scrap in enumerate(SCRAPS)))
     code, found = predict(folder, content)
     assert code == 0 and len({json.dumps(one["segmentation"]) for one in found}) == 1 and len(found) == 5
@@ -101,7 +101,7 @@ ALONE = [
 ]
 
 
-def test_what_is_no_mask_is_listed_and_the_rest_is_done(folder, capsys):
+def test_invalid_masks_are_listed_and_the_rest_is_predicted(folder, capsys):
     content = coco(entry(0, 1, [RING]), *(entry(10 + n, 2, mask) for n, mask in enumerate(ALONE)))
     code, found = predict(folder, content)
     assert code == 1 and [one["id"] for one in found] == [0]
@@ -116,7 +116,7 @@ NAMES = ["a\0.png", "\ud800.png", "", "..", "/etc/passwd", "../images/a.png", "C
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_bad_name_ends_no_run(folder, capsys, name):
+def test_an_invalid_file_name_does_not_end_the_run(folder, capsys, name):
     content = coco(entry(1, 1, [RING]), entry(2, 2, [RING]), images=[image(1), image(2, name)])
     code, found = predict(folder, content)
     assert code == 1 and [one["id"] for one in found] == [1]
@@ -128,7 +128,7 @@ def test_a_bad_name_ends_no_run(folder, capsys, name):
         assert [record.object_id for record in source(folder, content, skip_broken=True)] == ["1"]
 
 
-def test_names_that_lead_out_are_read_on_demand(folder, capsys):
+def test_file_names_outside_the_folder_are_read_on_request(folder, capsys):
     write_photo(folder / "other/a.png", photo(np.random.default_rng(2), *SIZE))
     names = ["../other/a.png", str(folder / "other/a.png")]
     content = coco(
@@ -143,19 +143,19 @@ def test_names_that_lead_out_are_read_on_demand(folder, capsys):
 
 
 @pytest.mark.parametrize("name", ["sub\\c.png", "images/a.png", "images\\a.png", "images\\sub/c.png", "./a.png"])
-def test_names_of_other_tools_and_systems(folder, name):
+def test_file_names_with_folders_and_backslashes(folder, name):
     content = coco(entry(1, 1, [RING]), images=[image(1, name)])
     assert predict(folder, content)[0] == 0
     assert source(folder, content)[0].image.is_file()
 
 
-def test_a_name_with_a_backslash_in_it_is_still_one(folder):
+def test_a_file_name_that_contains_a_backslash(folder):
     write_photo(folder / "images/x.png", photo(np.random.default_rng(2), *SIZE))
     (folder / "images/x.png").rename(folder / "images/odd\\name.png")
     assert predict(folder, coco(entry(1, 1, [RING]), images=[image(1, "odd\\name.png")]))[0] == 0
 
 
-def test_ids_that_are_text_here_and_numbers_there(folder, capsys):
+def test_ids_given_as_text_match_numeric_ids(folder, capsys):
     content = coco(entry(1, "1", [RING]), entry(2, 2, [RING]))
     content["categories"] = [{"id": "1", "name": "cup"}]
     code, found = predict(folder, content)
@@ -172,7 +172,7 @@ def test_ids_that_are_text_here_and_numbers_there(folder, capsys):
     assert code == 2 and "occur both as a number and as text: 1" in capsys.readouterr().err
 
 
-def test_a_key_twice_is_said(folder, capsys):
+def test_duplicate_keys_are_reported(folder, capsys):
     text = json.dumps(coco(entry(1, 1, [RING])))
     assert predict(folder, text.replace('"id": 1, "image_id": 1', '"id": 1, "image_id": 2, "image_id": 1'))[0] == 2
     assert "the key 'image_id' occurs twice in one object, with different values" in capsys.readouterr().err
@@ -197,7 +197,7 @@ def test_lists_of_mask_generators_and_jsons_of_one_photo(folder, capsys):
     assert "annotations of 2 images" in capsys.readouterr().err
 
 
-def test_annotations_without_images(folder, capsys):
+def test_annotations_without_a_list_of_images(folder, capsys):
     content = {"annotations": [entry(1, 1, [RING])]}
     assert predict(folder, content)[0] == 2
     assert "has annotations, but no images; give a COCO file with --coco-images" in capsys.readouterr().err

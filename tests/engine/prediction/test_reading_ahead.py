@@ -17,7 +17,7 @@ PHOTOS = [Path(f"{number}.png") for number in range(12)]
 
 @pytest.fixture
 def reads(monkeypatch):
-    """Records what is read, and by which thread."""
+    """Records which photos are read, and by which thread."""
     found = []
 
     def load(path, upright):
@@ -46,7 +46,7 @@ def run(num_workers, batch_size=2, on_keep=lambda path: None):
 
 
 @pytest.mark.parametrize("num_workers", [0, 1, 3])
-def test_every_object_gets_its_photo_and_every_photo_is_read_once(reads, num_workers):
+def test_each_object_gets_its_photo_and_each_photo_is_read_once(reads, num_workers):
     failures, seen = run(num_workers)
     assert [path for path, _ in seen] == [path for path in PHOTOS if path.stem != "5" for _ in range(3)]
     assert all(int(path.stem) == shown for path, shown in seen)
@@ -56,14 +56,14 @@ def test_every_object_gets_its_photo_and_every_photo_is_read_once(reads, num_wor
 
 
 @pytest.mark.parametrize("num_workers", [1, 3])
-def test_few_photos_are_ahead(reads, num_workers):
+def test_the_number_of_photos_read_ahead_is_limited(reads, num_workers):
     ahead = []
     run(num_workers, batch_size=1, on_keep=lambda path: ahead.append(len(reads) - int(path.stem)))
-    # num_workers + 1 wait; before them one that is stored, one that is predicted and one that is opened meanwhile
+    # num_workers + 1 are waiting; in addition one is being stored, one predicted and one opened
     assert max(ahead) <= num_workers + 3
 
 
-def test_whoever_stops_stops_the_threads(reads):
+def test_threads_end_after_an_exception(reads):
     def stop(path):
         raise KeyboardInterrupt
 
@@ -72,7 +72,7 @@ def test_whoever_stops_stops_the_threads(reads):
     assert not [thread for thread in threading.enumerate() if thread.name.startswith(("photos", "batches"))]
 
 
-def test_predictions_are_kept_while_the_model_predicts(reads):
+def test_predictions_are_stored_while_the_model_predicts(reads):
     model, order = load_model("modal"), []
     model.batch_size = 1
     second = threading.Event()

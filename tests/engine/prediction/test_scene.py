@@ -78,7 +78,7 @@ def test_photos_of_a_file(given, tmp_path, capsys):
     assert [one["id"] for one in json.loads((tmp_path / "out/two.json").read_text())["annotations"]] == [21]
 
 
-def test_layers_put_together_are_the_photo(given, tmp_path):
+def test_layers_merge_to_the_photo(given, tmp_path):
     arguments, photo, *_ = given
     main(arguments)
     with zipfile.ZipFile(tmp_path / "out/street/one.ora") as archive:
@@ -91,7 +91,7 @@ def test_layers_put_together_are_the_photo(given, tmp_path):
     assert np.abs(box[..., :3].astype(int) - (0, 0, 200)).max() <= 3, "all of it red"
 
 
-def test_what_is_there_is_kept(given, tmp_path, capsys):
+def test_existing_outputs_are_kept(given, tmp_path, capsys):
     arguments, *_ = given
     main(arguments)
     kept = (tmp_path / "out/two.json").stat().st_mtime_ns
@@ -113,7 +113,7 @@ def test_crowds_and_mistakes(given, tmp_path, capsys):
     assert "is a file; name a folder" in capsys.readouterr().err
 
 
-def test_two_photos_of_one_name_are_refused(given, tmp_path, capsys):
+def test_two_photos_of_equal_name_are_refused(given, tmp_path, capsys):
     arguments, photo, *_ = given
     write_photo(tmp_path / "photos/street/one.jpg", photo)
     content = json.loads((tmp_path / "instances.json").read_text())

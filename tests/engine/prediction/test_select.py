@@ -45,19 +45,19 @@ def test_grabcut_finds_what_differs_in_colour(prompt):
     assert np.array_equal(mask, amodalseg.select(image, **prompt))
 
 
-def test_points_that_are_not_part_of_it():
+def test_background_points_exclude_pixels():
     image, red, blue = scene()
-    image[40:50, 60:110] = (200, 40, 50)  # a bar of the ball's colour
+    image[40:50, 60:110] = (200, 40, 50)  # a bar in the ball's colour
     both = amodalseg.select(image, points=[(40, 45)])
     assert both[45, 90]
     one = amodalseg.select(image, points=[(40, 45), (75, 45, 0), (90, 45, 0), (104, 45, 0)])
     assert not one[45, [75, 90, 104]].any() and iou(one, red) > 0.8 and not (one & blue).any()
 
 
-def test_nothing_lies_outside_the_box_and_each_point_inside_the_mask():
+def test_the_mask_lies_inside_the_box_and_contains_each_point():
     rng = np.random.default_rng(3)
     for _ in range(4):
-        image = rng.integers(0, 256, (40, 50, 3), np.uint8)  # no object at all
+        image = rng.integers(0, 256, (40, 50, 3), np.uint8)  # noise without any object
         x, y = int(rng.integers(12, 38)), int(rng.integers(10, 30))
         box = (x - 11, y - 9, x + 12, y + 8)
         mask = amodalseg.select(image, points=[(x, y)], box=box)
@@ -66,13 +66,13 @@ def test_nothing_lies_outside_the_box_and_each_point_inside_the_mask():
         assert not mask.any()
 
 
-def test_a_large_photo_gives_the_small_ones_mask():
+def test_a_large_photo_gives_the_mask_of_the_small_one():
     image, red, _ = scene(scale=12)
     mask = amodalseg.select(image, points=[(40 * 12, 45 * 12)])
     assert mask.shape == image.shape[:2] and iou(mask, red) > 0.9
 
 
-def test_a_box_whose_colours_say_nothing_gives_its_middle():
+def test_a_box_of_uniform_colour_gives_its_middle():
     mask = amodalseg.select(np.full((40, 50, 3), 90, np.uint8), box=(10, 10, 30, 30))
     assert mask[20, 20] and not mask[:10].any() and not mask[:, 30:].any()
     image, red, _ = scene()
@@ -80,7 +80,7 @@ def test_a_box_whose_colours_say_nothing_gives_its_middle():
     assert iou(everything, red[:, :80]) > 0.9, "without surroundings too"
 
 
-def test_a_selector_that_finds_nothing():
+def test_an_empty_selection_is_refused():
     nothing = SimpleNamespace(side=64, select=lambda picture, *_: np.zeros(picture.shape[:2], bool))
     with pytest.raises(UserError, match="nothing is found in the box: give points on the object too"):
         amodalseg.select(scene()[0], box=(10, 10, 30, 30), model=nothing)
@@ -99,7 +99,7 @@ def hub(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", ["sam", "sam2"])
-def test_sam_is_told_points_labels_and_box_at_its_own_size(hub, kind):
+def test_sam_gets_points_labels_and_box_at_its_input_size(hub, kind):
     selector = open_selector(getattr(hub, kind), "cpu")
     image, _, _ = scene()
     mask = amodalseg.select(image, points=[(40, 45), (90, 30, 0)], box=(20, 21, 61, 70), model=selector)
@@ -111,29 +111,29 @@ def test_sam_is_told_points_labels_and_box_at_its_own_size(hub, kind):
         return model(**inputs)
 
     selector.model = spy
-    selector.side = 60  # as if the photo were larger than what it looks at
+    selector.side = 60  # as if the photo were larger than the input size
     again = amodalseg.select(image, points=[(40, 45), (90, 30, 0)], box=(20, 21, 61, 70), model=selector)
     assert again.shape == (HEIGHT, WIDTH)
     assert seen["input_labels"].flatten().tolist() == [1, 0]
-    across, down = (64 / 60, 64 / 45) if kind == "sam2" else (64 / 60, 64 / 60)  # of the 60 x 45 picture
+    across, down = (64 / 60, 64 / 45) if kind == "sam2" else (64 / 60, 64 / 60)  # for the picture of 60 x 45 pixels
     np.testing.assert_allclose(seen["input_points"].flatten().numpy(), [20 * across, 22 * down, 45 * across, 15 * down])
     np.testing.assert_allclose(seen["input_boxes"].flatten().numpy(), [10 * across, 10 * down, 31 * across, 35 * down])
 
 
-def test_words_give_a_mask_for_each_thing(hub):
+def test_a_text_prompt_gives_a_mask_for_each_detection(hub):
     image, red, blue = scene()
 
     class Told:
         def boxes(self, picture, words):
             assert picture.shape == image.shape and words == ["ball", "red cube"]
-            # the second is the first again
+            # the second is a duplicate of the first
             return np.array([[81, 16, 110, 45], [80, 15, 110, 46], [20, 21, 61, 70]])
 
     masks = amodalseg.select(image, text="ball. red cube.", detector=Told())
     assert masks.shape == (2, HEIGHT, WIDTH) and iou(masks[0], blue) > 0.8 and iou(masks[1], red) > 0.8
 
 
-def test_words_with_a_tiny_detector_from_its_folder(hub, monkeypatch):
+def test_a_text_prompt_with_a_tiny_detector(hub, monkeypatch):
     image, _, _ = scene()
     masks = amodalseg.select(image, text="cat", model=hub.sam2, detector=hub.dino)
     assert masks.ndim == 3 and masks.shape[1:] == (HEIGHT, WIDTH) and masks.any(axis=(1, 2)).all()
@@ -190,7 +190,7 @@ def test_a_click_on_the_command_line(files, capsys):
     assert f"and {modal.sum()} visible pixels" in capsys.readouterr().out
 
 
-def test_words_on_the_command_line(files, hub, monkeypatch, capsys):
+def test_a_text_prompt_on_the_command_line(files, hub, monkeypatch, capsys):
     monkeypatch.setattr("amodalseg.models.inpainting.parts.detector.Detector.boxes",
                         lambda *_: np.array([[81, 16, 110, 45], [20, 21, 61, 70]]))  # fmt: skip
     words = ["--text=a ball", f"--detector={hub.dino}"]

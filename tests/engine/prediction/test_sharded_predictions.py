@@ -1,4 +1,4 @@
-"""Shards of a prediction: together equal to a single run, in any order, after a kill, and never of mixed inputs."""
+"""Shards of a prediction: merged, they equal a single run, in any order and after a kill; inputs are never mixed."""
 
 import json
 import shutil
@@ -38,7 +38,7 @@ def merge(folder, *more):
     return main(["merge", *given, *more])
 
 
-def test_together_they_are_what_one_run_gives(folder, capsys):
+def test_merged_shards_equal_a_single_run(folder, capsys):
     assert predict(folder, out="whole.json") == 0
     for index in (3, 1, 2):
         assert predict(folder, f"--shard={index}/3") == 0
@@ -57,11 +57,11 @@ def test_each_photo_is_in_one_shard(folder):
     for index in (1, 2):
         assert predict(folder, f"--shard={index}/2") == 0
     one, two = (json.loads((folder / f"out.{i}-of-2.json").read_text())["predictions"] for i in (1, 2))
-    assert one.keys().isdisjoint(two) and len(one) + len(two) == 9  # a crowd is left as it is
+    assert one.keys().isdisjoint(two) and len(one) + len(two) == 9  # a crowd is not predicted
     assert sorted(one) == ["0", "1", "20", "21", "40", "41"]  # of photos 4, 2, 0
 
 
-def test_what_failed_is_said_by_the_shard_and_by_the_whole(folder, capsys):
+def test_failures_are_reported_by_the_shard_and_by_the_merge(folder, capsys):
     (folder / "images/1.png").write_bytes(b"no picture")
     assert [predict(folder, f"--shard={index}/2") for index in (1, 2)] == [0, 1]
     capsys.readouterr()
@@ -70,7 +70,7 @@ def test_what_failed_is_said_by_the_shard_and_by_the_whole(folder, capsys):
     assert len(json.loads((folder / "out.json").read_text())["annotations"]) == 8
 
 
-def test_what_does_not_belong_together_is_not_merged(folder, capsys):
+def test_shards_of_different_runs_are_not_merged(folder, capsys):
     def refused(text):
         capsys.readouterr()
         assert merge(folder) == 2
@@ -98,7 +98,7 @@ def test_what_does_not_belong_together_is_not_merged(folder, capsys):
     refused("is not, or no longer, the file from which the shards")
 
 
-def test_a_changed_photo_makes_its_shard_anew(folder, capsys):
+def test_a_shard_with_a_changed_photo_is_recomputed(folder, capsys):
     assert predict(folder, "--shard=1/2") == 0
     write_photo(folder / "images/0.png", photo(np.random.default_rng(9), *SIZE))
     assert predict(folder, "--shard=1/2") == 2
@@ -106,12 +106,12 @@ def test_a_changed_photo_makes_its_shard_anew(folder, capsys):
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "1", "a/b", "1/0", "-1/3"])
-def test_parts_that_are_none(folder, capsys, text):
+def test_invalid_shards_are_refused(folder, capsys, text):
     assert predict(folder, f"--shard={text}") == 2
     assert "is not a part I/N with I from 1 to N" in capsys.readouterr().err
 
 
-def test_folders_are_shared_by_their_shards(folder, capsys):
+def test_shards_of_a_folder_write_to_the_same_folder(folder, capsys):
     (folder / "masks").mkdir()
     for place in range(5):
         for i in range(2):

@@ -40,7 +40,7 @@ def grey(path):
 
 @pytest.mark.parametrize("turn", STORED)
 @pytest.mark.parametrize("ending", ["png", "jpg", "webp", "tif"])
-def test_upright_is_what_viewers_show(tmp_path, turn, ending):
+def test_photos_are_read_upright_for_every_exif_rotation(tmp_path, turn, ending):
     path = save(tmp_path / f"a.{ending}", turn)
     upright = load_image(path, upright=True)
     assert upright.shape == UPRIGHT.shape and image_size(path, upright=True) == (64, 48)
@@ -55,7 +55,7 @@ def predict(folder, *more):
 
 
 @pytest.mark.parametrize("turn", [3, 6, 8])
-def test_a_turned_photo_is_said_and_read_upright(tmp_path, capsys, turn):
+def test_a_rotated_photo_is_reported_and_read_upright(tmp_path, capsys, turn):
     save(tmp_path / "a.png", turn)
     Image.fromarray(MASK).save(tmp_path / "m.png")
     assert predict(tmp_path) == (0 if turn == 3 else 2)
@@ -66,7 +66,7 @@ def test_a_turned_photo_is_said_and_read_upright(tmp_path, capsys, turn):
     assert grey(tmp_path / "shown/a.png").shape == (64, 48)
 
 
-def test_a_mask_of_the_stored_size_is_turned_along(tmp_path, capsys):
+def test_a_mask_of_the_stored_size_is_rotated_with_its_photo(tmp_path, capsys):
     save(tmp_path / "a.png", 6)
     Image.fromarray(np.rot90(MASK)).save(tmp_path / "m.png")
     assert predict(tmp_path) == 0 and np.array_equal(grey(tmp_path / "out.png") > 0, np.rot90(MASK))
@@ -119,7 +119,7 @@ def source(folder, **options):
     return open_source(build(DataOnly, [("test", {"data": plain})]).data)
 
 
-def test_data_sets_say_it_and_read_upright(tmp_path):
+def test_data_sets_report_rotated_photos_and_read_them_upright(tmp_path):
     coco(tmp_path, (64, 48), [ring(20, 14, 9, 10)])
     with (
         pytest.warns(UserWarning, match=r"3 of 3 photos are stored rotated .*data\.upright=true"),

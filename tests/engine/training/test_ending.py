@@ -23,7 +23,7 @@ def finished(tmp_path_factory):
     return out
 
 
-def test_a_run_ends_with_its_score_without_a_progress_bar_too(tmp_path, capsys):
+def test_a_run_prints_its_score_without_a_progress_bar(tmp_path, capsys):
     assert main(train_arguments(tmp_path / "run", *SHORT)) == 0
     line = capsys.readouterr().out.splitlines()[-2]
     found = re.fullmatch(r".*run: 4 steps done, best per_object_occluded\.occluded (0\.\d{4}) at step ([24])", line)
@@ -33,7 +33,7 @@ def test_a_run_ends_with_its_score_without_a_progress_bar_too(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("keep", "saved"), [("best", [2, 6]), ("last", [2, 4, 6, 8])])
-def test_kept_weights_are_the_best_or_the_last_ones_whatever_their_score(keep, saved, tmp_path):
+def test_kept_weights_are_the_best_or_the_last_ones(keep, saved, tmp_path):
     config = TrainConfig(out="run", model=CondDiffAMOConfig(), data=None, val=None)
     config.checkpoint.keep = keep
     validation, found = Validation(config, tmp_path), []
@@ -47,7 +47,7 @@ def test_kept_weights_are_the_best_or_the_last_ones_whatever_their_score(keep, s
                          "last per_object_occluded.occluded 0.1000 at step 8")  # fmt: skip
 
 
-def test_a_finished_run_says_so_and_opens_nothing(finished, monkeypatch, capsys):
+def test_a_finished_run_is_reported_without_opening_data(finished, monkeypatch, capsys):
     def opened(*_):
         raise AssertionError("a finished run needs no data")
 
@@ -61,7 +61,7 @@ def test_a_finished_run_says_so_and_opens_nothing(finished, monkeypatch, capsys)
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
 
 
-def test_a_run_that_time_ended_is_finished(tmp_path, capsys):
+def test_a_run_that_reached_its_time_limit_is_finished(tmp_path, capsys):
     arguments = train_arguments(tmp_path / "run", "trainer.max_time=0.0001", "trainer.max_steps=5000")
     assert main(arguments) == 0
     capsys.readouterr()
@@ -69,7 +69,7 @@ def test_a_run_that_time_ended_is_finished(tmp_path, capsys):
     assert "already finished; " in capsys.readouterr().out
 
 
-def test_what_a_run_without_figures_says(finished):
+def test_the_score_line_of_a_run_without_figures(finished):
     from amodalseg.config.load import load_config
     from amodalseg.config.schema import TrainConfig
 
@@ -78,7 +78,7 @@ def test_what_a_run_without_figures_says(finished):
     assert "no validation has per_object_occluded.occluded; the newest" in ending.score_line(config, 3, None, 2)
 
 
-def test_a_resumed_run_is_one_run_at_weights_and_biases(tmp_path, monkeypatch):
+def test_a_resumed_run_is_the_same_run_at_weights_and_biases(tmp_path, monkeypatch):
     out = tmp_path / "run"
     whole = module.CondDiffAMOModule.training_step
 

@@ -10,7 +10,7 @@ from amodalseg.models.weights import read_weights
 from tests.engine.journeys import assert_same_weights, train_arguments
 
 
-def test_the_rate_stays_until_its_decay_and_then_follows_a_cosine():
+def test_the_learning_rate_is_constant_until_its_decay_by_a_cosine():
     rates = OptimConfig(lr=1e-3, min_lr=1e-5, warmup_steps=4, decay_share=0.2)
     assert [learning_rate_factor(rates, step, 104) for step in range(4)] == [0.2, 0.4, 0.6, 0.8]
     assert {learning_rate_factor(rates, step, 104) for step in range(4, 85)} == {1.0}
@@ -21,13 +21,13 @@ def test_the_rate_stays_until_its_decay_and_then_follows_a_cosine():
 
 @pytest.fixture(scope="module")
 def trunk(tmp_path_factory):
-    """Twelve steps at the learning rate of any longer run."""
+    """A run of twelve steps at a constant learning rate, from which others continue."""
     folder = tmp_path_factory.mktemp("runs") / "trunk"
     assert main(train_arguments(folder, "optim.decay_share=1e-6", "checkpoint.every_steps=5")) == 0
     return folder
 
 
-def test_a_branch_that_decays_is_the_run_that_was_planned_so_from_the_start(trunk, tmp_path):
+def test_a_run_that_continues_with_decay_equals_an_uninterrupted_one(trunk, tmp_path):
     before = {path.name: path.read_bytes() for path in trunk.iterdir() if path.is_file()}
     options = ["trainer.max_steps=16", "optim.decay_share=0.25", "checkpoint.val_every_steps=16"]
     branch = train_arguments(tmp_path / "branch", *options, f"continue_from={trunk}")
@@ -36,10 +36,10 @@ def test_a_branch_that_decays_is_the_run_that_was_planned_so_from_the_start(trun
     assert_same_weights(tmp_path / "branch/last.ckpt", tmp_path / "whole/last.ckpt")
     assert {path.name: path.read_bytes() for path in trunk.iterdir() if path.is_file()} == before
 
-    # its best weights are its own, however good the other run's were
+    # its best weights are of its own steps, even if the other run's were better
     _, _, about = read_weights(tmp_path / "branch/model.safetensors")
     assert about["step"] == 16
-    # from then on its own checkpoint counts
+    # once it has its own checkpoint, it resumes from that
     assert main(branch) == 0
     assert torch.load(tmp_path / "branch/last.ckpt", weights_only=True)["global_step"] == 16
 
@@ -53,7 +53,7 @@ def test_a_branch_that_decays_is_the_run_that_was_planned_so_from_the_start(trun
         (["continue_from={trunk}", "trainer.max_steps=16", "model.dn.dim=24"], "last.ckpt"),
     ],
 )
-def test_what_cannot_be_gone_on_from_is_refused_in_one_line(trunk, tmp_path, capsys, options, says):
+def test_invalid_continue_from_is_refused_in_one_line(trunk, tmp_path, capsys, options, says):
     options = [option.format(trunk=trunk) for option in options]
     assert main(train_arguments(tmp_path / "x", *options)) == 2
     error = capsys.readouterr().err

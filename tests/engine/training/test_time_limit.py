@@ -17,24 +17,24 @@ from tests.engine.journeys import assert_same_weights, read_csv, train_arguments
 RATES = OptimConfig(lr=1e-3, min_lr=1e-5, warmup_steps=4)
 
 
-def test_the_rate_of_a_run_without_a_limit_follows_its_steps_alone():
+def test_without_a_limit_the_learning_rate_depends_only_on_the_step():
     assert [learning_rate_factor(RATES, step, 104) for step in range(4)] == [0.2, 0.4, 0.6, 0.8]
     assert learning_rate_factor(RATES, 4, 104) == 1
     assert learning_rate_factor(RATES, 54, 104) == pytest.approx((1 + 0.01) / 2)  # half of the cosine
     assert learning_rate_factor(RATES, 104, 104) == pytest.approx(0.01)
 
 
-def test_the_rate_reaches_its_end_with_the_time_or_with_the_steps():
+def test_the_learning_rate_reaches_its_end_at_the_time_limit_or_the_last_step():
     for step in (4, 50, 103):
         assert learning_rate_factor(RATES, step, 104, 1.0) == pytest.approx(0.01)
     assert learning_rate_factor(RATES, 104, 104, 0.3) == pytest.approx(0.01)
-    # whichever is further counts: half of the time is half of the steps behind the warm-up
+    # the larger share counts: half of the time equals half of the steps after the warm-up
     assert learning_rate_factor(RATES, 10, 104, 0.5) == learning_rate_factor(RATES, 54, 104)
     assert learning_rate_factor(RATES, 54, 104, 0.1) == learning_rate_factor(RATES, 54, 104)
     assert learning_rate_factor(RATES, 0, 104, 0.01) == 0.2, "the warm-up is counted in steps"
 
 
-def test_the_rate_never_rises_behind_the_warm_up():
+def test_the_learning_rate_never_rises_after_the_warm_up():
     rng = np.random.default_rng(0)
     for _ in range(20):
         shares = np.sort(rng.uniform(0, 1, 100))  # steps of uneven length
@@ -44,7 +44,7 @@ def test_the_rate_never_rises_behind_the_warm_up():
 
 @pytest.fixture
 def steps_of_ten_seconds(monkeypatch):
-    """Every training step takes ten seconds of a simulated clock. Yields a dictionary: now, breaks at, sides seen."""
+    """Each training step takes ten seconds of a simulated clock. Yields a dict: time, interruption, window sides."""
     state = {"now": 1000.0, "breaks": None, "sides": []}
     original = module.CondDiffAMOModule.training_step
 
@@ -60,7 +60,7 @@ def steps_of_ten_seconds(monkeypatch):
     return state
 
 
-def test_a_killed_run_goes_on_with_the_time_that_is_left(steps_of_ten_seconds, tmp_path, capsys):
+def test_a_killed_run_resumes_with_the_remaining_time(steps_of_ten_seconds, tmp_path, capsys):
     """A minute is six steps; the run is interrupted in the fifth, after the checkpoint of the third."""
     clock, minute = steps_of_ten_seconds, ["trainer.max_time=1", "trainer.max_steps=50"]
     assert main(train_arguments(tmp_path / "whole", *minute)) == 0
@@ -70,7 +70,7 @@ def test_a_killed_run_goes_on_with_the_time_that_is_left(steps_of_ten_seconds, t
     clock["breaks"] = 4
     with pytest.raises(RuntimeError, match="power cut"):
         main(train_arguments(tmp_path / "broken", *minute))
-    clock.update(now=77.0, breaks=None, sides=[])  # another boot of the machine
+    clock.update(now=77.0, breaks=None, sides=[])  # the clock of a rebooted machine
     assert main(train_arguments(tmp_path / "broken", *minute)) == 0
     assert len(clock["sides"]) == 3
     assert_same_weights(tmp_path / "whole/last.ckpt", tmp_path / "broken/last.ckpt")
@@ -81,24 +81,24 @@ def test_a_killed_run_goes_on_with_the_time_that_is_left(steps_of_ten_seconds, t
         assert [path.name for path in (tmp_path / run / "pictures").iterdir()] == ["step_0000006.png"]
 
 
-def test_coarse_windows_end_with_their_share_of_the_time(steps_of_ten_seconds, tmp_path):
+def test_coarse_windows_end_after_their_share_of_the_time(steps_of_ten_seconds, tmp_path):
     options = ["trainer.max_time=1.5", "trainer.max_steps=1000", "model.window.size=64", "optim.early_size=32",
                "optim.early_share=0.5", "loader.num_workers=1"]  # fmt: skip
     assert main(train_arguments(tmp_path / "run", *options)) == 0
     sides = steps_of_ten_seconds["sides"]
-    # half of the time is over in the fifth step; the worker has read two batches ahead
+    # half of the time has passed in the fifth step; the worker has read two batches ahead
     assert sides == [32] * 7 + [64] * 2
 
 
 def test_accumulated_steps_are_finished(steps_of_ten_seconds, tmp_path):
-    """Time is up during the third step of two batches: at 50 of 45 seconds, checked at the end of the step."""
+    """The time limit of 45 s is exceeded during the third step of two batches, and checked at its end, at 50 s."""
     options = ["trainer.max_time=0.75", "trainer.accumulate=2", "trainer.max_steps=50"]
     assert main(train_arguments(tmp_path / "run", *options)) == 0
     assert torch.load(tmp_path / "run/last.ckpt", weights_only=True)["global_step"] == 3
     assert len(steps_of_ten_seconds["sides"]) == 6
 
 
-def test_a_run_ends_by_the_clock_validated_and_stays_as_it_is(tmp_path):
+def test_a_run_that_ends_by_its_time_limit_is_validated_and_finished(tmp_path):
     arguments = train_arguments(tmp_path / "run", "trainer.max_time=0.02", "trainer.max_steps=1000000")
     assert main(arguments) == 0
     names = {path.name for path in (tmp_path / "run").iterdir()}
@@ -118,7 +118,7 @@ def test_a_run_ends_by_the_clock_validated_and_stays_as_it_is(tmp_path):
 
 
 @pytest.mark.parametrize("minutes", ["0", "-1", "nan", "00:08:00"])
-def test_a_time_that_is_none_is_refused_in_one_line(tmp_path, capsys, minutes):
+def test_an_invalid_time_limit_is_refused_in_one_line(tmp_path, capsys, minutes):
     assert main(train_arguments(tmp_path / "x", f"trainer.max_time={minutes}")) == 2
     error = capsys.readouterr().err
     assert "trainer.max_time" in error and error.count("\n") == 1

@@ -29,7 +29,7 @@ def finished(tmp_path_factory):
     return out
 
 
-def test_a_run_leaves_all_its_files(finished):
+def test_a_run_writes_all_its_files(finished):
     names = {path.name for path in finished.iterdir()}
     assert names == {"config.yaml", "last.ckpt", "model.safetensors", "metrics", "pictures"}
     assert sorted(path.name for path in (finished / "pictures").iterdir()) == ["step_0000006.png", "step_0000012.png"]
@@ -51,8 +51,8 @@ def test_the_model_file_predicts(finished):
 
 
 @pytest.mark.parametrize("step", [4, 7, 9, 11])
-def test_a_run_that_breaks_off_and_goes_on_ends_in_the_same_weights(finished, tmp_path, monkeypatch, step):
-    """Steps 3, 6, 9 are saved, 6 and 12 validated; interrupted in between, after a validation, right after a save."""
+def test_an_interrupted_and_resumed_run_ends_with_the_same_weights(finished, tmp_path, monkeypatch, step):
+    """Saved at steps 3, 6, 9; validated at 6 and 12. Interrupted in between, after a validation, after a save."""
     out = tmp_path / "broken"
     whole = module.CondDiffAMOModule.training_step
 
@@ -74,7 +74,7 @@ def test_a_run_that_breaks_off_and_goes_on_ends_in_the_same_weights(finished, tm
 
 
 def test_two_interruptions_of_a_run_that_accumulates(tmp_path, monkeypatch):
-    """The second interruption is in the middle of a step, right after the first resumption."""
+    """The second interruption is in the middle of a step, right after resuming for the first time."""
     options = ["trainer.accumulate=2", "trainer.max_steps=6"]
     assert main(train_arguments(tmp_path / "whole", *options)) == 0
     original = module.CondDiffAMOModule.training_step
@@ -93,7 +93,7 @@ def test_two_interruptions_of_a_run_that_accumulates(tmp_path, monkeypatch):
     assert_same_weights(tmp_path / "whole/last.ckpt", tmp_path / "broken/last.ckpt")
 
 
-def test_a_run_cannot_go_on_with_another_number_of_processes(tmp_path, capsys, monkeypatch):
+def test_a_run_cannot_resume_with_another_number_of_processes(tmp_path, capsys, monkeypatch):
     assert main(train_arguments(tmp_path / "a", "trainer.max_steps=3")) == 0
     checkpoint = torch.load(tmp_path / "a/last.ckpt", weights_only=True)
     checkpoint["amodalseg"].update(world=8, num_steps=9)  # not finished
@@ -102,7 +102,7 @@ def test_a_run_cannot_go_on_with_another_number_of_processes(tmp_path, capsys, m
     assert "saved by 8 processes and cannot be resumed with 1" in capsys.readouterr().err
 
 
-def test_a_run_that_meets_changed_data_says_so(tmp_path, capsys):
+def test_resuming_with_changed_data_is_reported(tmp_path, capsys):
     annotations, photos = coco_world(tmp_path / "world")
     plain = [
         argument for argument in train_arguments(tmp_path / "run", "trainer.max_steps=4")
@@ -128,7 +128,7 @@ def test_a_run_that_meets_changed_data_says_so(tmp_path, capsys):
     assert "init=" in error and (tmp_path / "run/last.ckpt").read_bytes() == last
 
 
-def test_weights_that_were_removed_come_back(tmp_path):
+def test_removed_weights_of_a_finished_run_are_restored(tmp_path):
     arguments = train_arguments(tmp_path / "a", "trainer.max_steps=3", "checkpoint.val_every_steps=3")
     assert main(arguments) == 0
     weights = tmp_path / "a/model.safetensors"
@@ -139,7 +139,7 @@ def test_weights_that_were_removed_come_back(tmp_path):
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_hidden_regions_of_cocoa_are_left_out_of_training(tmp_path, capsys):
+def test_objects_without_visible_pixels_are_excluded_from_training(tmp_path, capsys):
     root = cocoa_world(tmp_path / "cocoa")
     arguments = [
         a for a in train_arguments(tmp_path / "run", "trainer.max_steps=3") if not a.startswith(("data.", "val."))
@@ -154,7 +154,7 @@ def test_hidden_regions_of_cocoa_are_left_out_of_training(tmp_path, capsys):
     ["trainer.devices=3x", "trainer.accelerator=foo", "trainer.strategy=foo", "trainer.precision=16-mixed",
      "checkpoint.monitor=mean_bucket.full", "model.dn.dim=20"],
 )  # fmt: skip
-def test_a_refused_start_leaves_nothing(tmp_path, capsys, option):
+def test_a_refused_start_leaves_no_files(tmp_path, capsys, option):
     assert main(train_arguments(tmp_path / "x", option)) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1
@@ -176,13 +176,13 @@ def test_kill_9_in_the_middle_of_an_epoch(finished, tmp_path):
     assert_same_weights(finished / "last.ckpt", out / "last.ckpt")
 
 
-def test_a_finished_run_stays_as_it_is(finished):
+def test_a_finished_run_is_not_changed_by_its_command(finished):
     before = {path: path.stat().st_mtime_ns for path in finished.glob("model.safetensors")}
     assert main(train_arguments(finished)) == 0
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_a_loss_that_is_not_finite_stops_with_the_objects(tmp_path, monkeypatch, capsys):
+def test_a_non_finite_loss_stops_the_run_and_names_the_objects(tmp_path, monkeypatch, capsys):
     def nan(logits, target, config, *_):
         return logits.sum() * float("nan"), {"bce": torch.zeros(()), "iou": torch.zeros(())}
 
@@ -201,7 +201,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_objects(tmp_path, monkeypatch,
         (["init=nobody"], "there is no model 'nobody'"),
     ],
 )
-def test_refusals(tmp_path, capsys, overrides, part):
+def test_invalid_configurations_are_refused(tmp_path, capsys, overrides, part):
     base = [a for a in train_arguments(tmp_path / "x") if not a.startswith("val.") or overrides[0][:4] != "val."]
     assert main([*base, *overrides]) == 2
     error = capsys.readouterr().err

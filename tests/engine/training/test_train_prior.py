@@ -43,7 +43,7 @@ def finished(tmp_path_factory, files):
     return out
 
 
-def test_a_run_leaves_a_prior_figures_and_pictures(finished):
+def test_a_run_writes_a_prior_figures_and_pictures(finished):
     assert {path.name for path in finished.iterdir()} == {"config.yaml", "last.ckpt", "prior", "metrics", "pictures"}
     rows = read_csv(finished / "metrics/version_0/metrics.csv")
     losses = [float(row["train/loss"]) for row in rows if row["train/loss"]]
@@ -56,7 +56,7 @@ def test_a_run_leaves_a_prior_figures_and_pictures(finished):
 
 
 @pytest.mark.parametrize("step", [7])
-def test_a_run_that_breaks_off_and_goes_on_ends_in_the_same_weights(finished, files, tmp_path, monkeypatch, step):
+def test_an_interrupted_and_resumed_run_ends_with_the_same_weights(finished, files, tmp_path, monkeypatch, step):
     whole = PriorModule.training_step
 
     def breaks(self, batch, batch_idx):
@@ -72,7 +72,7 @@ def test_a_run_that_breaks_off_and_goes_on_ends_in_the_same_weights(finished, fi
     assert_same_weights(finished / "last.ckpt", tmp_path / "broken/last.ckpt")
 
 
-def test_the_loss_counts_holes_hidden_parts_and_the_rest_as_the_options_say(files, monkeypatch):
+def test_the_loss_weights_of_known_pixels_and_of_the_object_in_the_hole(files, monkeypatch):
     config = load_config(TrainConfig, arguments("x", files)[1], ["out=x", *SMALL, *files])
     config.model.known, config.model.hidden = 0.25, 5.0
     module = PriorModule(config, 10)
@@ -92,7 +92,7 @@ def test_the_loss_counts_holes_hidden_parts_and_the_rest_as_the_options_say(file
     assert abs(float(loss) - total / weights) < 1e-5
 
 
-def test_the_first_part_of_a_run_sees_smaller_pictures(files, tmp_path, monkeypatch):
+def test_the_first_part_of_a_run_uses_smaller_pictures(files, tmp_path, monkeypatch):
     sides = []
     whole = PriorModule.training_step
 
@@ -105,7 +105,7 @@ def test_the_first_part_of_a_run_sees_smaller_pictures(files, tmp_path, monkeypa
     assert sides == [8, 8, 16, 16, 16]
 
 
-def test_a_removed_prior_comes_back_and_a_run_starts_from_another(finished, files, tmp_path):
+def test_a_removed_prior_is_restored_and_a_run_can_start_from_another(finished, files, tmp_path):
     before = EmbeddedPrior(finished).unet.state_dict()
     assert main(arguments(tmp_path / "b", files, f"init={finished}", "optim.lr=0", "optim.min_lr=0", "optim.ema=0",
                           "trainer.max_steps=2", "optim.weight_decay=0")) == 0  # fmt: skip
@@ -150,13 +150,13 @@ def test_a_checkpoint_can_be_used_and_released_before_its_run_ends(finished, tmp
         (["data.min_area=0.5"], "is whole"),
     ],
 )
-def test_refusals(files, tmp_path, capsys, options, part):
+def test_invalid_configurations_are_refused(files, tmp_path, capsys, options, part):
     assert main(arguments(tmp_path / "x", files, *options)) == 2
     error = capsys.readouterr().err
     assert part in error and error.count("\n") == 1 and not (tmp_path / "x").exists()
 
 
-def test_a_prior_learns_from_whole_objects_only(tmp_path, capsys, files):
+def test_a_prior_is_trained_on_whole_objects_only(tmp_path, capsys, files):
     config = tmp_path / "c.yaml"
     config.write_text("out: x\nmodel: {name: inpainting_prior}\ndata: {name: synthetic}\nval: {name: synthetic}\n"
                       "checkpoint: {monitor: half_hidden.iou}\n")  # fmt: skip

@@ -49,7 +49,7 @@ def segmenter(tmp_path_factory):
     return out
 
 
-def test_a_run_leaves_a_prior_figures_and_pictures(prior):
+def test_a_run_writes_a_prior_figures_and_pictures(prior):
     assert {path.name for path in prior.iterdir()} == {"config.yaml", "last.ckpt", "word_prior", "metrics", "pictures"}
     rows = read_csv(prior / "metrics/version_0/metrics.csv")
     losses = [float(row["train/loss"]) for row in rows if row["train/loss"]]
@@ -62,7 +62,7 @@ def test_a_run_leaves_a_prior_figures_and_pictures(prior):
 
 
 @pytest.mark.parametrize("step", [5])
-def test_a_run_that_breaks_off_and_goes_on_ends_in_the_same_weights(prior, tmp_path, monkeypatch, step):
+def test_an_interrupted_and_resumed_run_ends_with_the_same_weights(prior, tmp_path, monkeypatch, step):
     whole = WordPriorModule.training_step
 
     def breaks(self, batch, batch_idx):
@@ -78,7 +78,7 @@ def test_a_run_that_breaks_off_and_goes_on_ends_in_the_same_weights(prior, tmp_p
     assert_same_weights(prior / "last.ckpt", tmp_path / "broken/last.ckpt")
 
 
-def test_a_checkpoint_opens_before_its_run_ends_and_a_run_starts_from_another(prior, tmp_path):
+def test_a_checkpoint_is_usable_before_its_run_ends_and_for_starting_another(prior, tmp_path):
     last = WordPrior(prior / "last.ckpt").network.state_dict()
     saved = torch.load(prior / "last.ckpt", weights_only=True)["state_dict"]
     assert all(torch.equal(last[name], saved[f"network.unet.{name}"]) for name in last)
@@ -87,7 +87,7 @@ def test_a_checkpoint_opens_before_its_run_ends_and_a_run_starts_from_another(pr
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_captions_are_left_out_as_often_as_the_option_says(monkeypatch):
+def test_captions_are_dropped_with_the_configured_probability(monkeypatch):
     config = load_config(TrainConfig, ROOT / "configs/experiment/word_prior_cpu.yaml", ["out=x", *COMMON, *PRIOR])
     batch = CaptionBatch(torch.zeros(40, 3, 16, 16, dtype=torch.uint8), ["a red star"] * 40, [], None, ["a"] * 40)
     for share in (0.0, 0.5, 1.0):
@@ -105,7 +105,7 @@ def _keep(seen, captions, picture):
     return picture, picture
 
 
-def test_figures_of_drawn_captions(monkeypatch):
+def test_figures_of_generated_pictures(monkeypatch):
     from amodalseg.config.schema import CaptionsData
     from amodalseg.data.draw.captioned import HeldOutCaptions
     from amodalseg.data.draw.captions import CaptionedWorld
@@ -130,14 +130,14 @@ def rows_with_errors(rows):
     return [{**row, "error": 0.25, "variance": 1.0} for row in rows]
 
 
-def test_figures_without_rows_have_names():
+def test_figures_without_rows_have_all_names():
     assert word_scores([]) == {"drawn": {"named": None, "only": None}, "denoising": {"fit": None, "loss": None}}
     assert segmenter_scores([]) == {"by_name": {"iou": None, "wrong": None}}
     rows = [{"inter": 1, "union": 2, "wrong": 0.1}, {"inter": 3, "union": 3, "wrong": 0.3}]
     assert segmenter_scores(rows) == {"by_name": {"iou": pytest.approx(75), "wrong": pytest.approx(20)}}
 
 
-def test_a_segmenter_learns_and_is_left_in_its_folder(segmenter):
+def test_a_segmenter_is_trained_and_saved_in_its_folder(segmenter):
     names = {"config.yaml", "last.ckpt", "word_segmenter", "metrics", "pictures"}
     assert {path.name for path in segmenter.iterdir()} == names
     rows = read_csv(segmenter / "metrics/version_0/metrics.csv")
@@ -176,7 +176,7 @@ def test_release_writes_folders_with_notes(prior, segmenter, tmp_path, capsys):
         ("word_segmenter", ["model.size=18"], "model.size=18 must be a multiple of 4"),
     ],
 )
-def test_refusals(tmp_path, capsys, name, options, part):
+def test_invalid_configurations_are_refused(tmp_path, capsys, name, options, part):
     chosen = PRIOR if name == "word_prior_cpu" else SEGMENTER
     assert main(arguments(tmp_path / "x", name, chosen, *options)) == 2
     error = capsys.readouterr().err

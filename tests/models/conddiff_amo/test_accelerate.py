@@ -1,4 +1,4 @@
-"""The network at inference: reused conditions, bfloat16, and compiled copies that are never outdated."""
+"""The network at inference: reused conditions, bfloat16, and compiled copies that follow changes of the weights."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def small(pcn: dict | None = None, **others: object) -> CondDiffAMOConfig:
 
 
 def shaken(config: CondDiffAMOConfig) -> CondDiffAMONetwork:
-    """A network in evaluation mode none of whose weights or statistics is at its start."""
+    """A network in evaluation mode whose weights and statistics all differ from their initial values."""
     network = CondDiffAMONetwork(config).eval()
     with torch.no_grad():
         for parameter in network.parameters():
@@ -67,7 +67,7 @@ def shifted(network: CondDiffAMONetwork) -> dict[str, Tensor]:
 
 
 def conditions(config: CondDiffAMOConfig) -> list[int]:
-    """Steps of a run at which the condition is computed."""
+    """The sampling steps at which the condition is computed."""
     network, found, step = shaken(config), [], 0
     network.pcn.register_forward_hook(lambda *_: found.append(step))
     image, modal, x, _ = inputs()
@@ -78,7 +78,7 @@ def conditions(config: CondDiffAMOConfig) -> list[int]:
     return found
 
 
-def test_refresh_every_says_when_the_condition_is_computed() -> None:
+def test_refresh_every_sets_the_steps_at_which_the_condition_is_computed() -> None:
     for k, expected in ((1, [0, 1, 2, 3, 4]), (2, [0, 2, 4]), (3, [0, 3]), (9, [0])):
         assert conditions(small(sampler=SamplerConfig(steps=5, refresh_every=k))) == expected
     assert conditions(small({"zoe": False, "ttc": False}, sampler=SamplerConfig(steps=3))) == [0]
@@ -87,7 +87,7 @@ def test_refresh_every_says_when_the_condition_is_computed() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"zoe": False, "ttc": False}])
-def test_a_step_in_parts_is_the_network(options: dict) -> None:
+def test_condition_and_denoiser_together_equal_the_network(options: dict) -> None:
     config = small(options)
     network = shaken(config)
     image, modal, x, _ = inputs()
@@ -97,7 +97,7 @@ def test_a_step_in_parts_is_the_network(options: dict) -> None:
         assert torch.equal(found, to_x0(network(image, modal, x, time_input(t, config)), config))
 
 
-def test_a_kept_condition_changes_the_prediction_and_refresh_every_can_be_overridden() -> None:
+def test_a_reused_condition_changes_the_prediction_and_refresh_every_can_be_overridden() -> None:
     config = small(sampler=SamplerConfig(steps=4))
     model = CondDiffAMO(config, shaken(config))
     every = ask(model)
@@ -118,7 +118,7 @@ def test_bfloat16_is_close_and_another_precision_is_refused() -> None:
         model.accelerate(precision="fp8")
 
 
-def test_compiled_shapes_are_powers_of_two_and_the_filler_is_cut_off(monkeypatch) -> None:
+def test_compiled_batch_sizes_are_powers_of_two_and_padding_is_removed(monkeypatch) -> None:
     assert [Acceleration(compile=True).padded(n) for n in (1, 2, 3, 5, 16, 17)] == [1, 2, 4, 8, 16, 32]
     shapes = []
 
@@ -152,7 +152,7 @@ def optimise(network: CondDiffAMONetwork) -> None:
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_compiled_copy_is_made_once_and_again_after_its_weights_changed(name: str, monkeypatch) -> None:
+def test_a_network_is_compiled_once_and_again_after_its_weights_changed(name: str, monkeypatch) -> None:
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     config = small(sampler=SamplerConfig(steps=2))
     network = shaken(config)
@@ -168,7 +168,7 @@ def test_a_compiled_copy_is_made_once_and_again_after_its_weights_changed(name: 
     assert (after - before).abs().max() > 1e-4, "the change must show"
 
 
-def test_a_network_in_training_runs_as_it_is(monkeypatch) -> None:
+def test_a_network_in_training_mode_is_not_compiled(monkeypatch) -> None:
     monkeypatch.setattr(torch, "compile", lambda *_, **__: pytest.fail("compiled in training"))
     config = small()
     network = shaken(config)

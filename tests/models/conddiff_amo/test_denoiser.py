@@ -44,7 +44,7 @@ def test_the_gate_starts_at_one_half(kernel: int, kind: str) -> None:
 
 
 @pytest.mark.parametrize(("bias", "chosen"), [(100.0, 0), (-100.0, 1)])
-def test_an_open_gate_takes_a2_and_a_shut_one_the_fine_features(bias: float, chosen: int) -> None:
+def test_an_open_gate_selects_a2_and_a_closed_one_the_fine_features(bias: float, chosen: int) -> None:
     gate = AdaptiveFeatureGate(DIM, AFGConfig())
     torch.nn.init.constant_(gate.gate.bias, bias)
     inputs = torch.randn(2, 1, DIM, 4, 4)
@@ -62,7 +62,7 @@ def test_local_emphasis_keeps_the_size_and_stays_positive() -> None:
         assert result.shape == (1, DIM, side, side) and result.min() >= 0
 
 
-def test_joining_is_one_convolution_of_up_sampled_maps() -> None:
+def test_linear_fusion_is_one_convolution_of_upsampled_maps() -> None:
     layers = conv_bn_relu(2 * DIM, DIM, 1)
     maps = [torch.randn(2, DIM, side, side + 1) for side in (3, 12)]
     full = [interpolate(x, size=(12, 13), mode="bilinear", align_corners=False) for x in maps]
@@ -75,8 +75,8 @@ def test_dropout_keeps_the_mean_and_drops_single_values(dtype: torch.dtype) -> N
     result = dropout(ones)
     dropped = result == 0
     assert abs(dropped.float().mean() - 0.1) < 0.004
-    assert abs(dropped.float().mean((0, 2, 3)) - 0.1).max() < 0.012  # in every channel alike
-    assert abs((dropped[:, :-1] & dropped[:, 1:]).float().mean() - 0.01) < 0.002  # and one by one
+    assert abs(dropped.float().mean((0, 2, 3)) - 0.1).max() < 0.012  # equally in every channel
+    assert abs((dropped[:, :-1] & dropped[:, 1:]).float().mean() - 0.01) < 0.002  # and independently
     assert (result[~dropped] == torch.tensor(1 / 0.9).to(dtype)).all()
     assert torch.equal(dropout.eval()(ones), ones) and torch.equal(Dropout(0.0)(ones), ones)
 
@@ -85,7 +85,7 @@ def test_dropout_keeps_the_mean_and_drops_single_values(dtype: torch.dtype) -> N
     ("enabled", "instead", "last"),
     [(True, "le", AdaptiveFeatureGate), (False, "linear", LinearFusion), (False, "le", EmphasisFusion)],
 )
-def test_fusion_joins_all_four_maps(enabled: bool, instead: str, last: type) -> None:
+def test_fusion_uses_all_four_maps(enabled: bool, instead: str, last: type) -> None:
     fusion = ConditionFusion(CHANNELS, DIM, AFGConfig(enabled=enabled, instead=instead))
     features = make_features()
     a1 = fusion(features)
@@ -95,7 +95,7 @@ def test_fusion_joins_all_four_maps(enabled: bool, instead: str, last: type) -> 
     assert isinstance(fusion.fuse1, last)
 
 
-def test_le_in_the_place_of_the_gate_is_two_convolutions_of_both_maps_joined() -> None:
+def test_le_instead_of_the_gate_is_two_convolutions_of_the_concatenated_maps() -> None:
     fusion = EmphasisFusion(DIM)
     a2, f_up1 = torch.randn(2, 2, DIM, 5, 7)
     first, second = (layer for layer in fusion.emphasis.layers if isinstance(layer, torch.nn.Conv2d))
@@ -116,7 +116,7 @@ def test_pixel_shuffle_starts_as_nearest_upsampling() -> None:
     torch.testing.assert_close(up(x), pixel_shuffle(silu(up.conv(x)), 2))
 
 
-def test_the_time_changes_the_residual_block_between_the_norms() -> None:
+def test_the_time_is_added_between_the_norms_of_the_residual_block() -> None:
     block = ResBlock(DIM)
     x = torch.randn(2, DIM, 4, 4)
     assert not torch.allclose(block(x, torch.ones(2, DIM)), block(x, -torch.ones(2, DIM)))

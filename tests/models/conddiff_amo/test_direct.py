@@ -1,4 +1,4 @@
-"""The direct control: the same parts as CondDiff-AMO, without noise and time."""
+"""The control ``direct``: the same parts as CondDiff-AMO, without noise and time."""
 
 import pytest
 import torch
@@ -37,7 +37,7 @@ def shapes(network):
     return {name: tuple(value.shape) for name, value in network.state_dict().items()}
 
 
-def test_its_weights_are_those_of_conddiff_amo_without_noisy_mask_and_time():
+def test_weights_are_those_of_conddiff_amo_without_noisy_mask_and_time():
     pcn = PCNConfig(backbone="pvt_v2_b0", drop_path=0.0, adapter_init="zero_conv")
     full, direct = shapes(CondDiffAMONetwork(CondDiffAMOConfig(pcn=pcn, dn=DNConfig(16)))), shapes(create())
     gone = ("pcn.zoe.", "pcn.time_tokens.", "denoiser.time_mlp.", "denoiser.stem.", "denoiser.res_block.",
@@ -61,8 +61,8 @@ def test_the_logits_are_those_of_fusion_and_decoder():
     assert torch.equal(logits, expected)
 
 
-def test_it_equals_conddiff_amo_whose_noisy_mask_and_time_are_cut_off():
-    """With the same weights for shared parts, and zeros where the mask encoder enters the decoder."""
+def test_equals_conddiff_amo_with_noisy_mask_and_time_disconnected():
+    """With the same weights in shared parts, and zeros where the mask encoder enters the decoder."""
     pcn = PCNConfig(backbone="pvt_v2_b0", drop_path=0.0, adapter_init="zero_conv", zoe=False, ttc=False)
     full = CondDiffAMONetwork(CondDiffAMOConfig(pcn=pcn, dn=DNConfig(16, dropout=0.0))).eval()
     direct = create().eval()
@@ -76,13 +76,13 @@ def test_it_equals_conddiff_amo_whose_noisy_mask_and_time_are_cut_off():
         torch.testing.assert_close(direct(image, modal), expected, atol=1e-5, rtol=1e-5)
 
 
-def test_image_and_modal_mask_both_matter_and_training_reaches_all():
+def test_image_and_modal_mask_change_the_output_and_gradients_reach_all_weights():
     network = create().train()
     image, modal = inputs()
     logits = network(image, modal)
     (logits * torch.randn_like(logits)).mean().backward()
     untouched = {name for name, p in network.named_parameters() if p.grad is None or p.grad.abs().max() == 0}
-    # behind the gate's zero-initialised convolution; the second step reaches it
+    # before the gate's zero-initialised convolution: gradients reach it from the second step on
     assert untouched == {"fusion.fuse1.hidden.weight", "fusion.fuse1.hidden.bias"}
     network.eval()
     with torch.no_grad():
@@ -92,7 +92,7 @@ def test_image_and_modal_mask_both_matter_and_training_reaches_all():
         assert not torch.allclose(first, network(-image, modal))
 
 
-def test_it_costs_the_condition_and_a_smaller_decoder():
+def test_the_cost_is_that_of_the_condition_and_a_smaller_decoder():
     pcn = {"backbone": "pvt_v2_b0"}
     full = describe_cost(CondDiffAMOConfig(pcn=PCNConfig(**pcn)))
     direct = describe_cost(DirectConfig(pcn=PyramidConfig(**pcn)))
@@ -101,7 +101,7 @@ def test_it_costs_the_condition_and_a_smaller_decoder():
     assert direct[0][1] < full[0][1] and direct[0][2] < full[0][2] and direct[-1][2] < full[-1][2]
     size, dim = 256, 256  # by hand: convolutions at a quarter, half and the whole of the size
     quarter, half, whole = ((size // n) ** 2 for n in (4, 2, 1))
-    at_quarter = dim * dim + dim * dim  # 1x1, and the first shuffle's to 4 x d/4
+    at_quarter = dim * dim + dim * dim  # 1x1, and that of the first pixel shuffle, to 4 x d/4 channels
     at_half = 9 * (dim // 4) ** 2 + (dim // 4) * (dim // 2)
     at_whole = 9 * (dim // 8) ** 2 + dim // 8
     expected = 2 * (quarter * at_quarter + half * at_half + whole * at_whole) / 1e9
@@ -127,7 +127,7 @@ def test_wrong_sizes_are_refused():
         DirectNetwork(DirectConfig(dn=DNConfig(20)))
 
 
-def test_the_probability_is_the_sigmoid_and_the_mode_stays():
+def test_the_probability_is_the_sigmoid_and_the_mode_is_restored():
     network = create()
     model = Direct(DirectConfig(), network)
     image, modal = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8), inputs()[1]

@@ -1,4 +1,4 @@
-"""The network's training targets against a slow transcription, element by element from the same random numbers."""
+"""The noisy masks of training against a slow transcription, element by element from the same random numbers."""
 
 import math
 
@@ -53,7 +53,7 @@ def test_noisy_masks_follow_the_shifted_schedules(schedule, shift):
         mask = torch.where(amodal_left, amodal[b], modal[b])
         bar = signal(t, shift)
         expected = math.sqrt(bar) * (2 * mask - 1) + math.sqrt(1 - bar) * noise[b]
-        # float32 may put a number that lies at the border on its other side
+        # in float32 a number at the threshold may fall on its other side
         assert ((x_t[b] - expected).abs() > 1e-4).sum() <= 1
         moved += int((mask != amodal[b]).sum())
     assert moved > 50, "some pixels must be in the modal state, or the transition was not tested"

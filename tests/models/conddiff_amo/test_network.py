@@ -15,7 +15,7 @@ from amodalseg.models.cost import describe_cost
 @pytest.fixture(autouse=True)
 def fixed_seed() -> None:
     torch.manual_seed(0)
-    torch.set_num_threads(1)  # a second thread on busy cores mostly waits
+    torch.set_num_threads(1)  # several threads are slower on busy cores
 
 
 def tiny(**pcn: object) -> CondDiffAMOConfig:
@@ -40,19 +40,19 @@ def test_logits_have_the_size_of_the_mask(size: int, batch: int) -> None:
     assert logits.shape == (batch, 1, size, size) and logits.isfinite().all()
 
 
-def test_a_window_need_not_be_square() -> None:
+def test_windows_can_be_rectangular() -> None:
     inputs = [x[..., :64] if x.ndim == 4 else x for x in make_inputs(96, 1)]
     with torch.no_grad():
         assert CondDiffAMONetwork(tiny()).eval()(*inputs).shape == (1, 1, 96, 64)
 
 
-def test_a_wrong_size_is_refused_with_the_next_right_one() -> None:
+def test_an_invalid_size_is_refused_with_the_next_valid_one() -> None:
     inputs = [x[..., :70] if x.ndim == 4 else x for x in make_inputs(96, 1)]
     with pytest.raises(UserError, match="multiples of 32, not 70x96; the next valid size is 96x96"):
         CondDiffAMONetwork(tiny())(*inputs)
 
 
-# parts in the order of describe_cost: PCN, OCR, LE, linear fusion, AFG, denoiser, total
+# in the order of describe_cost: PCN, OCR, LE, linear fusion, AFG, denoiser, total
 TABLE = {
     "pvt_v2_b0": ([3.41 + 0.77, 0.73, 3.54, 0.26, 1.25, 2.69, 12.7], [1.51, 0.071, 7.6, 0.71, 10.2, 18.9, 39.0]),
     "pvt_v2_b2": ([24.85 + 3.09, 2.91, 4.72, 0.26, 1.25, 2.69, 39.8], [10.6, 0.285, 8.8, 0.71, 10.2, 18.9, 49.6]),
@@ -61,14 +61,14 @@ TABLE = {
 
 
 @pytest.mark.parametrize("name", list(TABLE))
-def test_cost_is_that_of_the_specification(name: str) -> None:
+def test_cost_equals_the_specification(name: str) -> None:
     rows = describe_cost(CondDiffAMOConfig(pcn=PCNConfig(backbone=name)))
     for (part, num, gflop), params, expected in zip(rows, *TABLE[name], strict=True):
         assert math.isclose(num / 1e6, params, rel_tol=0.02), part
         assert math.isclose(gflop, expected, rel_tol=0.03), part
     with torch.device("meta"):
         network = CondDiffAMONetwork(CondDiffAMOConfig(pcn=PCNConfig(backbone=name)))
-    assert sum(parameter.numel() for parameter in network.parameters()) == rows[-1][1]  # no part is forgotten
+    assert sum(parameter.numel() for parameter in network.parameters()) == rows[-1][1]  # the parts are complete
 
 
 def test_the_fast_configuration_costs_a_tenth() -> None:
@@ -93,7 +93,7 @@ def test_a_switch_removes_exactly_its_parameters(pcn: dict[str, bool], gone: str
     assert len(off) < len(full)
 
 
-def test_without_the_modal_mask_one_column_is_gone_and_nothing_else() -> None:
+def test_without_the_modal_mask_only_one_input_channel_is_removed() -> None:
     config = tiny(modal=False)
     full, off = shapes(tiny()), shapes(config)
     assert {key: (old, off[key]) for key, old in full.items() if off[key] != old} == {
@@ -105,7 +105,7 @@ def test_without_the_modal_mask_one_column_is_gone_and_nothing_else() -> None:
         assert torch.equal(network(image, modal, x_t, time), network(image, 1 - modal, x_t, time))
 
 
-def test_without_the_gate_the_last_fusion_is_linear_and_the_rest_the_same() -> None:
+def test_without_the_gate_only_the_last_fusion_becomes_linear() -> None:
     config = tiny()
     config.afg.enabled = False
     full, off = shapes(tiny()), shapes(config)
@@ -116,7 +116,7 @@ def test_without_the_gate_the_last_fusion_is_linear_and_the_rest_the_same() -> N
     }
 
 
-def test_static_pyramid_still_sees_the_noisy_mask_in_the_denoiser() -> None:
+def test_with_a_static_pyramid_noisy_mask_and_time_enter_the_denoiser() -> None:
     network = CondDiffAMONetwork(tiny(zoe=False, ttc=False)).eval()
     image, modal, x_t, time = make_inputs(batch=1)
     with torch.no_grad():
@@ -125,7 +125,7 @@ def test_static_pyramid_still_sees_the_noisy_mask_in_the_denoiser() -> None:
         assert not torch.equal(first, network(image, modal, x_t, time + 3))
 
 
-def test_a_prediction_does_not_depend_on_its_batch() -> None:
+def test_a_prediction_does_not_depend_on_the_rest_of_its_batch() -> None:
     network = CondDiffAMONetwork(tiny()).eval()
     shake(network)
     inputs = make_inputs(batch=3)
@@ -145,7 +145,7 @@ def test_gradient_reaches_every_parameter(layout: str) -> None:
     (logits * torch.randn_like(logits)).mean().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
     untouched = {name for name, p in network.named_parameters() if p.grad.abs().max() == 0}
-    # behind the gate's zero-initialised convolution; the second step reaches it
+    # before the gate's zero-initialised convolution: gradients reach it from the second step on
     assert untouched == {"fusion.fuse1.hidden.weight", "fusion.fuse1.hidden.bias"}
 
 

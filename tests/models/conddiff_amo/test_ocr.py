@@ -17,12 +17,12 @@ def fixed_seed() -> None:
 
 
 def test_dilation_12_on_an_8x8_map_is_a_1x1_convolution() -> None:
-    """A pitfall of the paper's numbers: all outer taps fall on padding."""
+    """With the paper's numbers, all outer taps fall on padding."""
     conv = OCR(CHANNELS, OCRConfig()).global_branch.convs[1][0]
     assert conv.dilation == (12, 12)
     x = torch.randn(2, CHANNELS, 8, 8)
     torch.testing.assert_close(conv(x), conv2d(x, conv.weight[:, :, 1:2, 1:2]), atol=1e-6, rtol=1e-5)
-    wide = torch.randn(1, CHANNELS, 16, 16)  # what ocr.upsample=2 makes of it
+    wide = torch.randn(1, CHANNELS, 16, 16)  # the map with ocr.upsample=2
     assert (conv(wide) - conv2d(wide, conv.weight[:, :, 1:2, 1:2])).abs().max() > 0.01
 
 
@@ -46,7 +46,7 @@ def test_small_maps_in_training_with_one_object(size: tuple[int, int], layout: s
     assert all(parameter.grad is not None for parameter in ocr.parameters())
 
 
-def test_a_single_place_works_outside_training() -> None:
+def test_a_map_of_one_position_works_in_evaluation_mode() -> None:
     assert OCR(CHANNELS, OCRConfig()).eval()(torch.randn(1, CHANNELS, 1, 1)).shape == (1, CHANNELS, 1, 1)
 
 
@@ -70,21 +70,21 @@ def test_serial_feeds_the_local_branch_to_the_global_one() -> None:
     assert ocr.global_branch.convs[0][0].in_channels == CHANNELS // 2
     x = torch.randn(1, CHANNELS, 4, 4)
     torch.nn.init.zeros_(ocr.local_attention.layers[2].weight)
-    torch.nn.init.constant_(ocr.local_attention.layers[2].bias, -200.0)  # sigmoid 0: shut the local branch
+    torch.nn.init.constant_(ocr.local_attention.layers[2].bias, -200.0)  # a sigmoid of 0: the local branch is closed
     seen = []
     ocr.global_branch.register_forward_hook(lambda module, args, output: seen.append(output))
     ocr(x)
     assert seen[0].abs().max() == 0
 
 
-def test_pyramid_attention_sees_every_place_of_an_odd_map() -> None:
+def test_pyramid_attention_depends_on_every_position_of_an_odd_map() -> None:
     attention = PyramidAttention()
     for conv in attention.scales:
         torch.nn.init.constant_(conv.weight, 0.1)
     x = torch.randn(1, 4, 3, 3, requires_grad=True)
     weights = attention(x)
     assert weights.shape == (1, 1, 3, 3) and ((weights > 0) & (weights < 1)).all()
-    for i in range(1, 3):  # from each coarse scale alone
+    for i in range(1, 3):  # from each coarse scale separately
         torch.nn.init.zeros_(attention.join.weight)
         torch.nn.init.ones_(attention.join.weight[:, i])
         (gradient,) = torch.autograd.grad(attention(x).sum(), x)
@@ -92,8 +92,8 @@ def test_pyramid_attention_sees_every_place_of_an_odd_map() -> None:
 
 
 @pytest.mark.parametrize("size", [(8, 8), (6, 11), (4, 4)])
-def test_pyramid_attention_averages_over_1_2_and_4_places(size: tuple[int, int]) -> None:
-    """Against averages computed window by window; windows at the far border cover the remainder of the map."""
+def test_pyramid_attention_averages_over_1_2_and_4_positions(size: tuple[int, int]) -> None:
+    """Against averages window by window; windows at the far border cover the remainder of the map."""
     attention, x = PyramidAttention(), torch.randn(2, 5, *size)
     maps = []
     for conv, side in zip(attention.scales, (1, 2, 4), strict=True):

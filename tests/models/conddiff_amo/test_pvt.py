@@ -21,11 +21,11 @@ B0 = "pvt_v2_b0"
 @pytest.fixture(autouse=True)
 def fixed_seed() -> None:
     torch.manual_seed(0)
-    torch.set_num_threads(1)  # a second thread on busy cores mostly waits
+    torch.set_num_threads(1)  # several threads are slower on busy cores
 
 
 def shake(module: nn.Module) -> None:
-    """Move every parameter, so that no zero or one of the initialisation hides a mistake."""
+    """Perturb every parameter, so that no zero or one of the initialisation hides a mistake."""
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))
@@ -37,7 +37,7 @@ def make_inputs(size: int = 64, batch: int = 2) -> tuple[Tensor, Tensor, Tensor,
 
 
 @pytest.mark.parametrize(("name", "size"), [(B0, 96), ("pvt_v2_b2", 64), ("pvt_v2_b4", 64)])
-def test_without_token_it_is_timms_own_network_at_the_start(name: str, size: int) -> None:
+def test_without_token_it_equals_the_network_of_timm_at_initialisation(name: str, size: int) -> None:
     pcn = PVTPyramid(PCNConfig(backbone=name, ttc=False)).eval()
     shake(pcn.backbone)
     inputs = make_inputs(size, batch=1)
@@ -49,7 +49,7 @@ def test_without_token_it_is_timms_own_network_at_the_start(name: str, size: int
         torch.testing.assert_close(feature, truth, atol=1e-5, rtol=1e-5)
 
 
-def test_a_token_changes_every_map_and_no_shape() -> None:
+def test_a_token_changes_all_maps_and_no_shapes() -> None:
     pcn = PVTPyramid(PCNConfig(backbone=B0)).eval()
     image, modal, x_t, time = make_inputs(batch=1)
     with torch.no_grad():
@@ -64,17 +64,17 @@ def test_the_token_skips_the_depthwise_convolution() -> None:
     x, token = torch.randn(2, 12, 64), 100 * torch.randn(2, 1, 64)
     result = feed_forward(block.mlp, torch.cat([x.flatten(0, 1), token[:, 0]]), (2, 3, 4))
     expected = block.mlp(x, (3, 4)).flatten(0, 1)
-    torch.testing.assert_close(result[:24], expected)  # the map sees nothing of the token
+    torch.testing.assert_close(result[:24], expected)  # the map does not depend on the token
     torch.testing.assert_close(result[24:], block.mlp.fc2(block.mlp.act(block.mlp.fc1(token[:, 0]))))
 
 
 @pytest.mark.parametrize("stage", [1, 3])
-def test_attention_is_the_slow_one(stage: int) -> None:
+def test_attention_equals_a_slow_transcription(stage: int) -> None:
     """Head by head, query by query; keys: the reduced map and the unchanged token, normalised together."""
     attn = PVTPyramid(PCNConfig(backbone=B0)).backbone.stages[stage].blocks[0].attn
     shake(attn)
     height, width, dim = 4, 8, attn.dim
-    x, other = torch.randn(2, height * width + 1, dim)  # two objects; the token stands last here
+    x, other = torch.randn(2, height * width + 1, dim)  # two objects; the token comes last
     keys = x
     if stage == 1:
         assert attn.sr.stride == (4, 4)
@@ -105,8 +105,8 @@ def test_the_tokens_come_last_and_are_dropped() -> None:
     assert seen[1].shape == (12, 256)
 
 
-def test_stochastic_depth_leaves_out_an_object_with_its_token() -> None:
-    """Each object's rows are kept with a probability of 3/4 and then scaled by 4/3, all of them or none."""
+def test_stochastic_depth_drops_an_object_together_with_its_token() -> None:
+    """All rows of an object are kept with a probability of 3/4 and scaled by 4/3, or all are dropped."""
     rows, more, drop_path = torch.randn(2000 * 7, 1), torch.ones(2000 * 7, 1), DropPath(0.25)
     added = (add(rows, more, drop_path, (2000, 2, 3)) - rows)[:, 0]
     objects = torch.cat([added[: 2000 * 6].view(2000, 6), added[2000 * 6 :, None]], dim=1)
@@ -117,7 +117,7 @@ def test_stochastic_depth_leaves_out_an_object_with_its_token() -> None:
 
 
 @pytest.mark.parametrize("drops", [0.0, 0.1])
-def test_a_stage_in_training_is_timms_own(drops: float) -> None:
+def test_a_stage_in_training_equals_that_of_timm(drops: float) -> None:
     """Same random numbers, same gradients."""
     stage = PVTPyramid(PCNConfig(backbone=B0, drop_path=drops)).backbone.stages[2].train()
     shake(stage)
@@ -136,7 +136,7 @@ def test_a_stage_in_training_is_timms_own(drops: float) -> None:
         torch.testing.assert_close(parameter.grad, truth[name], atol=1e-4, rtol=1e-3)
 
 
-def test_adapter_and_zoe_fold_into_the_patch_convolution() -> None:
+def test_adapter_and_zoe_are_equivalent_to_one_patch_convolution() -> None:
     pcn = PVTPyramid(PCNConfig(backbone=B0, ttc=False)).eval()
     shake(pcn)
     assert pcn.adapter is not None and pcn.adapter.bias is None and pcn.zoe is not None
@@ -150,14 +150,14 @@ def test_adapter_and_zoe_fold_into_the_patch_convolution() -> None:
     )
 
 
-def test_a_wider_adapter_starts_as_the_identity_too() -> None:
+def test_a_wider_adapter_starts_as_the_identity() -> None:
     pcn = PVTPyramid(PCNConfig(backbone=B0, adapter=3))
     assert pcn.adapter is not None and pcn.adapter.weight.shape == (3, 4, 3, 3)
     inputs = make_inputs()
     torch.testing.assert_close(pcn._embed(*inputs[:3]), pcn.backbone.patch_embed(inputs[0]), atol=1e-6, rtol=1e-5)
 
 
-def test_gradient_reaches_what_starts_at_zero() -> None:
+def test_gradients_reach_parameters_that_start_at_zero() -> None:
     pcn = PVTPyramid(PCNConfig(backbone=B0))
     sum((f * torch.randn_like(f)).sum() for f in pcn(*make_inputs())).backward()
     assert pcn.adapter.weight[:, 3].abs().max() == 0 and pcn.adapter.weight.grad[:, 3].abs().min() > 0
@@ -182,7 +182,7 @@ def test_state_dict_names_every_weight_once() -> None:
         (PCNConfig(backbone=B0, zoe=False, ttc=False, adapter=3, vm_range="pm1"), {"zoe", "time_tokens"}),
     ],
 )
-def test_what_is_off_has_no_parameters_and_no_influence(config: PCNConfig, gone: set[str]) -> None:
+def test_disabled_parts_have_no_parameters_and_no_effect(config: PCNConfig, gone: set[str]) -> None:
     pcn = PVTPyramid(config).eval()
     assert not gone & {key.split(".")[0] for key in pcn.state_dict()}
     shake(pcn)
@@ -194,7 +194,7 @@ def test_what_is_off_has_no_parameters_and_no_influence(config: PCNConfig, gone:
     assert any(not torch.equal(a, b) for a, b in zip(one, other, strict=True)) == (config.zoe or config.ttc)
 
 
-def test_without_the_modal_mask_there_is_no_column_for_it() -> None:
+def test_without_the_modal_mask_the_adapter_has_no_channel_for_it() -> None:
     pcn = PVTPyramid(PCNConfig(backbone=B0, modal=False)).eval()
     assert pcn.adapter is not None and pcn.adapter.weight.shape == (3, 3, 1, 1)
     image, modal, x_t, time = make_inputs(batch=1)
@@ -205,7 +205,7 @@ def test_without_the_modal_mask_there_is_no_column_for_it() -> None:
         PVTPyramid(PCNConfig(backbone=B0))(image, None, x_t, time)
 
 
-def test_zero_conv_lets_the_mask_in_like_the_noisy_mask() -> None:
+def test_zero_conv_adds_the_modal_mask_like_the_noisy_mask() -> None:
     pcn = PVTPyramid(PCNConfig(backbone=B0, adapter_init="zero_conv")).eval()
     assert {key for key in pcn.state_dict() if key.startswith("modal_embed")} == {
         "modal_embed.weight",
@@ -247,8 +247,8 @@ def fail(error: Exception) -> Callable[..., None]:
     return create_model
 
 
-def test_a_hub_out_of_reach_is_one_line_with_the_name_of_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pvt, "why_out_of_reach", lambda _: None)  # it goes down later
+def test_an_unreachable_hub_is_one_line_with_the_name_of_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pvt, "why_out_of_reach", lambda _: None)  # the hub becomes unreachable later
     monkeypatch.setattr(timm, "create_model", fail(LocalEntryNotFoundError("no\nnetwork")))
     with pytest.raises(UserError, match=r"timm/pvt_v2_b4\.in1k once .* model\.pcn\.pretrained=false") as caught:
         PVTPyramid(PCNConfig(pretrained=True))

@@ -7,7 +7,7 @@ import torch
 from amodalseg.models.conddiff_amo.time_embedding import TimeMLP, sinusoidal
 
 
-def test_each_number_is_what_the_formula_says() -> None:
+def test_each_number_equals_the_formula() -> None:
     time = torch.tensor([-18.4, 0.0, 11.6])
     result = sinusoidal(time, 8)
     for row, value in zip(result, time.tolist(), strict=True):
@@ -18,7 +18,7 @@ def test_each_number_is_what_the_formula_says() -> None:
 
 
 def test_angles_are_float32_under_autocast_and_for_half_precision_weights() -> None:
-    time = torch.tensor([987.0, 988.0])  # bfloat16 cannot tell them apart
+    time = torch.tensor([987.0, 988.0])  # equal in bfloat16
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(sinusoidal(time, 16), sinusoidal(time, 16).float())
         assert not torch.equal(sinusoidal(time, 16)[0], sinusoidal(time, 16)[1])

@@ -21,10 +21,10 @@ def momentum(out: Path, *options: str) -> float:
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
 def test_gradients_are_clipped(tmp_path, precision):
-    # the mean of gradients g1 and g2 is 0.09 g1 + 0.1 g2, and neither is longer than the limit
+    # the running mean of gradients g1 and g2 is 0.09 g1 + 0.1 g2, and neither norm exceeds the limit
     clipped = momentum(tmp_path / "clipped", f"trainer.precision={precision}", f"optim.clip={CLIP}")
     assert 0.01 * CLIP < clipped <= 0.19 * CLIP * 1.001
 
 
-def test_no_limit_leaves_gradients_as_they_are(tmp_path):
+def test_without_a_limit_gradients_are_not_clipped(tmp_path):
     assert momentum(tmp_path / "free", "trainer.precision=bf16-mixed", "optim.clip=0") > 10 * CLIP

@@ -1,8 +1,8 @@
-"""A world small enough for an exact denoiser: one flat shape of a named form and colour on a flat ground.
+"""A set of pictures small enough for an exact denoiser: one flat shape of a named form and colour on a flat ground.
 
-Any picture of it is a template (form, size, turn, place) in one of the colours on a ground of any colour. The clean
-picture that is expected behind x_t = alpha x_0 + sigma eps is a mean over all templates and colours, weighted by how
-well each explains x_t, with the ground's colour integrated out. So what a method gets wrong here is the method's.
+Each picture is a template (form, size, rotation, position) in one of the colours on a ground of any colour. The
+expected clean picture, given x_t = alpha x_0 + sigma eps, is a mean over all templates and colours, weighted by their
+likelihood, with the ground's colour integrated out. So errors here are due to a method, not to a network.
 """
 
 from functools import cache
@@ -20,8 +20,8 @@ COLOURS = {"red": (210, 40, 40), "green": (40, 150, 60), "blue": (40, 70, 210), 
            "purple": (150, 40, 170)}  # fmt: skip
 RADII = (5, 7, 9)
 TURNS = 4
-PLACES = range(7, 26, 2)  # of the middle, in both directions
-GROUND = 0.6  # standard deviation of the ground's channels, around grey
+PLACES = range(7, 26, 2)  # of the centre, in both directions
+GROUND = 0.6  # standard deviation of the ground's colour around grey
 
 
 def form(name, x, y):
@@ -54,7 +54,7 @@ def templates():
 
 
 class ExactWorld(InpaintingBackend):
-    """Text to image. A prompt may name a form and a colour; what it does not name is arbitrary."""
+    """A text-to-image model. A prompt may name a form and a colour; either is arbitrary if not named."""
 
     name = "exact_world"
     abilities = Abilities(size=SIDE, multiple=1, text=True, sees_hole=False)
@@ -84,15 +84,15 @@ class ExactWorld(InpaintingBackend):
         return prepared
 
     def levels(self, steps):
-        cumulated = np.cumprod(1 - np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2)  # Stable Diffusion's
+        cumulated = np.cumprod(1 - np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2)  # the schedule of Stable Diffusion
         times = [1000 // steps * i + 1 for i in reversed(range(steps))]
         return [*(Level(t, cumulated[t] ** 0.5, (1 - cumulated[t]) ** 0.5) for t in times), CLEAN]
 
     def posterior(self, x, level, allowed):
-        """The possible contents of one state, (3, 32, 32).
+        """The posterior over clean pictures, given one state (3, 32, 32).
 
         Returns:
-            Templates, indices (k,); how likely each is in each colour, float64 (k, 5); the grounds' colours, (k, 3).
+            Indices of templates, (k,); their probability in each colour, float64 (k, 5); colours of the ground, (k, 3).
         """
         alpha, variance = level.alpha, level.sigma**2
         chosen = allowed.any(1).nonzero()[:, 0]
@@ -121,7 +121,7 @@ class ExactWorld(InpaintingBackend):
         return x.clamp(-1, 1) if clamp else x
 
     def masks_in(self, pictures, prompts):
-        """The shapes that the world itself sees in pictures, uint8 (32, 32, 3) each: bool (32, 32) each."""
+        """The most probable shape in each picture, uint8 (32, 32, 3): masks, bool (32, 32)."""
         states = to_pictures(pictures)
         allowed = self.prepare(states, torch.ones(len(states), 1, SIDE, SIDE), prompts).inputs["text"]
         found = []
@@ -132,7 +132,7 @@ class ExactWorld(InpaintingBackend):
 
 
 def cases(count=24, least=0.3, most=0.5):
-    """Half-hidden shapes behind others: crops with their categories ("red disk"), and whole masks, bool (32, 32)."""
+    """Partly hidden shapes behind others: crops with their categories ("red disk"), and whole masks, bool (32, 32)."""
     masks, kinds = templates()
     rng, names, values = np.random.default_rng(0), list(COLOURS), np.array(list(COLOURS.values()), np.uint8)
     crops, wholes = [], []
@@ -148,7 +148,7 @@ def cases(count=24, least=0.3, most=0.5):
         others = others[(others[:, modal]).all(1)]
         extra = (others != masks[whole]).sum((1, 2))[others.sum((1, 2)) <= masks[whole].sum()]
         if extra.any():
-            continue  # another shape, not larger, has the same visible part
+            continue  # ambiguous: another shape, not larger, has the same visible part
         picture = np.where(masks[whole][..., None], values[colour], ground).astype(np.uint8)
         picture[masks[front]] = values[other]
         crops.append(Crop(picture, modal, masks[front], len(crops), f"{names[colour]} {FORMS[kinds[whole]]}"))

@@ -1,4 +1,4 @@
-"""A backend that generates one known picture in every hole, whatever its input."""
+"""A backend that always generates the same known picture."""
 
 import numpy as np
 import torch
@@ -7,11 +7,11 @@ from amodalseg.models.inpainting.backends.backend import CLEAN, Abilities, Estim
 
 
 class KnownPicture(InpaintingBackend):
-    """A pixel-space backend with the levels of a flow (x_t = (1 - sigma) x_0 + sigma eps).
+    """A pixel-space backend with the levels of a flow: x_t = (1 - sigma) x_0 + sigma eps.
 
     Args:
-        picture: uint8 (S, S, 3), which it generates.
-        features: float (C, h, w), which it returns under the name ``up_blocks.2``.
+        picture: the generated picture, uint8 (S, S, 3).
+        features: float (C, h, w), returned under the name ``up_blocks.2``.
 
     states: the (level, x, known) of every evaluation.
     """

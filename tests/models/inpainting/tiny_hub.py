@@ -10,7 +10,7 @@ SIDE = 32
 
 
 def pictures_and_holes(count=2, seed=0, top=8):
-    """Random pictures (B, 3, S, S) in [-1, 1] and one box of each as its hole, bool (B, 1, S, S)."""
+    """Random pictures (B, 3, S, S) in [-1, 1], each with one box as its hole, bool (B, 1, S, S)."""
     pictures = torch.rand(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed)) * 2 - 1
     holes = torch.zeros(count, 1, SIDE, SIDE, dtype=torch.bool)
     holes[:, :, top:24, 4:20] = True
@@ -59,7 +59,7 @@ def _unet(**options):
 
 
 def save_stable_diffusion(folder: Path, prediction: str = "epsilon", in_channels: int = 9) -> Path:
-    """Stable Diffusion, 1.5 (epsilon) or 2 (v_prediction is one of its kinds too); 9 channels: inpainting."""
+    """Stable Diffusion 1.5 (``epsilon``) or 2 (also ``v_prediction``); 9 channels: for inpainting."""
     from diffusers import PNDMScheduler, StableDiffusionInpaintPipeline, StableDiffusionPipeline
     from transformers import CLIPTextModel
 
@@ -226,7 +226,7 @@ def save_depth(folder: Path, metric: bool = False) -> Path:
     )  # fmt: skip
     model = DepthAnythingForDepthEstimation(config)
     for weight in model.head.parameters():
-        torch.nn.init.uniform_(weight)  # positive: the last layer cuts what is not
+        torch.nn.init.uniform_(weight)  # positive, because the last layer clips negative values
     model.save_pretrained(folder)
     DPTImageProcessor(size={"height": 28, "width": 28}, keep_aspect_ratio=True, ensure_multiple_of=14).save_pretrained(
         folder

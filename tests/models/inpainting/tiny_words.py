@@ -18,12 +18,12 @@ def small_network(size=16):
 
 
 def small_words(size=16):
-    """The backend, its attention on grids of size / 2 and size / 4."""
+    """The backend, with attention on grids of size / 2 and size / 4."""
     return WordPrior.of_network(small_network(size), build_tokenizer(LENGTH))
 
 
 def save_words(folder):
-    """The same and a random segmenter, saved in folders to load from. Returns: their names."""
+    """The backend and a random segmenter, saved in folders to load from. Returns: their names."""
     save_word_prior(folder / "prior", small_network(), LENGTH, {})
     torch.manual_seed(0)
     save_small(folder / "segmenter", SmallNetwork(4), {})
@@ -43,7 +43,7 @@ class Brightness:
 
 
 def quick(**options):
-    """Options with few steps; every loss is active from the first, and as strong as a random network needs."""
+    """Options with few steps; every loss is active from the first step, with weights suitable for a random network."""
     losses = LossesConfig(
         20.0, 2.0, 20.0, preservation_photo=20.0, region_from=0, similarity_from=0, preservation_from=0
     )

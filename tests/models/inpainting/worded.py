@@ -1,4 +1,4 @@
-"""An exact backend that reads numbers as texts."""
+"""An exact backend whose texts are numbers."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from tests.models.inpainting.fake_backends import GaussianBackend
 
 
 class Worded(GaussianBackend):
-    """A text is a number, which is added to the mean of the clean picture."""
+    """A text is read as a number and added to the mean of the clean picture."""
 
     name = "worded"
     abilities = Abilities(size=8, multiple=1, text=True)

@@ -1,4 +1,4 @@
-"""PCNet-M: its inputs in training and prediction, and that it uses them."""
+"""PCNet-M: its inputs in training and prediction, and their effect."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ def fixed_seed():
 
 
 def masks(batch=3, side=32):
-    """Squares of different sizes and positions, right half below a bar. Returns: modal, amodal, occluder."""
+    """Squares of different sizes and positions, right half behind a bar. Returns: modal, amodal, occluder."""
     amodal, occluder = torch.zeros(2, batch, 1, side, side)
     for index in range(batch):
         amodal[index, :, 4 + index : 20 + 2 * index, 6 : 22 + index] = 1
@@ -32,7 +32,7 @@ def masks(batch=3, side=32):
 
 
 @pytest.mark.parametrize(("rgb", "channels"), [(False, 2), (True, 5)])
-def test_two_masks_go_in_and_the_image_if_wanted(rgb, channels):
+def test_inputs_are_two_masks_and_optionally_the_image(rgb, channels):
     network = PCNetMNetwork(PCNetMConfig(width=4, rgb=rgb)).eval()
     assert network.down[0][0].in_channels == channels
     modal, _, occluder = masks(side=48)
@@ -46,7 +46,7 @@ def test_two_masks_go_in_and_the_image_if_wanted(rgb, channels):
 
 
 @pytest.mark.parametrize(("width", "millions"), [(32, 3.35), (64, 13.39)])
-def test_the_size_is_that_of_the_plain_u_net(width, millions):
+def test_the_number_of_parameters_is_that_of_the_plain_u_net(width, millions):
     with torch.device("meta"):
         network = PCNetMNetwork(PCNetMConfig(width=width))
     assert sum(p.numel() for p in network.parameters()) / 1e6 == pytest.approx(millions, abs=0.005)
@@ -74,7 +74,7 @@ def test_the_cost_is_that_of_its_convolutions():
     assert rows[-1][1] == sum(p.numel() for p in network.parameters())
 
 
-def test_every_level_and_every_skip_takes_part():
+def test_every_level_and_every_skip_connection_is_used():
     network = PCNetMNetwork(PCNetMConfig(width=4)).train()
     modal, _, occluder = masks()
     logits = network(modal, occluder)
@@ -86,41 +86,41 @@ def test_case_1_the_occluder_is_the_eraser_and_the_amodal_mask_the_target():
     modal, amodal, occluder = masks()
     eraser, target = training_case(modal, amodal, occluder, CASE_1)
     assert torch.equal(eraser, occluder) and torch.equal(target, amodal)
-    overlapping = (modal + occluder).clamp(max=1)  # as a jittered modal mask may
+    overlapping = (modal + occluder).clamp(max=1)  # as with a jittered modal mask
     assert torch.equal(training_case(modal, amodal, overlapping, CASE_1)[0], occluder * (1 - modal))
 
 
-def test_an_object_that_nothing_covers_is_told_so():
+def test_the_eraser_of_an_unoccluded_object_is_empty():
     _, amodal, occluder = masks()
     eraser, target = training_case(amodal, amodal, 0 * occluder, CASE_1)
     assert not eraser.any() and torch.equal(target, amodal)
 
 
-def test_what_is_not_known_is_everything_but_the_object():
+def test_an_unknown_eraser_is_everything_except_the_object():
     modal, amodal, occluder = masks()
     eraser, target = training_case(modal, amodal, occluder, replace(CASE_1, unknown=1.0))
     assert torch.equal(eraser, 1 - modal) and torch.equal(target, amodal)
-    # nobody has drawn the occluder of the second object
+    # the occluder of the second object is not annotated
     occluder[1] = 0
     eraser, target = training_case(modal, amodal, occluder, CASE_1)
     assert torch.equal(eraser[1], 1 - modal[1]) and torch.equal(eraser[::2], occluder[::2])
     assert torch.equal(target, amodal)
 
 
-def test_case_2_another_object_lies_behind_and_the_mask_stays_as_it_is():
+def test_case_2_another_object_is_behind_and_the_target_is_the_modal_mask():
     modal, amodal, occluder = masks()
     for seed in range(5):
         torch.manual_seed(seed)
         eraser, target = training_case(modal, amodal, occluder, EraserConfig(front=0.0, unknown=1.0))
         assert torch.equal(target, modal) and eraser.any() and not (eraser * modal).any()
-        # a part of another object of the batch, wherever it was moved to
+        # part of another object of the batch, at a random position
         assert (eraser.sum((1, 2, 3)) <= amodal.roll(1, dims=0).sum((1, 2, 3))).all()
     alone = [mask[:1] for mask in (modal, amodal, occluder)]
     eraser, target = training_case(*alone, EraserConfig(front=0.0, unknown=0.0))
     assert torch.equal(eraser, alone[2]) and torch.equal(target, alone[1]), "there is no other object"
 
 
-def test_the_cases_come_in_their_shares():
+def test_cases_occur_with_their_shares():
     modal, amodal, occluder = (mask.repeat(200, 1, 1, 1) for mask in masks(5))
     eraser, target = training_case(modal, amodal, occluder, EraserConfig(front=0.8, unknown=0.25))
     kept = (target == modal).flatten(1).all(1)
@@ -131,7 +131,7 @@ def test_the_cases_come_in_their_shares():
     assert (told & ~kept).float().mean() == pytest.approx(0.8 * 0.75, abs=0.05)
 
 
-def test_the_shift_moves_and_never_wraps():
+def test_shifted_masks_do_not_wrap_around():
     mask = torch.zeros(1, 1, 32, 32)
     mask[..., :4, :4] = 1
     places = set()
@@ -155,7 +155,7 @@ def asked(occluder=True):
 
 
 class Echo(torch.nn.Module):
-    """Predicts the given eraser."""
+    """Predicts the eraser."""
 
     def __init__(self):
         super().__init__()
@@ -165,12 +165,12 @@ class Echo(torch.nn.Module):
         return 20 * eraser - 10
 
 
-def test_the_query_says_what_the_eraser_is():
+def test_the_eraser_is_the_occluder_of_the_query():
     model = PCNetM(PCNetMConfig(window=WindowConfig(size=96, kind="c2f")), Echo())
     told, silent = asked(), asked(occluder=False)
     predictions = [model.predict_batch([query])[0] for query in (told, silent)]
     together = model.predict_batch([told, silent])
-    window = predictions[1].raw | told.modal  # all that the window shows
+    window = predictions[1].raw | told.modal  # the pixels shown in the window
     inner = np.zeros_like(window)
     inner[12:48, 22:48] = True
     assert np.array_equal(predictions[0].raw & inner, told.occluder & inner)
@@ -181,7 +181,7 @@ def test_the_query_says_what_the_eraser_is():
     assert np.array_equal(model.predict_batch([told])[0].raw, predictions[1].raw)
 
 
-def test_another_eraser_is_another_prediction():
+def test_the_eraser_changes_the_prediction():
     model = PCNetM(PCNetMConfig(window=WindowConfig(size=64), width=4))
     told, silent = (model.predict_batch([asked(known)])[0].probability for known in (True, False))
     nothing = model.predict_batch([replace(asked(), occluder=np.zeros((60, 80), bool))])[0].probability

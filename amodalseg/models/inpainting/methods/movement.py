@@ -158,7 +158,7 @@ def move_in_latents(
     if not backend.abilities.attention:
         raise UserError(f"movement=latent needs attention layers that {backend.name} lacks: use movement=paste")
     steps = branch.sampling.steps
-    with branch.adapter.off() if branch.adapter else nullcontext():  # they are the object's
+    with branch.adapter.off() if branch.adapter else nullcontext():  # the adapters are those of the object
         source = backend.prepare(scene, torch.zeros_like(go), [""])
         source = backend.unconditional(source) if backend.abilities.sees_hole else source
         states = invert(backend, source, steps, config.rounds)
@@ -167,7 +167,7 @@ def move_in_latents(
     gone = interpolate(go.float(), grid, mode="area").to(prepared.known) > 0
     sampling = begin(backend, prepared, [seed], steps)
     sampling.x = torch.where(gone, sampling.noise, states[0])  # equation 7
-    # a network that sees the photo has other keys than one without input
+    # the keys depend on whether the network has the photo as input
     shown = prepared if backend.abilities.sees_hole else source
     keys = Keys(shown, states, None if config.attention == "off" else gone)
     null = replace(prepared, attention=keys.controls)
@@ -181,7 +181,7 @@ def move_in_latents(
         hooks.append(MaskGuidance(null, config.local_guidance - 1, square))
     pull = Pull(branch, config, box, whole)
     while sampling.index < steps:
-        # the object's own parts are in the network for its branch alone
+        # the object's adapters are active only in its own branch
         with branch.adapter.off() if branch.adapter else nullcontext():
             advance(sampling, [*hooks, pull], until=sampling.index + 1)
         pull.after(sampling)

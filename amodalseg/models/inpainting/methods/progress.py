@@ -150,7 +150,7 @@ class Progress:
         if not found.any():  # thinner than the window's pixels
             found = _shares(self.found, here) > 0
         hole = grown(_shares(self.hiding(), here) > 0, reach)
-        if (hole & found).sum() * 2 > found.sum():  # a thin visible part: what lies at its rim is all there is to see
+        if (hole & found).sum() * 2 > found.sum():  # a thin visible part: its rim is most of it
             hole &= ~found
         known = self._cut(np.ones_like(self.modal)) | self.painted
         return crop_image(self.picture, here), found, hole, _shares(known, here) < 255

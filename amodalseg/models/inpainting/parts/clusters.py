@@ -71,7 +71,7 @@ def cut_out(
     labels = cluster(features.reshape(channels, -1).T, count, rng).reshape(height, width)
     rows = np.arange(modal.shape[0]) * height // modal.shape[0]
     columns = np.arange(modal.shape[1]) * width // modal.shape[1]
-    labels = labels[rows][:, columns]  # nearest place, so that each pixel has one
+    labels = labels[rows][:, columns]  # nearest position, so that each pixel has a label
     shares = np.bincount(labels[modal], minlength=count) / modal.sum()
     chosen = [int(shares.argmax())] if choice == "best_overlap" else np.flatnonzero(shares > share)
     return modal | (np.isin(labels, chosen) & hole)

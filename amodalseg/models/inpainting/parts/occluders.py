@@ -13,7 +13,7 @@ from amodalseg.models.inpainting.parts.areas import NEAR, area
 from amodalseg.models.inpainting.parts.read_off import Segmenter
 
 MOST = 8  # maximum number of neighbours examined
-LIKE = 12  # of 255, in every channel: how far the colours of one thing may lie from that of the point asked at
+LIKE = 12  # of 255, in every channel: maximum difference of one thing's colours from that of the prompted point
 
 
 class ColourSegmenter:

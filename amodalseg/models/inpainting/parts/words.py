@@ -117,6 +117,6 @@ def clipseg_logits(model: Any, pixel_values: Tensor, input_ids: Tensor, attentio
     ).hidden_states
     with torch.no_grad():
         text = model.clip.get_text_features(input_ids, attention_mask=attention_mask).pooler_output
-    # the states begin with the embeddings
+    # the first state is that of the embeddings
     logits: Tensor = model.decoder([states[layer + 1] for layer in model.extract_layers], text).logits
     return logits.reshape(len(pixel_values), *logits.shape[-2:])

@@ -28,7 +28,7 @@ class Leakage(Hook):
         x = sampling.x
         if sampling.index <= self.until * sampling.steps:
             x = self.s * x + (1 - self.s) * known
-        # last: s a + (1 - s) a is not exactly a
+        # after the leakage, because s a + (1 - s) a is not exactly a in floating point
         sampling.x = torch.where(sampling.prepared.hole > 0, x, known)
 
 

@@ -48,7 +48,7 @@ def gap(one, other):
 
 
 class Written(Control):
-    """Requests all attention weights, and stores them."""
+    """Requests and stores all attention weights."""
 
     def start(self):
         self.weights, self.sites = {}, {}
@@ -61,7 +61,7 @@ class Written(Control):
         return weights
 
 
-def test_controls_that_do_nothing_change_nothing(backend):
+def test_controls_without_effect_leave_the_prediction_unchanged(backend):
     assert backend.abilities.attention
     for wide in (False, True):
         asked_ = asked(backend, wide=wide)
@@ -78,7 +78,7 @@ def test_controls_that_do_nothing_change_nothing(backend):
         assert any(site.cross for site in written.sites.values()) == backend.abilities.text
 
 
-def test_the_network_has_its_own_processors_again(backend):
+def test_the_networks_attention_processors_are_restored(backend):
     class Breaks(Control):
         calls = 0
 
@@ -102,7 +102,7 @@ def test_the_network_has_its_own_processors_again(backend):
     assert torch.equal(evaluate(backend, *asked_), plain)
 
 
-def test_masked_keys_weigh_nothing(backend):
+def test_masked_keys_have_no_weight(backend):
     asked_ = asked(backend)
     where = torch.zeros(2, 1, 8, 8)
     where[0, :, :, :4], where[1, :, 4:] = 1, 1
@@ -118,12 +118,12 @@ def test_masked_keys_weigh_nothing(backend):
         assert (weights[0, ..., : site.width // 2] > 0).all()
         checked += 1
     assert checked
-    assert gap(evaluate(backend, *asked_, KeyMask(where)), masked) <= 1e-5  # the same without written weights
+    assert gap(evaluate(backend, *asked_, KeyMask(where)), masked) <= 1e-5  # the same without materialised weights
     assert gap(evaluate(backend, *asked_), masked) > 1e-4
     assert torch.equal(evaluate(backend, *asked_, KeyMask(torch.ones(2, 1, 8, 8))), evaluate(backend, *asked_))
 
 
-def test_only_the_objects_places_are_restricted_where_that_is_asked_for(backend):
+def test_restricted_queries_affect_only_the_objects_positions(backend):
     where = torch.zeros(2, 1, 8, 8)
     where[..., :4] = 1
     written = Written()
@@ -136,7 +136,7 @@ def test_only_the_objects_places_are_restricted_where_that_is_asked_for(backend)
             assert not weights[:, :, :, :half, :, half:].any() and (weights[:, :, :, half:] > 0).all()
 
 
-def test_two_masks_leave_what_both_leave_and_none_left_is_everything(backend):
+def test_two_masks_are_intersected_and_an_empty_mask_has_no_effect(backend):
     asked_ = asked(backend)
     left, top = torch.zeros(2, 1, 8, 8), torch.zeros(2, 1, 8, 8)
     left[..., :4], top[:, :, :4] = 1, 1
@@ -146,12 +146,12 @@ def test_two_masks_leave_what_both_leave_and_none_left_is_everything(backend):
     for controls in ([KeyMask(torch.zeros(2, 1, 8, 8))], [KeyMask(left), KeyMask(1 - left)]):
         assert gap(evaluate(backend, *asked_, *controls), plain) <= 1e-5
         assert gap(evaluate(backend, *asked_, *controls, Written()), plain) <= 1e-5
-    # one row has keys, the other none
+    # one row has keys left, the other has none
     mixed = evaluate(backend, *asked_, KeyMask(torch.cat([left[:1], 0 * left[:1]])))
     assert gap(mixed[1:], plain[1:]) <= 1e-5 and gap(mixed[:1], plain[:1]) > 1e-4
 
 
-def test_own_keys_values_and_maps_put_back(backend):
+def test_injecting_stored_keys_and_maps_reproduces_the_prediction(backend):
     asked_, other = asked(backend), asked(backend, seed=1)
     plain = evaluate(backend, *asked_)
     keys, maps = KeepKeys(), KeepMaps()
@@ -166,18 +166,18 @@ def test_own_keys_values_and_maps_put_back(backend):
     assert all(not torch.equal(pair[0], first[name]) for name, pair in keys.kept.items())
 
 
-def test_large_maps_are_not_written_out(backend):
+def test_large_maps_are_not_materialised(backend):
     few = KeepMaps(places=4)
     evaluate(backend, *asked(backend), few)
     assert all(weights.shape[2] <= 4 for weights in few.kept.values())
     assert len(few.kept) < len(attention_layers(backend.network))
 
 
-def test_boosted_keys_weigh_more_by_the_factor(backend):
+def test_weights_of_boosted_keys_are_multiplied_by_the_factor(backend):
     asked_ = asked(backend)
     where = torch.zeros(2, 1, 8, 8)
     where[..., :4] = 1
-    first = next(iter(attention_layers(backend.network)))  # before it nothing differs
+    first = next(iter(attention_layers(backend.network)))  # its inputs do not differ yet
     before, after = Written(), Written()
     plain = evaluate(backend, *asked_, before)
     boosted = evaluate(backend, *asked_, Boost(1.5, places=where), after)
@@ -191,7 +191,7 @@ def test_boosted_keys_weigh_more_by_the_factor(backend):
     assert torch.equal(evaluate(backend, *asked_, Boost(1.5)), evaluate(backend, *asked_))
 
 
-def test_boosted_words_weigh_more_by_the_factor(stable):
+def test_weights_of_boosted_words_are_multiplied_by_the_factor(stable):
     tokens = torch.zeros(2, 12, dtype=torch.bool)
     tokens[0, 1] = True
     before, after = Written(), Written()
@@ -204,12 +204,12 @@ def test_boosted_words_weigh_more_by_the_factor(stable):
     torch.testing.assert_close(after.weights[name], wanted / wanted.sum(-1, keepdim=True))
 
 
-def test_a_mask_and_a_boost_go_together(backend):
+def test_a_mask_and_a_boost_can_be_combined(backend):
     where = torch.zeros(2, 1, 8, 8)
     where[..., :4] = 1
     written = Written()
     found = evaluate(backend, *asked(backend), KeyMask(where), Boost(2.0, places=where), written)
-    # all that is left is boosted, so nothing is boosted against anything
+    # all remaining keys are boosted, so their weights do not change
     assert gap(found, evaluate(backend, *asked(backend), KeyMask(where))) <= 1e-5
     assert all(
         not weights.unflatten(-1, (-1, written.sites[name].width))[..., written.sites[name].width // 2 :].any()
@@ -218,7 +218,7 @@ def test_a_mask_and_a_boost_go_together(backend):
     )
 
 
-def test_a_control_acts_on_its_own_prepared_only(backend):
+def test_a_control_acts_only_on_its_own_input(backend):
     """Guidance: masking the keys of the conditional evaluation leaves the null evaluation unchanged, and vice versa."""
     x, level, prepared = asked(backend)
     half = torch.zeros(2, 1, 8, 8)
@@ -227,7 +227,7 @@ def test_a_control_acts_on_its_own_prepared_only(backend):
     assert backend.unconditional(masked).attention == () and len(masked.attention) == 1
     null = backend.unconditional(prepared)
     plain = advance(begin(backend, null, (1, 2), 3))
-    # with a weight of -1 the prediction is the null's alone
+    # with a weight of -1 the prediction is the null evaluation
     sampling = advance(begin(backend, masked, (1, 2), 3), [MaskGuidance(null, -1.0)])
     assert torch.equal(sampling.x, plain.x)
     other = replace(null, attention=(KeyMask(half),))
@@ -236,7 +236,7 @@ def test_a_control_acts_on_its_own_prepared_only(backend):
     assert gap(backend.estimate(x, level, other).noise, backend.estimate(x, level, null).noise) > 1e-4
 
 
-def test_objects_do_not_see_each_others_controls(backend):
+def test_controls_of_one_object_do_not_affect_others(backend):
     x, level, prepared = asked(backend)
     where = torch.rand((2, 1, 8, 8), generator=torch.Generator().manual_seed(3)) < 0.4
     both = evaluate(backend, x, level, prepared, KeyMask(where), Boost(2.0, places=~where))
@@ -264,7 +264,7 @@ def test_half_precision(tmp_path):
     assert gap(one, other) < 0.05 * float(one.abs().max())
 
 
-def test_networks_that_cannot_be_stepped_into_say_so(tmp_path):
+def test_networks_without_support_for_controls_are_refused(tmp_path):
     backend = open_hub_model(BackendConfig(name=str(save_flux(tmp_path / "flux"))), "cpu")
     assert not backend.abilities.attention
     pictures = torch.zeros(1, 3, SIDE, SIDE)
@@ -274,7 +274,7 @@ def test_networks_that_cannot_be_stepped_into_say_so(tmp_path):
         backend.estimate(prepared.known, backend.levels(2)[0], replace(prepared, attention=(Control(),)))
 
 
-def test_layers_that_somebody_else_changed_are_left_alone():
+def test_layers_with_foreign_processors_are_refused():
     from diffusers.models.attention_processor import AttnProcessor
 
     backend = build_prior()
@@ -283,7 +283,7 @@ def test_layers_that_somebody_else_changed_are_left_alone():
         evaluate(backend, *asked(backend), Control())
 
 
-def test_gradients_flow_to_what_is_asked(backend):
+def test_gradients_flow_through_controlled_layers(backend):
     x, level, prepared = asked(backend)
     x = x.requires_grad_()
     estimate = backend.estimate(x, level, replace(prepared, attention=(KeyMask(torch.ones(2, 1, 8, 8)), Written())))

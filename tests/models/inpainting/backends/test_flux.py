@@ -17,7 +17,7 @@ from tests.models.inpainting import tiny_hub
 from tests.models.inpainting.tiny_hub import SIDE, save_flux
 
 STEPS = 4
-pictures_and_holes = partial(tiny_hub.pictures_and_holes, top=5)  # the hole begins within a packed cell
+pictures_and_holes = partial(tiny_hub.pictures_and_holes, top=5)  # the hole starts inside a packed cell
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def state(backend, hooks=(), holes=None, pictures=None):
     return advance(begin(backend, prepared, (1, 2), STEPS), hooks)
 
 
-def test_packing_is_that_of_diffusers_and_has_an_inverse(backends):
+def test_packing_equals_that_of_diffusers_and_is_invertible(backends):
     grid = torch.randn(2, 3, 6, 4)
     assert torch.equal(_pack(grid), backends["schnell"].pipeline._pack_latents(grid, 2, 3, 6, 4))
     assert torch.equal(_unpack(_pack(grid), 3, 2), grid)
@@ -62,7 +62,7 @@ def test_shapes_and_abilities(backends):
             backend.prepare(pictures[..., :28], holes[..., :28])
 
 
-def test_levels_are_a_flow_and_are_shifted_where_the_configuration_says_so(backends):
+def test_levels_are_those_of_a_flow_shifted_as_configured(backends):
     plain = backends["schnell"].levels(4)
     assert [level.sigma for level in plain] == [1, 0.75, 0.5, 0.25, 0] and plain[-1] == CLEAN
     assert [level.time for level in plain] == [1000, 750, 500, 250, 0]
@@ -76,7 +76,7 @@ def test_levels_are_a_flow_and_are_shifted_where_the_configuration_says_so(backe
 
 
 @pytest.mark.parametrize("kind", ["schnell", "fill"])
-def test_it_goes_the_way_of_diffusers_own_pipeline(backends, kind, monkeypatch):
+def test_the_trajectory_equals_that_of_the_diffusers_pipeline(backends, kind, monkeypatch):
     backend, pipeline = backends[kind], backends[kind].pipeline
     module = __import__(type(pipeline).__module__, fromlist=["retrieve_latents"])
     monkeypatch.setattr(module, "retrieve_latents", partial(module.retrieve_latents, sample_mode="argmax"))
@@ -92,7 +92,7 @@ def test_it_goes_the_way_of_diffusers_own_pipeline(backends, kind, monkeypatch):
     assert (ours.x - ours.prepared.known).abs().max() > 0.1
 
 
-def test_the_known_part_is_kept_and_leakage_of_one_is_that(backend):
+def test_the_known_part_is_kept_and_full_leakage_is_equivalent(backend):
     done = state(backend, [KeepKnown()])
     outside = (done.prepared.hole == 0).expand_as(done.x)
     assert torch.equal(done.x[outside], done.prepared.known[outside])
@@ -102,7 +102,7 @@ def test_the_known_part_is_kept_and_leakage_of_one_is_that(backend):
     assert torch.equal(nothing.x, nothing.prepared.known)
 
 
-def test_without_an_input_for_the_hole_nothing_is_withheld(backends):
+def test_without_an_input_for_the_hole_the_unconditional_input_is_the_same(backends):
     pictures, holes = pictures_and_holes()
     prepared = backends["schnell"].prepare(pictures, holes)
     null = backends["schnell"].unconditional(prepared)
@@ -111,7 +111,7 @@ def test_without_an_input_for_the_hole_nothing_is_withheld(backends):
     torch.testing.assert_close(state(backends["schnell"], [MaskGuidance(null, 0.75), KeepKnown()]).x, plain)
 
 
-def test_fill_unconditional_knows_neither_picture_nor_hole(backends):
+def test_the_unconditional_input_of_fill_contains_neither_picture_nor_hole(backends):
     backend = backends["fill"]
     pictures, holes = pictures_and_holes()
     null = backend.unconditional(backend.prepare(pictures, holes))
@@ -122,13 +122,13 @@ def test_fill_unconditional_knows_neither_picture_nor_hole(backends):
     assert torch.equal(state(backend, [MaskGuidance(null, -1.0)]).x, alone)
 
 
-def test_nothing_of_the_hole_is_seen(backends):
+def test_pixels_in_the_hole_have_no_influence(backends):
     pictures, holes = pictures_and_holes()
     ways = [state(backends["fill"], pictures=each).x for each in (pictures, torch.where(holes, -pictures, pictures))]
     assert torch.equal(*ways)
 
 
-def test_seeds_reproduce_and_batches_do_not_matter(backend):
+def test_pictures_depend_on_the_seed_and_not_on_the_batch(backend):
     pictures, holes = pictures_and_holes(3)
     run = partial(inpaint, backend, pictures, holes, steps=STEPS)
     first = run([1, 2, 3])
@@ -137,7 +137,7 @@ def test_seeds_reproduce_and_batches_do_not_matter(backend):
     assert (first[2] - run([1, 2, 4])[2]).abs().max() > 1e-3
 
 
-def test_prompts_are_read(backend):
+def test_prompts_change_the_picture(backend):
     pictures, holes = pictures_and_holes()
     none, cat = (backend.prepare(pictures, holes, prompts).inputs for prompts in (None, ("cat", "")))
     for name in ("text", "pooled"):

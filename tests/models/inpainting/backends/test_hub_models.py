@@ -1,4 +1,4 @@
-"""Published models by name: from the hub's cache, from a folder, or a line that says what to do."""
+"""Published models by name: from the hub's cache, from a folder, or a message that says what to do."""
 
 import shutil
 import sys
@@ -34,22 +34,22 @@ def copy(folder, tmp_path):
 
 
 @pytest.mark.parametrize("name", [*HUB_IDS, "somebody/something"])
-def test_without_network_one_line_says_what_to_download_and_where_to_put_it(name, offline):
+def test_without_network_access_one_line_says_what_to_download_and_where_to_put_it(name, offline):
     with pytest.raises(UserError) as caught:
         check_hub_model(BackendConfig(name=name))
     said, hub = str(caught.value), HUB_IDS.get(name, name)
     assert "\n" not in said and said.startswith(f"{hub} is not in the cache ({offline}) and cannot be downloaded")
     assert f"`hf download {hub} --local-dir FOLDER`, and give that folder here instead of the name" in said
-    assert not hub.startswith(("runwayml/", "stabilityai/"))  # repositories that are gone
+    assert not hub.startswith(("runwayml/", "stabilityai/"))  # repositories that no longer exist
 
 
-def test_segmenters_and_depth_models_say_the_same():
+def test_missing_segmenters_and_depth_models_have_the_same_message():
     for opened, name in ((open_segmenter, "facebook/sam-vit-huge"), (open_depth, "LiheYoung/depth-anything-small-hf")):
         with pytest.raises(UserError, match=f"^{name} is not in the cache .* `hf download {name} --local-dir FOLDER`"):
             opened(name, "cpu")
 
 
-def test_the_cache_of_the_hub_is_used_without_asking(folder, offline):
+def test_the_cache_of_the_hub_is_used_without_network_access(folder, offline):
     place = offline / ("models--" + HUB_IDS["sd15"].replace("/", "--"))
     revision = "0" * 40
     shutil.copytree(folder, place / "snapshots" / revision)
@@ -71,7 +71,7 @@ def test_precision(folder):
         assert estimate.features["mid_block"].dtype == torch.float32
 
 
-def test_what_cannot_be_used_is_refused_in_one_line(folder, tmp_path, monkeypatch):
+def test_unusable_folders_are_refused_in_one_line(folder, tmp_path, monkeypatch):
     def refused(match, device="cpu", **options):
         with pytest.raises(UserError, match=match) as caught:
             open_hub_model(BackendConfig(**{"name": str(folder), **options}), device)
@@ -109,7 +109,7 @@ def test_damaged_folders_are_refused(folder, tmp_path):
         open_hub_model(BackendConfig(name=str(mine)), "cpu")
 
 
-def test_weights_of_the_half_variant_are_found(folder, tmp_path):
+def test_weights_of_the_fp16_variant_are_found(folder, tmp_path):
     mine = copy(folder, tmp_path)
     for path in mine.glob("*/*.safetensors"):
         path.rename(path.with_name(path.name.replace(".safetensors", ".fp16.safetensors")))

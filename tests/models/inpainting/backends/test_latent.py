@@ -57,7 +57,7 @@ def test_pictures_masks_and_latents_have_their_shapes(backend):
     assert not any(module._forward_hooks for module in backend.network.modules())
 
 
-def test_estimates_of_picture_and_noise_fit_the_state(backend):
+def test_estimates_of_picture_and_noise_are_consistent_with_the_state(backend):
     pictures, holes = pictures_and_holes()
     prepared = backend.prepare(pictures, holes)
     for level in backend.levels(STEPS)[:-1]:
@@ -70,13 +70,13 @@ def test_estimates_of_picture_and_noise_fit_the_state(backend):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_goes_the_way_of_diffusers_own_pipeline(backends, kind, monkeypatch):
+def test_the_trajectory_equals_that_of_the_diffusers_pipeline(backends, kind, monkeypatch):
     import diffusers
 
     backend, pipeline = backends[kind], backends[kind].pipeline
     module = __import__(type(pipeline).__module__, fromlist=["retrieve_latents"])
     monkeypatch.setattr(module, "retrieve_latents", partial(module.retrieve_latents, sample_mode="argmax"))
-    if kind != "xl":  # PNDM looks back on earlier steps, and SD's last step of DDIM stops short of the clean picture
+    if kind != "xl":  # PNDM uses earlier steps, and the last DDIM step of SD does not reach the clean picture
         scheduler = diffusers.DDIMScheduler.from_config(
             pipeline.scheduler.config, set_alpha_to_one=True, clip_sample=False
         )
@@ -91,7 +91,7 @@ def test_it_goes_the_way_of_diffusers_own_pipeline(backends, kind, monkeypatch):
     assert (ours.x - ours.prepared.known).abs().max() > 0.1
 
 
-def test_hooks_fire_in_their_order(backend):
+def test_hooks_are_called_in_order(backend):
     calls = []
 
     class Recorder(Hook):
@@ -116,7 +116,7 @@ def test_hooks_fire_in_their_order(backend):
     assert calls == [*one, "input 1", "features 1 ['mid_block']", "estimate 1", "end 2"]
 
 
-def test_guidance_off_is_no_guidance_and_full_guidance_back_is_unconditional(backend):
+def test_guidance_of_weight_zero_is_conditional_and_of_minus_one_unconditional(backend):
     pictures, holes = pictures_and_holes()
     null = backend.unconditional(backend.prepare(pictures, holes))
     assert torch.equal(state(backend, [MaskGuidance(null, 0.0)]).x, state(backend).x)
@@ -125,7 +125,7 @@ def test_guidance_off_is_no_guidance_and_full_guidance_back_is_unconditional(bac
     assert not torch.equal(state(backend, [MaskGuidance(null, 0.75)]).x, state(backend).x)
 
 
-def test_unconditional_knows_neither_picture_nor_hole(backend):
+def test_the_unconditional_input_contains_neither_picture_nor_hole(backend):
     first, second = pictures_and_holes(seed=0), pictures_and_holes(seed=1)
     nulls = [
         backend.unconditional(backend.prepare(first[0], first[1])),
@@ -137,7 +137,7 @@ def test_unconditional_knows_neither_picture_nor_hole(backend):
         assert all(torch.equal(null.inputs[name], values) for name, values in nulls[0].inputs.items())
 
 
-def test_leakage_of_one_is_blended_inpainting_and_no_area_changes_nothing(backend):
+def test_full_leakage_is_blended_inpainting_and_an_empty_area_changes_nothing(backend):
     assert torch.equal(state(backend, [Leakage(1.0)]).x, state(backend, [KeepKnown()]).x)
     assert not torch.equal(state(backend, [Leakage(0.3)]).x, state(backend, [KeepKnown()]).x)
     nothing = torch.zeros(2, 1, SIDE, SIDE, dtype=torch.bool)
@@ -146,7 +146,7 @@ def test_leakage_of_one_is_blended_inpainting_and_no_area_changes_nothing(backen
         assert torch.equal(done.x, done.prepared.known)
 
 
-def test_seeds_reproduce_and_batches_do_not_matter(backend):
+def test_pictures_depend_on_the_seed_and_not_on_the_batch(backend):
     pictures, holes = pictures_and_holes(3)
     run = partial(inpaint, backend, pictures, holes, steps=STEPS)
     first = run([1, 2, 3])
@@ -157,7 +157,7 @@ def test_seeds_reproduce_and_batches_do_not_matter(backend):
     assert (first[2] - other[2]).abs().max() > 1e-3
 
 
-def test_at_full_strength_nothing_of_the_hole_is_seen(backend):
+def test_at_full_strength_pixels_in_the_hole_have_no_influence(backend):
     pictures, holes = pictures_and_holes()
     changed = torch.where(holes, -pictures, pictures)
     ways = [advance(begin(backend, backend.prepare(each, holes), (1, 2), STEPS)) for each in (pictures, changed)]
@@ -165,7 +165,7 @@ def test_at_full_strength_nothing_of_the_hole_is_seen(backend):
     assert not torch.equal(ways[0].prepared.known, ways[1].prepared.known)
 
 
-def test_prompts_are_read(backend):
+def test_prompts_change_the_picture(backend):
     pictures, holes = pictures_and_holes()
     prepared = [backend.prepare(pictures, holes, prompts) for prompts in (None, ("", ""), ("cat", ""), ("cat", "cat"))]
     for name in ("text", "pooled"):
@@ -176,7 +176,7 @@ def test_prompts_are_read(backend):
             assert (mixed[0] - mixed[1]).abs().max() > 1e-2
 
 
-def test_what_cannot_be_used_is_refused_in_one_line(backends, tmp_path, monkeypatch):
+def test_unusable_models_and_sizes_are_refused_in_one_line(backends, tmp_path, monkeypatch):
     backend = backends["epsilon"]
     pictures, holes = pictures_and_holes()
     with pytest.raises(UserError, match=r"multiples of 4, not 30x32$"):

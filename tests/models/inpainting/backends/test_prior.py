@@ -41,14 +41,14 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def copy(folder, tmp_path):
-    """A prior that may be broken."""
+    """A copy of the prior, which a test may damage."""
     for name in FILES:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     return tmp_path
 
 
-def test_diffusers_itself_opens_the_folder(folder):
+def test_diffusers_opens_the_folder(folder):
     unet = diffusers.UNet2DModel.from_pretrained(folder / "unet", local_files_only=True)
     scheduler = diffusers.DDIMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
     assert next(unet.parameters()).dtype == torch.float32 and unet.config.in_channels == 7
@@ -58,7 +58,7 @@ def test_diffusers_itself_opens_the_folder(folder):
     assert all((folder / name).stat().st_mode & 0o044 for name in FILES)
 
 
-def test_weights_come_back_as_half_of_themselves(folder):
+def test_weights_are_stored_in_half_precision(folder):
     torch.manual_seed(0)
     unet = build_unet(SMALL)
     loaded, _, about = load_prior(folder)
@@ -68,20 +68,20 @@ def test_weights_come_back_as_half_of_themselves(folder):
     assert next(unet.parameters()).dtype == torch.float32
 
 
-def test_saving_again_replaces_everything(tmp_path):
+def test_saving_again_replaces_all_files(tmp_path):
     save_prior(tmp_path / "a", build_unet(SMALL), {"step": 1})
     (tmp_path / "a/unet/stray.txt").write_text("x")
     save_prior(tmp_path / "a", build_unet(SMALL), {"step": 2})
     assert load_prior(tmp_path / "a")[2] == {"step": 2} and not (tmp_path / "a/unet/stray.txt").exists()
 
 
-def test_a_released_prior_does_not_say_where_it_was_read_from(folder, tmp_path):
+def test_a_released_prior_contains_no_path(folder, tmp_path):
     save_prior(tmp_path / "a", load_prior(folder)[0], {})
     for path in (tmp_path / "a").rglob("*.json"):
         assert str(folder) not in path.read_text(), path.name
 
 
-def test_film_is_an_option_that_survives_the_file(tmp_path):
+def test_the_option_film_is_stored_in_the_file(tmp_path):
     config = InpaintingPriorConfig(size=16, channels=[8, 16], head=8, film=True)
     save_prior(tmp_path / "a", build_unet(config), {})
     unet = load_prior(tmp_path / "a")[0]
@@ -90,7 +90,7 @@ def test_film_is_an_option_that_survives_the_file(tmp_path):
     assert sum(value.numel() for value in unet.state_dict().values()) > plain
 
 
-def test_patches_are_the_only_difference_between_two_grids(tmp_path):
+def test_a_network_on_patches_equals_one_on_rearranged_pixels(tmp_path):
     """A network on patches, written out: all values of a patch at one position, channel by channel, then row by row."""
     config = InpaintingPriorConfig(size=32, patch=4, channels=[8, 16], head=8)
     save_prior(tmp_path / "a", build_unet(config), {})
@@ -164,26 +164,26 @@ def edit(path, **changes):
         ("other_prediction", "needs (v_prediction, trailing)"),
     ],
 )
-def test_one_line_for_what_is_wrong(copy, how, part):
+def test_damaged_files_are_refused_in_one_line(copy, how, part):
     breaking(how)(copy)
     with pytest.raises(UserError) as caught:
         load_prior(copy)
     assert part in str(caught.value) and str(copy) in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_prior_that_is_not_there(tmp_path):
+def test_a_missing_prior_is_refused(tmp_path):
     with pytest.raises(UserError, match="there is no inpainting prior 'nothing'"):
         EmbeddedPrior("nothing")
     with pytest.raises(UserError, match=r"unet/config\.json is missing"):
         load_prior(tmp_path)
 
 
-def test_a_run_folder_stands_for_its_prior(folder, tmp_path):
+def test_a_run_folder_is_accepted_as_its_prior(folder, tmp_path):
     (tmp_path / "prior").symlink_to(folder)
     assert find_prior(tmp_path) == tmp_path / "prior" and find_prior(folder) == folder
 
 
-def test_without_diffusers_the_extra_is_named(monkeypatch, folder):
+def test_without_diffusers_the_message_names_the_extra(monkeypatch, folder):
     real = builtins.__import__
 
     def without(name, *arguments, **options):
@@ -196,7 +196,7 @@ def test_without_diffusers_the_extra_is_named(monkeypatch, folder):
         load_prior(folder)
 
 
-def test_weights_too_large_for_half_are_refused(tmp_path):
+def test_weights_too_large_for_half_precision_are_refused(tmp_path):
     unet = build_unet(SMALL)
     torch.nn.init.constant_(unet.conv_in.weight, 1e6)
     with pytest.raises(UserError, match=r"conv_in\.weight does not fit into float16"):
@@ -205,7 +205,7 @@ def test_weights_too_large_for_half_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 20, 50])
-def test_levels_are_the_schedulers_own(folder, steps):
+def test_levels_equal_those_of_the_scheduler(folder, steps):
     scheduler = build_scheduler()
     scheduler.set_timesteps(steps)
     levels = EmbeddedPrior(folder).levels(steps)
@@ -214,7 +214,7 @@ def test_levels_are_the_schedulers_own(folder, steps):
     assert (levels[0].alpha, levels[0].sigma) == (0, 1) and (levels[-1].alpha, levels[-1].sigma) == (1, 0)
 
 
-def test_a_trajectory_is_that_of_diffusers(folder):
+def test_a_trajectory_equals_that_of_diffusers(folder):
     """The same network, noise and steps with diffusers' own scheduler, which also clips x_0."""
     backend, steps = EmbeddedPrior(folder), 5
     pictures, holes = pictures_and_holes(2, side=16)
@@ -230,8 +230,8 @@ def test_a_trajectory_is_that_of_diffusers(folder):
     torch.testing.assert_close(advance(sampling).x, x, atol=1e-4, rtol=0)
 
 
-def test_known_colours_go_on_in_the_hole():
-    """Known pixels unchanged; in the hole their mean, weighted by proximity; grey where nothing is known."""
+def test_the_hole_is_filled_with_surrounding_colours():
+    """Known pixels are unchanged; the hole gets their mean, weighted by proximity; grey if nothing is known."""
     pictures = torch.full((1, 3, 48, 48), 0.5)
     pictures[..., 24:] = -0.5
     holes = torch.zeros(1, 1, 48, 48)
@@ -250,7 +250,7 @@ def test_known_colours_go_on_in_the_hole():
     assert not seen_by(pictures, torch.ones_like(holes))[:, :3].any()
 
 
-def test_what_lies_in_the_hole_is_not_seen(folder):
+def test_pixels_in_the_hole_have_no_influence(folder):
     backend = EmbeddedPrior(folder)
     pictures, holes = pictures_and_holes(2, side=16)
     prediction = inpaint(backend, pictures, holes, (1, 2), steps=3)
@@ -260,7 +260,7 @@ def test_what_lies_in_the_hole_is_not_seen(folder):
     assert torch.equal(prediction[outside], pictures[outside]) and prediction.abs().max() <= 1
 
 
-def test_objects_of_a_batch_do_not_meet(folder):
+def test_pictures_do_not_depend_on_their_batch(folder):
     backend = EmbeddedPrior(folder)
     pictures, holes = pictures_and_holes(3, side=16)
     together = inpaint(backend, pictures, holes, (1, 2, 3), steps=3)
@@ -268,7 +268,7 @@ def test_objects_of_a_batch_do_not_meet(folder):
     torch.testing.assert_close(together, apart, atol=1e-5, rtol=0)
 
 
-def test_told_nothing_it_predicts_without_the_picture(folder):
+def test_the_unconditional_input_does_not_contain_the_picture(folder):
     backend = EmbeddedPrior(folder)
     pictures, holes = pictures_and_holes(2, side=16)
     null = backend.unconditional(backend.prepare(pictures, holes))
@@ -276,7 +276,7 @@ def test_told_nothing_it_predicts_without_the_picture(folder):
     assert torch.equal(null.inputs["seen"], full.inputs["seen"]) and torch.equal(null.known, pictures)
 
 
-def test_features_are_handed_out_and_the_network_is_left_clean(folder):
+def test_features_are_returned_and_hooks_removed(folder):
     backend = EmbeddedPrior(folder)
     prepared = backend.prepare(*pictures_and_holes(2, side=16))
     level = backend.levels(4)[1]
@@ -289,6 +289,6 @@ def test_features_are_handed_out_and_the_network_is_left_clean(folder):
 
 
 @pytest.mark.parametrize("side", [2, 17])
-def test_a_size_that_does_not_fit(folder, side):
+def test_an_unsupported_size_is_refused(folder, side):
     with pytest.raises(UserError, match="multiples of 2"):
         EmbeddedPrior(folder).prepare(*pictures_and_holes(1, side=side))

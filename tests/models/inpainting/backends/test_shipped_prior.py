@@ -1,4 +1,4 @@
-"""The prior in ``checkpoints/``: it matches its card, and it generates objects."""
+"""The shipped prior in ``checkpoints/``: it matches its model card, and it completes objects."""
 
 import hashlib
 import json
@@ -25,24 +25,24 @@ def prior():
     return EmbeddedPrior()
 
 
-def test_the_card_is_of_these_files():
+def test_the_model_card_matches_the_files():
     weights = find_prior(SHIPPED) / WEIGHTS
     assert weights.stat().st_size < 25e6
     assert hashlib.sha256(weights.read_bytes()).hexdigest() in CARD.read_text("utf-8")
 
 
-def test_its_files_name_no_place_on_a_machine():
+def test_the_files_contain_no_local_paths():
     for name in FILES:
         if name.endswith(".json"):
             assert '"/' not in json.dumps(json.loads((find_prior() / name).read_text("utf-8"))), name
 
 
-def test_the_control_of_its_methods_has_its_size(prior):
+def test_the_default_size_of_its_control_equals_that_of_the_prior(prior):
     assert NoiseFillConfig().window.size == prior.abilities.size
 
 
-def test_it_goes_on_with_what_it_sees(prior):
-    """Halves of ellipses on grey: more of the hidden half is recovered than is generated there without one."""
+def test_it_completes_half_ellipses(prior):
+    """Halves of ellipses on grey: more of the hidden half is recovered than is generated there without an ellipse."""
     side, cases = prior.abilities.size, []
     for seed in range(8):
         rng = np.random.default_rng(seed)

@@ -27,7 +27,7 @@ def pictures_and_holes():
     return pictures, holes
 
 
-def test_it_finds_the_latents_of_diffusers_own_pipeline(backend):
+def test_latents_equal_those_of_the_diffusers_pipeline(backend):
     import diffusers
 
     parts = backend.pipeline
@@ -45,10 +45,10 @@ def test_it_finds_the_latents_of_diffusers_own_pipeline(backend):
     ).images  # fmt: skip
     torch.testing.assert_close(ours.x, theirs, atol=1e-4, rtol=1e-4)
     plain = advance(begin(backend, prepared, (1, 2), STEPS))
-    assert (plain.x - theirs).abs().max() > 1e-2  # the texts make a difference, so the guidance is compared too
+    assert (plain.x - theirs).abs().max() > 1e-2  # the texts change the result, so guidance is compared too
 
 
-def test_it_sees_no_hole_and_what_is_known_is_blended_in(backend):
+def test_the_hole_is_no_input_and_known_pixels_are_blended_in(backend):
     assert backend.abilities.text and backend.abilities.attention and not backend.abilities.sees_hole
     pictures, holes = pictures_and_holes()
     prepared = backend.prepare(pictures, holes, PROMPTS)
@@ -62,7 +62,7 @@ def test_it_sees_no_hole_and_what_is_known_is_blended_in(backend):
     assert backend.prepare(pictures[..., : SIDE // 2], holes[..., : SIDE // 2]).known.shape == (2, 4, 8, 4)
 
 
-def test_pictures_are_clamped_only_where_that_is_wanted(backend):
+def test_pictures_are_clamped_only_on_request(backend):
     x = (200 * torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))).requires_grad_()
     clamped, free = backend.decode(x), backend.decode(x, clamp=False)
     assert torch.equal(clamped, free.clamp(-1, 1)) and free.abs().max() > 1
@@ -108,6 +108,6 @@ def test_local_guidance_is_equation_10(backend):
     assert torch.equal(everywhere.noise, MaskGuidance(null, omega - 1).estimate(sampling, told).noise)
 
 
-def test_what_the_network_reads_of_a_text(backend):
+def test_tokens_of_a_text(backend):
     assert backend.tokens("a CAT") == ["<|startoftext|>", "a</w>", "cat</w>", "<|endoftext|>"]
     assert len(backend.tokens("cat " * 30)) == 12

@@ -51,14 +51,14 @@ def folder(tmp_path_factory, network):
 
 @pytest.fixture
 def copy(folder, tmp_path):
-    """A prior that may be broken."""
+    """A copy of the prior, which a test may damage."""
     for name in FILES:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     return tmp_path
 
 
-def test_every_word_of_captions_is_one_token_and_others_are_letters():
+def test_words_of_captions_are_single_tokens_and_others_are_split_into_letters():
     tokenizer = build_tokenizer(24)
     for word in WORDS:
         assert tokenizer.tokenize(word) == [f"{word}</w>"]
@@ -68,7 +68,7 @@ def test_every_word_of_captions_is_one_token_and_others_are_letters():
     assert len(tokenizer) < 200
 
 
-def test_the_text_encoder_mixes_no_words_and_strange_ones_say_nothing(network):
+def test_the_text_encoder_keeps_words_independent_and_treats_unknown_ones_alike(network):
     tokenizer, encoder = build_tokenizer(SMALL.length), network["text_encoder"]
 
     def states(text):
@@ -82,7 +82,7 @@ def test_the_text_encoder_mixes_no_words_and_strange_ones_say_nothing(network):
         assert not torch.allclose(states("a cup")[2], states("a leaf")[2])
 
 
-def test_patches_are_turned_to_places_and_back_to_the_last_bit():
+def test_the_patch_transform_is_exactly_invertible():
     pictures, patches = torch.randn(2, 3, 8, 12), Patches(2)
     grid = patches.encode(pictures).latent_dist.mode()
     assert grid.shape == (2, 12, 4, 6) and torch.equal(patches.decode(grid)[0], pictures)
@@ -94,7 +94,7 @@ def test_the_schedule_does_not_end_at_zero_signal():
     assert 0.001 < alphas[-1] < 0.01 and alphas[0] > 0.999
 
 
-def test_weights_come_back_as_half_of_themselves(folder, network):
+def test_weights_are_stored_in_half_precision(folder, network):
     loaded, tokenizer, _, about = load_word_prior(folder)
     assert about == {"step": 7} and not loaded.training and tokenizer.model_max_length == SMALL.length
     assert {value.dtype for name in WEIGHTS for value in load_file(folder / name).values()} == {torch.float16}
@@ -107,7 +107,7 @@ def test_weights_come_back_as_half_of_themselves(folder, network):
         assert str(folder.parent) not in path.read_text(), path
 
 
-def test_the_pipeline_of_diffusers_opens_the_folder_and_draws_the_same(folder):
+def test_the_diffusers_pipeline_opens_the_folder_and_generates_the_same_picture(folder):
     pipeline = diffusers.StableDiffusionPipeline.from_pretrained(
         folder, vae=None, dtype=torch.float32, local_files_only=True
     )
@@ -125,7 +125,7 @@ def test_the_pipeline_of_diffusers_opens_the_folder_and_draws_the_same(folder):
     assert torch.equal(torch.nn.functional.pixel_shuffle(drawn, 2).clamp(-1, 1), backend.decode(drawn))
 
 
-def test_what_the_backend_says_and_does(folder):
+def test_abilities_and_estimates_of_the_backend(folder):
     backend = WordPrior(folder)
     abilities = backend.abilities
     assert (abilities.size, abilities.factor, abilities.text, abilities.sees_hole) == (16, 2, True, False)
@@ -135,7 +135,7 @@ def test_what_the_backend_says_and_does(folder):
     prepared, level = backend.prepare(pictures, holes, ["a red star", ""]), backend.levels(5)[1]
     estimate = backend.estimate(4 * prepared.known, level, prepared, ["mid_block"])
     assert estimate.features["mid_block"].shape == (2, 32, 4, 4)
-    # nothing is clamped: the state is what the two estimates say it is
+    # nothing is clamped: the two estimates are consistent with the state
     torch.testing.assert_close(
         level.alpha * estimate.clean + level.sigma * estimate.noise, 4 * prepared.known, atol=1e-4, rtol=0
     )
@@ -144,7 +144,7 @@ def test_what_the_backend_says_and_does(folder):
     assert backend.num_parameters() == sum(value.numel() for value in load_word_prior(folder)[0].parameters())
 
 
-def test_words_change_the_estimate_and_watching_does_not(folder):
+def test_words_change_the_estimate_and_recording_maps_does_not(folder):
     backend = WordPrior(folder)
     pictures, holes = pictures_and_holes(1, side=16)
     level, watch = backend.levels(4)[2], WatchMaps(8)
@@ -160,7 +160,7 @@ def test_words_change_the_estimate_and_watching_does_not(folder):
     assert watch.cross_maps().shape == (1, 64, SMALL.length)
 
 
-def test_another_size_than_it_was_trained_on(folder):
+def test_a_size_other_than_that_of_training(folder):
     backend = WordPrior(folder)
     pictures, holes = torch.zeros(1, 3, 12, 20), torch.ones(1, 1, 12, 20) > 0
     drawn = backend.decode(advance(begin(backend, backend.prepare(pictures, holes, [CAPTION]), [0], 2)).x)
@@ -169,7 +169,7 @@ def test_another_size_than_it_was_trained_on(folder):
         backend.prepare(torch.zeros(1, 3, 13, 20), holes[..., :13, :], [CAPTION])
 
 
-def test_methods_open_it_by_its_folder(folder):
+def test_methods_open_the_prior_by_its_folder(folder):
     check_backend(BackendConfig(name=str(folder)))
     assert isinstance(open_backend(BackendConfig(name=str(folder)), "cpu"), WordPrior)
 
@@ -187,7 +187,7 @@ def test_the_configurations_fit_into_16_mb(name):
     [("size", 32), ("patch", 4), ("channels", [16, 40]), ("attention", 1), ("layers", 2), ("head", 4), ("film", True),
      ("words", 32), ("length", 16)],
 )  # fmt: skip
-def test_every_option_of_the_network_makes_another(network, option, value):
+def test_every_option_changes_the_network(network, option, value):
     torch.manual_seed(0)
     other = build_network(WordPriorConfig(**{**vars(SMALL), option: value}))
     shapes = [{name: tuple(weight.shape) for name, weight in one.state_dict().items()} for one in (network, other)]
@@ -215,21 +215,21 @@ def breaking(how, folder):
     [("missing", f"{WEIGHTS[1]} is missing"), ("truncated", "cannot be loaded"), ("no json", "cannot be loaded"),
      ("other shapes", "cannot be loaded"), ("other architecture", "holds another architecture")],
 )  # fmt: skip
-def test_one_line_for_what_is_wrong(copy, how, part):
+def test_damaged_files_are_refused_in_one_line(copy, how, part):
     breaking(how, copy)
     with pytest.raises(UserError) as caught:
         load_word_prior(copy)
     assert part in str(caught.value) and str(copy) in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_prior_that_is_not_there(tmp_path, folder):
+def test_a_missing_prior_is_refused(tmp_path, folder):
     with pytest.raises(UserError, match="no text-conditioned prior at"):
         find_word_prior(tmp_path)
     (tmp_path / "word_prior").symlink_to(folder)
     assert find_word_prior(tmp_path) == tmp_path / "word_prior" and find_word_prior(folder) == folder
 
 
-def test_weights_too_large_for_half_precision_are_not_written(tmp_path):
+def test_weights_too_large_for_half_precision_are_refused(tmp_path):
     network = build_network(SMALL)
     with torch.no_grad():
         network["unet"].conv_out.bias[0] = 1e6
@@ -243,6 +243,6 @@ def test_weights_too_large_for_half_precision_are_not_written(tmp_path):
     [({"channels": [16, 36]}, "multiples of 8"), ({"channels": [16, 40], "head": 16}, "cannot be cut into heads"),
      ({"size": 30}, "must be a multiple of 4")],
 )  # fmt: skip
-def test_options_that_do_not_fit_together(options, part):
+def test_inconsistent_options_are_refused(options, part):
     with pytest.raises(UserError, match=part):
         build(ModelOnly, [("here", {"model": {"name": "word_prior", **options}})])

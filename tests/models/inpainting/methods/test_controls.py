@@ -1,4 +1,4 @@
-"""Controls predict without a prior, and do what their names say."""
+"""Controls: predictions without a prior, by background fill, noise or the hull."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def bar(size=64):
     return Query(image, whole & ~post, 0, post), whole
 
 
-def test_telea_bridges_a_bar_in_its_own_colours():
+def test_telea_completes_a_bar_in_its_own_colours():
     query, whole = bar()
     (prediction,) = Telea(TeleaConfig()).predict_batch([query])
     assert (prediction.amodal & whole).sum() / (prediction.amodal | whole).sum() > 0.85
@@ -39,14 +39,14 @@ def test_a_stack_has_the_probabilities_of_its_objects():
     assert np.array_equal(stack.probability[1], stack[1].probability)
 
 
-def test_telea_knows_of_no_occluder_and_predicts_the_modal_mask():
+def test_telea_without_an_occluder_predicts_the_modal_mask():
     query, _ = bar()
     (prediction,) = Telea(TeleaConfig()).predict_batch([Query(query.image, query.modal)])
     assert np.array_equal(prediction.amodal, query.modal) and np.array_equal(prediction.image, query.image)
 
 
 @pytest.mark.parametrize("everywhere", [False, True])
-def test_noise_of_the_area_may_be_read_off_everywhere(everywhere, monkeypatch):
+def test_the_option_everywhere_reads_off_the_whole_square(everywhere, monkeypatch):
     query, _ = bar()
     crop, asked = Crop(query.image, query.modal, query.occluder, 3, None), []
 
@@ -62,7 +62,7 @@ def test_noise_of_the_area_may_be_read_off_everywhere(everywhere, monkeypatch):
 
 
 @pytest.mark.parametrize("area", ["hull", "occluders"])
-def test_noise_lies_in_the_area_and_nowhere_else(area):
+def test_noise_fills_exactly_the_area(area):
     query, _ = bar()
     crop = Crop(query.image, query.modal, query.occluder, 3, None)
     model = NoiseFill(NoiseFillConfig(area=area, background="white", read_off=ReadOffConfig(kind="difference")))
@@ -75,7 +75,7 @@ def test_noise_lies_in_the_area_and_nowhere_else(area):
     assert not (mask & ~hole & ~query.modal).any() and (mask & hole).sum() > 0.95 * hole.sum()
 
 
-def test_noise_follows_the_seed():
+def test_noise_is_determined_by_the_seed():
     query, _ = bar()
     model = NoiseFill(NoiseFillConfig())
     first, same, other = (model.predict(query.image, query.modal, seed=seed) for seed in (1, 1, 2))
@@ -84,7 +84,7 @@ def test_noise_follows_the_seed():
     assert several.samples.shape == (3, 64, 64) and np.array_equal(several.samples[0], first.amodal)
 
 
-def test_hull_in_occluders():
+def test_hull_in_occluders_is_the_hull_within_the_occluder():
     query, whole = bar()
     hull = ConvexHull().predict_batch([query])[0].amodal
     (prediction,) = HullInOccluders().predict_batch([query])
@@ -120,7 +120,7 @@ def test_an_occluder_of_another_size_is_refused(make):
         make().predict_batch([Query(query.image, query.modal, 0, np.ones((3, 4), bool))])
 
 
-def test_an_object_so_thin_that_the_square_misses_it():
+def test_an_object_too_thin_for_the_resolution_of_the_square():
     image, modal = np.zeros((9, 900, 3), np.uint8), np.zeros((9, 900), bool)
     modal[4, 3:890] = True
     model = NoiseFill(NoiseFillConfig(window=SquareConfig(size=16)))

@@ -1,4 +1,4 @@
-"""The counterfactual rule, with an inpainting model that generates a known picture around the object."""
+"""The counterfactual completeness rule, with an inpainting model that generates a known picture around the object."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def square(first=10, last=30):
 
 
 def backend(drawn=None):
-    """Generates grey like the background of the rule, and red in ``drawn``."""
+    """Generates grey, like the background of the rule, and red in ``drawn``."""
     picture = np.full((SIDE, SIDE, 3), 135, np.uint8)
     if drawn is not None:
         picture[drawn] = RED
@@ -40,7 +40,7 @@ def judged(drawn, rule=RULE):
     return judge(backend(drawn), [query()], rule)[0]
 
 
-def test_an_object_that_nothing_is_added_to_is_complete():
+def test_an_object_without_growth_is_complete():
     assert judged(None) == (True, 0.0, False)
 
 
@@ -48,9 +48,9 @@ def test_an_object_that_nothing_is_added_to_is_complete():
 def test_growth_is_the_added_share_of_the_area(columns, complete):
     drawn = np.zeros((SIDE, SIDE), bool)
     drawn[8:32, 30 : 30 + columns] = True
-    drawn[[8, 9, 30, 31]] = False  # rows 10 to 29, as the object
+    drawn[[8, 9, 30, 31]] = False  # rows 10 to 29, like the object
     prediction = judged(drawn)
-    # the median filter of the read-off takes the two outer corners
+    # the median filter of the read-off removes the two outer corners
     assert prediction.growth == pytest.approx((20 * columns - 2) / 400) and prediction.complete == complete
 
 
@@ -61,13 +61,13 @@ def test_the_threshold_is_an_option():
     assert judged(drawn, Rule(background="grey", read="difference", border=0, growth=0.3)).complete
 
 
-def test_other_objects_do_not_count():
+def test_separate_generated_parts_do_not_count_as_growth():
     drawn = np.zeros((SIDE, SIDE), bool)
     drawn[2:8, 12:28] = True
     assert judged(drawn).growth == 0
 
 
-def test_all_but_object_and_corners_is_drawn():
+def test_everything_except_object_and_corners_is_generated():
     for corner in (0.1, 0.0):
         white = KnownPicture(np.full((SIDE, SIDE, 3), WHITE, np.uint8))
         judge(white, [query()], Rule(background="grey", read="difference", border=0, corner=corner))
@@ -82,14 +82,14 @@ def test_all_but_object_and_corners_is_drawn():
         assert (drawn == ~stays).all()
 
 
-def test_near_the_border_it_was_not_complete():
+def test_objects_near_the_border_are_not_complete():
     for first, border, near in ((10, 10, False), (9, 10, True), (0, 1, True), (0, 0, False)):
         mask = square(first, 25)
         prediction = judge(backend(), [query(mask)], Rule(background="grey", read="difference", border=border))[0]
         assert prediction.near_border == near and prediction.complete == (prediction.growth <= 0.2 and not near)
 
 
-def test_a_judgement_depends_on_no_other():
+def test_judgements_do_not_depend_on_the_batch():
     drawn = np.zeros((SIDE, SIDE), bool)
     drawn[10:30, 30:35] = True
     queries = [query(square(10, 10 + size), seed) for seed, size in enumerate((20, 15, 10))]
@@ -99,7 +99,7 @@ def test_a_judgement_depends_on_no_other():
     ]
 
 
-def test_nothing_to_judge():
+def test_empty_batches_and_masks():
     assert judge(backend(), []) == []
     with pytest.raises(UserError, match="empty"):
         judge(backend(), [Query(query().image, np.zeros((SIDE, SIDE), bool))])
@@ -113,18 +113,18 @@ class TestBenchmark:
         )
         assert program.scores(growth, truth, 1.0) == pytest.approx({"balanced": 0.5, "precision": 0.5, "recall": 1})
 
-    def test_order_is_the_share_of_pairs(self):
+    def test_order_is_the_share_of_correctly_ordered_pairs(self):
         # pairs of growth (complete, cut): 0-0 tie, 0-2, 1-0, 1-2
         assert program.order([0, 0, 1, 2], [True, False, True, False]) == 2.5 / 4
 
-    def test_a_cut_leaves_the_wanted_share(self):
+    def test_a_cut_leaves_the_requested_share(self):
         mask = np.hypot(*(np.indices((80, 80)) - 40)) < 30
         for seed in range(10):
             left = program.cut(mask, np.random.default_rng(seed))
             assert not (left & ~mask).any() and 0.35 < left.sum() / mask.sum() < 0.82
 
 
-def test_natural_objects_are_whole_ones_and_ones_that_people_say_are_hidden(tmp_path):
+def test_natural_objects_are_complete_ones_and_annotated_occluded_ones(tmp_path):
     cocoa_world(tmp_path)
     things = [one for one in read_dataset("cocoa", tmp_path, split="val") if not one.is_stuff]
     hidden = [one for one in things if (one.amodal & ~one.modal).sum() >= 0.2 * one.amodal.sum()]

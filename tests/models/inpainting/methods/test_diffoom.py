@@ -61,17 +61,17 @@ def begun(config, backend, crop, steps=5):
 # ------------------------------------------------------------------------------------------------------ preparation
 
 
-def test_a_place_is_held_only_if_the_object_fills_it():
+def test_a_latent_position_is_held_only_if_the_object_fills_it():
     modal = torch.zeros(2, 1, 16, 16, dtype=torch.bool)
-    modal[0, 0, 3:12, 4:12] = True  # rows 3 to 11: places 1 and 2 of four pixels are filled, 0 in part
-    modal[1, 0, 5, 6] = True  # thinner than any place
+    modal[0, 0, 3:12, 4:12] = True  # rows 3 to 11: positions (of 4 pixels) 1 and 2 are filled, 0 in part
+    modal[1, 0, 5, 6] = True  # smaller than a position
     found = visible_places(modal, (4, 4))
     assert found[0, 0].int().tolist() == [[0, 0, 0, 0], [0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]]
     assert found[1, 0].int().tolist() == [[0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
     assert torch.equal(visible_places(modal, (16, 16)), modal)
 
 
-def test_the_fill_is_one_colour_that_is_far_from_the_objects():
+def test_the_fill_is_one_colour_far_from_those_of_the_object():
     for seed in range(40):
         crop = crop_of(16, seed)
         fill = flat_fill(crop)
@@ -86,7 +86,7 @@ def test_the_fill_is_one_colour_that_is_far_from_the_objects():
 
 @pytest.mark.parametrize(("skip", "fill"), [(0.4, "colour"), (0.0, "noise"), (0.0, "colour"), (0.4, "noise")])
 @pytest.mark.parametrize("hold", ["inverted", "noised", "none"])
-def test_the_start_and_what_is_held_are_the_equations(skip, fill, hold):
+def test_start_and_held_states_equal_the_equations(skip, fill, hold):
     backend, crop = GaussianBackend(), crop_of(16)
     config = replace(PLAIN, skip=skip, fill=fill, hold=hold)
     branch = begun(config, backend, crop)
@@ -113,7 +113,7 @@ def test_the_start_and_what_is_held_are_the_equations(skip, fill, hold):
     assert held == [True] * (5 - round(5 * skip))
 
 
-def test_the_filled_square_is_inverted_where_that_is_asked_for():
+def test_the_filled_square_is_inverted_on_request():
     backend, crop = GaussianBackend(), crop_of(16)
     one, other = (begun(replace(PLAIN, invert=what), backend, crop) for what in ("photo", "filled"))
     visible = torch.from_numpy(crop.modal)[None, None].expand_as(one.sampling.x)
@@ -138,7 +138,7 @@ def test_evaluations_are_counted():
 # -------------------------------------------------------------------------------------------------------- attention
 
 
-def test_the_map_of_a_step_masks_the_next_one(text):
+def test_the_attention_map_of_a_step_masks_the_next_one(text):
     config = replace(SMALL, window=SquareConfig(size=32), guidance=3.0)
     branch = begun(config, text, crop_of(32))
     guide, used, found = branch.attention, [], []
@@ -158,7 +158,7 @@ def test_the_map_of_a_step_masks_the_next_one(text):
     assert not used[1].all(), "or there is nothing to see"
 
 
-def test_words_and_the_visible_part_are_different_seeds_and_an_object_without_a_name_has_no_word(text):
+def test_maps_are_seeded_by_the_word_or_the_visible_part_without_a_category(text):
     config = replace(SMALL, window=SquareConfig(size=32), guidance=1.0, power=1)
     maps = {}
     for seed, category in (("word", "cat"), ("visible", "cat"), ("word", None), ("visible", None)):
@@ -207,7 +207,7 @@ def test_no_dead_value(option, text):
     assert predicted(replace(base, **option), text) != predicted(base, text)
 
 
-def test_low_rank_parts_are_gone_afterwards_and_objects_do_not_share_them():
+def test_low_rank_adapters_are_removed_afterwards_and_not_shared_between_objects():
     backend = prior()
     before = {name: value.clone() for name, value in backend.network.state_dict().items()}
     query, _ = scene(40)
@@ -230,13 +230,13 @@ def test_low_rank_parts_are_gone_afterwards_and_objects_do_not_share_them():
         (replace(PLAIN, lora=LoraConfig(rank=2)), GaussianBackend, "no attention layers to adapt"),
     ],
 )
-def test_what_a_model_cannot_serve_is_one_line(config, backend, message):
+def test_unsupported_options_are_refused_in_one_line(config, backend, message):
     with pytest.raises(UserError, match=message) as caught:
         DiffOOM(config, backend()).complete([crop_of(16)], None)
     assert "\n" not in str(caught.value)
 
 
-def test_table_4_is_a_file_for_each_row():
+def test_each_row_of_table_4_has_a_file():
     published = load_config(ModelOnly, CONFIGS / "sd15_text.yaml").model
     rows = {
         "no_colour_fill": replace(published, fill="noise"),

@@ -1,7 +1,7 @@
-"""DiffOOM's idea with an exact denoiser: what a variant misses here is due to the method, not to the network.
+"""DiffOOM with an exact denoiser: errors of a variant are due to the method, not to the network.
 
-Half-hidden shapes are completed by a text-to-image model of a world of single flat shapes. Figures are the mean IoU of
-the hidden parts, in percent, of the shape that the world itself sees in the completed picture.
+Partly hidden shapes are completed by a text-to-image model of single flat shapes. Figures are the mean IoU of the
+hidden parts, in percent, of the most probable shape in the completed picture.
 """
 
 from dataclasses import replace
@@ -38,7 +38,7 @@ def score(wrong=False, **options):
     return hidden_iou(world.masks_in(pictures, prompts), crops, wholes)
 
 
-def test_the_cases_are_what_they_claim_to_be():
+def test_the_cases_are_partly_hidden_shapes():
     crops, wholes = cases()
     hidden = [1 - crop.modal.sum() / whole.sum() for crop, whole in zip(crops, wholes, strict=True)]
     assert len(crops) == 24 and min(hidden) >= 0.3 and max(hidden) <= 0.5
@@ -53,35 +53,35 @@ def test_the_cases_are_what_they_claim_to_be():
     assert hidden_iou([convex_hull(crop.modal) for crop in crops], crops, wholes) < 50
 
 
-def test_colour_fill_from_a_level_where_the_form_is_seen_completes():
+def test_colour_fill_from_a_level_that_shows_the_form_completes():
     assert score() >= 75
 
 
-def test_noise_from_the_noisiest_level_on_is_over_generation():
+def test_noise_from_the_noisiest_level_over_generates():
     """Equation 5: the form is determined before the visible part is seen."""
     assert score(skip=0.0, fill="noise") <= 40
 
 
-def test_skipping_is_what_helps():
-    """A flat colour from the noisiest level on is no better than noise."""
+def test_skipping_noisy_levels_is_necessary():
+    """A flat colour from the noisiest level is no better than noise."""
     assert score(skip=0.0) <= 40 and score() >= score(skip=0.0) + 35
 
 
-def test_a_hold_of_noised_pixels_is_not_the_hold_of_inverted_ones():
+def test_holding_noised_pixels_differs_from_holding_inverted_ones():
     assert score(hold="noised") <= 50 and score() >= score(hold="noised") + 20
 
 
-def test_the_word_counts():
+def test_a_wrong_word_lowers_the_score():
     assert score(wrong=True) <= 30
 
 
-def test_inverting_the_filled_square_in_place_of_the_photo_is_better():
+def test_inverting_the_filled_square_is_better_than_inverting_the_photo():
     assert score(invert="filled") >= 95 and score(invert="filled") >= score()
 
 
 @pytest.mark.parametrize("options", [{}, {"invert": "filled"}])
-def test_the_read_off_finds_what_was_completed(options):
-    """Read-off by difference to the fill; its median filter rounds the corners of shapes of some ten pixels."""
+def test_the_read_off_finds_the_completed_shape(options):
+    """Read-off by difference to the fill; its median filter rounds the corners of shapes of about ten pixels."""
     crops, wholes = cases()
     _, done = completed(replace(PAPER, **options), crops)
     found = hidden_iou([one.mask for one in done], crops, wholes)
@@ -91,7 +91,7 @@ def test_the_read_off_finds_what_was_completed(options):
         assert (one.picture[crop.modal] == crop.picture[crop.modal]).all()
 
 
-def test_a_prediction_does_not_depend_on_the_objects_beside_it():
+def test_a_prediction_does_not_depend_on_the_rest_of_its_batch():
     crops, _ = cases()
     together, alone = completed(PAPER, crops[:3])[1], completed(PAPER, crops[1:2])[1][0]
     assert (together[1].mask == alone.mask).all()

@@ -50,7 +50,7 @@ def drawn(words, *regions, seeds=(1,), requests=None, photo=False, size=8, **opt
 @pytest.mark.parametrize(
     ("kind", "photo"), [("four", True), ("four, v", False), ("nine", False), ("xl", False), ("xl", True)]
 )
-def test_every_class_of_stable_diffusion_edits(kind, photo, tmp_path):
+def test_edits_with_every_class_of_stable_diffusion(kind, photo, tmp_path):
     if kind == "xl":
         save_sdxl(tmp_path)
     else:
@@ -71,8 +71,8 @@ def test_every_class_of_stable_diffusion_edits(kind, photo, tmp_path):
     assert not found.targets.requires_grad and all(not one.requires_grad for one in inner.network.parameters())
 
 
-def test_hooks_and_controls_stand_in_their_order(words, monkeypatch):
-    """Maps are edited before they are emphasised and recorded; words are selected before guidance uses them."""
+def test_order_of_hooks_and_controls(words, monkeypatch):
+    """Maps are edited before they are emphasised and recorded; keywords are selected before guidance uses them."""
     seen = {}
 
     def look(sampling, hooks):
@@ -93,13 +93,13 @@ def test_hooks_and_controls_stand_in_their_order(words, monkeypatch):
     assert seen["hooks"] == ["RegionSteps", "EditSteps", "RegionGuidance"] and seen["controls"] == [[]] * 4
 
 
-def test_a_source_does_not_know_what_is_added(words):
+def test_the_source_does_not_depend_on_added_regions(words):
     with_it, without = drawn(words, ADDED), drawn(words, requests=[request_of([GROUND, STAR], target="a star")])
     assert torch.equal(with_it.sources, without.sources)
     assert not torch.equal(with_it.targets, without.targets)
 
 
-def test_an_edit_follows_from_its_seed_alone(words):
+def test_an_edit_is_determined_by_its_seed(words):
     both, again = drawn(words, CHANGED, seeds=(1, 2)), drawn(words, CHANGED, seeds=(1, 2))
     assert torch.equal(both.sources, again.sources) and torch.equal(both.targets, again.targets)
     for row, seed in enumerate((1, 2)):
@@ -115,7 +115,7 @@ def test_a_photo_does_not_depend_on_its_batch_or_a_seed(words):
     assert both.evaluations >= alone.evaluations
 
 
-def test_keywords_are_those_of_the_total_region_or_given(words):
+def test_keywords_are_given_or_selected_from_the_total_region(words):
     found = drawn(words, CHANGED, keywords=2)
     chosen = [word for region in found.keywords[0] for word in region]
     assert 1 <= len(set(chosen)) <= 2
@@ -147,20 +147,20 @@ def test_no_option_is_dead(words):
     ]
     assert not torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
     calls = [drawn(words, ADDED, total_from_edited=1.0, every=every).evaluations for every in (1, 2)]
-    assert calls == [12 + 2, 12 + 1]  # three regions, guided, two steps; and the total one, for keywords alone
+    assert calls == [12 + 2, 12 + 1]  # three guided regions in two steps; in addition the total one, for keywords only
 
 
-def test_the_inversion_has_its_options(words):
+def test_options_of_the_inversion_are_passed_on(words):
     base = drawn(words, REMOVED, photo=True, emphasis="off").targets
     for option in ({"rounds": 1}, {"updates": 0}, {"rate": 0.1}, {"enough": 1e3}):
         inversion = replace(quick().inversion, **option)
         other = drawn(words, REMOVED, photo=True, emphasis="off", inversion=inversion).targets
         assert not torch.equal(other, base), option
     plain = drawn(words, REMOVED, photo=True, guidance=1.0)
-    assert plain.targets.isfinite().all()  # nothing to fit
+    assert plain.targets.isfinite().all()  # no null text to fit
 
 
-def test_a_photo_is_guided_by_its_own_weight_and_its_source_stays(words, monkeypatch):
+def test_a_photo_has_its_own_preservation_weight_and_its_source_is_not_guided(words, monkeypatch):
     found = []
     monkeypatch.setattr(editing, "RegionGuidance", lambda *given, **named: found.append((given, named)) or Held())
     drawn(words, REMOVED, photo=True, losses=LossesConfig(preservation_photo=7.0))
@@ -170,7 +170,7 @@ def test_a_photo_is_guided_by_its_own_weight_and_its_source_stays(words, monkeyp
 
 
 class Held(RegionGuidance):
-    """Does nothing."""
+    """Region guidance without effect."""
 
     def __init__(self):
         pass
@@ -182,7 +182,7 @@ class Held(RegionGuidance):
 # -------------------------------------------------------------------------------------------------------- the model
 
 
-def test_outside_edited_boxes_a_photo_stays_to_the_last_bit(words):
+def test_outside_edited_boxes_a_photo_is_bitwise_unchanged(words):
     photo = np.random.default_rng(0).integers(0, 256, (30, 41, 3), np.uint8)
     request = request_of([GROUND, STAR, REMOVED])
     model = MRGD(quick(losses=OFF, guidance=1.0), words, Brightness())
@@ -196,7 +196,7 @@ def test_outside_edited_boxes_a_photo_stays_to_the_last_bit(words):
     assert model.edit(request, size=(8, 12)).target.shape == (8, 12, 3)
 
 
-def test_a_photo_becomes_the_target_where_that_differs():
+def test_a_photo_is_replaced_by_the_target_where_the_target_differs_from_the_source():
     photo = np.full((40, 40, 3), 90, np.uint8)
     source, target = np.full((10, 10, 3), 100, np.uint8), np.full((10, 10, 3), 103, np.uint8)
     target[5:8, 5:8] = 200
@@ -229,13 +229,13 @@ def test_a_photo_becomes_the_target_where_that_differs():
         ([GROUND, *TWO], "the text of the whole picture before the edit is too long"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_edited_is_one_line(words, regions, message):
+def test_invalid_requests_are_refused_in_one_line(words, regions, message):
     with pytest.raises(UserError, match=message) as caught:
         MRGD(quick(), words, Brightness()).edit(request_of(regions))
     assert "\n" not in str(caught.value)
 
 
-def test_a_model_without_text_and_words_without_a_segmenter_are_one_line(words, tmp_path):
+def test_a_model_without_text_or_segmenter_is_refused_in_one_line(words, tmp_path):
     with pytest.raises(UserError, match=r"gaussian.* reads no text, so it cannot edit"):
         check_request(request_of([GROUND, ADDED]), GaussianBackend(), 8, 8)
     with pytest.raises(UserError, match=r"it is not a complete model folder"):

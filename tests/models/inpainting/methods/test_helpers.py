@@ -39,7 +39,7 @@ LAMA = r"^LaMa needs a package .*pip install simple-lama-inpainting, or take tel
 
 
 def make(config):
-    """A method or a control, with an available backend."""
+    """A method with a tiny backend, or a control."""
     kind = CLASSES.get(type(config))
     return create_method(config) if kind is None else kind(config, GaussianBackend())
 
@@ -52,7 +52,7 @@ def hub(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def nothing_there(tmp_path, monkeypatch):
-    """No network access, an empty cache, no LaMa."""
+    """No network access, an empty cache, and no LaMa."""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setitem(sys.modules, "simple_lama_inpainting", None)
@@ -68,7 +68,7 @@ def refused(match, do, *arguments):
 def test_a_segmenter_that_is_missing_is_found_before_the_first_object(kind):
     for read_off in (SAM, replace(SAM, kind="segmenter")):
         refused(r"^facebook/sam-vit-huge is not in the cache .*`hf download", make, kind(read_off=read_off))
-    model = make(kind(read_off=replace(SAM, kind="grabcut")))  # it is named, and not used
+    model = make(kind(read_off=replace(SAM, kind="grabcut")))  # named, but not used
     refused("sam-vit-huge is not in the cache", model.override, {"read_off": {"kind": "segmenter"}})
     assert model.config.read_off.kind == "grabcut"
 
@@ -91,8 +91,8 @@ def test_depth_models_and_lama_that_are_missing_are_found_before_the_first_objec
     make(replace(bias, depth="dpt", removal="lama"))  # neither is used in the hull on its own colours
 
 
-def test_a_segmenter_is_needed_where_it_is_used(hub):
-    # neighbours are segmented whatever reads the mask off; a mask that was cut out is not read off
+def test_a_segmenter_is_needed_only_if_it_is_used(hub):
+    # neighbours are segmented whatever the read-off is; masks from clusters need no read-off
     both = {"depth": str(hub.depth), "read_off": replace(SAM, kind="grabcut")}
     refused("sam-vit-huge is not in the cache", make, InpaintConfig(**both))
     cut_out = MixedContextConfig(answer="clusters", read_off=SAM)
@@ -101,7 +101,7 @@ def test_a_segmenter_is_needed_where_it_is_used(hub):
         refused("sam-vit-huge is not in the cache", make, replace(cut_out, **more))
 
 
-def test_what_is_there_is_found_without_loading_weights(hub, monkeypatch):
+def test_available_helpers_are_found_without_loading_weights(hub, monkeypatch):
     def load(*_):
         raise AssertionError("weights were loaded")
 
@@ -113,7 +113,7 @@ def test_what_is_there_is_found_without_loading_weights(hub, monkeypatch):
     make(NoiseFillConfig(read_off=read_off))
 
 
-def test_a_folder_of_another_kind_or_without_weights_is_refused_at_once(hub, tmp_path):
+def test_a_folder_of_another_kind_or_without_weights_is_refused_on_opening(hub, tmp_path):
     refused(
         "is a 'depth_anything'; SAM and SAM 2",
         make,
@@ -135,7 +135,7 @@ def test_without_transformers_a_control_that_needs_sam_says_what_to_install(hub,
     assert make(NoiseFillConfig()).predict_batch([]) == []
 
 
-def test_options_that_are_overridden_are_not_looked_for(hub, tmp_path):
+def test_overridden_helpers_are_not_searched_for(hub, tmp_path):
     file = tmp_path / "control.yaml"
     file.write_text("model: {name: noise_fill, read_off: {segmenter: facebook/sam-vit-huge}}\n")
     refused("sam-vit-huge is not in the cache", load_model, file, "cpu")
@@ -150,7 +150,7 @@ def test_options_that_are_overridden_are_not_looked_for(hub, tmp_path):
 
 
 class Rows:
-    """Segments the rows of a picture from a given one on."""
+    """Segments the rows of a picture from a given one to the last."""
 
     def __init__(self, first):
         self.first = first
@@ -184,7 +184,7 @@ def test_an_override_reaches_methods_and_controls_alike(kind, opened):
     occluder = np.roll(modal, 6, axis=0)
     query = Query(image, modal, 0, occluder)
     (first,) = model.predict_batch([query])
-    model.override({"sampler": {"steps": 3}})  # another option: what is open stays open
+    model.override({"sampler": {"steps": 3}})  # another option: open models stay open
     model.predict_batch([query])
     assert opened == ["top"]
     model.override({"read_off": {"segmenter": "low"}})
@@ -195,7 +195,7 @@ def test_an_override_reaches_methods_and_controls_alike(kind, opened):
     assert opened == ["top", "low"]
 
 
-def test_a_depth_model_is_opened_anew_only_if_another_one_is_named(opened):
+def test_a_depth_model_is_reopened_only_if_another_one_is_named(opened):
     model = make(InpaintConfig(depth="one"))
     assert model.depth_model is model.depth_model
     model.override({"sampler": {"steps": 3}})
@@ -205,7 +205,7 @@ def test_a_depth_model_is_opened_anew_only_if_another_one_is_named(opened):
 
 
 @pytest.mark.parametrize("kind", [TeleaConfig, NoiseFillConfig])
-def test_what_controls_refuse_and_ignore(kind):
+def test_options_that_controls_refuse_or_ignore(kind):
     model = make(kind())
     model.override({"sampler": {"steps": 3}, "leakage": {"s": 0.1}, "backend": {"name": "sd15"}})
     assert model.config == kind()

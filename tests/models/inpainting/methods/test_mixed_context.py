@@ -1,4 +1,4 @@
-"""Paper 001 step by step, with an inpainting model that generates a known picture."""
+"""The method of paper 001 step by step, with an inpainting model that generates a known picture."""
 
 import warnings
 from dataclasses import replace
@@ -61,7 +61,7 @@ def small(config):
 
 
 class TestClusters:
-    def test_points_far_apart_are_found(self):
+    def test_distant_groups_of_points_are_separated(self):
         rng = np.random.default_rng(0)
         truth = np.repeat([0, 1, 2], 40)
         points = np.array([[0, 0], [10, 0], [0, 10]])[truth] + 0.1 * rng.standard_normal((120, 2))
@@ -69,7 +69,7 @@ class TestClusters:
             labels = cluster(points, 3, np.random.default_rng(seed))
             assert ((labels[:, None] == labels) == (truth[:, None] == truth)).all()
 
-    def test_it_ends_where_no_point_would_change_its_cluster(self):
+    def test_every_point_belongs_to_the_nearest_centre(self):
         points = np.random.default_rng(1).random((200, 3))
         labels = cluster(points, 4, np.random.default_rng(0))
         centres = np.stack([points[labels == label].mean(axis=0) for label in range(4)])
@@ -80,8 +80,8 @@ class TestClusters:
         assert labels[0] == labels[1] != labels[2]
         assert (cluster(np.zeros((6, 2)), 3, np.random.default_rng(0)) == 0).all()
 
-    def test_clusters_of_the_visible_part_within_the_hole(self):
-        # four quarters of 4 x 4 places, each a cluster; the visible part lies in the left ones: 75 % and 25 %
+    def test_clusters_of_the_visible_part_are_selected(self):
+        # four quarters of a 4 x 4 grid, each a cluster; the visible part is in the left ones: 75 % and 25 %
         features = np.zeros((2, 4, 4))
         features[0, :, 2:], features[1, 2:] = 10, 10
         modal, hole = np.zeros((8, 8), bool), np.zeros((8, 8), bool)
@@ -99,7 +99,7 @@ class TestClusters:
 
 
 @pytest.mark.parametrize("choice", ["all", "best_overlap"])
-def test_the_choice_of_clusters_reaches_the_cut(choice, monkeypatch):
+def test_the_option_for_choosing_clusters_is_passed_on(choice, monkeypatch):
     asked = []
 
     def listen(features, modal, hole, clusters, share, rng, how):
@@ -136,13 +136,13 @@ class TestMixing:
         assert (masks[0] == self.whole).all()
         noise = torch.randn((1, 3, SIDE, SIDE), generator=torch.Generator().manual_seed(7))
         level, x, known = self.backend.states[4]
-        # the object as it was drawn, the background as it was cleared, both at the level of step k = 4, with one noise
+        # the generated object on the cleared background, both noised alike to the level of step k = 4
         expected = np.where(self.whole[..., None], self.drawn, self.cleared)
         assert level == self.backend.levels(10)[4]
         torch.testing.assert_close(x, level.alpha * to_pictures([expected]) + level.sigma * noise, atol=1e-5, rtol=0)
         assert torch.equal(known, to_pictures([self.cleared]))
 
-    def test_every_level_once_on_the_clean_background_and_then_at_home(self):
+    def test_levels_are_first_evaluated_on_the_clean_background_then_on_the_composite(self):
         for timestep, swap in ((0.4, 4), (0.0, 1), (0.75, 8), (1.0, 10)):
             self.mix(timestep)
             assert [level for level, _, _ in self.backend.states] == self.backend.levels(10)[:-1]
@@ -153,7 +153,7 @@ class TestMixing:
         pictures, _ = self.mix()
         assert (pictures[0] == np.where(self.hole[..., None], self.drawn, self.cleared)).all()
 
-    def test_with_all_steps_on_the_clean_background_the_object_is_pasted(self):
+    def test_with_all_steps_on_the_clean_background_the_object_is_only_pasted(self):
         pictures, _ = self.mix(1.0)
         assert (pictures[0] == np.where((self.hole & self.whole)[..., None], self.drawn, self.cleared)).all()
 
@@ -162,14 +162,14 @@ class TestMixing:
             _, masks = self.mix(features=features, feature=feature)
             assert (masks[0] == self.whole).all()
 
-    def test_a_feature_that_the_model_does_not_have(self):
+    def test_an_unknown_feature_is_refused(self):
         with pytest.raises(UserError, match=r"feature=mid_block: this inpainting model has auto, clean, up_blocks.2"):
             self.mix(feature="mid_block")
         assert pick_tap("auto", tiny_prior().abilities) == "up_blocks.1"
 
 
 class Grower(Progressive):
-    """Segments every possible further occluder as the object, and paints it blue. crops: of each round."""
+    """Completes the object over the whole occluder, in blue. rounds: the crops of each round."""
 
     padding = 0.5
 
@@ -199,7 +199,7 @@ def bar(height=60, width=200, x0=20, x1=40):
 
 
 class TestRounds:
-    def test_until_nothing_hides_the_object(self):
+    def test_rounds_end_when_nothing_hides_the_object(self):
         image, modal = bar()
         occluder = np.zeros_like(modal)
         occluder[25:35, 40:130] = True
@@ -210,7 +210,7 @@ class TestRounds:
         assert len({crop.seed for crops in model.rounds for crop in crops}) == len(model.rounds)
         assert (prediction.image[occluder] == BLUE).all() and (prediction.image[~occluder] == image[~occluder]).all()
 
-    def test_no_more_rounds_than_allowed(self):
+    def test_the_number_of_rounds_is_limited(self):
         image, modal = bar()
         occluder = np.zeros_like(modal)
         occluder[25:35, 40:190] = True
@@ -221,10 +221,10 @@ class TestRounds:
             assert len(model.rounds) == iterations
         assert found[0] < found[1] < found[2]
 
-    def test_an_occluder_far_away_hides_nothing(self):
+    def test_a_distant_occluder_hides_nothing(self):
         image, modal = bar(x1=60)
         occluder = np.zeros_like(modal)
-        occluder[:, 70:] = True  # ten columns lie between
+        occluder[:, 70:] = True  # a gap of ten columns
         with pytest.warns(UserWarning, match="1 of 1 objects have no known occluder"):
             prediction = grower().predict_batch([Query(image, modal, 0, occluder)])[0]
         assert (prediction.amodal == modal).all() and prediction.evaluations == 0 and (prediction.image == image).all()
@@ -232,7 +232,7 @@ class TestRounds:
         model.predict_batch([Query(image, modal, 0, occluder)])
         assert model.rounds
 
-    def test_without_an_occluder_the_prediction_is_the_modal_mask_and_says_so(self):
+    def test_without_an_occluder_the_prediction_is_the_modal_mask_with_a_warning(self):
         image, modal = bar()
         with pytest.warns(UserWarning, match=r"give the occluder, or model\.depth"):
             prediction = grower().predict_batch([Query(image, modal)])[0]
@@ -240,13 +240,13 @@ class TestRounds:
         assert (prediction.canvas.top, prediction.canvas.left, prediction.canvas.mask.shape) == (25, 20, (10, 20))
 
     @pytest.mark.parametrize("gap", [0, 9, 10])
-    def test_beyond_a_border_that_the_object_touches(self, gap):
+    def test_completion_beyond_a_border_that_the_object_touches(self, gap):
         image, modal = bar(height=140, x0=gap, x1=30)
         modal = np.roll(modal, 40, axis=0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             prediction = grower(iterations=1).predict_batch([Query(image, modal)])[0]
-        assert (prediction.amodal == modal).all()  # what lies beyond is not in the photo
+        assert (prediction.amodal == modal).all()  # pixels beyond the border are not in the photo
         canvas = prediction.canvas
         if gap == 10:
             assert canvas.left == 10 and prediction.evaluations == 0
@@ -264,8 +264,8 @@ class TestRounds:
         canvas = prediction.canvas
         assert canvas.top == canvas.left == -8 and canvas.mask.shape == (32, 32) and canvas.mask.all()
 
-    def test_the_window_is_pasted_back_to_the_pixel(self):
-        # a window of side 48 about an object of 24: nothing is resized
+    def test_the_window_is_pasted_back_exactly(self):
+        # a window of side 48 around an object of 24: nothing is resized
         image = np.random.default_rng(1).integers(0, 256, (100, 100, 3), np.uint8)
         modal, occluder = np.zeros((100, 100), bool), np.zeros((100, 100), bool)
         modal[40:64, 30:54] = True
@@ -276,7 +276,7 @@ class TestRounds:
         model.predict_batch([Query(image, modal, 0, occluder)])
         crop = model.rounds[0][0]
         assert (crop.picture == image[28:76, 18:66]).all() and (crop.modal == modal[28:76, 18:66]).all()
-        near = np.zeros_like(occluder)  # the hole goes on for a pixel, so that nothing of the occluder is left to see
+        near = np.zeros_like(occluder)  # the hole is a pixel larger, so that nothing of the occluder stays visible
         for dy, dx in ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)):
             near |= np.roll(occluder, (dy, dx), (0, 1))
         assert (crop.occluder == near[28:76, 18:66]).all()
@@ -291,7 +291,7 @@ class TestRounds:
             alone = grower().predict_batch([asked])[0]
             assert (one.amodal == alone.amodal).all() and one.evaluations == alone.evaluations
 
-    def test_an_occluder_of_another_size(self):
+    def test_an_occluder_of_another_size_is_refused(self):
         image, modal = bar()
         with pytest.raises(UserError, match="occluder and modal mask differ in size"):
             grower().predict_batch([Query(image, modal, 0, modal[:-1])])
@@ -309,7 +309,7 @@ class TestNewOccluders:
         monkeypatch.setattr("amodalseg.models.inpainting.methods.base_method.check_helpers", lambda helpers: None)
         return grower(depth="any", **options)
 
-    def test_what_is_nearer_and_touches_hides_the_object(self, monkeypatch):
+    def test_nearer_pixels_that_touch_the_object_hide_it(self, monkeypatch):
         image, modal = np.full((100, 100, 3), GREEN, np.uint8), np.zeros((100, 100), bool)
         modal[40:64, 30:54] = True
         image[modal] = RED
@@ -319,7 +319,7 @@ class TestNewOccluders:
         prediction = self.model(monkeypatch, iterations=1).predict_batch([Query(image, modal)])[0]
         assert prediction.evaluations == 5 and (prediction.amodal & post).sum() > 0.9 * post.sum()
 
-    def test_what_is_given_is_believed(self, monkeypatch):
+    def test_a_given_empty_occluder_is_used_instead_of_depth(self, monkeypatch):
         image, modal = np.full((100, 100, 3), BLUE, np.uint8), np.zeros((100, 100), bool)
         modal[40:64, 30:54] = True
         image[modal] = RED
@@ -332,7 +332,7 @@ class TestLookedForAgain:
     """A second occluder appears in the picture generated in the first round; blue is near."""
 
     def scene(self):
-        """A photo with a red block behind a post, the given occluder, and what lies behind that."""
+        """A photo of a red block behind a post, which is the given occluder."""
         image, modal = np.full((100, 100, 3), GREEN, np.uint8), np.zeros((100, 100), bool)
         modal[40:64, 30:54] = True
         image[modal] = RED
@@ -345,7 +345,7 @@ class TestLookedForAgain:
         class Depth:
             def nearer(self, picture):
                 red, green, blue = np.moveaxis(picture.astype(int), 2, 0)
-                return ((blue > red - 60) & (green < 100)).astype(np.float32)  # where blue and red mix, too
+                return ((blue > red - 60) & (green < 100)).astype(np.float32)  # including blends of blue and red
 
         class Scripted(Grower):
             def complete(self, crops, steps):
@@ -354,7 +354,7 @@ class TestLookedForAgain:
                 for crop in crops:
                     picture = np.where(crop.occluder[..., None], np.uint8(RED), crop.picture)
                     hidden = crop.occluder.copy()
-                    if len(self.rounds) == 1:  # the right half of what is drawn is a thing that nobody knew of
+                    if len(self.rounds) == 1:  # the right half of the generated part shows a new occluder
                         hidden &= np.arange(hidden.shape[1]) < np.nonzero(hidden.any(axis=0))[0].mean()
                         picture[crop.occluder & ~hidden] = BLUE
                     done.append(Completion(crop.modal | hidden, picture, 5))
@@ -366,7 +366,7 @@ class TestLookedForAgain:
         return Scripted(config, KnownPicture(painted(RED)))
 
     @pytest.mark.parametrize(("occluders", "rounds"), [("given", 1), ("both", 2)])
-    def test_a_second_occluder_is_completed_in_the_second_round_unless_only_given_ones_count(
+    def test_a_second_occluder_is_completed_in_the_second_round_unless_only_given_ones_are_used(
         self, occluders, rounds, monkeypatch
     ):
         query = self.scene()
@@ -377,14 +377,14 @@ class TestLookedForAgain:
         assert (share > 0.9) == (occluders == "both") and share > 0.3
         assert (prediction.image[50, 63] == (RED if occluders == "both" else query.image[50, 63])).all()
 
-    def test_found_knows_nothing_of_what_is_given(self, monkeypatch):
+    def test_occluders_found_ignores_given_occluders(self, monkeypatch):
         query = self.scene()  # the post is not blue, so it is not found
         model = self.model(monkeypatch, occluders="found")
         with pytest.warns(UserWarning, match=r"or model\.occluders=found"):
             prediction = model.predict_batch([query])[0]
         assert (prediction.amodal == query.modal).all() and not model.rounds
 
-    def test_without_any_model_the_order_follows_from_the_outlines(self):
+    def test_without_any_model_the_order_is_estimated_from_outlines(self):
         image, modal = np.full((100, 100, 3), GREEN, np.uint8), np.zeros((100, 100), bool)
         modal[40:64, 30:70] = True
         post = np.zeros_like(modal)
@@ -394,7 +394,7 @@ class TestLookedForAgain:
         prediction = grower(occluders="found", iterations=1).predict_batch([Query(image, modal)])[0]
         assert prediction.amodal[40:64][post[40:64]].mean() > 0.7 and not prediction.amodal[:28].any()
 
-    def test_a_detector_says_what_objects_there_are(self, monkeypatch):
+    def test_a_detector_provides_the_other_objects(self, monkeypatch):
         query = self.scene()
         asked = []
 
@@ -444,13 +444,13 @@ class TestMethods:
             (Inpaint, InpaintConfig(), GREEN, "difference"),
         ],
     )
-    def test_what_is_drawn_is_what_is_predicted(self, method, config, behind, read):
+    def test_the_generated_object_is_predicted(self, method, config, behind, read):
         query, truth = self.scene()
         prediction = self.predict(method, config, behind, read)
         assert self.iou(query.modal, truth) < 0.8 and self.iou(prediction.amodal, truth) > 0.97
         assert (prediction.image[prediction.occluded & truth] == RED).all() and prediction.evaluations == 20
 
-    def test_the_background_is_put_behind_what_was_completed_on_grey(self):
+    def test_an_object_completed_on_grey_is_composited_on_its_background(self):
         prediction = self.predict(MixedContext, MixedContextConfig(iterations=1, composite=False), (135, 135, 135))
         _, truth = self.scene()
         assert self.iou(prediction.amodal, truth) > 0.97
@@ -490,7 +490,7 @@ class TestRandomNumbers:
         first, again, other = (self.ask(method, seed) for seed in (4, 4, 5))
         assert (first.image == again.image).all() and (first.image != other.image).any()
 
-    def test_a_prediction_does_not_depend_on_its_batch(self, method):
+    def test_a_prediction_does_not_depend_on_the_rest_of_its_batch(self, method):
         config = {MixedContext: MixedContextConfig(), Inpaint: InpaintConfig(), NaiveOutpaint: NaiveOutpaintConfig()}
         model, queries = method(small(config[method]), tiny_prior()), []
         for seed in range(3):
@@ -510,29 +510,29 @@ class TestRandomNumbers:
         assert several.evaluations == 3 * one.evaluations > 0
 
 
-def test_only_parts_that_touch_the_visible_part_are_the_objects():
+def test_only_parts_connected_to_the_visible_part_belong_to_the_object():
     modal, hole, mask = (np.zeros((6, 9), bool) for _ in range(3))
     modal[2, 1], hole[:, 2:] = True, True
     mask[2, 2:4], mask[5, 8] = True, True
     expected = np.zeros_like(mask)
     expected[2, 2:4] = True
-    assert (whole(mask, modal, hole) == expected).all()  # the visible part is in the prediction only if it was read off
+    assert (whole(mask, modal, hole) == expected).all()  # the visible part is included only if it was read off
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_ablations_are_configurations(path):
+def test_ablation_files_are_valid_configurations(path):
     config = load_config(ModelOnly, path).model
     assert config.name == "mixed_context"
     own = to_dict(config)
     assert own != to_dict(MixedContextConfig()), "an ablation that changes nothing"
 
 
-def test_there_are_ablations():
+def test_ablation_files_exist():
     assert {path.stem.split("_")[0] for path in CONFIGS.glob("*.yaml")} >= {"no", "timestep", "feature", "iterations"}
 
 
 class Reader(KnownPicture):
-    """Generates white if given a prompt, and grey otherwise."""
+    """Generates white with a prompt, and grey without."""
 
     def __init__(self, picture):
         super().__init__(picture)

@@ -39,7 +39,7 @@ def read(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_every_file_builds_what_its_folder_says_of_models_that_are_known(path, monkeypatch):
+def test_every_file_builds_the_model_of_its_folder_from_known_models(path, monkeypatch):
     backends, helpers = [], []
     monkeypatch.setattr(base_method, "check_backend", lambda config: backends.append(config.name))
     monkeypatch.setattr(base_method, "check_helpers", helpers.append)
@@ -50,11 +50,11 @@ def test_every_file_builds_what_its_folder_says_of_models_that_are_known(path, m
     looks = path.stem == "found"
     assert [(bool(found.depth), bool(found.detector)) for found in helpers] == [(looks, looks)]
     assert helpers[0].segmenter in (None, *SEGMENTERS.values())
-    if backends and config.read_off.kind != "difference":  # SAM where the model has to be fetched as well
+    if backends and config.read_off.kind != "difference":  # SAM is used with models that have to be downloaded anyway
         assert (helpers[0].segmenter is None) == (backends[0] in SHIPPED)
 
 
-def test_published_pairs_of_method_and_model_are_files():
+def test_published_pairs_of_method_and_model_have_files():
     names = {name_of(path) for path in FILES}
     assert names >= {
         *(f"occlusion_free_bias/{name}" for name in HUB_IDS if name != "sd15_text"),
@@ -62,7 +62,7 @@ def test_published_pairs_of_method_and_model_are_files():
     }
 
 
-def test_every_file_of_a_published_model_has_its_control():
+def test_every_file_of_a_published_model_has_a_control():
     assert SIDES.keys() == HUB_IDS.keys()
     controls = [read(path) for path in FILES if path.parent.name == "noise_fill"]
     for path in FILES:
@@ -80,7 +80,7 @@ def test_every_file_of_a_published_model_has_its_control():
         assert found[0].window.side == config.window.side
 
 
-def test_a_decoder_block_that_the_prior_lacks_is_one_line_with_those_it_has():
+def test_a_missing_decoder_block_is_refused_with_the_existing_ones():
     unet = build_unet(InpaintingPriorConfig(size=16, channels=[8, 16, 16], head=8)).eval()  # three decoder blocks
     backend = EmbeddedPrior.of_network(unet, build_scheduler().alphas_cumprod)
     config = read(CONFIGS / "mixed_context/feature_up_3.yaml")

@@ -44,7 +44,7 @@ def predicted(config, **options):
 
 
 @pytest.mark.parametrize("config", METHODS)
-def test_the_inpainting_model_draws_what_lies_behind(config):
+def test_the_inpainting_model_fills_the_vacated_place(config):
     query, found = asked(), predicted(config, origin="model")
     place = moving.vacated(query.modal) & ~found.moved_mask
     inner = query.modal & ~found.moved_mask
@@ -56,7 +56,7 @@ def test_the_inpainting_model_draws_what_lies_behind(config):
     assert (plain.amodal == found.amodal).all() and found.evaluations == plain.evaluations + 3
 
 
-def test_a_removal_by_lama_needs_its_package(monkeypatch):
+def test_removal_by_lama_needs_its_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "simple_lama_inpainting", None)
     with pytest.raises(UserError, match="pip install simple-lama-inpainting"):
         predicted(NaiveOutpaintConfig, origin="lama")
@@ -71,8 +71,8 @@ def test_a_removal_by_lama_needs_its_package(monkeypatch):
     assert (found.moved[inner] == 99).all()
 
 
-def test_the_place_is_drawn_by_the_seed():
-    """The vacated place and the object use different noise; otherwise one would be generated similar to the other."""
+def test_vacated_place_and_object_use_different_noise():
+    """With the same noise they would become similar."""
     backend = KnownPicture(np.full((16, 16, 3), DRAWN, np.uint8))
     config = replace(NaiveOutpaintConfig(), sampler=StepsConfig(steps=1), origin="model")
     NaiveOutpaint(config, backend).predict_batch([asked()])

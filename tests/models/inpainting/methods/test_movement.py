@@ -58,14 +58,14 @@ def test_latent_optimisation_is_one_step_down_the_gradient_of_equation_8(gamma):
     torch.testing.assert_close(sampling.x, before - gamma * x.grad)
 
 
-def test_to_the_letter_the_square_around_the_object_goes_to_zero():
+def test_with_pull_on_square_the_surroundings_of_the_object_become_zero():
     sampling, _, before, _ = pulled(Box(3, 5, 8, 8), pull=1.0, resize="latent", pull_on="square")
     assert (sampling.x[..., 3:5, 5:13] == 0).all() and (sampling.x[..., 5:9, 9:13] == 0).all()
     assert (sampling.x[..., 5:9, 5:9] != 0).all()
     assert torch.equal(sampling.x[..., :3, :], before[..., :3, :])
 
 
-def test_a_target_that_leaves_the_grid_is_cut_off():
+def test_a_target_beyond_the_grid_is_clipped():
     whole, _, _, _ = pulled(Box(3, 5, 8, 8), resize="latent")
     cut, _, before, _ = pulled(Box(3, -3, 8, 8), resize="latent")
     torch.testing.assert_close(cut.x[..., 5:9, :1], whole.x[..., 5:9, 8:9])
@@ -74,7 +74,7 @@ def test_a_target_that_leaves_the_grid_is_cut_off():
     assert torch.equal(gone.x, before)
 
 
-def test_l_resize_of_the_clean_estimate_is_noised_by_the_photos_noise():
+def test_l_resize_of_the_clean_estimate_adds_the_photos_noise():
     sampling, _, _, clean = pulled(Box(0, 0, 16, 16), resize="clean")
     level = sampling.level
     expected = level.alpha * clean + level.sigma * 0.25
@@ -83,7 +83,7 @@ def test_l_resize_of_the_clean_estimate_is_noised_by_the_photos_noise():
     torch.testing.assert_close(noisy.x[..., 4:12, :8], branch.sampling.x[..., 4:12, :8])
 
 
-def test_l_resize_goes_by_way_of_the_picture(text):  # noqa: F811
+def test_l_resize_decodes_resizes_and_encodes(text):  # noqa: F811
     x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         picture = torch.nn.functional.interpolate(text.decode(x), (20, 12), mode="bilinear", antialias=True)
@@ -91,7 +91,7 @@ def test_l_resize_goes_by_way_of_the_picture(text):  # noqa: F811
 
 
 @pytest.mark.parametrize("backend", ["prior", "text"])
-def test_what_the_photo_is_drawn_from(backend, text, monkeypatch):  # noqa: F811
+def test_start_and_keys_of_the_photos_branch(backend, text, monkeypatch):  # noqa: F811
     """Equation 7: noise where the object was, its inverted states elsewhere; only keys from elsewhere are used."""
     started, masks = [], []
     keys, advance = movement.Keys, movement.advance
@@ -131,7 +131,7 @@ def test_no_dead_option(option, text):  # noqa: F811
     assert np.array_equal(one, again) and not np.array_equal(one, other)
 
 
-def test_nothing_changes_but_the_two_places_and_evaluations_are_counted(text):  # noqa: F811
+def test_only_origin_and_target_change_and_evaluations_are_counted(text):  # noqa: F811
     query = asked(80, (20, 60))
     config = replace(LATENT, window=SquareConfig(size=32, side=1.5), lora=LoraConfig(rank=2, steps=2))
     still = Query(query.image, query.modal, 3, query.occluder, "cat")
@@ -139,16 +139,16 @@ def test_nothing_changes_but_the_two_places_and_evaluations_are_counted(text):  
     assert np.array_equal(moving.amodal, resting.amodal) and resting.moved is None
     changed = (moving.moved != query.image).any(axis=2)
     assert not changed[:, 75:].any() and changed[query.modal].any() and changed[55:65, 15:25].any()
-    # inversion, keys, prediction and its null: 4 in each of 5 steps; the branch itself once more
+    # inversion, keys, prediction and its null: 4 in each of 5 steps; the object's branch costs the same again
     assert moving.evaluations == resting.evaluations * 2 + 5 * 4
 
 
-def test_without_attention_layers_one_line_says_what_to_take():
+def test_without_attention_layers_one_line_names_alternatives():
     with pytest.raises(UserError, match=r"movement=latent needs attention layers .*: use movement=paste"):
         DiffOOM(replace(PLAIN, movement="latent"), GaussianBackend()).predict_batch([asked()])
 
 
-def test_table_4_has_files_of_the_movement_branch_too():
+def test_rows_of_table_4_on_the_movement_branch_have_files():
     published = load_config(ModelOnly, CONFIGS / "sd15_text.yaml").model
     assert isinstance(published, DiffOOMConfig) and published.movement == "latent" and published.resize == "noisy"
     for name, expected in (

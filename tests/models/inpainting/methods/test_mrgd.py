@@ -35,7 +35,7 @@ def hidden(height=40, width=60, box=(10, 10, 30, 30), seed=1, category=None):
 
 @pytest.mark.filterwarnings(NOBODY_HIDES)
 class TestContract(ModelContract):
-    """With a nearer surface all around each object, so that everything there is generated."""
+    """With a depth map in which the surroundings of each object are nearer, so that everything there is generated."""
 
     @classmethod
     def make(cls):
@@ -49,14 +49,14 @@ class TestContract(ModelContract):
         return np.linspace(0, 1, picture[..., 0].size, dtype=np.float32).reshape(picture.shape[:2])
 
 
-def test_without_an_occluder_the_mask_that_was_given_stays_and_one_line_says_so(words):
+def test_without_an_occluder_the_prediction_is_the_modal_mask_with_a_warning(words):
     asked = query(40, 60, (10, 10, 30, 30))
     with pytest.warns(UserWarning, match="^mrgd: 1 of 1 objects have no known occluder") as said:
         (found,) = model(words).predict_batch([asked])
     assert len(said) == 1 and (found.amodal == asked.modal).all() and found.evaluations == 0
 
 
-def test_what_hides_the_object_is_edited_away(words, monkeypatch):
+def test_the_occluder_is_removed_by_an_edit(words, monkeypatch):
     found = model(words)
     asked = []
 
@@ -83,19 +83,19 @@ def test_what_hides_the_object_is_edited_away(words, monkeypatch):
     x0, y0, x1, y1 = gone.box
     assert 0.6 < x0 <= 0.75 and 0.9 < x1 <= 1 and (y0, y1) == (0, 1)
     assert (first.amodal == third.amodal).all() and first.evaluations == 16
-    # four parts inverted in two steps; three of them drawn, the total one asked for its maps; then all four
+    # four regions inverted in two steps; three sampled, and the total one evaluated for its maps; then all four
     post = hidden().occluder
     assert (
         not (first.occluded & ~post).any() and (first.image[~first.occluded] == hidden().image[~first.occluded]).all()
     )
 
 
-def test_samples_are_drawn_together(words):
+def test_two_samples_and_their_evaluations(words):
     together = model(words).predict_batch([hidden()], num_samples=2)[0]
     assert len(together.samples) == 2 and together.evaluations == 32
 
 
-def test_a_query_that_asks_for_an_edit_gets_it(words):
+def test_a_query_with_a_request_is_edited(words):
     asked = hidden()
     asked.edit = request_of([Region("a grey ground", "a grey ground"), Region("a star", "a fish", (0.5, 0, 1, 1))])
     edited, plain = model(words).predict_batch([asked, hidden()])
@@ -105,7 +105,7 @@ def test_a_query_that_asks_for_an_edit_gets_it(words):
     assert edited.evaluations > plain.evaluations and (edited.amodal == plain.amodal).all()
 
 
-def test_for_edits_alone_no_object_is_completed(words):
+def test_with_completes_false_only_edits_are_made(words):
     asked = hidden()
     asked.edit = request_of([Region("a grey ground", "a grey ground"), Region("a star", "a fish", (0.5, 0, 1, 1))])
     both, alone = (model(words, completes=completes).predict_batch([asked])[0] for completes in (True, False))
@@ -121,5 +121,5 @@ def test_a_model_without_text_is_one_line():
         MRGD(quick(), build_prior(), Brightness()).predict_batch([asked])
 
 
-def test_its_masks_are_said_to_be_an_adaptations(words):
+def test_the_description_says_that_masks_are_an_adaptation(words):
     assert model(words).adaptation.startswith("an editing method")

@@ -1,4 +1,4 @@
-"""Paper 002: its equations against closed forms, and the whole method with a model that knows the ground truth."""
+"""The method of paper 002: equations against closed forms, and the whole with a model that knows the ground truth."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -70,7 +70,7 @@ def complete(query, config, backend=None):
 # ---------------------------------------------------------------------------------------------------- equation 7
 
 
-def test_leakage_of_one_is_plain_blended_inpainting_to_the_last_bit():
+def test_leakage_with_s_of_one_is_bitwise_equal_to_blended_inpainting():
     for strength in (1.0, 0.5):
         plain = drawn([KeepKnown()], strength=strength)
         assert torch.equal(drawn([Leakage(1.0)], strength=strength), plain)
@@ -78,11 +78,11 @@ def test_leakage_of_one_is_plain_blended_inpainting_to_the_last_bit():
     assert not torch.equal(drawn([Leakage(0.9)]), drawn([KeepKnown()]))
 
 
-def test_leakage_of_nothing_is_the_known_picture():
+def test_leakage_with_s_of_zero_gives_the_known_picture():
     assert torch.equal(drawn([Leakage(0.0)]), pictures_and_holes()[0])
 
 
-def test_leakage_is_the_equation_in_every_step():
+def test_leakage_equals_the_equation_in_every_step():
     s, seen = 0.3, []
 
     class Before(Hook):
@@ -103,7 +103,7 @@ def test_leakage_is_the_equation_in_every_step():
 
 @pytest.mark.parametrize("until", [1.0, 0.5])
 @pytest.mark.parametrize("s", [0.0, 0.3, 1.0])
-def test_an_empty_area_leaves_the_known_state_to_the_last_bit_at_every_step(s, until):
+def test_with_an_empty_area_the_state_is_bitwise_the_known_one_at_every_step(s, until):
     exact = []
 
     class Compare(Hook):
@@ -116,7 +116,7 @@ def test_an_empty_area_leaves_the_known_state_to_the_last_bit_at_every_step(s, u
     assert exact == [True] * 7 and torch.equal(done.x, pictures)
 
 
-def test_leakage_until_the_middle_blends_the_first_half_of_the_steps_only():
+def test_leakage_until_one_half_blends_only_the_first_half_of_the_steps():
     changed = []
 
     class Look(Hook):
@@ -133,7 +133,7 @@ def test_leakage_until_the_middle_blends_the_first_half_of_the_steps_only():
     assert changed == [True, True, True, False, False, False]
 
 
-def test_with_s_of_one_all_modes_draw_the_same_picture():
+def test_with_s_of_one_all_modes_generate_the_same_picture():
     query, _ = scene()
     pictures = [
         complete(query, replace(WIDE, leakage=LeakageConfig(mode=mode, s=1.0))).image
@@ -144,11 +144,11 @@ def test_with_s_of_one_all_modes_draw_the_same_picture():
     assert not np.array_equal(other, pictures[0])
 
 
-def test_strength_is_the_last_part_of_the_way():
+def test_strength_samples_only_the_last_steps():
     query, _ = scene()
     backend = GaussianBackend()
     prediction = complete(query, OcclusionFreeBiasConfig(window=SquareConfig(size=16)), backend)
-    assert len(backend.calls) == prediction.evaluations == 2 * 6  # 0.3 of 20 steps, each with its null
+    assert len(backend.calls) == prediction.evaluations == 2 * 6  # 0.3 of 20 steps, each with a null evaluation
     assert max(call.sigma for call in backend.calls) < 0.5
 
 
@@ -173,7 +173,7 @@ def test_soft_inpainting_changes_pixels_outside_the_area():
         assert (picture[~area] != given[~area]).any() == changes and (picture[area] != given[area]).any()
 
 
-def test_a_soft_answer_may_exceed_the_area():
+def test_a_soft_prediction_may_exceed_the_area():
     whole = np.full((16, 16, 3), 255, np.uint8)
     whole[2:15, 2:15] = (210, 40, 40)
     read = ReadOffConfig(kind="difference")
@@ -182,7 +182,7 @@ def test_a_soft_answer_may_exceed_the_area():
     assert not (drawn_square("strength", Knowing(whole), read_off=read)[3] & ~area).any()
 
 
-def test_the_area_of_neighbours_is_what_the_options_say():
+def test_options_of_the_area_of_neighbours():
     query, _ = scene()
     crop = Crop(query.image, query.modal, query.occluder & ~query.modal, 1, None)
     for model in (
@@ -197,7 +197,7 @@ def test_the_area_of_neighbours_is_what_the_options_say():
         assert areas[0].sum() > areas[1].sum() and not (areas[0] & crop.modal).any()
 
 
-def test_soft_inpainting_is_for_models_that_see_the_area():
+def test_soft_inpainting_needs_a_model_with_the_area_as_input():
     class Blind(GaussianBackend):
         abilities = replace(GaussianBackend.abilities, sees_hole=False)
 
@@ -209,7 +209,7 @@ def test_soft_inpainting_is_for_models_that_see_the_area():
 
 
 @pytest.mark.parametrize(("null", "told"), [("all", "as the backend says"), ("none", 0.0)])
-def test_both_readings_of_the_null(null, told):
+def test_both_readings_of_the_null_prediction(null, told):
     seen = []
 
     class Listening(GaussianBackend):
@@ -225,7 +225,7 @@ def test_both_readings_of_the_null(null, told):
 
 
 class Two(GaussianBackend):
-    """Predicts one colour given the area, and another without any input."""
+    """Predicts one colour with the area as input, and another without any input."""
 
     def unconditional(self, prepared):
         return replace(prepared, inputs={"nothing": torch.ones(())})
@@ -237,7 +237,7 @@ class Two(GaussianBackend):
 
 
 @pytest.mark.parametrize("weight", [0.75, 1.5, 2.5])
-def test_guidance_is_the_equation(weight):
+def test_guidance_equals_the_equation(weight):
     backend = Two()
     prepared = backend.prepare(*pictures_and_holes())
     sampling = begin(backend, prepared, (1, 2, 3), 5)
@@ -246,7 +246,7 @@ def test_guidance_is_the_equation(weight):
     assert len(backend.calls) == 10
 
 
-def test_a_step_of_the_guided_state_is_the_equation_too():
+def test_a_step_of_the_guided_state_equals_the_equation():
     backend = Two()
     prepared = backend.prepare(*pictures_and_holes())
     null = backend.unconditional(prepared)
@@ -257,7 +257,7 @@ def test_a_step_of_the_guided_state_is_the_equation_too():
 
 
 @pytest.mark.parametrize("off", [MaskGuidanceConfig(weight=0.0), MaskGuidanceConfig(kind="none")])
-def test_without_guidance_there_is_one_evaluation_in_a_step(off):
+def test_without_guidance_each_step_has_one_evaluation(off):
     query, _ = scene()
     plain = LeakageConfig(mode="none")
     backend, guided = Two(), Two()
@@ -267,7 +267,7 @@ def test_without_guidance_there_is_one_evaluation_in_a_step(off):
     assert other.evaluations == len(guided.calls) == 12 and not np.array_equal(other.image, prediction.image)
 
 
-def test_a_model_that_takes_no_area_is_not_guided():
+def test_a_model_without_the_area_as_input_is_not_guided():
     class Blind(GaussianBackend):
         abilities = replace(GaussianBackend.abilities, sees_hole=False)
 
@@ -278,7 +278,7 @@ def test_a_model_that_takes_no_area_is_not_guided():
 # ------------------------------------------------------------------------------------------- equations 8, 9 and 10
 
 
-def test_noise_on_the_object():
+def test_noise_is_added_to_the_object():
     picture = np.full((200, 200, 3), 191, np.uint8)  # 0.498 in a range from -1 to 1
     rng = np.random.default_rng(0)
     assert np.array_equal(noised(picture, 0.0, rng), picture)
@@ -288,7 +288,7 @@ def test_noise_on_the_object():
     assert np.array_equal(noised(picture, 1.0, same[0]), noised(np.zeros_like(picture), 1.0, same[1]))
 
 
-def test_what_the_model_is_asked():
+def test_inputs_of_the_inpainting_model():
     asked = []
 
     class Listening(GaussianBackend):
@@ -308,7 +308,7 @@ def test_what_the_model_is_asked():
     assert np.array_equal(asked[1][1][0, 0].numpy(), hull & ~crop.modal)
 
 
-def test_an_area_of_nothing_changes_nothing():
+def test_an_empty_area_changes_nothing():
     query, _ = scene()
     alone = Query(query.image, query.modal, 5)  # no occluder known
     for area in ("occluders", "depth"):
@@ -325,7 +325,7 @@ def test_an_area_of_nothing_changes_nothing():
 
 
 class Knowing(GaussianBackend):
-    """Generates the same picture for every input."""
+    """Generates the given picture for every input."""
 
     def __init__(self, picture):
         super().__init__()
@@ -337,9 +337,9 @@ class Knowing(GaussianBackend):
 
 
 @pytest.mark.parametrize("kind", ["difference", "grabcut"])
-def test_a_model_that_draws_the_whole_object_gives_the_whole_mask(kind):
+def test_if_the_model_generates_the_whole_object_the_mask_is_whole(kind):
     query, disk = scene(48)
-    # the square lies on rows 10 to 37 and the columns 3 to 30 beyond: work in one that is the photo itself
+    # use a square that is the photo itself
     picture = np.full_like(query.image, 255)
     picture[disk] = (210, 40, 40)
     config = OcclusionFreeBiasConfig(
@@ -352,7 +352,7 @@ def test_a_model_that_draws_the_whole_object_gives_the_whole_mask(kind):
     assert (mask & disk).sum() / (mask | disk).sum() > 0.95
 
 
-def test_a_given_segmenter_is_what_auto_means(monkeypatch):
+def test_read_off_auto_uses_a_given_segmenter(monkeypatch):
     query, _ = scene()
     opened = []
 
@@ -370,7 +370,7 @@ def test_a_given_segmenter_is_what_auto_means(monkeypatch):
     assert model.predict_batch([query, query])[1].raw[20:28, 20:28].all() and opened == [("some/sam", "cpu")]
 
 
-def test_area_by_depth_asks_a_depth_model(monkeypatch):
+def test_the_area_depth_uses_a_depth_model(monkeypatch):
     query, _ = scene()
 
     class Right:
@@ -389,7 +389,7 @@ def test_area_by_depth_asks_a_depth_model(monkeypatch):
     ("shape", "box"),
     [((16, 16), (4, 4, 12, 10)), ((40, 40), (0, 0, 40, 40)), ((30, 50), (0, 0, 50, 29)), ((16, 16), (0, 0, 16, 16))],
 )
-def test_small_photos_full_masks_and_all_borders(shape, box):
+def test_small_photos_full_masks_and_objects_at_all_borders(shape, box):
     asked = contract_query(*shape, box)
     prediction = complete(Query(asked.image, asked.modal, 0, ~asked.modal), SMALL)
     assert prediction.image.shape == (*shape, 3) and not (asked.modal & ~prediction.amodal).any()
@@ -455,7 +455,7 @@ def test_options_from_a_file_and_overrides(tmp_path):
             model.override(wrong)
 
 
-def test_an_override_may_choose_the_inpainting_model(tmp_path):
+def test_an_override_can_replace_the_inpainting_model(tmp_path):
     for name, size in (("one", 16), ("two", 32)):
         torch.manual_seed(0)
         save_prior(tmp_path / name, build_unet(InpaintingPriorConfig(size=size, channels=[8, 16], head=8)), {})
@@ -465,14 +465,14 @@ def test_an_override_may_choose_the_inpainting_model(tmp_path):
     assert model.size == 32
 
 
-def test_overrides_are_each_models_own():
+def test_each_model_takes_its_own_options_of_an_override():
     options = {"sampler": {"steps": 3, "kind": "ddim"}, "leakage": {"s": 0.5}, "vgpe": {"clamp": False}}
     own = own_options(CondDiffAMOConfig(), options)
     assert own == {"sampler": {"steps": 3, "kind": "ddim"}, "vgpe": {"clamp": False}}
     assert own_options(OcclusionFreeBiasConfig(), options) == {"sampler": {"steps": 3}, "leakage": {"s": 0.5}}
 
 
-def test_what_is_missing_is_said_when_the_model_is_opened(tmp_path):
+def test_missing_models_are_reported_on_opening(tmp_path):
     with pytest.raises(UserError, match="nowhere") as caught:
         OcclusionFreeBias(replace(SMALL, backend=BackendConfig(name=str(tmp_path / "nowhere"))))
     assert "\n" not in str(caught.value)

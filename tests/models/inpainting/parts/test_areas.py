@@ -13,7 +13,7 @@ def two_parts(side=64):
     return modal
 
 
-def test_hull_is_one_polygon_around_all_parts_and_holds_them():
+def test_the_hull_contains_all_parts_of_the_object():
     modal = two_parts()
     found = area("hull", modal)
     assert not (modal & ~found).any() and found[25, 30]
@@ -28,7 +28,7 @@ def test_box_and_outside():
     assert np.array_equal(area("outside", modal), ~modal)
 
 
-def test_occluders_never_hold_visible_pixels_and_none_known_is_none():
+def test_the_area_of_occluders_excludes_visible_pixels_and_can_be_empty():
     modal = two_parts()
     occluder = np.zeros_like(modal)
     occluder[15:35, 15:45] = True
@@ -58,16 +58,16 @@ def neighbours(side=128):
     return parts, depth
 
 
-def test_depth_keeps_the_near_neighbours_in_front():
+def test_depth_selects_close_neighbours_in_front():
     parts, depth = neighbours()
     candidates = parts["front"] | parts["behind"] | parts["far"]
     expected = grown(parts["front"], 1) & ~parts["modal"]
     assert np.array_equal(area("depth", parts["modal"], candidates, nearer=depth), expected)
-    # no masks of neighbours: what the depth says is nearer stands for them
+    # without masks of neighbours: the nearer pixels by depth
     assert np.array_equal(area("depth", parts["modal"], None, nearer=depth), expected)
 
 
-def test_depth_without_a_depth_model_takes_the_known_occluders_that_are_near():
+def test_depth_without_a_depth_model_selects_close_known_occluders():
     parts, _ = neighbours()
     found = area("depth", parts["modal"], parts["front"] | parts["far"])
     assert np.array_equal(found, grown(parts["front"], 1) & ~parts["modal"])
@@ -75,7 +75,7 @@ def test_depth_without_a_depth_model_takes_the_known_occluders_that_are_near():
     assert not area("depth", parts["modal"], parts["far"]).any()
 
 
-def test_neighbours_as_they_are_and_with_the_visible_part():
+def test_neighbours_with_and_without_the_visible_part():
     parts, depth = neighbours()
     front, modal = parts["front"], parts["modal"]
     assert np.array_equal(area("depth", modal, front, nearer=depth, grow=0), front)
@@ -84,7 +84,7 @@ def test_neighbours_as_they_are_and_with_the_visible_part():
     assert not area("depth", modal, parts["far"], nearer=depth, visible=True).any()
 
 
-def test_near_is_ten_pixels_of_512():
+def test_close_means_within_ten_pixels_of_512():
     modal, other = np.zeros((512, 512), bool), np.zeros((512, 512), bool)
     modal[100:200, 100:200] = True
     other[100:200, 209:230] = True  # ten pixels from the last one
@@ -92,7 +92,7 @@ def test_near_is_ten_pixels_of_512():
     assert not area("depth", modal, np.roll(other, 1, axis=1)).any()
 
 
-def test_grown_reaches_that_far():
+def test_grown_dilates_by_its_reach():
     dot = np.zeros((9, 9), bool)
     dot[4, 4] = True
     assert grown(dot, 2)[4, 2:7].all() and not grown(dot, 2)[4, 1] and np.array_equal(grown(dot, 0), dot)

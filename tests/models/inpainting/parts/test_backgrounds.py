@@ -14,7 +14,7 @@ def scene(side=64):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_is_a_new_picture_that_follows_from_its_generator(kind):
+def test_every_kind_is_a_new_picture_determined_by_its_generator(kind):
     picture, modal = scene()
     before = picture.copy()
     first, second = (background(kind, picture, modal, np.random.default_rng(3)) for _ in range(2))
@@ -32,7 +32,7 @@ def test_histogram_kinds_mix_the_objects_own_colours(kind):
     np.testing.assert_allclose(made.mean(axis=0), colours.mean(axis=0), atol=8)
 
 
-def test_blurred_pixels_vary_less_by_the_known_factor_and_the_grid_more():
+def test_deviations_of_blurred_pixels_and_of_the_grid():
     # independent pixels under a Gaussian blur: their deviation is divided by 2 sigma sqrt(pi)
     side = 512
     picture = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
@@ -51,12 +51,12 @@ def test_plain_kinds():
     assert np.array_equal(background("original", picture, modal, np.random.default_rng(0)), picture)
 
 
-def test_removed_takes_object_and_occluder_out():
+def test_removed_contains_neither_object_nor_occluder():
     picture = np.full((64, 64, 3), (10, 200, 90), np.uint8)
     modal, occluder = np.zeros((64, 64), bool), np.zeros((64, 64), bool)
     modal[20:40, 20:30], occluder[20:40, 30:45] = True, True
     picture[modal], picture[occluder] = (250, 0, 0), (0, 0, 250)
     clean = background("removed", picture, modal, np.random.default_rng(0), occluder=occluder)
-    assert np.abs(clean.astype(int) - (10, 200, 90)).max() <= 6  # it rounds
+    assert np.abs(clean.astype(int) - (10, 200, 90)).max() <= 6  # rounding errors
     kept = background("removed", picture, modal, np.random.default_rng(0))
     assert (kept[25:35, 35:42] == (0, 0, 250)).all()

@@ -30,11 +30,11 @@ def test_larger_is_nearer(folders, kind, shape):
     with torch.no_grad():
         said = model.model(**inputs).predicted_depth[None]
     full = torch.nn.functional.interpolate(said, shape, mode="bilinear")[0, 0].numpy()
-    # relative depths are inverse ones already; metres grow with the distance
+    # relative depths are inverse; metric ones grow with the distance
     np.testing.assert_allclose(nearer, full if kind == "relative" else -full, rtol=1e-5)
 
 
-def test_what_cannot_be_used_is_refused_in_one_line(folders, tmp_path):
+def test_unusable_models_are_refused_in_one_line(folders, tmp_path):
     with pytest.raises(UserError, match=r"is a 'sam'; depth models of the types depth_anything, dpt, "):
         open_depth(str(save_sam(tmp_path / "sam")), "cpu")
     folder = save_depth(tmp_path / "depth")

@@ -10,7 +10,7 @@ from tests.models.inpainting.tiny_hub import save_depth, save_grounding_dino
 pytest.importorskip("transformers")
 
 
-def test_boxes_of_a_tiny_random_one_lie_in_the_picture(tmp_path):
+def test_boxes_of_a_tiny_random_model_lie_in_the_picture(tmp_path):
     detector = open_detector(str(save_grounding_dino(tmp_path / "dino")), "cpu")
     picture = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
     all_, none = (detector.boxes(picture, ["cat", "Post"], sure) for sure in (0.0, 1.0))
@@ -19,6 +19,6 @@ def test_boxes_of_a_tiny_random_one_lie_in_the_picture(tmp_path):
     assert (all_[:, 2:] > all_[:, :2]).all()
 
 
-def test_another_model_is_one_line(tmp_path):
+def test_another_kind_of_model_is_refused_in_one_line(tmp_path):
     with pytest.raises(UserError, match="Grounding DINO can be used"):
         open_detector(str(save_depth(tmp_path / "depth")), "cpu")

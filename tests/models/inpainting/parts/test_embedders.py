@@ -26,7 +26,7 @@ def cosines(values):
     return values @ values.T
 
 
-def test_dino_is_the_class_token_of_its_last_layer(folders):
+def test_dino_embeds_by_the_class_token_of_its_last_layer(folders):
     from transformers import AutoImageProcessor, AutoModel
 
     found = open_embedder(folders[DINO], DINO, "cpu").pictures(pictures())
@@ -37,7 +37,7 @@ def test_dino_is_the_class_token_of_its_last_layer(folders):
     assert found.shape == (3, 12) and len(set(np.round((found @ found.T).flatten().tolist(), 5))) == 4
 
 
-def test_clip_is_what_its_own_similarity_compares(folders):
+def test_clip_embeddings_give_the_models_own_similarity(folders):
     from transformers import CLIPModel, CLIPProcessor
 
     embedder, texts = open_embedder(folders[CLIP], CLIP, "cpu"), ["a cat", "cat a cat cat"]
@@ -50,7 +50,7 @@ def test_clip_is_what_its_own_similarity_compares(folders):
     assert found.std() > 0
 
 
-def test_what_cannot_be_used_is_refused_in_one_line(folders, tmp_path, monkeypatch):
+def test_unusable_models_are_refused_in_one_line(folders, tmp_path, monkeypatch):
     with pytest.raises(
         UserError, match=r"is a 'clip'; models of the type dinov2, for instance facebook/dinov2-base, can be used$"
     ):

@@ -17,7 +17,7 @@ def boxes(*corners):
 
 
 class Regions:
-    """Segments a picture of flat regions: the region at the point. points: all prompts."""
+    """Segments a picture of flat regions: the region at the point. points: the points of all calls."""
 
     def __init__(self):
         self.points = []
@@ -41,7 +41,7 @@ def inside(found, mask):
     return (found & mask).sum() / mask.sum()
 
 
-def test_neighbours_that_are_nearer_with_and_without_a_segmenter():
+def test_nearer_neighbours_are_found_with_and_without_a_segmenter():
     picture, modal, near, far, away, nearer = scene()
     for segmenter in (None, Regions()):
         found = find_occluders(picture, modal, nearer, segmenter, np.random.default_rng(0))
@@ -49,7 +49,7 @@ def test_neighbours_that_are_nearer_with_and_without_a_segmenter():
         assert found.sum() < 1.5 * near.sum()
 
 
-def test_a_segment_is_in_front_as_a_whole_or_not():
+def test_a_segment_is_either_entirely_in_front_or_not_at_all():
     picture, modal, near, far, _, nearer = scene()
     nearer[20:25, 40:52] = 9  # some of the farther neighbour's pixels are near
     assert inside(find_occluders(picture, modal, nearer, None, np.random.default_rng(0)), far) > 0.15
@@ -74,7 +74,7 @@ def test_an_object_that_fills_the_picture():
     assert not find_occluders(picture, modal, nearer, Regions(), np.random.default_rng(0)).any()
 
 
-def test_by_the_outlines_alone_what_fills_the_hull_of_the_object_hides_it():
+def test_by_outlines_a_region_that_fills_the_hull_of_the_object_hides_it():
     left, right, post, ground = boxes((10, 20, 24, 40), (32, 20, 46, 40), (24, 10, 32, 50), (0, 0, 64, 64))
     modal = left | right
     assert hides_by_contact(post, modal) and not hides_by_contact(modal, post)
@@ -82,7 +82,7 @@ def test_by_the_outlines_alone_what_fills_the_hull_of_the_object_hides_it():
     assert not hides_by_contact(boxes((46, 20, 60, 40))[0], modal)  # beside it
 
 
-def test_without_depth_and_segmenter_parts_of_like_colour_are_ordered_by_their_outlines():
+def test_without_depth_and_segmenter_regions_of_similar_colour_are_ordered_by_outlines():
     left, right, post = boxes((10, 20, 24, 40), (32, 20, 46, 40), (24, 10, 32, 50))
     picture = np.full((SIDE, SIDE, 3), 90, np.uint8)
     picture[left | right], picture[post] = 200, 20
@@ -91,7 +91,7 @@ def test_without_depth_and_segmenter_parts_of_like_colour_are_ordered_by_their_o
     assert inside(found, post) > 0.98 and found.sum() < 1.3 * post.sum()
 
 
-def test_objects_that_are_named_take_the_place_of_places_beside():
+def test_given_objects_replace_points_beside_the_object():
     picture, modal, near, far, away, nearer = scene()
     segmenter = Regions()
     objects = [modal, near, far, away]

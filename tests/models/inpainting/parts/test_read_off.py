@@ -31,7 +31,7 @@ def test_the_completed_object_is_found(kind):
 
 
 @pytest.mark.parametrize("kind", ["difference", "grabcut"])
-def test_an_object_that_was_not_completed_stays_as_it_was(kind):
+def test_an_object_without_completion_keeps_its_mask(kind):
     picture, disk, modal, background = scene()
     picture[~modal] = background[~modal]
     found = read_off(kind, picture, modal, np.indices(disk.shape)[1] >= 32, background)
@@ -39,8 +39,8 @@ def test_an_object_that_was_not_completed_stays_as_it_was(kind):
 
 
 @pytest.mark.parametrize("kind", ["difference", "grabcut"])
-def test_edges_of_the_question(kind):
-    picture, _, modal, background = scene(24)  # GrabCut takes long where no colour tells anything apart
+def test_empty_and_full_masks_and_areas(kind):
+    picture, _, modal, background = scene(24)  # small, because GrabCut is slow without any contrast
     nothing, everything = np.zeros_like(modal), np.ones_like(modal)
     assert np.array_equal(read_off(kind, picture, modal, nothing, background), modal)
     assert read_off(kind, picture, everything, nothing, background).all()
@@ -48,7 +48,7 @@ def test_edges_of_the_question(kind):
     one = nothing.copy()
     one[11, 11] = True
     assert read_off(kind, picture, one, ~one, background)[11, 11]
-    flat = np.full_like(picture, 90)  # nothing to tell apart
+    flat = np.full_like(picture, 90)  # no contrast
     assert read_off(kind, flat, modal, ~modal, flat).shape == modal.shape
 
 
@@ -63,11 +63,11 @@ def test_grabcut_sees_small_pictures_enlarged():
         cv2.resize(read_off("grabcut", wide, *enlarged, wide).astype(np.float32), (32, 32), interpolation=3) > 0.5
     )
     found = read_off("grabcut", small, modal, area, small)
-    assert found.shape == (32, 32) and (found != averaged).mean() < 0.02  # the likely hull is finer there
+    assert found.shape == (32, 32) and (found != averaged).mean() < 0.02  # the hull of likely pixels is finer there
     assert (found & area).any()
 
 
-def test_grabcut_does_not_depend_on_what_was_asked_before():
+def test_grabcut_does_not_depend_on_earlier_calls():
     picture, _, modal, background = scene()
     noisy = np.random.default_rng(0).integers(0, 256, picture.shape, np.uint8)
     first = read_off("grabcut", noisy, modal, ~modal, background)
@@ -85,7 +85,7 @@ class Remembering:
         return picture[..., 0] > 170
 
 
-def test_a_segmenter_is_given_nine_points_spread_over_the_visible_part():
+def test_a_segmenter_gets_nine_points_spread_over_the_visible_part():
     picture, _, modal, background = scene()
     segmenter, rng = Remembering(), np.random.default_rng(0)
     for _ in range(400):

@@ -16,10 +16,10 @@ def scene():
     return picture, mask
 
 
-def test_an_object_on_even_ground_leaves_even_ground():
+def test_an_object_on_a_uniform_ground_is_replaced_by_the_ground():
     picture, mask = scene()
     before = picture.copy()
-    assert np.abs(remove(picture, mask).astype(int) - (10, 200, 90)).max() <= 2  # it rounds
+    assert np.abs(remove(picture, mask).astype(int) - (10, 200, 90)).max() <= 2  # rounding errors
     assert np.array_equal(picture, before)
 
 
@@ -30,14 +30,14 @@ def test_only_the_mask_changes():
     assert np.array_equal(done[~mask], picture[~mask]) and not np.array_equal(done[mask], picture[mask])
 
 
-def test_nothing_to_remove_and_nothing_left():
+def test_empty_and_full_masks():
     picture, mask = scene()
     done = remove(picture, np.zeros_like(mask))
     assert np.array_equal(done, picture) and not np.shares_memory(done, picture)
     assert (remove(picture, np.ones_like(mask)) == 128).all()
 
 
-def test_lama_is_asked_for_by_name_and_missed_in_one_line(monkeypatch):
+def test_a_missing_lama_is_reported_in_one_line(monkeypatch):
     picture, mask = scene()
     monkeypatch.setitem(sys.modules, "simple_lama_inpainting", None)
     with pytest.raises(UserError, match="pip install simple-lama-inpainting") as caught:
@@ -45,7 +45,7 @@ def test_lama_is_asked_for_by_name_and_missed_in_one_line(monkeypatch):
     assert "\n" not in str(caught.value)
 
 
-def test_lama_fills_the_mask_alone_and_its_padding_is_cut_off(monkeypatch):
+def test_lama_fills_only_the_mask_and_its_padding_is_removed(monkeypatch):
     picture, mask = scene()
     asked = []
 

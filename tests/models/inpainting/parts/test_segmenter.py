@@ -25,13 +25,13 @@ def question(seed=0):
 
 
 @pytest.mark.parametrize("kind", ["sam", "sam2"])
-def test_the_prediction_is_the_mask_it_trusts_most(folders, kind):
+def test_the_prediction_is_the_mask_of_highest_score(folders, kind):
     segmenter = open_segmenter(str(folders[kind]), "cpu")
     picture, points = question()
     mask = segmenter.segment(picture, points)
     assert mask.dtype == bool and mask.shape == (SIDE, SIDE) and 0 < mask.mean() < 1
     assert np.array_equal(mask, segmenter.segment(picture, points))
-    # the same by hand: on a square, pictures and points are scaled alike, whatever the version
+    # by hand: on a square, pictures and points are scaled alike in every version
     values = segmenter.processor.image_processor(images=[picture], return_tensors="pt")["pixel_values"]
     scaled = torch.from_numpy(points)[None, None].float() * (64 / SIDE)
     with torch.no_grad():
@@ -46,14 +46,14 @@ def test_the_prediction_is_the_mask_it_trusts_most(folders, kind):
 
 
 @pytest.mark.parametrize("kind", ["sam", "sam2"])
-def test_points_reach_the_model_at_their_places(folders, kind):
+def test_points_are_scaled_to_the_models_input(folders, kind):
     segmenter = open_segmenter(str(folders[kind]), "cpu")
     seen = {}
 
     def output(**inputs):
         seen.update(inputs)
         masks = torch.full((1, 1, 3, 16, 16), -1.0)
-        masks[0, 0, 1, 4:8, 8:12] = 1.0  # the second is predicted best
+        masks[0, 0, 1, 4:8, 8:12] = 1.0  # the second one has the highest score
         return SimpleNamespace(pred_masks=masks, iou_scores=torch.tensor([[[0.1, 0.9, 0.2]]]))
 
     picture, points = question()
@@ -68,14 +68,14 @@ def test_points_reach_the_model_at_their_places(folders, kind):
     assert (mask ^ inside).sum() <= 48 and mask[18, 30]
 
 
-def test_files_for_videos_are_taken_for_pictures(tmp_path):
+def test_sam2_video_files_are_usable_for_pictures(tmp_path):
     folder = save_sam2(tmp_path / "sam2")
     before = open_segmenter(str(folder), "cpu").segment(*question())
     change_json(folder / "config.json", model_type="sam2_video")
     assert np.array_equal(open_segmenter(str(folder), "cpu").segment(*question()), before)
 
 
-def test_what_cannot_be_used_is_refused_in_one_line(folders, tmp_path):
+def test_unusable_models_are_refused_in_one_line(folders, tmp_path):
     with pytest.raises(UserError, match=r"is a 'depth_anything'; SAM and SAM 2 can be used"):
         open_segmenter(str(save_depth(tmp_path / "depth")), "cpu")
     with pytest.raises(UserError, match=r"holds no config\.json"):

@@ -1,4 +1,4 @@
-"""Text-driven segmenters: CLIPSeg, reassembled independently, and the small one."""
+"""Text-driven segmenters: CLIPSeg against its own forward pass, and the small one."""
 
 import json
 
@@ -49,7 +49,7 @@ def small(tmp_path):
     return tmp_path / "run"
 
 
-def test_clipseg_is_its_forward_with_a_gradient(clipseg):
+def test_clipseg_equals_its_forward_pass_and_is_differentiable(clipseg):
     segmenter = ClipSeg(clipseg)
     model = segmenter.model
     pixels = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)).requires_grad_()
@@ -57,13 +57,13 @@ def test_clipseg_is_its_forward_with_a_gradient(clipseg):
     theirs = model(pixel_values=pixels, **tokens).logits
     ours = clipseg_logits(model, pixels, tokens.input_ids, tokens.attention_mask)
     assert (ours - theirs).abs().max() <= 1e-6 and ours.shape == (2, 32, 32)
-    assert not theirs.requires_grad  # why it has to be put together anew
+    assert not theirs.requires_grad  # the reason for assembling it from its parts
     ours.mean().backward()
     assert pixels.grad is not None and (pixels.grad.abs().amax(dim=(1, 2, 3)) > 0).all()
     assert all(weight.grad is None for weight in model.parameters())
 
 
-def test_clipseg_takes_pictures_of_any_size_and_prepares_them_as_its_processor(clipseg):
+def test_clipseg_prepares_pictures_of_any_size_like_its_processor(clipseg):
     segmenter = ClipSeg(clipseg)
     pictures = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
     images = ((pictures + 1) * 127.5).round().to(torch.uint8)
@@ -79,7 +79,7 @@ def test_clipseg_takes_pictures_of_any_size_and_prepares_them_as_its_processor(c
     assert wide.grad.abs().max() > 0
 
 
-def test_gradient_of_the_small_one_equals_finite_differences():
+def test_the_gradient_of_the_small_segmenter_equals_finite_differences():
     torch.manual_seed(0)
     segmenter = SmallSegmenter(SmallNetwork(8).double())
     pictures = torch.randn(1, 3, 8, 12, dtype=torch.float64, requires_grad=True)
@@ -89,7 +89,7 @@ def test_gradient_of_the_small_one_equals_finite_differences():
     assert not any(weight.requires_grad for weight in segmenter.network.parameters())
 
 
-def test_the_small_one_reads_its_words_in_any_order_and_finds_each_alone():
+def test_the_small_segmenter_does_not_depend_on_the_order_of_words_or_the_batch():
     torch.manual_seed(0)
     segmenter = SmallSegmenter(SmallNetwork(8))
     pictures = torch.randn(2, 3, 16, 20)
@@ -103,19 +103,19 @@ def test_the_small_one_reads_its_words_in_any_order_and_finds_each_alone():
         assert not torch.allclose(segmenter.logits(pictures[:1], ["blue star"])[0], both[0])
 
 
-def test_words_become_numbers():
+def test_words_are_encoded_as_numbers():
     numbers, counts = numbers_of(["a red star", "cup"])
     assert counts.tolist() == [3, 1] and [WORDS[i] for i in numbers[0]] == ["a", "red", "star"]
     assert WORDS[numbers[1, 0]] == "cup"
 
 
 @pytest.mark.parametrize(("text", "part"), [("a red dog", "'dog' is no word that it knows"), ("", "there is no word")])
-def test_words_that_it_does_not_know(text, part):
+def test_unknown_words_are_refused(text, part):
     with pytest.raises(UserError, match=part):
         numbers_of(["red star", text])
 
 
-def test_files(small):
+def test_the_small_segmenter_round_trips_through_its_files(small):
     network, about = load_small(small / "word_segmenter")
     assert about["step"] == 3 and network.width == 8
     torch.manual_seed(0)
@@ -127,7 +127,7 @@ def test_files(small):
 
 
 @pytest.mark.parametrize("how", ["words", "truncated", "width"])
-def test_one_line_for_what_is_wrong(small, how):
+def test_damaged_files_are_refused_in_one_line(small, how):
     about = small / "word_segmenter/words.json"
     told = json.loads(about.read_text())
     if how == "truncated":
@@ -147,7 +147,7 @@ def test_another_model_is_refused(clipseg, tmp_path):
     assert isinstance(open_word_segmenter(str(clipseg)), ClipSeg)
 
 
-def test_what_a_method_needs_is_found_before_its_first_object(clipseg, small):
+def test_missing_segmenters_are_found_before_the_first_object(clipseg, small):
     for name in (str(clipseg), str(small)):
         check_helpers(Helpers(words=name))
     with pytest.raises(UserError, match=r"is not a folder"):

@@ -1,4 +1,4 @@
-"""The test of half-hidden objects, with models whose predictions are known."""
+"""The validation of the prior on half-hidden objects, with models whose predictions are known."""
 
 import numpy as np
 import pytest
@@ -23,20 +23,20 @@ def cases():
 
 
 class Knows(GaussianBackend):
-    """Sees the ground truth behind the hole, unlike any real model."""
+    """Returns the ground truth behind the hole."""
 
     def estimate(self, x, level, prepared, taps=()):
         return Estimate(prepared.known, (x - level.alpha * prepared.known) / level.sigma, {})
 
 
-def test_pictures_there_and_back():
+def test_pictures_round_trip():
     images = np.random.default_rng(0).integers(0, 256, (2, 6, 5, 3), np.uint8)
     pictures = to_pictures(list(images))
     assert pictures.shape == (2, 3, 6, 5) and pictures.dtype == torch.float32 and pictures.abs().max() <= 1
     assert np.array_equal(to_images(pictures), images)
 
 
-def test_one_that_knows_the_truth_has_all_and_the_background_alone_gives_nothing(cases):
+def test_the_ground_truth_scores_high_and_the_background_alone_zero(cases):
     rows, pictures = complete_halves(Knows(), cases, steps=3)
     scores = prior_scores(rows)["half_hidden"]
     assert scores["iou"] > 85 and scores["alone"] == 0 and scores["gain"] == scores["iou"]
@@ -55,14 +55,14 @@ def test_grey_completes_nothing_and_white_fills_the_hole(cases):
     assert abs(white["iou"] - white["hole"]) < 3 and abs(white["gain"]) < 1e-9
 
 
-def test_cases_do_not_depend_on_their_batch(cases):
+def test_predictions_do_not_depend_on_the_batch(cases):
     together = complete_halves(GaussianBackend(), cases, steps=4)[0]
     assert complete_halves(GaussianBackend(), cases, steps=4, batch_size=2)[0] == together
     assert complete_halves(GaussianBackend(), cases[2:3], steps=4)[0] == together[2:3]
     assert complete_halves(GaussianBackend(), cases, steps=4, seed=1)[0] != together
 
 
-def test_figures_without_rows_have_names():
+def test_figures_without_rows_have_all_names():
     assert prior_scores([]) == {
         "half_hidden": {"iou": None, "alone": None, "hole": None, "gain": None},
         "denoising": {"fit": None, "loss": None},

@@ -1,4 +1,4 @@
-"""Inversion against the exact denoiser of independent normal pixels, and fixing parts of a state."""
+"""Inversion with the exact denoiser of independent normal pixels, and holding parts of a state."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from tests.models.inpainting.fake_backends import GaussianBackend, pictures_and_
 
 
 class OnStableDiffusionsLevels(GaussianBackend):
-    """Scaled linear betas, leading time steps starting at 1: as in DDIM sampling of Stable Diffusion 1.5."""
+    """Scaled linear betas and leading time steps from 1, as in DDIM sampling of Stable Diffusion 1.5."""
 
     def levels(self, steps):
         cumulated = np.cumprod(1 - np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2)
@@ -37,7 +37,7 @@ def there_and_back(backend, steps, rounds):
 
 
 @pytest.mark.parametrize(("steps", "error"), [(10, 0.197), (20, 0.096), (50, 0.037)])
-def test_the_error_falls_with_the_number_of_steps_and_with_rounds(steps, error):
+def test_the_error_falls_with_steps_and_with_fixed_point_rounds(steps, error):
     found = there_and_back(OnStableDiffusionsLevels(mean=0.0), steps, 0)
     assert 0.9 * error < found < error + 6e-4
     assert there_and_back(OnStableDiffusionsLevels(mean=0.0), steps, 3) <= 1e-3
@@ -45,12 +45,12 @@ def test_the_error_falls_with_the_number_of_steps_and_with_rounds(steps, error):
     assert there_and_back(GaussianBackend(), steps, 3) <= 2e-4
 
 
-def test_a_flow_is_inverted_too():
+def test_a_flow_is_inverted():
     errors = [there_and_back(GaussianBackend(flow=True), 20, rounds) for rounds in (0, 2, 5)]
     assert errors[0] > 0.05 and errors[1] < 0.2 * errors[0] and errors[2] < 1e-3
 
 
-def test_with_rounds_each_state_is_where_the_sampler_comes_from():
+def test_with_rounds_the_sampler_retraces_each_state():
     backend = GaussianBackend()
     prepared = backend.prepare(pictures_of(backend), torch.ones(8, 1, 8, 8, dtype=torch.bool))
     states = invert(backend, prepared, 12, 6)
@@ -61,7 +61,7 @@ def test_with_rounds_each_state_is_where_the_sampler_comes_from():
         torch.testing.assert_close(sampling.x, state, atol=2e-4, rtol=0)
 
 
-def test_the_network_is_told_the_time_of_the_noisier_level_once_a_step_and_once_a_round():
+def test_the_network_is_evaluated_at_the_noisier_level_once_per_step_and_round():
     backend = GaussianBackend()
     prepared = backend.prepare(*pictures_and_holes())
     levels = backend.levels(5)
@@ -73,7 +73,7 @@ def test_the_network_is_told_the_time_of_the_noisier_level_once_a_step_and_once_
     assert len(states) == 6 and torch.equal(states[0], states[3]) and not torch.equal(states[3], states[4])
 
 
-def test_a_network_that_always_says_the_same_noise_is_inverted_exactly():
+def test_a_network_with_constant_noise_estimate_is_inverted_exactly():
     class Same(GaussianBackend):
         def estimate(self, x, level, prepared, taps=()):
             noise = torch.full_like(x, 0.4)
@@ -85,7 +85,7 @@ def test_a_network_that_always_says_the_same_noise_is_inverted_exactly():
         torch.testing.assert_close(state, level.alpha * pictures + level.sigma * 0.4)
 
 
-def test_what_is_held_is_the_state_of_the_same_level_to_the_last_bit():
+def test_held_parts_equal_bitwise_the_given_state_of_the_same_level():
     backend = GaussianBackend()
     pictures, holes = pictures_and_holes()
     prepared = backend.prepare(pictures, holes)
@@ -103,7 +103,7 @@ def test_what_is_held_is_the_state_of_the_same_level_to_the_last_bit():
     assert seen == [True] * 7
 
 
-def test_known_pixels_are_a_hold_of_the_noised_picture_outside_the_hole():
+def test_keeping_known_pixels_equals_holding_the_noised_picture_outside_the_hole():
     backend = GaussianBackend()
     prepared = backend.prepare(*pictures_and_holes())
     hold = Hold(lambda sampling: prepared.hole == 0, lambda sampling: sampling.known_at(sampling.level))

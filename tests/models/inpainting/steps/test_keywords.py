@@ -27,14 +27,14 @@ def slow_entropy(values):
 
 
 def test_entropy_by_hand():
-    """Bytes 0, 0, 127 (of 127.5), 255: p = 1/2, 1/4, 1/4."""
+    """Bytes 0, 0, 127 (from 127.5), 255: p = 1/2, 1/4, 1/4."""
     found = entropy(torch.tensor([[0.2, 0.2, 0.3, 0.4], [0.0, 0.0, 0.0, 1.0]], dtype=torch.float64))
     quarter = -0.25 * math.log(0.25)
     assert found[0] == pytest.approx(0.5 * math.log(2) + 2 * quarter)
     assert found[1] == pytest.approx(-0.75 * math.log(0.75) + quarter)
 
 
-def test_entropy_is_that_of_a_slow_histogram():
+def test_entropy_equals_that_of_a_slow_histogram():
     maps = torch.rand(2, 3, 400, generator=torch.Generator().manual_seed(0), dtype=torch.float64) ** 3
     for one, found in zip(maps.flatten(0, 1), entropy(maps).flatten(), strict=True):
         assert float(found) == pytest.approx(slow_entropy(one.tolist()))
@@ -42,7 +42,7 @@ def test_entropy_is_that_of_a_slow_histogram():
     assert entropy(torch.full((7,), 0.3)) == entropy(torch.zeros(7)) == math.inf
 
 
-def test_words_that_lie_somewhere_come_first_and_constant_ones_last():
+def test_words_with_localised_maps_come_first_and_constant_ones_last():
     generator = torch.Generator().manual_seed(0)
     spread = torch.rand(256, generator=generator)
     small, wide = torch.zeros(256), torch.zeros(256)
@@ -61,8 +61,8 @@ def test_words_of_a_text(backend):
     assert words_of(backend, "") == []
 
 
-def test_words_that_a_text_has_no_room_for(backend):
-    """Twelve tokens, including start and end; "bd" has two tokens, of which only one is read."""
+def test_words_truncated_by_the_token_limit_are_left_out(backend):
+    """Twelve tokens, including start and end; only one of the two tokens of "bd" fits."""
     assert unread_words(backend, "a cat " + "b " * 8) == []
     assert unread_words(backend, "a cat " + "b " * 7 + "bd cat e") == ["bd", "cat", "e"]
     assert unread_words(backend, "") == []
@@ -74,7 +74,7 @@ def test_the_best_half():
 
 
 class Watch(Control):
-    """The attention weights used by layers, and the plain product of queries and keys."""
+    """Stores the attention weights that layers use."""
 
     def start(self):
         self.kept = []
@@ -93,7 +93,7 @@ def evaluated(backend, *controls, count=2):
     return backend.estimate(x, backend.levels(4)[1], prepared).noise
 
 
-def test_places_of_keywords_are_emphasised_after_they_are_found(backend):
+def test_positions_of_keywords_are_emphasised_in_later_layers(backend):
     """The evaluation's first self-attention layer comes before any attention to words, so it is unchanged."""
     columns = [[2], []]
     plain, watch, emphasise = Watch(), Watch(), Emphasise(columns, 3.0)
@@ -106,7 +106,7 @@ def test_places_of_keywords_are_emphasised_after_they_are_found(backend):
     second, weights = next((site, weights) for site, weights in watch.kept[1:] if not site.cross)
     before = next(weights for site, weights in plain.kept[1:] if not site.cross)
     assert (second.height, second.width) == (first.height, first.width)
-    # its input is as it was, so the weights can be told by hand; the second object has no keywords
+    # its input is unchanged, so the weights can be computed by hand; the second object has no keywords
     raised = before[0] * torch.where(chosen, 3.0, 1.0)
     torch.testing.assert_close(weights[0], raised / raised.sum(-1, keepdim=True))
     assert torch.equal(weights[1], before[1])
@@ -114,7 +114,7 @@ def test_places_of_keywords_are_emphasised_after_they_are_found(backend):
     assert list(last) == [(first.height, first.width)] and last[first.height, first.width].sum(1).tolist() == [8, 0]
 
 
-def test_the_next_evaluation_begins_with_the_places_of_the_last(backend):
+def test_the_next_evaluation_starts_with_the_positions_of_the_last_one(backend):
     watch, emphasise = Watch(), Emphasise([[2], [1, 2]], 3.0)
     evaluated(backend, emphasise, watch)
     before = watch.kept[0][1]
@@ -125,7 +125,7 @@ def test_the_next_evaluation_begins_with_the_places_of_the_last(backend):
 
 
 def test_both_readings_by_hand():
-    """Logits -1 and 2 at selected positions: both get more weight, or both are multiplied, which lowers the first."""
+    """Logits -1 and 2 at selected positions: multiplied weights raise both; multiplied logits lower the first."""
     site = Site("layer", False, 2, 2)
     chosen = torch.tensor([[True, True, False, False]])
     logits, query = torch.tensor([-1.0, 2.0, 0.5, 0.0]), torch.ones(1, 1, 1, 1)
@@ -143,7 +143,7 @@ def test_both_readings_by_hand():
     assert found["logits"].tolist() == pytest.approx([-0.5, 1.0, 0, 0])
 
 
-def test_layers_that_are_left_alone(backend):
+def test_layers_without_emphasis(backend):
     control = Emphasise([[1]], 1.5)
     key = torch.ones(1, 1, 4, 1)
     for site in (Site("words", True, 2, 2), Site("another grid", False, 4, 1)):

@@ -1,4 +1,4 @@
-"""Low-rank adapters: no effect until trained, fit to the visible part, and removed without trace."""
+"""Low-rank adapters: no effect until trained, fitted to the visible part, and removed completely."""
 
 import sys
 from dataclasses import replace
@@ -48,7 +48,7 @@ def prediction(backend, prepared):
         return backend.estimate(prepared.known, backend.levels(4)[2], prepared).noise
 
 
-def test_untuned_switched_off_and_removed_is_the_network_itself(backend):
+def test_untrained_disabled_and_removed_adapters_have_no_effect(backend):
     prepared, names = asked(backend), [name for name, _ in backend.network.named_modules()]
     plain = prediction(backend, prepared)
     attributes = set(vars(backend.network))
@@ -61,7 +61,7 @@ def test_untuned_switched_off_and_removed_is_the_network_itself(backend):
         with adapter.off():
             assert torch.equal(prediction(backend, prepared), plain)
         assert torch.equal(prediction(backend, prepared), tuned)
-        # controls step into adapted layers as into others
+        # controls work in adapted layers too
         assert torch.equal(prediction(backend, replace(prepared, attention=(Control(),))), tuned)
     assert torch.equal(prediction(backend, prepared), plain)
     assert [name for name, _ in backend.network.named_modules()] == names
@@ -78,12 +78,12 @@ def test_untuned_switched_off_and_removed_is_the_network_itself(backend):
     assert [name for name, _ in backend.network.named_modules()] == names
 
 
-def test_the_loss_is_that_of_the_visible_part_and_falls(backend):
+def test_the_loss_is_computed_on_the_visible_part_and_falls(backend):
     prepared = asked(backend)
     where = half(prepared)
 
     def loss(where):
-        """Over all levels, with separate noise."""
+        """The loss over all levels, with other noise."""
         generator, total = torch.Generator().manual_seed(5), 0.0
         with torch.no_grad():
             for level in backend.levels(4)[:-1]:
@@ -99,7 +99,7 @@ def test_the_loss_is_that_of_the_visible_part_and_falls(backend):
         assert sum(losses[-10:]) < sum(losses[:10])
     with adapted(backend, rank=4, seed=0) as adapter:
         other = tune(backend, adapter, prepared, 1 - where, 0, steps=4, updates=1)
-    # the first loss by hand, of either half
+    # the first loss by hand, for each half
     generator = torch.Generator().manual_seed(stable_seed("tune", 0))
     level = backend.levels(4)[int(torch.randint(4, (), generator=generator))]
     noise = torch.randn(prepared.known.shape, generator=generator)
@@ -112,7 +112,7 @@ def test_the_loss_is_that_of_the_visible_part_and_falls(backend):
     assert losses[0] != pytest.approx(other[0], rel=1e-3)
 
 
-def test_what_is_learnt_follows_from_the_seed_and_leaves_everybodys_generator_alone(backend):
+def test_tuning_is_determined_by_the_seed_and_keeps_the_global_generator(backend):
     prepared = asked(backend)
 
     def learnt(seed):
@@ -128,7 +128,7 @@ def test_what_is_learnt_follows_from_the_seed_and_leaves_everybodys_generator_al
     assert torch.equal(learnt(1), first) and not torch.equal(learnt(2), first)
 
 
-def test_a_network_in_half_precision_has_parts_in_single_precision(folder):
+def test_a_network_in_half_precision_has_adapters_in_single_precision(folder):
     for precision, dtype in (("float16", torch.float16), ("bfloat16", torch.bfloat16)):
         backend = opened(folder, precision)
         prepared = asked(backend)
@@ -145,7 +145,7 @@ def test_a_network_in_half_precision_has_parts_in_single_precision(folder):
         assert torch.equal(prediction(backend, prepared), plain)
 
 
-def test_what_cannot_be_adapted_is_said_in_one_line(folder, tmp_path, monkeypatch):
+def test_networks_that_cannot_be_adapted_are_refused_in_one_line(folder, tmp_path, monkeypatch):
     flux = open_hub_model(BackendConfig(name=str(save_flux(tmp_path / "flux"))), "cpu")
     with pytest.raises(UserError, match="has no attention layers to adapt: take"), adapted(flux, 2, 0):
         pass

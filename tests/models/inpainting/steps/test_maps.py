@@ -54,7 +54,7 @@ def weights_of(site, count=2, keys=None, seed=0):
     return torch.rand((count, 2, site.places, keys or site.places), generator=generator).softmax(-1)
 
 
-def test_maps_are_the_mean_over_heads_and_layers_of_the_finest_grid_allowed():
+def test_maps_are_means_over_heads_and_layers_of_the_finest_allowed_grid():
     fine, grid, coarse = ((side, 2 * side) for side in (4, 2, 1))
     layers = [
         (Site("a", False, *fine), None), (Site("b", False, *grid), None), (Site("c", True, *grid), 3),
@@ -62,7 +62,7 @@ def test_maps_are_the_mean_over_heads_and_layers_of_the_finest_grid_allowed():
     ]  # fmt: skip
     for side, chosen in ((8, ("a",)), (7, ("b", "f")), (4, ("b", "f")), (2, ("d",))):
         watch = WatchMaps(side)
-        for _ in range(2):  # an evaluation leaves nothing for the next one
+        for _ in range(2):  # evaluations are independent
             watch.start()
             found = {}
             for number, (site, keys) in enumerate(layers):
@@ -82,7 +82,7 @@ def test_maps_are_the_mean_over_heads_and_layers_of_the_finest_grid_allowed():
 
 
 @pytest.mark.parametrize("kind", ["stable", "prior"])
-def test_a_network_is_watched(kind, stable):
+def test_maps_of_a_network_are_recorded(kind, stable):
     backend = stable if kind == "stable" else build_prior()
     watch, everything = WatchMaps(), Everything()
     look(backend, watch, everything)
@@ -91,13 +91,13 @@ def test_a_network_is_watched(kind, stable):
     kept = [w.mean(1) for site, w in everything.seen_ if site.places == finest and not site.cross]
     assert len(kept) > 1
     torch.testing.assert_close(watch.self_maps(), torch.stack(kept).mean(0))
-    coarser = WatchMaps(watch.grid.width - 1)  # the tiny networks have one grid only
+    coarser = WatchMaps(watch.grid.width - 1)  # the tiny networks have only one grid
     look(backend, coarser)
     with pytest.raises(UserError, match="no attention between places"):
         coarser.self_maps()
 
 
-def test_refinement_is_equation_3():
+def test_refinement_equals_equation_3():
     site = Site("a", False, 2, 3)
     watch = WatchMaps()
     watch.maps(site, weights_of(site))
@@ -112,8 +112,8 @@ def test_refinement_is_equation_3():
             np.testing.assert_allclose(found.numpy(), wanted.reshape(2, 3), rtol=1e-5)
 
 
-def test_a_map_grows_from_the_visible_part_over_what_looks_alike():
-    """Positions of two groups that attend within their group: seeded with part of one, the whole group is found."""
+def test_a_map_spreads_from_the_visible_part_over_similar_positions():
+    """Two groups of positions that attend within their group: from a part of one, the whole group is found."""
     site = Site("a", False, 4, 4)
     left = torch.arange(16) % 4 < 2
     alike = (left[:, None] == left[None]).float() * 0.9 + 0.1
@@ -140,7 +140,7 @@ def slow_otsu(values):
     return values >= least
 
 
-def test_otsu_against_every_threshold_and_against_opencv():
+def test_otsu_equals_an_exhaustive_search_and_opencv():
     generator = torch.Generator().manual_seed(0)
     maps = torch.rand((6, 1, 9, 7), generator=generator)
     maps[1] = (maps[1] * 5).floor()  # many equal values
@@ -156,14 +156,14 @@ def test_otsu_against_every_threshold_and_against_opencv():
     assert np.array_equal(otsu(grey[None, None].float())[0, 0].numpy(), theirs > 0)
 
 
-def test_a_flat_map_shows_nothing_but_the_visible_part():
+def test_a_constant_map_yields_only_the_visible_part():
     noise = torch.rand((1, 1, 8, 8), generator=torch.Generator().manual_seed(0))
     visible = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
     visible[..., :2, :3] = True
     for maps in (torch.zeros(1, 1, 8, 8), torch.full((1, 1, 8, 8), 0.3), 1 + 0.009 * noise):
         assert not otsu(maps).any() and torch.equal(object_mask(maps, visible), visible)
     assert otsu(1 + 0.02 * noise).sum() > 16
-    dark = torch.where(visible, 0.0, 1.0)  # the visible part belongs to the object whatever the map says
+    dark = torch.where(visible, 0.0, 1.0)  # the visible part always belongs to the object
     assert object_mask(dark, visible).all()
 
 
@@ -181,13 +181,13 @@ def test_columns_of_words(stable):
     for word in ("dog", "ca", "", "of cat"):
         with pytest.raises(UserError, match=rf"^'{word}' is not in the text '{prompt}' within"):
             word_columns(stable, prompt, word)
-    with pytest.raises(UserError, match="'cat' is not in the text"):  # cut off
+    with pytest.raises(UserError, match="'cat' is not in the text"):  # truncated
         word_columns(stable, "z " * 20 + "cat", "cat")
     with pytest.raises(UserError, match=r"^embedded has no cross-attention to words"):
         word_columns(build_prior(), prompt, "cat")
 
 
-def test_a_words_map_is_its_columns(stable):
+def test_the_map_of_a_word_is_that_of_its_columns(stable):
     watch = WatchMaps()
     look(stable, watch, side=SIDE)
     columns = [word_columns(stable, prompt, "cat") for prompt in ("a cat", "cat")]

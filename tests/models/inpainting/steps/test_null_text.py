@@ -1,4 +1,4 @@
-"""Null-text optimisation on a tiny network, and on a backend whose best text is known."""
+"""Null-text optimisation with a tiny network, and with a backend whose optimal text is known."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ STEPS = 4
 
 
 class Worded(GaussianBackend):
-    """The text shifts its mean: the mean of a row's embedding is added to every pixel's clean value."""
+    """The mean of a row's text embedding is added to every pixel's clean value."""
 
     name = "worded"
 
@@ -51,8 +51,8 @@ def walk(backend, prepared, hook, start, index=0):
     return advance(sampling, [hook])
 
 
-def test_the_best_text_is_found_where_it_is_known():
-    """With the same text as the null, guidance changes nothing."""
+def test_the_known_optimal_text_is_found():
+    """The optimal null text is the conditional text: guidance then changes nothing."""
     backend, prepared, null, states = worded()
     guidance = MaskGuidance(null, 2.0)
     texts = null_text(backend, prepared, guidance, states, updates=300, rate=0.05, enough=1e-9)
@@ -62,10 +62,10 @@ def test_the_best_text_is_found_where_it_is_known():
     again = walk(backend, prepared, NullTexts(guidance, texts), states[0])
     torch.testing.assert_close(again.x, states[-1], atol=5e-3, rtol=0)
     assert (walk(backend, prepared, guidance, states[0]).x - states[-1]).abs().max() > 0.5
-    assert torch.equal(null.inputs["text"], torch.zeros(3, 1, 1))  # what was given is as it was
+    assert torch.equal(null.inputs["text"], torch.zeros(3, 1, 1))  # the given input is not modified
 
 
-def test_a_text_that_is_good_enough_stays():
+def test_a_text_within_the_tolerance_is_not_changed():
     backend, prepared, null, states = worded()
     good = replace(null, inputs={"text": torch.full((3, 1, 1), 0.4)})
     before = len(backend.calls)
@@ -76,7 +76,7 @@ def test_a_text_that_is_good_enough_stays():
     assert all(torch.equal(text, null.inputs["text"]) for text in texts)
 
 
-def test_an_objects_texts_do_not_depend_on_the_others():
+def test_null_texts_of_an_object_do_not_depend_on_the_batch():
     backend, prepared, null, states = worded()
     mixed = replace(null, inputs={"text": torch.tensor([0.4, 0.0, -3.0])[:, None, None]})
     options = {"updates": 12, "rate": 0.05}
@@ -93,7 +93,7 @@ def test_an_objects_texts_do_not_depend_on_the_others():
             torch.testing.assert_close(text, wanted[part], atol=1e-6, rtol=0)
 
 
-def test_a_way_that_starts_later():
+def test_optimisation_from_a_later_step():
     backend, prepared, null, states = worded()
     guidance = MaskGuidance(null, 2.0)
     texts = null_text(backend, prepared, guidance, states, first=2, updates=300, rate=0.05, enough=1e-9)
@@ -103,7 +103,7 @@ def test_a_way_that_starts_later():
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_guided_network_comes_nearer_to_the_given_states(tmp_path, precision):
+def test_optimisation_brings_a_guided_network_closer_to_the_given_states(tmp_path, precision):
     folder = save_stable_diffusion(tmp_path / "sd", in_channels=4)
     backend = open_hub_model(BackendConfig(name=str(folder), precision=precision), "cpu")
     pictures = torch.rand((2, 3, SIDE, SIDE), generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -121,7 +121,7 @@ def test_a_guided_network_comes_nearer_to_the_given_states(tmp_path, precision):
     assert errors[1] < 0.5 * errors[0]
 
 
-def test_a_backend_without_text():
+def test_a_backend_without_text_is_refused():
     backend = build_prior()
     side = backend.abilities.size
     prepared = backend.prepare(torch.zeros(1, 3, side, side), torch.ones(1, 1, side, side, dtype=torch.bool))

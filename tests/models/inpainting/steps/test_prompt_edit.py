@@ -1,4 +1,4 @@
-"""Prompt-to-Prompt: alignment against slow tables, and maps injected from sources into targets."""
+"""Prompt-to-Prompt: alignment against tables by hand, and maps injected from sources into targets."""
 
 import itertools
 import random
@@ -48,7 +48,7 @@ def slow_length(one, other):
 
 
 def table(mapper):
-    """Column of the target -> the source's columns with their shares; only for replaced columns."""
+    """Column of the target -> columns of the source with their shares; for replaced columns only."""
     found = {}
     for column in mapper.taken.nonzero().flatten().tolist():
         rows = mapper.matrix[:, column].nonzero().flatten().tolist()
@@ -56,7 +56,7 @@ def table(mapper):
     return found
 
 
-def test_the_longest_common_subsequence_is_the_slow_one():
+def test_the_longest_common_subsequence_equals_a_slow_search():
     chance = random.Random(0)
     for _ in range(200):
         one, other = ("".join(chance.choices("abc", k=chance.randint(0, 7))) for _ in range(2))
@@ -71,18 +71,18 @@ def test_the_longest_common_subsequence_is_the_slow_one():
     [
         # begin, a, cat, end, padding; "red" is new
         ("a cat", "a red cat", {0: 0, 1: 1, 3: 2, 4: 3, 5: 4, 6: 5, 7: 6, 8: 7, 9: 8, 10: 9, 11: 10}),
-        # "red" is gone; the last padding has no partner of its own
+        # "red" is removed; the last padding has no counterpart
         ("a red cat", "a cat", {0: 0, 1: 1, 2: 3, 3: 4, 4: 5, 5: 6, 6: 7, 7: 8, 8: 9, 9: 10, 10: 11, 11: 11}),
-        # another word in a refinement keeps its own map
+        # in a refinement, a replaced word keeps its own map
         ("a cat", "a dog", {0: 0, 1: 1, **{column: column for column in range(3, 12)}}),
         ("", "a cat", {0: 0, **{column: column - 2 for column in range(3, 12)}}),
     ],
 )
-def test_refinement_by_tables(source, target, expected):
+def test_refinement_equals_tables_by_hand(source, target, expected):
     assert table(align(tokens(source), tokens(target), LENGTH)) == {to: {of: 1.0} for to, of in expected.items()}
 
 
-def test_the_same_text_is_taken_as_it_is():
+def test_equal_texts_are_aligned_column_by_column():
     for swap in (False, True):
         mapper = align(tokens("a red cat"), tokens("a red cat"), LENGTH, swap)
         assert mapper.taken.all() and torch.equal(mapper.matrix, torch.eye(LENGTH))
@@ -98,14 +98,14 @@ def test_the_same_text_is_taken_as_it_is():
         ("a x-y here", "a cat here", {1: {1: 1.0}, 2: {2: 1.0, 3: 1.0}, 3: {4: 1.0}, 4: {5: 1.0}}),
     ],
 )
-def test_word_swap_by_tables(source, target, expected):
+def test_word_swap_equals_tables_by_hand(source, target, expected):
     found = table(align(tokens(source), tokens(target), LENGTH, swap=True))
     assert found[0] == {0: 1.0}
     assert {column: found[column] for column in expected} == expected
     assert sorted(found) == list(range(LENGTH))
 
 
-def test_a_swap_keeps_how_much_is_gathered_in_all():
+def test_the_shares_of_a_swap_sum_to_one():
     source, target = tokens("a x-y here"), tokens("a u-v-w here")
     matrix = align(source, target, LENGTH, swap=True).matrix
     torch.testing.assert_close(matrix[: len(source)].sum(1), torch.ones(len(source)))
@@ -113,17 +113,17 @@ def test_a_swap_keeps_how_much_is_gathered_in_all():
 
 def test_words_and_their_pieces():
     assert pieces_of_words(tokens("a x-y b")) == [[1], [2, 3], [4]]
-    assert pieces_of_words(["<begin>", "a</w>", "x-", "<end>"]) == [[1], [2]]  # cut off
+    assert pieces_of_words(["<begin>", "a</w>", "x-", "<end>"]) == [[1], [2]]  # truncated
     assert pieces_of_words(tokens("")) == []
 
 
-def test_words_that_cannot_be_swapped():
+def test_texts_of_different_length_cannot_be_swapped():
     with pytest.raises(UserError, match=r"^2 words cannot be swapped for 3: give texts of as many words"):
         align(tokens("a cat"), tokens("a red cat"), LENGTH, swap=True)
 
 
 class Watch(Control):
-    """Stores the attention maps used by the layers, in their state at this control's position."""
+    """Stores the attention maps as they are at this control's position in the chain."""
 
     def start(self):
         self.kept = {}
@@ -147,7 +147,7 @@ def mapper_of(backend, source, target, swap=False):
     return align(backend.tokens(source), backend.tokens(target), LENGTH, swap)
 
 
-def test_maps_of_targets_are_those_of_their_sources(backend):
+def test_maps_of_targets_equal_those_of_their_sources(backend):
     mapper = mapper_of(backend, "a cat", "a b cat")
     edit, before, after = EditMaps([mapper], 1.0, 1.0, decay=False), Watch(), Watch()
     evaluated(backend, ["a cat", "a b cat"], before, edit, after)
@@ -168,23 +168,23 @@ def test_maps_of_targets_are_those_of_their_sources(backend):
     assert crosses and not mapper.taken[2]
 
 
-def test_a_source_is_as_without_its_target(backend):
+def test_a_source_does_not_depend_on_its_target(backend):
     alone = evaluated(backend, ["a cat", "a cat"], Watch())
     edit = EditMaps([mapper_of(backend, "a cat", "b cat", True)], 1.0, 0.7)
     together = evaluated(backend, ["a cat", "b cat"], Watch(), edit)
     assert torch.equal(together[0], alone[0])
     free = evaluated(backend, ["a cat", "b cat"], Watch())
     assert (together[1] - free[1]).abs().max() > 1e-5
-    assert (together[1] - alone[1]).abs().max() > 1e-5  # values of the words are the target's own
+    assert (together[1] - alone[1]).abs().max() > 1e-5  # the values of the words are those of the target
 
 
-def test_an_unchanged_text_draws_the_source(backend):
+def test_an_unchanged_text_generates_the_source(backend):
     edit = EditMaps([mapper_of(backend, "a cat", "a cat")], 1.0, 1.0, decay=False)
     found = evaluated(backend, ["a cat", "a cat"], edit)
     torch.testing.assert_close(found[1], found[0])
 
 
-def test_the_sources_part_over_the_steps():
+def test_the_share_of_the_source_over_the_steps():
     mapper = Mapper(torch.eye(3), torch.ones(3, dtype=torch.bool))
     edit = EditMaps([mapper], 0.8, 0.4)
     found = []
@@ -198,7 +198,7 @@ def test_the_sources_part_over_the_steps():
     assert found == [(1.0, 0.0), (1.0, 0.0), (0.0, 0.0)]
 
 
-def test_half_a_part_is_the_mean_and_none_is_the_plain_network(backend):
+def test_a_share_of_one_half_is_the_mean_and_zero_has_no_effect(backend):
     texts, mapper = ["a cat", "b cat"], mapper_of(backend, "a cat", "b cat", True)
     edit, before, after = EditMaps([mapper], 1.0, 1.0), Watch(), Watch()
     edit.done = 0.5
@@ -209,14 +209,14 @@ def test_half_a_part_is_the_mean_and_none_is_the_plain_network(backend):
     assert torch.equal(evaluated(backend, texts, edit), evaluated(backend, texts))
 
 
-def test_large_maps_among_places_stay(backend):
+def test_large_self_attention_maps_are_not_replaced(backend):
     edit, before, after = EditMaps([mapper_of(backend, "a", "a")], 1.0, 1.0, places=15, decay=False), Watch(), Watch()
     evaluated(backend, ["a", "b"], before, edit, after)
     for (name, cross), was in before.kept.items():
-        assert torch.equal(after.kept[name, cross], was) != cross  # the tiny network attends at 4 x 4 places
+        assert torch.equal(after.kept[name, cross], was) != cross  # self-attention is at 4 x 4 positions
 
 
-def test_the_way_is_told_to_controls(backend):
+def test_controls_get_the_share_of_steps_done(backend):
     edit = EditMaps([mapper_of(backend, "a cat", "b cat", True)], 1.0, 1.0)
     shares = []
     edit.start = lambda: shares.append(edit.done)

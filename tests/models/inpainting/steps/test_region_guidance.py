@@ -34,7 +34,7 @@ NONE = {"region": 0.0, "similarity": 0.0, "preservation": 0.0}
 
 
 class Linear:
-    """Logits are one channel of the picture, three times."""
+    """Segments each word by logits of three times one channel of the picture."""
 
     def __init__(self):
         self.asked = []
@@ -67,11 +67,11 @@ def moved_by(hook, sampling):
     with torch.no_grad():
         found = hook.estimate(sampling, plain)
     state = sampling.backend.add_noise(found.clean, found.noise, sampling.level)
-    torch.testing.assert_close(state, sampling.x)  # the state that both make is where sampling stands
+    torch.testing.assert_close(state, sampling.x)  # the estimates are consistent with the current state
     return found.clean - plain.clean, plain
 
 
-def test_what_is_found_outside_the_box():
+def test_the_region_loss_is_the_part_found_outside_the_box():
     found = torch.tensor([[1.0, 2.0], [3.0, 0.5]])
     inside = torch.tensor([[True, False], [False, True]])
     assert region_loss(found, inside) == pytest.approx((4 + 9) / 4)
@@ -98,7 +98,7 @@ def test_preservation_by_hand():
     assert preservation_loss(values, where) == pytest.approx(4 / 16)
 
 
-def test_readings():
+def test_readings_of_the_logits():
     logits = torch.tensor([[[1.0, -3.0]], [[0.0, 0.5]]])
     assert torch.equal(read(logits, "plain"), logits)
     assert torch.equal(read(logits, "probability"), logits.sigmoid())
@@ -112,7 +112,7 @@ def test_readings():
         ("preservation", "plain"),
     ],
 )
-def test_the_step_is_the_slope_by_finite_differences(loss, reading):
+def test_the_step_equals_the_gradient_by_finite_differences(loss, reading):
     """clean' = clean - sigma^2 / alpha * slope."""
     sampling, hook = started(), guidance(reading, **{loss: 7.0})
     change, plain = moved_by(hook, sampling)
@@ -127,7 +127,7 @@ def test_the_step_is_the_slope_by_finite_differences(loss, reading):
     generator = torch.Generator().manual_seed(0)
     direction = torch.randn(plain.clean.shape, generator=generator)
     if loss != "region":
-        direction[0] = 0  # a source does not follow its target, though the loss depends on it
+        direction[0] = 0  # the source is not moved towards its target, although the loss depends on it
     small = 1e-4
     slope = (loss_at(plain.clean + small * direction) - loss_at(plain.clean - small * direction)) / (2 * small)
     _, alpha, sigma = sampling.level
@@ -146,17 +146,17 @@ def test_the_loss_falls(loss):
     assert [value > 0 for value in hook.losses] == [place == number for place in range(3)]
 
 
-def test_what_each_loss_moves():
+def test_rows_and_pixels_moved_by_each_loss():
     change, _ = moved_by(guidance(region=1.0), started())
     assert change[0].abs().max() > 0 and change[1].abs().max() > 0
-    assert change[0, 0, :, :4].abs().max() == 0  # red is at home there
-    assert change[0, 2].abs().max() == 0  # blue is no word of the source
+    assert change[0, 0, :, :4].abs().max() == 0  # inside the box of red
+    assert change[0, 2].abs().max() == 0  # blue is not in the source's text
     change, _ = moved_by(guidance(region=1.0, sources=False), started())
     assert change[0].abs().max() == 0 and change[1].abs().max() > 1e-6
     for loss in ("similarity", "preservation"):
         change, _ = moved_by(guidance(**{loss: 1.0}), started())
         assert change[0].abs().max() == 0 and change[1].abs().max() > 1e-6
-    assert change[1, :, 4:].abs().max() == 0 and change[1, :, :, 4:].abs().max() == 0  # not inherent
+    assert change[1, :, 4:].abs().max() == 0 and change[1, :, :, 4:].abs().max() == 0  # not in the preserved part
 
 
 def test_the_schedule():
@@ -169,7 +169,7 @@ def test_the_schedule():
     assert LossWeights().at(1.0) == (1000, 2000, 300)
 
 
-def test_without_losses_nothing_is_asked():
+def test_without_losses_the_segmenter_is_not_called():
     sampling, hook = started(), guidance()
     plain = sampling.backend.estimate(sampling.x, sampling.level, sampling.prepared)
     assert hook.estimate(sampling, plain) is plain and hook.segmenter.asked == []
@@ -181,7 +181,7 @@ def test_without_losses_nothing_is_asked():
     assert hook.segmenter.asked == [["red", "red", "green", "blue", "red"]]
 
 
-def test_objects_do_not_see_each_other():
+def test_objects_of_a_batch_are_independent():
     """Two pairs in one batch change like each alone."""
     backend = Regions(Worded(), REGIONS[:3], row_texts(REGIONS[:3], 2), weight=0.0)
     keywords = [[None] * 4, ["red"] * 4, ["green", "green", "blue", "blue"]]
@@ -197,7 +197,7 @@ def test_objects_do_not_see_each_other():
         torch.testing.assert_close(moved_by(hook, alone)[0], both[[pair, pair + 2]], atol=1e-6, rtol=1e-4)
 
 
-def test_what_is_to_stay():
+def test_the_mask_of_preserved_pixels():
     parts = started().prepared.parts[:-1]
     found = inherent_mask(parts, [region.kind for region in REGIONS], 8, 8)
     expected = torch.ones(8, 8, dtype=torch.bool)

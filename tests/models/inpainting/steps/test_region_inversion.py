@@ -1,4 +1,4 @@
-"""Null-text inversion by regions, on a backend whose best texts exist."""
+"""Null-text inversion by regions, with a backend for which optimal texts exist."""
 
 from dataclasses import replace
 
@@ -39,8 +39,8 @@ def miss(found, prepared):
 
 
 @pytest.mark.parametrize(("total", "joins", "most"), [((), 0.5, 1e-3), (("0.3",), 0.0, 1e-3), (("0.3",), 0.5, 0.2)])
-def test_a_photo_comes_back_with_the_texts_of_its_regions(total, joins, most):
-    """Regions overlap. A total region that becomes active later has its own states, at some cost in accuracy."""
+def test_a_photo_is_reconstructed_with_the_null_texts_of_its_regions(total, joins, most):
+    """Regions overlap. A total region that becomes active later has separate states, which costs some accuracy."""
     backend, prepared = photo(total=total)
     inverted = invert_regions(backend, prepared, STEPS, total_from=joins, **OPTIONS)
     assert [len(texts) for texts in inverted.nulls] == [STEPS] * (3 + len(total))
@@ -48,14 +48,14 @@ def test_a_photo_comes_back_with_the_texts_of_its_regions(total, joins, most):
     assert miss(back(backend, prepared, inverted.start, RegionSteps(joins)), prepared) > 1
 
 
-def test_the_total_region_is_fitted_where_it_counts():
+def test_the_total_region_is_fitted_only_in_its_active_steps():
     backend, prepared = photo()
     nulls = invert_regions(backend, prepared, STEPS, total_from=0.6, **OPTIONS).nulls[-1]
     empty = prepared.parts[-1].null.inputs["text"]
     assert [torch.equal(text, empty) for text in nulls] == [True] * 3 + [False] * 2
 
 
-def test_the_start_is_the_fused_noise_of_regions_inverted_alone():
+def test_the_start_is_the_fused_noise_of_separately_inverted_regions():
     backend, prepared = photo()
     found = invert_regions(backend, prepared, STEPS, rounds=30, updates=0)
     background, left, right = (invert(backend.inner, part.asked, STEPS, 30)[0] for part in prepared.parts[:3])
@@ -66,8 +66,8 @@ def test_the_start_is_the_fused_noise_of_regions_inverted_alone():
     torch.testing.assert_close(found.start, expected)
 
 
-def test_a_pair_starts_from_the_photo_and_its_texts():
-    """The source is reconstructed, and so is a target without a change; an added region has the prepared null."""
+def test_an_edit_starts_from_the_inversion_of_its_photo():
+    """The source is reconstructed, and so are unchanged parts of the target; an added region has the prepared null."""
     backend, prepared = photo(total=())
     inverted = invert_regions(backend, prepared, STEPS, **OPTIONS)
     regions = [*REGIONS, Region(None, "2", (0.25, 0.5, 0.5, 1))]
@@ -83,7 +83,7 @@ def test_a_pair_starts_from_the_photo_and_its_texts():
 
 
 def counting(backend, calls):
-    """Records the rows of every evaluation of the inner backend."""
+    """Records the number of rows of each evaluation of the inner backend."""
     evaluate = backend.inner.estimate
 
     def estimate(x, *given):

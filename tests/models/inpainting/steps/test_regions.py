@@ -1,4 +1,4 @@
-"""Regions as a backend that wraps another: on tiny random networks of every class, and on an exact one."""
+"""Regions as a backend around another one: tiny random networks of every class, and an exact one."""
 
 from dataclasses import replace
 
@@ -34,7 +34,7 @@ def inner(request, tmp_path_factory):
 
 
 def walked(backend, seeds=(1, 1), steps=3, hooks=(), size=None):
-    """Final states of one picture, repeated; as many rows as ``seeds``."""
+    """Final states of one picture, repeated once per seed."""
     pictures, holes = pictures_and_holes(1) if size is None else (torch.zeros(1, 3, size, size), None)
     pictures = pictures.expand(len(seeds), -1, -1, -1)
     holes = (
@@ -43,7 +43,7 @@ def walked(backend, seeds=(1, 1), steps=3, hooks=(), size=None):
     return advance(begin(backend, backend.prepare(pictures, holes), seeds, steps), hooks).x
 
 
-def test_one_region_is_the_inner_backend_with_guidance(inner):
+def test_one_region_equals_the_inner_backend_with_guidance(inner):
     pictures, holes = pictures_and_holes(2)
     texts = ["cat", "a b"]
     regions = Regions(inner, [BACKGROUND], [texts], weight=3.0)
@@ -59,7 +59,7 @@ def test_one_region_is_the_inner_backend_with_guidance(inner):
 
 
 @pytest.mark.parametrize("blend", ["layers", "average"])
-def test_fusing_estimates_is_fusing_stepped_states(inner, blend):
+def test_fusing_estimates_equals_fusing_stepped_states(inner, blend):
     """As in the paper: every region takes its own step from its crop, and the states are fused."""
     regions = [BACKGROUND, LEFT, RIGHT, ADDED]
     backend = Regions(inner, regions, row_texts(regions), weight=2.0, total=("cat a", "cat b"), blend=blend)
@@ -82,7 +82,7 @@ def test_fusing_estimates_is_fusing_stepped_states(inner, blend):
         torch.testing.assert_close(x, fused, atol=1e-6 * float(fused.abs().max().clamp(min=1)), rtol=0)
 
 
-def test_an_added_region_leaves_the_sources_and_a_removed_one_the_targets(inner):
+def test_added_regions_do_not_affect_sources_nor_removed_ones_targets(inner):
     def states(*regions):
         backend = Regions(inner, regions, row_texts(regions), weight=2.0, total=("cat", "cat"))
         return walked(backend, hooks=[RegionSteps(0.3)])
@@ -95,7 +95,7 @@ def test_an_added_region_leaves_the_sources_and_a_removed_one_the_targets(inner)
     assert torch.equal(removed[1], target) and (removed[0] - source).abs().max() > 1e-3
 
 
-def test_each_region_is_told_its_own_words_and_asked_about_its_own_rows():
+def test_each_region_is_evaluated_with_its_own_texts_and_rows():
     """Where only one region has weight, the picture converges to its number; a row without it to the background's."""
     regions = [Region("2", "2"), Region(None, "5", (0.5, 0, 1, 1), feather=0.0)]
     inner = Worded(mean=0.0, spread=0.0)
@@ -108,7 +108,7 @@ def test_each_region_is_told_its_own_words_and_asked_about_its_own_rows():
     torch.testing.assert_close(guided[1, :, 0, 7], torch.full((3,), 2 * 5.0 + 1.0), atol=1e-4, rtol=0)
 
 
-def test_the_total_region_counts_from_its_step_on():
+def test_the_total_region_is_active_from_its_step():
     regions = [Region("2", "2")]
     inner = Worded(mean=0.0, spread=0.0)
     backend = Regions(inner, regions, row_texts(regions), weight=0.0, total=("4", "8"))
@@ -133,7 +133,7 @@ def test_null_texts_of_each_region_at_each_step():
     torch.testing.assert_close(found[..., 4:], torch.full((2, 3, 8, 4), -2.0), atol=1e-4, rtol=0)
 
 
-def test_inversion_works_on_regions():
+def test_regions_can_be_inverted():
     regions = [Region("1", "1"), Region("2", "-2", (0, 0, 0.625, 1)), Region("3", "3", (0.375, 0, 1, 1), feather=0.5)]
     backend = Regions(Worded(), regions, row_texts(regions), weight=1.0)
     pictures = pictures_and_holes(1)[0].expand(2, -1, -1, -1)[..., :8, :8]
@@ -144,7 +144,7 @@ def test_inversion_works_on_regions():
     torch.testing.assert_close(advance(sampling).x, prepared.known, atol=1e-4, rtol=0)
 
 
-def test_told_nothing_is_no_guidance_and_no_controls(inner):
+def test_the_unconditional_input_has_no_guidance_and_no_controls(inner):
     backend = Regions(inner, [BACKGROUND, LEFT], [["cat"], ["a"]], weight=2.0)
     pictures, holes = pictures_and_holes(1)
     prepared = backend.prepare(pictures, holes)
@@ -181,7 +181,7 @@ def test_weights_sum_to_one(blend):
 
 
 def test_weights_by_hand():
-    """Two in front of one behind: the front gets the larger alpha, shared in proportion."""
+    """Two regions in front of the background: together they get the larger alpha, shared in proportion."""
     alphas = torch.tensor([1.0, 0.2, 0.6, 1.0])[:, None, None, None, None]
     behind = [True, False, False, True]
     assert weights(alphas, behind).flatten().tolist() == pytest.approx([0.2, 0.15, 0.45, 0.2])
@@ -198,24 +198,24 @@ def test_a_feather_is_a_squared_ramp_from_the_border():
     assert box == GridBox(0, 4, 8, 16)
     found = alpha(region, box, 8, 16)
     expected = torch.tensor([0.0] * 4 + [1 / 9, 4 / 9] + [1.0] * 10)
-    torch.testing.assert_close(found, expected.expand(8, 16))  # three sides lie on the picture's border
+    torch.testing.assert_close(found, expected.expand(8, 16))  # three sides are on the picture's border
     assert torch.equal(alpha(region._replace(feather=0), box, 8, 16), (torch.arange(16) >= 4).float().expand(8, 16))
 
 
-def test_boxes_lie_on_multiples_of_the_step():
+def test_boxes_are_rounded_to_multiples_of_the_step():
     region = Region("a", "a", (0.1, 0.2, 0.55, 0.9))
     assert on_grid(region, 10, 20) == GridBox(2, 2, 9, 11)
     assert on_grid(region, 12, 20, 4) == GridBox(4, 0, 12, 12)
 
 
-def test_kinds():
+def test_kinds_of_regions():
     assert [region.kind for region in (BACKGROUND, LEFT, RIGHT, ADDED, REMOVED, Region("a", "b"))] == [
         "background", "kept", "changed", "added", "removed", "changed",
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("box", [(0.5, 0, 0.5, 1), (0, 0.6, 1, 0.4), (-0.1, 0, 1, 1), (0, 0, 1, 1.1), (0, 0, 0.01, 1)])
-def test_boxes_that_cannot_be(box):
+def test_invalid_boxes_are_refused(box):
     with pytest.raises(UserError, match=r"^the box \[.*\] is empty "):
         on_grid(Region("a", "a", box), 8, 8)
 

@@ -72,18 +72,18 @@ def drawn(inner, attention=True, losses=None, steps=5):
     return found
 
 
-def test_all_parts_work_together(inner):
+def test_all_parts_can_be_combined(inner):
     plain, edited = drawn(inner, attention=False), drawn(inner)
     assert (plain - edited).abs().amax((1, 2, 3)).min() > 1e-4
     losses = LossWeights(1.0, 1.0, 1.0, 0.0, 0.3, 0.2)
     guided = drawn(inner, losses=losses)
     assert guided.isfinite().all()
-    assert torch.equal(guided[0], edited[0])  # a source that nothing moves is the same to the last bit
+    assert torch.equal(guided[0], edited[0])  # a source without guidance is bitwise the same
     assert (guided[1] - edited[1]).abs().max() > 1e-5
 
 
-def test_preservation_brings_the_target_to_its_source(inner):
-    """Inside the region to preserve, at the last steps; a network with random weights is far from it by itself."""
+def test_preservation_brings_the_target_closer_to_its_source(inner):
+    """In the preserved region, in the last steps; without it a random network is far from the source."""
     backend = Regions(inner, REGIONS, row_texts(REGIONS))
     prepared = backend.prepare(*(values.expand(2, -1, -1, -1) for values in pictures_and_holes(1)))
     inherent = inherent_mask(prepared.parts, [region.kind for region in REGIONS], 8, 8)

@@ -15,7 +15,7 @@ def run(backend, steps, hooks=(), seeds=(1, 2, 3), strength=1.0):
 
 
 @pytest.mark.parametrize("flow", [False, True])
-def test_the_trajectory_is_the_exact_one(flow):
+def test_the_trajectory_equals_the_exact_one(flow):
     """Each step is linear in x; its factor is derived independently, in double precision and in another form."""
     backend, steps = GaussianBackend(flow=flow), 13
     m, s = backend.mean, backend.spread
@@ -30,8 +30,8 @@ def test_the_trajectory_is_the_exact_one(flow):
     assert sampling.level == CLEAN and len(backend.calls) == steps
 
 
-def test_more_steps_come_nearer_to_the_ode():
-    """In the limit x_0 = mean + spread * noise."""
+def test_more_steps_come_closer_to_the_ode():
+    """In the limit, x_0 = mean + spread * noise."""
     errors = []
     for steps in (10, 40, 160):
         sampling = run(GaussianBackend(), steps)
@@ -44,7 +44,7 @@ def test_a_point_mass_is_reached_in_any_number_of_steps():
         torch.testing.assert_close(run(GaussianBackend(spread=0.0), steps).x, torch.full((3, 3, 8, 8), 0.3))
 
 
-def test_known_pixels_are_exact_at_the_end_and_noised_on_the_way():
+def test_known_pixels_are_noised_during_sampling_and_exact_at_the_end():
     class Look(Hook):
         def step_end(self, sampling):
             outside = (sampling.prepared.hole == 0).expand_as(sampling.x)
@@ -58,7 +58,7 @@ def test_known_pixels_are_exact_at_the_end_and_noised_on_the_way():
     assert torch.equal(inpaint(GaussianBackend(), pictures, holes, (1, 2, 3), steps=6), sampling.x)
 
 
-def test_an_empty_hole_changes_nothing_and_a_full_one_keeps_nothing():
+def test_an_empty_hole_changes_nothing_and_a_full_one_uses_no_known_pixel():
     pictures, holes = pictures_and_holes()
     assert torch.equal(inpaint(GaussianBackend(), pictures, torch.zeros_like(holes), (1, 2, 3), steps=3), pictures)
     everything = torch.ones_like(holes)
@@ -66,7 +66,7 @@ def test_an_empty_hole_changes_nothing_and_a_full_one_keeps_nothing():
     assert torch.equal(free, inpaint(GaussianBackend(), -pictures, everything, (1, 2, 3), steps=3))
 
 
-def test_hooks_are_called_in_order_and_see_the_step_they_stand_in():
+def test_hooks_are_called_in_order_and_get_the_current_step():
     seen = []
 
     class Note(Hook):
@@ -98,9 +98,9 @@ def test_hooks_are_called_in_order_and_see_the_step_they_stand_in():
     ]  # fmt: skip
 
 
-def test_hooks_change_what_they_should():
+def test_hooks_can_change_estimates_and_states():
     class Blind(Hook):
-        """The network sees zeros; the state itself continues unchanged."""
+        """The network gets zeros; the state itself is unchanged."""
 
         taps = ("square",)
 
@@ -121,7 +121,7 @@ def test_hooks_change_what_they_should():
     assert run(backend, 4, [Blind()]).noise.abs().sum() > 0
 
 
-def test_a_method_can_stop_change_the_state_and_go_on():
+def test_sampling_can_be_paused_changed_and_continued():
     backend = GaussianBackend()
     whole = run(backend, 8)
     halted = begin(backend, backend.prepare(*pictures_and_holes()), (1, 2, 3), 8)
@@ -133,7 +133,7 @@ def test_a_method_can_stop_change_the_state_and_go_on():
     assert not torch.equal(advance(swapped).x, whole.x)
 
 
-def test_strength_takes_the_last_share_of_the_steps():
+def test_strength_runs_the_last_share_of_the_steps():
     backend = GaussianBackend()
     sampling = run(backend, 20, strength=0.3)
     assert len(backend.calls) == 6 and sampling.index == 20
@@ -143,7 +143,7 @@ def test_strength_takes_the_last_share_of_the_steps():
     assert torch.equal(start.x, start.known_at(start.levels[14]))
 
 
-def test_noise_follows_from_an_objects_own_seed():
+def test_noise_is_determined_by_an_objects_own_seed():
     pictures, holes = pictures_and_holes(5)
     seeds = (4, 9, 4, 2**63 - 1, 0)
     together = inpaint(GaussianBackend(), pictures, holes, seeds, steps=5)
@@ -156,6 +156,6 @@ def test_noise_follows_from_an_objects_own_seed():
     assert not torch.equal(first, other)
 
 
-def test_nothing_to_complete():
+def test_an_empty_batch():
     pictures, holes = pictures_and_holes(3)
     assert inpaint(GaussianBackend(), pictures[:0], holes[:0], ()).shape == (0, 3, 8, 8)

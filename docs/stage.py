@@ -46,6 +46,7 @@ GALLERY = {
     "conddiff_amo_tiny_failures.jpg": "Some of the worst of a hundred predictions.",
     "inpainting_prior.jpg": "What the small inpainting prior generates.",
     "word_prior.jpg": "What the text-conditioned prior generates.",
+    "edits.jpg": "Edits of the procedural world with the text-conditioned prior.",
     "demo.jpg": "The web demo.",
     "label_studio.jpg": "A prediction in Label Studio: the object whose lower left was occluded.",
     "fiftyone.jpg": "Modal and amodal masks as two fields of a FiftyOne dataset.",

@@ -63,7 +63,7 @@ def export_model(
             raise UserError(f"cannot export to '{name}': give a name that ends in {suffix}")
     require_libraries()
     reference = CondDiffAMO(model.config, copy.deepcopy(model.network).cpu().float(), name=model.name)
-    reference.trained_size = model.trained_size
+    reference.own_size = model.own_size
     if steps is not None:
         reference.override({"sampler": {"steps": whole_number(steps, "steps", 1)}})
     if size is not None:

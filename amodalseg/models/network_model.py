@@ -53,7 +53,7 @@ class NetworkModel(HubModel, WindowModel):
         self, config: NetworkConfig, network: nn.Module | None = None, *, name: str | None = None, batch_size: int = 16
     ) -> None:
         self.config, self.name, self.batch_size = config, name or config.name, batch_size
-        self.trained_size = config.window.size
+        self.own_size = config.window.size
         self.network = network if network is not None else self.network_class(config)
         self.about: dict[str, Any] = {}
 

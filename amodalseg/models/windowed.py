@@ -22,7 +22,7 @@ from amodalseg.predictions import Prediction
 from amodalseg.types import Query
 
 SIZES = 0.5, 2.0
-"""Smallest and largest window that a network may be given, in units of those it was trained with."""
+"""Smallest and largest window that a network may be given, in units of its own."""
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -70,8 +70,8 @@ class WindowModel(AmodalModel):
     has_probability = True
     sections: ClassVar[tuple[str, ...]] = ("post",)
     """Sections of the options that are independent of the weights, so that ``override`` may change them."""
-    trained_size: int | None = None
-    """The window's size in training; ``override`` may change it within ``SIZES``. None: the size is fixed."""
+    own_size: int | None = None
+    """The window's size in the model's file; ``override`` may change it within ``SIZES``. None: the size is fixed."""
 
     @abstractmethod
     def window_probability(self, batch: WindowBatch) -> np.ndarray:
@@ -117,7 +117,7 @@ class WindowModel(AmodalModel):
 
     def override(self, options: dict[str, Any]) -> dict[str, Any]:
         own = own_options(self.config, options)
-        free = [*self.sections, *(["window.size"] if self.trained_size else [])]
+        free = [*self.sections, *(["window.size"] if self.own_size else [])]
         wrong = sorted(name for name in _names(own) if not {name, name.partition(".")[0]} & set(free))
         if "window.size" in wrong:
             raise UserError(
@@ -129,16 +129,16 @@ class WindowModel(AmodalModel):
             raise UserError(f"override.{wrong[0]} cannot change after training; {can} can")
         layers = [("the model", {"model": to_dict(self.config)}), ("override", {"model": own})]
         config = build(ModelOnly, layers).model
-        if self.trained_size:
-            self._check_size(config.window.size, self.trained_size)
+        if self.own_size:
+            self._check_size(config.window.size, self.own_size)
         self.config = config
         return own
 
-    def _check_size(self, size: int, trained: int) -> None:
-        least, most = (round(share * trained) for share in SIZES)
+    def _check_size(self, size: int, own: int) -> None:
+        least, most = (round(share * own) for share in SIZES)
         if not least <= size <= most:
             raise UserError(
-                f"override.window.size={size} is too far from the {trained} px that '{self.name}' was trained with: "
+                f"override.window.size={size} is too far from {own} px, the size of '{self.name}': "
                 f"give {least} to {most}"
             )
 

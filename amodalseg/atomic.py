@@ -15,12 +15,12 @@ from typing import BinaryIO
 from amodalseg.errors import UserError
 
 PART = ".part"
-"""Ending of unfinished files; one that is left was cut off by a kill, and is never taken for the real one."""
+"""Suffix of files being written. A leftover one is from a killed process; it is never read as the real file."""
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Errors of writing that end when there is space again."""
+"""Write errors that go away once there is space again."""
 FULL = ("unexpected pos", "PytorchStreamWriter failed", "I/O error: ", "iostream error", "file write failed")
-"""How libraries say that a file could not be written, in errors that are no OSError."""
+"""Messages with which libraries report a failed write in errors other than OSError."""
 _cleared: set[Path] = set()
 
 
@@ -102,7 +102,7 @@ def _umask() -> int:
 def open_regular(path: Path) -> BinaryIO:
     """Open a file to read it. Raises OSError, also for what is no file: a pipe would wait, a device never end."""
     if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
-        raise OSError(errno.EINVAL, "it is no file, but a device, a pipe or a socket", str(path))
+        raise OSError(errno.EINVAL, "not a regular file, but a device, a pipe or a socket", str(path))
     return path.open("rb")
 
 

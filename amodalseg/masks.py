@@ -20,9 +20,9 @@ Rle = dict[str, Any]
 """Compressed COCO run lengths: ``{"size": [H, W], "counts": bytes}``."""
 
 MAX_SIDE = 20_000
-"""Pixels. The C code of pycocotools uses 32-bit integers: larger masks overflow in its polygons and its text form."""
+"""Maximum side, pixels: pycocotools uses 32-bit integers, so larger masks overflow in its polygons and text form."""
 LIMIT, MEGAPIXELS = "AMODALSEG_MAX_MEGAPIXELS", 400
-"""Environment variable with the most megapixels that a picture or a mask may have, and its default."""
+"""Environment variable with the maximum megapixels of a picture or a mask, and its default."""
 CHARACTERS = bytes(range(48, 48 + 64))
 """The characters of COCO's text form."""
 

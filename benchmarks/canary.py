@@ -9,9 +9,9 @@ from typing import Any
 
 RUNS = ("os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "subprocess.Popen", "pty.spawn",
         "socket.connect", "socket.bind", "urllib.Request", "ctypes.dlopen", "os.remove", "os.rename")  # fmt: skip
-"""Events of Python's audit that reading has no part in; files inside the folder may be removed and renamed."""
+"""Python audit events that reading a file never needs; files inside the folder may be removed and renamed."""
 SYSTEM = ("/usr/", "/lib", "/proc/", "/sys/", "/dev/null", "/dev/urandom", "/etc/localtime", "/etc/ld.so")
-"""Where libraries look when they are first used."""
+"""Locations that libraries read when they are first used."""
 
 
 class Canary:

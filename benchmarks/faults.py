@@ -37,7 +37,7 @@ PRELOAD = [
     "amodalseg.engine.prediction.edit", "amodalseg.models.inpainting.methods.mrgd",
     "diffusers.models.unets.unet_2d_condition", "diffusers.models.attention_processor",
 ]  # fmt: skip
-"""What all commands together import: once, in a server from which each command's process is forked."""
+"""Imports of all commands, loaded once in a server from which each command's process is forked."""
 WRITING = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
 NETWORK = ["model.window.size=32", "model.dn.dim=16", "model.sampler.steps=1"]
 TRAIN = [
@@ -52,9 +52,9 @@ EVAL = [
 ]  # fmt: skip
 EDIT = ["size=[16,16]", "model.sampler.steps=1", "model.inversion.updates=1", "device=cpu"]
 OF_THE_RUN = ("seconds", "peak_memory")
-"""Columns of ``objects.csv``, and keys of ``edit.json``, that no two runs have in common."""
+"""Columns of ``objects.csv``, and keys of ``edit.json``, that differ between any two runs."""
 MADE_ANEW = ("metrics", "answers")
-"""Folders whose files are of one start of a run: logs, and predictions with the memory that they took."""
+"""Folders whose files depend on how often a run was started: logs, and predictions with their peak memory."""
 
 
 def commands(inputs: Path, quick_export: bool = False) -> dict[str, Callable[[Path], list[str]]]:

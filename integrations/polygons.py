@@ -28,10 +28,10 @@ def polygons(mask: np.ndarray) -> list[list[float]]:
 
 def main() -> None:
     """Write the file, and say how much is lost."""
-    parser = argparse.ArgumentParser(description="A COCO file with polygons in place of run lengths.")
+    parser = argparse.ArgumentParser(description="Convert the run lengths of a COCO file to polygons.")
     parser.add_argument("coco", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--modal", action="store_true", help="of modal_segmentation, not of segmentation")
+    parser.add_argument("--modal", action="store_true", help="convert modal_segmentation instead of segmentation")
     given = parser.parse_args()
     try:
         if given.out.resolve() == given.coco.resolve():

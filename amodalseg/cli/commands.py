@@ -25,7 +25,7 @@ from amodalseg.cli.scene import add_scene_command
 from amodalseg.errors import UserError, explain_missing
 
 _IN_WORKER = f"{UserError.__module__}.{UserError.__qualname__}: "
-"""A mistake met in a loader worker arrives with the worker's traceback as its text, the sentence behind this mark."""
+"""A UserError raised in a loader worker arrives with the worker's traceback; its message follows this mark."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,15 +12,15 @@ CONFIGS = (Path(__file__).resolve().parents[1] / "configs", Path(__file__).resol
 PARTS: dict[type, str] = {
     schema.TrainConfig: "experiment", schema.EvalConfig: "eval", schema.ModelOnly: "model", schema.EditConfig: "edit",
 }  # fmt: skip
-"""Which of their folders holds the files of a kind of configuration."""
+"""Kind of configuration -> subfolder with its files."""
 
 
 def find_config(kind: type, name: str | Path) -> Path:
-    """The file that a name stands for.
+    """The configuration file of a name.
 
     Args:
         kind: of the configuration.
-        name: a file; or one that ships: ``photos_tiny``, ``table4/a``, ``configs/experiment/photos_tiny.yaml``.
+        name: a file; or a shipped one: ``photos_tiny``, ``table4/a``, ``configs/experiment/photos_tiny.yaml``.
 
     Returns:
         The user's own file where there is one, else the shipped one; ``name`` itself if there is neither.
@@ -46,6 +46,6 @@ def shipped_configs(kind: type) -> list[str]:
 
 
 def nearest_shipped(kind: type, name: str | Path) -> str:
-    """What a message about a missing file adds: the shipped name that is most like it, or nothing."""
+    """A hint for the message about a missing file: the most similar shipped name, or nothing."""
     near = difflib.get_close_matches(Path(name).with_suffix("").name, shipped_configs(kind) if kind in PARTS else [], 1)
     return f"; did you mean '{near[0]}', which ships with amodalseg?" if near else ""

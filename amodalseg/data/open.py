@@ -126,9 +126,7 @@ def _of_photos(records: list[AmodalRecord], which: str) -> list[AmodalRecord]:
     order = np.random.default_rng(stable_seed("held out")).permutation(len(photos))
     held = {photos[place] for place in order[:count]}
     if which == "held_out":
-        print(
-            f"{count} of {len(photos)} photos are held out of training, to validate on (val.annotations names others)"
-        )
+        print(f"{count} of {len(photos)} photos are held out of training for validation (val.annotations sets others)")
     return [record for record in records if (record.image_id in held) == (which == "held_out")]
 
 

@@ -22,10 +22,10 @@ from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord
 
 MAX_PIXELS = 1 << 25
-"""Windows covering more pixels of the photo are never held in memory as a whole: for a 20,000 px photo they would not
-fit."""
+"""Windows covering more pixels of the photo are processed in stripes: for a 20,000 px photo they would not fit in
+memory."""
 STRIPE = 256
-"""Columns or rows that are then processed at once."""
+"""Number of columns or rows of such a stripe."""
 
 
 @dataclass(frozen=True)

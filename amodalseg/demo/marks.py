@@ -12,9 +12,9 @@ from amodalseg.errors import UserError
 from amodalseg.models.base import check_inside
 
 ON, OFF, CORNER = "On the object", "Beside the object", "Corner of a box"
-"""What a click says."""
+"""What a click marks."""
 POINTS = 50
-"""Most of one object."""
+"""Maximum number of points of one object."""
 
 
 class Marks(NamedTuple):

@@ -23,9 +23,9 @@ from amodalseg.masks import Rle
 from amodalseg.models.base import AmodalModel
 
 KEPT = 3600
-"""Seconds that files of a visitor are kept."""
+"""Time that files of a visitor are kept, seconds."""
 WAITING = 40
-"""Requests that may wait; further ones are refused."""
+"""Maximum number of waiting requests; further ones are refused."""
 CSS = """
 .gradio-container {min-width: 0 !important; max-width: min(1180px, 100vw) !important; margin: 0 auto !important}
 #gallery, #gallery .grid-wrap {height: auto !important; min-height: 0 !important}
@@ -41,7 +41,7 @@ that serves this page, and are deleted there after an hour.
 {", ".join(dict.fromkeys(TYPES.values()))}, at most {MEGABYTES} MB and {MEGAPIXELS} megapixels."""
 
 Update = dict[Any, Any]
-"""Component -> its new value; the others stay."""
+"""Component -> its new value; other components are unchanged."""
 
 
 def build_page(models: Mapping[str, AmodalModel], examples: Sequence[Path]) -> gr.Blocks:

@@ -17,9 +17,9 @@ from amodalseg.errors import UserError
 from amodalseg.models.base import AmodalModel
 
 FONT = ("system-ui", "sans-serif")
-"""Of the system: none is fetched."""
+"""System fonts, so that none is downloaded."""
 GIGABYTES = 4
-"""Most that all files of an hour may have; then further uploads are refused."""
+"""Maximum total size of all files of an hour; beyond it, uploads are refused."""
 
 
 def serve(models: Mapping[str, AmodalModel], port: int | None = None, share: bool = False) -> None:

@@ -83,7 +83,7 @@ def release(
     known = {**without_folders(known), "commit": provenance()["commit"], **notes}
     place = next(folders_named(known), None)
     if place:
-        text = f"the file tells where something lay on this machine ({place}): set AMODALSEG_DATA to the folder of data"
+        text = f"the file contains a path of this machine ({place}): set AMODALSEG_DATA to the data folder"
         warnings.warn(f"{text}, or change to the project's folder, and release again", stacklevel=2)
     save_weights(out, state, config, known, dtype="float16")
     content = out.read_bytes()

@@ -180,4 +180,4 @@ def _varint(data: memoryview, place: int) -> tuple[int, int]:
         place, shift = place + 1, shift + 7
         if byte < 128:
             return value, place
-    raise ValueError("a number without an end")
+    raise ValueError("an unterminated number")

@@ -6,9 +6,9 @@ import ctypes
 import platform
 
 MMAP_THRESHOLD = 32 * 2**20
-"""Bytes; glibc ignores a larger value."""
+"""Threshold in bytes; glibc ignores a larger value."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""As malloc.h numbers them."""
+"""Numbers of the parameters in malloc.h."""
 
 
 def keep_freed_memory() -> None:

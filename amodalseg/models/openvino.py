@@ -18,7 +18,7 @@ from amodalseg.models.exported import OnnxPredictor
 from amodalseg.models.exported_weights import holds_external_data, weights_beside
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
-"""As ``accelerate`` has them -> as OpenVINO has them."""
+"""Names in ``accelerate`` -> names in OpenVINO."""
 
 
 class OpenVinoPredictor(OnnxPredictor):

@@ -11,25 +11,23 @@ from amodalseg.report.published import EXTENTS, MODAL_SOURCES, Published, load_p
 from amodalseg.report.table import UNDEFINED, Cell, Table, by_data, interval, percent, result_key, rows_by_result
 
 BESIDE = (
-    "Percent. First, in bold: measured here, on {count} objects of {title}, with 95 % intervals; below them what is "
-    "printed; both from the highest in the first column to the lowest. Published numbers are of the split and the "
-    "objects that each paper took, which few papers state; where a row does not name its modal masks, its paper does "
-    "not say whether they were annotated or predicted."
+    "Percent. In bold: measured here on {count} objects of {title}, with 95 % intervals; below: published numbers; "
+    "both sorted by the first column, highest first. Published numbers refer to the split and objects of each paper, "
+    "which few papers state; where a row does not name its modal masks, its paper does not say whether they were "
+    "annotated or predicted."
 )
-PART = (
-    "The split is said to hold {all} objects: what is measured on a part of them has no rank among published numbers."
-)
+PART = "The split is reported to have {all} objects: numbers of a part of them cannot be ranked among published ones."
 OTHER_PART = (
-    "{paper} says that its numbers are of {number:,} {unit}s{split}; measured here: {count:,} {unit}s of {here}."
+    "{paper} states that its numbers are of {number:,} {unit}s{split}; measured here: {count:,} {unit}s of {here}."
 )
-APART = "Not to be ranked with the numbers measured here, for the reason that stands with each."
+APART = "Not to be ranked with the numbers measured here, for the reason given in each row."
 ABLATIONS = "Ablations, and rows of single design choices"
 NOT_STATED = "protocol not stated"
 TWINS = {("conddiff", "full"): "pooled"}
-"""Figures that are the same by definition under the name of another protocol, in whose table they stand as well."""
+"""Figures that by definition equal one of another protocol; they are listed in its table too."""
 WITH_UNOCCLUDED = "_with_unoccluded"
 WHOLE = 0.9
-"""Share of a split's objects that must be measured to speak of the split: some are left out by right."""
+"""Minimum share of a split's objects to count as the whole split: some objects are excluded rightly."""
 Line = tuple[list[float | None], list[Cell]]
 """Values to sort by, and the cells."""
 

@@ -29,7 +29,7 @@ MOVED = [("moved", name) for name in ("origin_psnr", "target_psnr", "rest_psnr",
 EDITED = [("edited", name) for name in ("region_psnr", "kept_psnr", "kept_ssim", "rest_ssim", "stays")]
 """Main figures where any model edited photos."""
 ACROSS = MAIN[:2]
-"""What data sets are put side by side in: the two figures that unoccluded objects cannot raise."""
+"""Figures by which data sets are compared: the two that unoccluded objects cannot raise."""
 UNDEFINED = "–"
 PLAIN_NOTE = "Below each figure its 95 % interval, whole images resampled; with fewer than about 20 a rough guide."
 

@@ -97,7 +97,7 @@ def read_coco(source: Path, images: Path, name: str) -> fo.Dataset:
         UserError: another file, photos that are missing, a name that is taken.
     """
     if fo.dataset_exists(name):
-        raise UserError(f"there is a dataset '{name}'; give another --dataset, or delete it: fiftyone datasets delete")
+        raise UserError(f"the dataset '{name}' exists; give another --dataset, or delete it: fiftyone datasets delete")
     given = read_coco_input(source, images)
     names = {entry["id"]: entry["name"] for entry in given.content.get("categories", [])}
     samples = {key: fo.Sample(filepath=str(path.resolve())) for key, path in given.paths.items()}
@@ -105,7 +105,7 @@ def read_coco(source: Path, images: Path, name: str) -> fo.Dataset:
     for key, entry in given.entries.items():
         photo = given.photos[given.image_of[key]]
         if "modal_segmentation" not in entry or not {"height", "width"} <= photo.keys():
-            raise UserError(f"{source} is no output of `amodalseg predict --coco`: annotation {key}")
+            raise UserError(f"{source} is not an output of `amodalseg predict --coco`: annotation {key}")
         both = [
             masks.decode(masks.from_segmentation(entry[part], photo["height"], photo["width"]))
             for part in ("modal_segmentation", "segmentation")
@@ -121,7 +121,7 @@ def read_coco(source: Path, images: Path, name: str) -> fo.Dataset:
 
 def main() -> None:
     """Read the output of ``predict --coco``, and show it if asked."""
-    parser = argparse.ArgumentParser(description="The output of amodalseg predict --coco as a FiftyOne dataset.")
+    parser = argparse.ArgumentParser(description="Import the output of amodalseg predict --coco as a FiftyOne dataset.")
     parser.add_argument("coco", type=Path)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--dataset", required=True, help="its name")

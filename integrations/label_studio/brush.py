@@ -12,9 +12,9 @@ from __future__ import annotations
 import numpy as np
 
 WIDTHS = 3, 4, 8, 16
-"""Bits of a block's length, as written here: whatever is read has its own."""
+"""Bit widths of block lengths that are written here; masks that are read state their own."""
 OPAQUE = 128
-"""Alpha from which on a pixel belongs to the mask: brushes have soft edges."""
+"""Minimum alpha of pixels that belong to the mask: brushes have soft edges."""
 
 
 def encode(mask: np.ndarray) -> list[int]:
@@ -71,7 +71,7 @@ def decode(rle: list[int], height: int, width: int) -> np.ndarray:
         repeated, choice = read(1)[0], read(2)[0]
         end = done + int(read(int(widths[choice]))[0]) + 1
         if end > count:
-            raise ValueError("the run lengths of a brush have more values than they say")
+            raise ValueError("the run lengths of a brush have more values than they state")
         values[done:end] = read(word, 1 if repeated else end - done)
         done = end
     return values.reshape(height, width, 4)[..., 3] >= OPAQUE

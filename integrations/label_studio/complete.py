@@ -16,7 +16,7 @@ from amodalseg.types import stable_seed
 
 Entry = dict[str, Any]
 MODAL, AMODAL = "modal", "amodal"
-"""How the names of a configuration's controls begin that hold modal masks, and the name of the one for amodal masks."""
+"""Prefix of the names of controls with modal masks, and name of the control for amodal masks."""
 
 
 def complete_task(task: Entry, config: str, model: AmodalModel, read: Callable[[str], np.ndarray], seed: int) -> Entry:
@@ -62,7 +62,7 @@ def controls(config: str) -> tuple[set[str], dict[str, str]]:
     try:
         root = ElementTree.fromstring(config)
     except ElementTree.ParseError as error:
-        raise UserError(f"the labelling configuration is no XML: {error}") from error
+        raise UserError(f"the labelling configuration is not XML: {error}") from error
     found = root.find(f".//BrushLabels[@name='{AMODAL}']")
     if found is None:
         raise UserError(f'the labelling configuration has no <BrushLabels name="{AMODAL}">; labels.xml shows one')

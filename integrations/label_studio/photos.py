@@ -17,7 +17,7 @@ from amodalseg import UserError
 from amodalseg.data.images import load_image
 
 TIMEOUT, MAX_BYTES = 30, 200_000_000
-"""Seconds without an answer, and of a photo."""
+"""Seconds to wait for an answer, and maximum size of a photo in bytes."""
 
 
 class _Stay(HTTPRedirectHandler):

@@ -27,7 +27,7 @@ from amodalseg.data.images import image_size
 from amodalseg.engine.prediction.coco_input import CocoInput, read_coco_input
 
 TIMEOUT = 300
-"""Seconds that Label Studio may take to answer: predictions are among its answers."""
+"""Seconds to wait for Label Studio, whose answers may include predictions."""
 
 
 class Server:
@@ -113,7 +113,7 @@ def make(server: Server, given: CocoInput, title: str, backend: str) -> int:
 def main() -> None:
     """Read the command line, and say where the project is."""
     parser = argparse.ArgumentParser(
-        description="A COCO file as a Label Studio project; LABEL_STUDIO_API_KEY is the token."
+        description="Import a COCO file into Label Studio as a project; LABEL_STUDIO_API_KEY is the token."
     )
     parser.add_argument("coco", type=Path)
     parser.add_argument("--images", type=Path, required=True)

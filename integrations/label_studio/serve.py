@@ -21,7 +21,7 @@ from amodalseg import UserError
 from amodalseg.models.base import AmodalModel
 
 MAX_BYTES = 200_000_000
-"""Of a request."""
+"""Maximum size of a request, bytes."""
 
 
 class Backend(ThreadingHTTPServer):
@@ -80,7 +80,7 @@ class Answer(BaseHTTPRequestHandler):
         except UserError as error:
             self._send(400, {"error": str(error)})
         except (ValueError, TypeError, KeyError, AttributeError) as error:  # not the json of Label Studio
-            self._send(400, {"error": f"no request of Label Studio: {error!r}"})
+            self._send(400, {"error": f"not a Label Studio request: {error!r}"})
 
     def _send(self, status: int, content: dict[str, Any]) -> None:
         body = json.dumps(content).encode()

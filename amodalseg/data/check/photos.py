@@ -73,11 +73,11 @@ def check_photos(records: Sequence[AmodalRecord], split: str) -> tuple[list[Find
         text = f"{len(broken):,} of {len(first):,} photos are missing ({missing:,}) or unreadable"
         found.append(finding("photos", "fault", split, text, broken))
     else:
-        found.append(finding("photos", "fine", split, f"photos are there and have a header: {len(first):,}"))
+        found.append(finding("photos", "fine", split, f"photos exist and have a readable header: {len(first):,}"))
     for severity, cases, what in (
-        ("fault", stretched, "photos of another shape than their masks: resizing would squeeze them"),
-        ("note", scaled, "photos of another size than their masks, in the same shape: they are resized"),
-        ("note", stale, "photos whose size the annotation file gives wrong; masks and photo agree"),
+        ("fault", stretched, "photos have another aspect ratio than their masks: resizing would distort them"),
+        ("note", scaled, "photos have another size than their masks, but the same aspect ratio: they are resized"),
+        ("note", stale, "photos have a wrong size in the annotation file; masks and photo agree"),
     ):
         if cases:
             found.append(finding("sizes", severity, split, f"{len(cases):,} {what} (width x height)", cases))

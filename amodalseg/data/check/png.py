@@ -15,7 +15,7 @@ from amodalseg.data.readers.pix2gestalt import FOLDERS
 from amodalseg.types import AmodalRecord
 
 SIDE = 256
-"""Of every picture of Pix2gestalt, pixels."""
+"""Height and width of every picture of Pix2gestalt, pixels."""
 
 
 def check_png_masks(config: PublishedData, records: Sequence[AmodalRecord], split: str) -> list[Finding]:

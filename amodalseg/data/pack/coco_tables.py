@@ -18,7 +18,7 @@ from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord, FilePart, Picture
 
 MANY = 2000
-"""Objects, or photos, from which on progress is shown."""
+"""Number of objects, or photos, from which on progress is shown."""
 
 Entry = dict[str, Any]
 

@@ -62,7 +62,7 @@ def write_coco_amodal(source: Source, out: Path, *, copy_photos: bool = False) -
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; give a folder")
     with locked(out / split, "--out", file=True):  # other splits may be written at the same time
-        _claim(out, files, split)
+        _prepare_folder(out, files, split)
         return _write(source, first, out, files, split, copy_photos)
 
 
@@ -94,8 +94,8 @@ def _write(
     return len(photos.numbers), len(source)
 
 
-def _claim(out: Path, files: dict[str, Path], split: str) -> None:
-    """Make the folder ours and clear what a kill has cut off in it, or raise UserError."""
+def _prepare_folder(out: Path, files: dict[str, Path], split: str) -> None:
+    """Remove what a killed run left unfinished in the folder, and mark it as a converted data set. Raises UserError."""
     places = ((out / "annotations", f"{split}_"), (out / "images" / split, ""), (out / "whole" / split, ""))
     for folder, begin in places:
         for unfinished in folder.rglob(f".{begin}*{PART}"):
@@ -104,7 +104,7 @@ def _claim(out: Path, files: dict[str, Path], split: str) -> None:
         path for path in out.iterdir() if not (path.name.startswith(".") and (LOCK in path.name or PART in path.name))
     ]
     if others and not (out / MARK).is_file():
-        raise UserError(f"{out} holds something else (it has no {MARK}); give a new or an empty folder")
+        raise UserError(f"{out} is not a converted data set (it has no {MARK}); give a new or an empty folder")
     # the modal file is renamed last: an amodal file alone is left by a run killed at that moment
     if files["modal"].exists():
         raise UserError(f"{files['modal']} exists; remove it to convert again, or give another folder")
@@ -180,4 +180,4 @@ def _json(entry: Entry, what: str) -> str:
     try:
         return json.dumps(entry, default=plain, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{what} holds what json cannot: {error}") from error
+        raise UserError(f"{what} has a value that json cannot store: {error}") from error

@@ -28,7 +28,7 @@ from amodalseg.lock import locked
 from amodalseg.types import AmodalRecord, Picture
 
 BLOCK = 512
-"""Bytes of a member's header in a tar file."""
+"""Size of a member's header in a tar file, bytes."""
 MB = 1 << 20
 
 
@@ -87,7 +87,7 @@ def write_shards(
         try:
             return _write_shards(source, folder, about, size, whole, skip_broken, progress)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt("the same command goes on behind the shards that are whole") from None
+            raise KeyboardInterrupt("run the same command again to continue after the complete shards") from None
 
 
 def _write_shards(

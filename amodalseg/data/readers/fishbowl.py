@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 FRAMES = 128
 MIN_AMODAL, MIN_MODAL, BORDER = 400, 64, 16
-"""Pixels. SaVOS keeps frames with more than these areas, whose amodal box is this far from the image's border."""
+"""SaVOS keeps frames with more than these areas, whose amodal box is this far from the image's border; pixels."""
 LEAST, MOST, LENGTH = 0.1, 0.7, 10
 """SaVOS tests on tracks of more than LENGTH frames with an occlusion rate between LEAST and MOST, both exclusive."""
 

@@ -1,6 +1,6 @@
 """Flat COCO files: every annotation is one object, with an amodal and a modal mask under two keys.
 
-COCOA-cls, KINS, D2SA and SAIL-VOS are such files; they differ in keys, names and places, which their own modules know.
+COCOA-cls, KINS, D2SA and SAIL-VOS are such files; their own modules define keys, names and locations.
 """
 
 from __future__ import annotations
@@ -86,14 +86,14 @@ def read_flat(
         folders: under ``config.root`` that may hold its photos, the usual one first.
         config: ``root``, ``images``, ``skip_broken`` (leaves out objects with a missing photo or with a mask that
             cannot be read, with a warning), ``fix_subset``.
-        form: what the data set calls things.
+        form: the keys that the data set uses.
         split: name for the records.
         photos: off: photos need not be there.
         prefix: put before image and object ids, where several files make one split.
 
     Returns:
-        Records with everything that the file alone tells. Warnings say how many polygons were cut and how many stored
-        occlusion rates differ from the masks' by more than 0.01.
+        Records with everything that follows from the file alone. Warnings say how many polygons were cut and how many
+        stored occlusion rates differ from the masks' by more than 0.01.
 
     Raises:
         UserError: a file, key, photo or mask that is missing or wrong; the message names file and annotation.
@@ -124,7 +124,7 @@ def read_flat(
     sizes = {key: stated_sizes(photo, paths[key], photos) for key, photo in there.items()}
     records, notes = [], _Notes(source, len(entries))
     kinds: dict[frozenset[str], frozenset[str]] = {}  # records with the same flags share them: a tenth of the memory
-    for object_id, entry in _taken_out(entries):
+    for object_id, entry in _popped(entries):
         image_id, category = entry["image_id"], names.get(entry.get("category_id"))
         if image_id not in sizes or category in form.drop:
             continue
@@ -200,8 +200,8 @@ class _Notes:
             warnings.warn(f"{self.source}: {text}", stacklevel=4)
 
 
-def _taken_out(entries: dict[int, Entry]) -> Iterator[tuple[int, Entry]]:
-    """Ids and entries, each removed as it is handed out: the texts of a large file need not outlive their records."""
+def _popped(entries: dict[int, Entry]) -> Iterator[tuple[int, Entry]]:
+    """Yield ids and entries, removing each: the entries of a large file need not stay in memory beside the records."""
     for object_id in tqdm(list(entries), desc="reading objects", disable=len(entries) < 50_000):
         yield object_id, entries.pop(object_id)
 
@@ -244,7 +244,7 @@ def _pair(entry: Entry, form: Form, sizes: list[list[int]], where: str) -> tuple
             size = list(found[key]["size"])
             continue
         if size is None:
-            raise UserError(f"{where}: nothing gives the size of its masks: neither run lengths, the file nor a photo")
+            raise UserError(f"{where}: the size of its masks is unknown: no run lengths, size in the file or photo")
         if key == form.modal and stored == []:
             stored = {"size": size, "counts": [size[0] * size[1]]}
         found[key] = mask_of_size(stored, size, place)

@@ -38,7 +38,7 @@ from amodalseg.masks import Rle
 from amodalseg.types import AmodalRecord
 
 KINDS = {"": ("modal", "amodal"), "modal": ("modal",), "amodal": ("amodal",)}
-"""Ending of a label -> masks that the shape belongs to."""
+"""Suffix of a label -> masks that the shape belongs to."""
 CORNERS = {
     "polygon": (3,),
     "rectangle": (2, 4),
@@ -47,9 +47,9 @@ CORNERS = {
     "rotation": (4,),
     "oriented_rectangle": (4,),
 }
-"""Shape types that enclose pixels, and the numbers of points of each; a polygon has as many or more."""
+"""Shape types that enclose pixels, and their numbers of points; for a polygon the minimum."""
 STRAY = ("point", "points", "line", "linestrip")
-"""Shape types that enclose none."""
+"""Shape types that enclose no pixels."""
 
 Entry = dict[str, Any]
 
@@ -113,7 +113,7 @@ def _is_stray(shape: Any) -> bool:
 
 def _photo_size(photo: Path, content: Entry, source: Path) -> tuple[int, int]:
     if not photo.is_file():
-        raise UserError(f"{source}: no photo at {photo}, which is its imagePath")
+        raise UserError(f"{source}: no photo at {photo} (its imagePath)")
     height, width = image_size(photo)
     if image_turning(photo) != 1:
         raise UserError(

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 SPLITS = {"eval": "eval", "val": "eval", "test": "eval", "train": "train"}
 NAME = "MP3D_seleted_{}_10.29"
-"""Of the files, spelt so."""
+"""Name of the files, misspelt as published."""
 
 
 def read_mp3d(config: MP3DData, *, photos: bool = True) -> list[AmodalRecord]:
@@ -134,7 +134,7 @@ def _plain(value: Any, source: Path) -> Any:
         try:
             return value.decode("ascii")
         except UnicodeDecodeError as error:
-            raise UserError(f"{source} holds bytes that are not text: {value!r:.60}; json has none such") from error
+            raise UserError(f"{source} holds bytes that are not text: {value!r:.60}; json cannot store them") from error
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, dict):

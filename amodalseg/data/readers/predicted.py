@@ -23,7 +23,7 @@ from amodalseg.types import AmodalRecord, FilePart
 logger = logging.getLogger(__name__)
 
 MANY = 20_000
-"""Predictions from which on progress is shown."""
+"""Number of predictions from which on progress is shown."""
 
 
 class Predicted(NamedTuple):

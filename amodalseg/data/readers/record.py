@@ -77,7 +77,7 @@ def image_mask_size(
     sizes = [read_mask(mask, [1, 1], where)["size"] for mask, where in segmentations if isinstance(mask, dict)][:1]
     sizes += stated_sizes(photo, path, photos, needed=not sizes)
     if not sizes:
-        raise UserError(f"nothing gives the size of {path}: the file has neither run lengths nor height and width")
+        raise UserError(f"the size of {path} is unknown: the file has neither run lengths nor height and width")
     return sizes[0], any(size != sizes[0] for size in sizes)
 
 

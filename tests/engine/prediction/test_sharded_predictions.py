@@ -102,7 +102,7 @@ def test_a_shard_with_a_changed_photo_is_recomputed(folder, capsys):
     assert predict(folder, "--shard=1/2") == 0
     write_photo(folder / "images/0.png", photo(np.random.default_rng(9), *SIZE))
     assert predict(folder, "--shard=1/2") == 2
-    assert "is of other options, weights, annotations or photos" in capsys.readouterr().err
+    assert "is from other options, weights, annotations or photos" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "1", "a/b", "1/0", "-1/3"])

@@ -226,7 +226,9 @@ def load_prior(folder: Path) -> tuple[UNet2DModel, DDIMScheduler, dict[str, Any]
         raise UserError(f"{folder} holds a json file that cannot be read ({_line(error)}); copy it again") from error
     ends = (config.get("in_channels"), config.get("out_channels")) if isinstance(config, dict) else ()
     if ends not in [(IN_CHANNELS * patch**2, 3 * patch**2) for patch in PATCHES]:
-        raise UserError(f"{folder}/unet is another network: a prior has {IN_CHANNELS} channels in and 3 out a pixel")
+        raise UserError(
+            f"{folder}/unet is another network: a prior has {IN_CHANNELS} input and 3 output channels per pixel"
+        )
     kind, spacing = scheduler.config.prediction_type, scheduler.config.timestep_spacing
     if (kind, spacing) != ("v_prediction", "trailing"):
         raise UserError(f"{folder}/scheduler is ({kind}, {spacing}); a prior needs (v_prediction, trailing)")

@@ -48,7 +48,7 @@ class Progressive(InpaintingMethod):
     iterations = 1
     """Maximum number of rounds."""
     padding: float | None = None
-    """Room beyond a border that cuts the object off, in longer sides of its box; None: borders are ignored."""
+    """Padding beyond a border that cuts the object off, in longer sides of its box; None: borders are ignored."""
 
     def helpers(self, config: Any) -> Helpers:
         # neighbours are segmented as well, independently of the read-off

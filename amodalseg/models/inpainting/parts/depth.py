@@ -17,7 +17,7 @@ DEPTHS = {
     "depth_anything_large": "LiheYoung/depth-anything-large-hf",
     "dpt": "Intel/dpt-large",
 }
-"""Short names of published ones."""
+"""Short names of published models."""
 SIGNS = {"depth_anything": 1, "dpt": 1, "depth_pro": -1, "glpn": -1, "zoedepth": -1}
 """By ``model_type``: 1 where the output is an inverse depth (larger is nearer), -1 where it is a distance."""
 

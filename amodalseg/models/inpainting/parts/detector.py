@@ -16,7 +16,7 @@ DETECTORS = {
     "grounding_dino": "IDEA-Research/grounding-dino-tiny",
     "grounding_dino_base": "IDEA-Research/grounding-dino-base",
 }
-"""Short names of published ones."""
+"""Short names of published models."""
 KINDS = ("grounding-dino",)
 SURE = 0.35  # score of a box that counts, as in paper 001's released code
 

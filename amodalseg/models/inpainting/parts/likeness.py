@@ -20,7 +20,7 @@ EMBEDDERS = {
     "clip": "openai/clip-vit-base-patch32",
     "clip_large": "openai/clip-vit-large-patch14",
 }
-"""Short names of published ones. The paper does not say which sizes it used."""
+"""Short names of published models. The paper does not say which sizes it used."""
 DINO, CLIP = "dinov2", "clip"
 """Their ``model_type``."""
 

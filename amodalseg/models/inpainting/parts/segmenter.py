@@ -17,16 +17,16 @@ SEGMENTERS = {
     "sam2": "facebook/sam2.1-hiera-large",
     "sam2_tiny": "facebook/sam2.1-hiera-tiny",
 }
-"""Short names of published ones."""
+"""Short names of published models."""
 KINDS = {"sam": "Sam", "sam2": "Sam2", "sam2_video": "Sam2"}
-"""Classes of transformers by ``model_type``; the files of SAM 2 are those for videos, of which pictures need a part."""
+"""Classes of transformers by ``model_type``; the files of SAM 2 are for videos, of which pictures need only a part."""
 
 
 class SamSegmenter:
     """A promptable segmenter of transformers, in float32: its masks do not depend on the device."""
 
     side = 1024
-    """Pictures of this longer side lose nothing: it looks at them at that size."""
+    """Longer side of the pictures that the network sees: larger input brings nothing."""
 
     def __init__(self, model: Any, processor: Any, device: str) -> None:
         with within_memory(1):

@@ -21,7 +21,7 @@ from amodalseg.models import CHECKPOINTS
 from amodalseg.models.inpainting.backends.hub_files import first_line
 
 SHIPPED = FOLDER = "word_segmenter"
-"""The one in ``checkpoints/``; and the folder that a training run leaves it in."""
+"""Its folder in ``checkpoints/``, and in a run folder."""
 WEIGHTS, ABOUT = "model.safetensors", "words.json"
 
 
@@ -86,7 +86,7 @@ def numbers_of(words: Sequence[str]) -> tuple[Tensor, Tensor]:
     for text, row in zip(words, rows, strict=True):
         strange = [word for word in row if word not in WORDS]
         if strange or not row:
-            said = f"'{strange[0]}' is no word that it knows" if strange else "there is no word"
+            said = f"'{strange[0]}' is not in its vocabulary" if strange else "it has no word"
             raise UserError(f"the small segmenter cannot find '{text}': {said} (it knows {', '.join(WORDS)})")
     longest = max(map(len, rows), default=1)
     table = [[WORDS.index(word) for word in row] + [0] * (longest - len(row)) for row in rows]
@@ -130,5 +130,5 @@ def load_small(folder: Path) -> tuple[SmallNetwork, dict[str, Any]]:
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{folder} cannot be loaded ({first_line(error)}); copy it again, or train one") from error
     if tuple(about.get("words", ())) != WORDS:
-        raise UserError(f"{folder} was trained on other words: train one again")
+        raise UserError(f"{folder} was trained on another vocabulary: train it again")
     return network, about

@@ -184,7 +184,7 @@ def area(rle: Rle) -> int:
 
 
 def union(rles: Sequence[Rle]) -> Rle:
-    """Union of masks of one size."""
+    """Union of masks of the same size."""
     return cast(Rle, coco.merge(list(rles)))
 
 
@@ -198,7 +198,7 @@ def ious(first: Sequence[Rle], second: Sequence[Rle], crowd: Sequence[bool] = ()
     """IoU of every mask of one list with every mask of the other.
 
     Args:
-        first, second: F and S masks, all of one size.
+        first, second: F and S masks, all of the same size.
         crowd: for each of ``second``, whether it is a crowd, which any mask inside it matches: the intersection is then
             divided by the area of the first mask alone. Default: none is.
 

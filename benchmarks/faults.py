@@ -62,7 +62,7 @@ def commands(inputs: Path, quick_export: bool = False) -> dict[str, Callable[[Pa
 
     Args:
         inputs: from ``make_inputs``.
-        quick_export: export writes a prepared graph, because tracing one takes longer than everything else.
+        quick_export: ``export`` writes a prepared graph, because tracing one takes longer than everything else.
     """
     quick = ["--quick"] if quick_export else []
     configs, coco, world = ROOT / "configs", inputs / "coco.json", ["synthetic", "num_objects=8", "size=64"]

@@ -6,7 +6,7 @@
 Every row runs in a separate process, with the same drawn photos and masks. SDAmodal and pix2gestalt are represented by
 their diffusion U-Nets alone, with random weights of the published shapes: time and memory do not depend on the values,
 and the parts around the U-Net (encoder, decoder, CLIP) come on top. One of pix2gestalt's evaluations is measured; the
-row is for all that its sampler makes: 50 steps, each with and without guidance. Mask quality is not measured here.
+row gives the cost of all of them: 50 steps, each with and without guidance. Mask quality is not measured here.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     python benchmarks/zoo.py [EVALUATION ...] [--commit HASH]
 
-EVALUATION are folders written by ``eval.py``, one for each of SETS, with the same models in all of them: their figures
+EVALUATION: folders written by ``eval.py``, one for each of SETS, with the same models in all of them; their figures
 replace those in ``amodalseg/models/zoo.json``. Without any, sizes and SHA-256 are updated. In both cases the tables
 between the marks ``<!-- zoo: NAME -->`` and ``<!-- /zoo -->`` are rewritten.
 """

@@ -1,4 +1,4 @@
-"""The command line: ``amodalseg train | eval | predict | ...``. Every mistake gives one clear line and exit code 2."""
+"""The command line: ``amodalseg train | eval | predict | ...``. User errors print one line and exit with 2."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """YAML files and ``key=value`` arguments -> plain dataclasses, with one clear line for every mistake.
 
 Later layers win: schema defaults < ``base:`` files in order < the file < arguments. A layer that gives ``model.name``,
-``data.name`` or ``val.name`` another value starts that section afresh, because its keys belong to another dataclass.
-``sets.NAME`` is a section like ``data``: a layer that gives its ``name`` makes it, ``sets.NAME=null`` leaves it out.
+``data.name`` or ``val.name`` another value resets that section, because its keys belong to another dataclass.
+``sets.NAME`` is a section like ``data``: a layer that gives its ``name`` creates it, ``sets.NAME=null`` removes it.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def own_options(config: Any, options: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The part of nested options that a model's configuration has; what only other models have is left out.
+    """The part of nested options that a model's configuration has; options of other models only are left out.
 
     Raises:
         UserError: an option that no model has.

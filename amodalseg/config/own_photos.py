@@ -16,9 +16,9 @@ def with_own_photos(layers: Sequence[tuple[str, dict[str, Any]]]) -> Layers:
     """Complete the layers of a training configuration in which ``data.annotations`` is replaced.
 
     Shares of packs that earlier layers give are dropped. Unless the same layer or a later one names a validation set
-    (``val.name`` or ``val.annotations``), a share of the given photos is held out of training and validated on, in
-    place of a validation set that is made of other photos. One that needs no photos (``synthetic``) or was published
-    stays.
+    (``val.name`` or ``val.annotations``), a share of the given photos is held out of training for validation,
+    replacing a validation set made of other photos. A validation set that needs no photos (``synthetic``) or is a
+    published one is kept.
 
     Args:
         layers: (origin, plain dict), later ones win.

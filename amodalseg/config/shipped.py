@@ -1,4 +1,4 @@
-"""The configuration files that ship with the project: found by name, wherever the command is given."""
+"""The configuration files that ship with the project: found by name, from any working directory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def find_config(kind: type, name: str | Path) -> Path:
         name: a file; or a shipped one: ``photos_tiny``, ``table4/a``, ``configs/experiment/photos_tiny.yaml``.
 
     Returns:
-        The user's own file where there is one, else the shipped one; ``name`` itself if there is neither.
+        The user's own file if it exists, else the shipped one; ``name`` itself if there is neither.
     """
     path = Path(name)
     if path.is_file() or path.is_absolute() or kind not in PARTS:

@@ -35,7 +35,7 @@ def decide_grey(values: np.ndarray, lossy: bool = False) -> np.ndarray | Labels:
     """Interpret one channel.
 
     - Floats are probabilities: the object is above 0.5.
-    - One value besides 0: that is the object, whatever it is (1, 38, 255, 65535).
+    - One value besides 0 (1, 38, 255, 65535, ...): it marks the object.
     - Black and white with soft edges: the object is the lighter half.
     - Several values that fill areas: labels.
     """

@@ -12,7 +12,7 @@ from amodalseg.data.record_pictures import record_image
 SIZE = 320
 """Side of the pictures, pixels."""
 CHOSEN = (19, 2, 18)
-"""Indices of the objects: partly hidden, easy to tell from what is around them, and without letters, which need matplotlib."""
+"""Indices of the objects: partly hidden, easy to tell from their surroundings, no letters, which need matplotlib."""
 
 
 def draw_examples(folder: Path) -> list[Path]:

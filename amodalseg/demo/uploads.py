@@ -28,7 +28,7 @@ def read_photo(path: Path) -> np.ndarray:
     """A photo as viewers display it, uint8 (H, W, 3) RGB.
 
     Raises:
-        UserError: it is gone, not of a type in ``TYPES``, damaged, or larger than ``MEGABYTES`` or ``MEGAPIXELS``.
+        UserError: it was removed, is not of a type in ``TYPES``, damaged, or exceeds ``MEGABYTES`` or ``MEGAPIXELS``.
     """
     _check(path, set(TYPES))
     try:

@@ -102,7 +102,7 @@ def _wrong_format(path: Path, found: str | None) -> UserError:
 
 
 def _is_pickle(path: Path) -> bool:
-    """Whether a file that is no safetensors file begins like a pickle, or a zip of them."""
+    """Whether a file that is not in safetensors format starts like a pickle, or a zip archive of pickles."""
     with path.open("rb") as file:
         head = file.read(4)
     return head == b"PK\x03\x04" or (head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"))

@@ -240,7 +240,7 @@ def _figure_cells(group: Sequence[dict], protocol: str, name: str) -> list[Cell]
 
 
 def _ranked(values: Sequence[float | None], notes: Sequence[str] = (), unit: Unit = PERCENT) -> list[Cell]:
-    """Cells of one figure. Values are compared as printed: an invisible difference does not make a winner."""
+    """Cells of one figure. Values are compared as printed: differences below the printed precision do not count."""
     texts = [in_unit(value, unit) for value in values]
     best = (min if unit.lower else max)((float(text) for text in texts if text != UNDEFINED), default=None)
     return [

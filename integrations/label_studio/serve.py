@@ -25,7 +25,7 @@ MAX_BYTES = 200_000_000
 
 
 class Backend(ThreadingHTTPServer):
-    """The HTTP server: one thread for each request, of which one predicts at a time."""
+    """The HTTP server: one thread per request; only one predicts at a time."""
 
     def __init__(self, address: tuple[str, int], model: AmodalModel, photos: Photos, seed: int = 0):
         super().__init__(address, Answer)
@@ -34,7 +34,7 @@ class Backend(ThreadingHTTPServer):
         self.turn = Lock()
 
     def answer(self, path: str, request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """A request's status and answer. Raises UserError: there is no answer to it."""
+        """Status and answer of a request. Raises UserError if it cannot be answered."""
         if path in ("/", "/health"):
             return 200, {"status": "UP", "model_class": self.version}
         if path == "/setup":
@@ -47,7 +47,7 @@ class Backend(ThreadingHTTPServer):
         return 404, {"error": f"there is no {path}"}
 
     def _results(self, request: dict[str, Any]) -> list[dict[str, Any]]:
-        """A prediction for each task; where a task fails an empty one, and a line on the standard error."""
+        """A prediction for each task; for a task that fails, an empty one and a line on standard error."""
         found, failures = [], []
         for task in request["tasks"]:
             prediction: dict[str, Any] = {"result": [], "score": None}

@@ -109,10 +109,10 @@ def check_overlap(splits: Mapping[str, Names], names_restart: bool, compare_mask
     """Compare the photos of all splits, pair by pair.
 
     Args:
-        splits: what each shows.
+        splits: the photos of each.
         names_restart: whether splits may use a name for different photos. If not, a name in two splits is a fault; if
-            so, only where the photos are equal byte for byte.
-        compare_masks: also where two photos of one name have a mask in common: annotations of one were copied.
+            so, only if the photos are equal byte for byte.
+        compare_masks: photos with the same name and a common mask also count as the same: annotations were copied.
     """
     found = []
     for (one, here), (other, there) in combinations(splits.items(), 2):

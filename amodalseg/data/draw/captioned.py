@@ -30,7 +30,7 @@ class Captioned(NamedTuple):
 
 
 class CaptionBatch(NamedTuple):
-    """A stack of them: uint8 (B, 3, S, S), B texts, B queries, uint8 (B, 1, S, S), B keys."""
+    """A batch of samples: uint8 (B, 3, S, S), B texts, B queries, uint8 (B, 1, S, S), B keys."""
 
     picture: Any
     captions: list[str]
@@ -40,7 +40,7 @@ class CaptionBatch(NamedTuple):
 
 
 def stack_captioned(drawn: Sequence[Captioned]) -> CaptionBatch:
-    """Pictures of one size -> a batch."""
+    """Stack samples of one size into a batch."""
     import torch  # only here: loader workers of other data need none
 
     pictures = torch.from_numpy(np.stack([one.picture for one in drawn])).permute(0, 3, 1, 2).contiguous()
@@ -53,7 +53,7 @@ def stack_captioned(drawn: Sequence[Captioned]) -> CaptionBatch:
 class CaptionedPictures:
     """Training samples; each is a pure function of (seed, epoch, index, side).
 
-    Keys are (epoch, index, side in pixels), as ``RunSampler`` deals them out.
+    Keys are (epoch, index, side in pixels), as ``RunSampler`` yields them.
     """
 
     def __init__(self, world: CaptionedWorld) -> None:

@@ -103,7 +103,7 @@ class Scenes:
         return self.config.num_objects
 
     def get(self, index: int, epoch: int = 0) -> AmodalRecord:
-        """Draw one scene. ``extra["kind"]`` names its kind.
+        """Draw one scene. ``extra["kind"]`` is its kind.
 
         Raises:
             UserError: the photos allow no scene of a kind that has a share.

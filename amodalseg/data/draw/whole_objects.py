@@ -50,7 +50,7 @@ class PriorSample(NamedTuple):
 
 
 class PriorBatch(NamedTuple):
-    """A stack of them: uint8 (B, 3, S, S), twice uint8 (B, 1, S, S) in {0, 1}, and B strings."""
+    """A batch of samples: uint8 (B, 3, S, S), twice uint8 (B, 1, S, S) in {0, 1}, and B strings."""
 
     picture: Any
     hole: Any
@@ -59,7 +59,7 @@ class PriorBatch(NamedTuple):
 
 
 def stack(samples: Sequence[PriorSample]) -> PriorBatch:
-    """Drawn pictures of one size -> a batch."""
+    """Stack samples of one size into a batch."""
     import torch  # only here: loader workers of other data need none
 
     pictures = torch.from_numpy(np.stack([one.picture for one in samples])).permute(0, 3, 1, 2).contiguous()
@@ -88,7 +88,7 @@ def whole_records(records: Sequence[AmodalRecord], config: WholeObjectsData) -> 
     ``max_contact`` of their outline, since those may lie in front.
 
     Raises:
-        UserError: none is whole; the reasons are counted.
+        UserError: no object is whole; the message counts the reasons.
     """
     neighbours = defaultdict(list)
     for record in records:
@@ -124,7 +124,7 @@ def _contact(record: AmodalRecord, neighbours: Sequence[AmodalRecord]) -> float:
 class WholeObjects:
     """Training pictures; each is a pure function of (seed, epoch, index).
 
-    Keys are (epoch, index, side in pixels), as ``RunSampler`` deals them out.
+    Keys are (epoch, index, side in pixels), as ``RunSampler`` yields them.
 
     Args:
         records: whole objects.
@@ -244,7 +244,7 @@ def _over(picture: np.ndarray, alpha: np.ndarray, behind: np.ndarray) -> np.ndar
 
 
 def _cut(record: AmodalRecord, kept: int) -> tuple[np.ndarray, tuple[float, ...], tuple[int, ...]]:
-    """An object's surroundings, uint8 (kept, kept, 4): colour and coverage. Its box in them, and its photo's.
+    """An object with its surroundings, uint8 (kept, kept, 4): colour and coverage; its box there, and the photo's.
 
     The photo is mirrored beyond its border. Coverage ends half a pixel inside the annotated outline, so that no seam of
     the old background is carried over to a new one.

@@ -32,7 +32,7 @@ class Categories:
         self._taken: set[int] = set()
 
     def number(self, record: AmodalRecord) -> tuple[int, Entry]:
-        """The id of an object's category, and what the record has instead where the two differ."""
+        """The id of an object's category in the files, and the record's own fields where they differ from these."""
         pair = record.category_id, record.category
         name = record.category or ("object" if record.category_id is None else str(record.category_id))
         if pair not in self._known:
@@ -50,7 +50,7 @@ class Photos:
 
     Attributes:
         numbers: image id in the file of each photo.
-        folder: of the photos, seen from the json files; known once ``entries`` was asked for.
+        folder: of the photos, relative to the json files; set by ``entries``.
     """
 
     def __init__(self, out: Path, split: str) -> None:
@@ -62,7 +62,7 @@ class Photos:
         self._paths: list[Path] = []
 
     def number(self, record: AmodalRecord) -> int:
-        """The id of an object's photo; one that is no file is written when it is first met."""
+        """The id of an object's photo; a photo that is not a file is written at its first occurrence."""
         key = picture_key(record)
         if key not in self.numbers:
             text = record.image_id
@@ -75,7 +75,7 @@ class Photos:
         return self.numbers[key]
 
     def whole(self, picture: Picture, number: int, copy: bool) -> str:
-        """Where the picture of a whole object is, seen from the json files."""
+        """The path of the picture of a whole object, relative to the json files."""
         target = self.wholes / f"{number:012d}"
         path = self._file(picture, target)
         if copy and isinstance(picture, Path):
@@ -84,7 +84,7 @@ class Photos:
         return _seen_from(self.beside, path)
 
     def entries(self, copy: bool) -> list[Entry]:
-        """The file's ``images``; ``copy``: photos that are files go to ``home`` first."""
+        """The file's ``images``; ``copy``: photos that are files are copied to ``home`` first."""
         home = Path(os.path.abspath(self.home))
         outside = [path for path in self._paths if home not in path.parents]
         common = _common_folder(outside or self._paths)
@@ -111,7 +111,7 @@ class Photos:
 
 
 def _free(taken: set[int], wanted: int | None, start: int) -> int:
-    """A number that is not taken, and is from now on: the wanted one if possible, else the next from ``start``."""
+    """Reserve an unused number: the wanted one if possible, else the next from ``start``."""
     number = wanted if wanted is not None and wanted not in taken else start
     while number in taken:
         number += 1

@@ -49,8 +49,8 @@ def write_coco_amodal(source: Source, out: Path, *, copy_photos: bool = False) -
         The numbers of images and objects.
 
     Raises:
-        UserError: no object; one without an amodal mask, or with what json cannot hold; the folder holds something
-            else, or this split; a photo that cannot be copied. The two files are written whole or not at all.
+        UserError: there is no object; an object has no amodal mask, or a value that json cannot store; the folder holds
+            other files, or this split already; a photo cannot be copied. The two files are written whole or not at all.
     """
     if not len(source):
         raise UserError("the data set contains no objects, so there is nothing to convert")
@@ -159,7 +159,7 @@ def _modal_only(record: AmodalRecord) -> UserError:
 
 
 def _finite(value: Any) -> Any:
-    """A stored value with None for nan and infinity, which json does not have: 0 / 0 of an empty mask, say."""
+    """A stored value with None for NaN and infinity (such as 0 / 0 for an empty mask), which json does not have."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

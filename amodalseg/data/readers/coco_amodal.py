@@ -1,6 +1,6 @@
 """The exchange format: two plain COCO-instances files, modal and amodal, that share ids.
 
-Any COCO tool can open both. Information that plain COCO has no field for is stored under ``amodalseg`` in the entries:
+Any COCO tool can open both. Information without a field in plain COCO is stored under ``amodalseg`` in the entries:
 written by ``amodalseg data convert``, not required in files made by hand.
 
 | in the file | under ``amodalseg`` |

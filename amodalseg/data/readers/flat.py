@@ -207,7 +207,7 @@ def _popped(entries: dict[int, Entry]) -> Iterator[tuple[int, Entry]]:
 
 
 def _images(entries: list[Any], form: Form, source: Path, prefix: str) -> dict[Any, tuple[str, Entry]]:
-    """By the file's image id: the image's name in records, and its entry."""
+    """The file's image id -> the image's name in records, and its entry."""
     photos = by_id(entries, {"id": ID, "file_name": (str,)}, "image", source, {"height": (int,), "width": (int,)})
     found = {image_id: (prefix + form.image_name(photo), photo) for image_id, photo in photos.items()}
     seen: dict[str, Any] = {}
@@ -234,7 +234,7 @@ def _categories(content: Entry, source: Path) -> dict[int | None, str]:
 
 
 def _pair(entry: Entry, form: Form, sizes: list[list[int]], where: str) -> tuple[Rle, Rle]:
-    """Amodal and modal mask, of one size."""
+    """Amodal and modal mask, in the same size."""
     found: dict[str, Rle] = {}
     size = sizes[0] if sizes else None
     for key in sorted((form.amodal, form.modal), key=lambda key: not isinstance(entry[key], dict)):
@@ -253,7 +253,7 @@ def _pair(entry: Entry, form: Form, sizes: list[list[int]], where: str) -> tuple
 
 
 def _leaves(segmentation: Any, size: Sequence[int]) -> bool:
-    """Whether a mask is of polygons and one has a point outside of its image; [0, W] x [0, H] is inside."""
+    """Whether a mask consists of polygons of which one has a point outside of its image; [0, W] x [0, H] is inside."""
     if not isinstance(segmentation, list) or not segmentation:
         return False
     rings = segmentation if isinstance(segmentation[0], list) else [segmentation]

@@ -48,7 +48,7 @@ def load_pickle(path: Path) -> Any:
 
     Raises:
         UserError: the file is missing, compressed, damaged, not a pickle, or holds more than plain data; the message
-            names the file, the position (the byte after it) and what was found.
+            names the file, the byte before which the problem was found, and the problem.
     """
     try:
         size = path.stat().st_size

@@ -59,7 +59,7 @@ class Part:
         write_whole(path, json.dumps({"shard": str(shard), **self.__dict__}) + "\n")
 
     def belongs_to(self, other: Part) -> bool:
-        """Whether both are parts of one prediction. Photos differ from shard to shard, and are not compared."""
+        """Whether both are parts of one prediction. The photos differ from shard to shard and are not compared."""
         mine, yours = ({**part.inputs, "the photos": ""} for part in (self, other))
         return (self.command, mine) == (other.command, yours)
 

@@ -37,7 +37,7 @@ FILES = ("unet/config.json", WEIGHTS, "scheduler/scheduler_config.json", ABOUT)
 
 
 def find_prior(name: str | Path = SHIPPED) -> Path:
-    """The place of a prior: one in ``checkpoints`` by its name, a run folder, a folder itself, or a ``.ckpt``.
+    """The location of a prior, given by its name in ``checkpoints``, a run folder, its own folder, or a ``.ckpt``.
 
     Raises:
         UserError: there is none.
@@ -55,7 +55,7 @@ def find_prior(name: str | Path = SHIPPED) -> Path:
 
 
 def import_diffusers() -> Any:
-    """The library ``diffusers``. Raises UserError, with the extra to install, where it is missing."""
+    """The library ``diffusers``. Raises UserError, with the extra to install, if it is missing."""
     try:
         import diffusers
     except ImportError as error:

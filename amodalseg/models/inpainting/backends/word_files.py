@@ -37,7 +37,7 @@ FILES = (
 
 
 def find_word_prior(name: str | Path = SHIPPED) -> Path:
-    """The place of a text-conditioned prior: one in ``checkpoints``, a run folder, a folder itself, or a ``.ckpt``.
+    """The location of a text-conditioned prior: by name in ``checkpoints``, a run folder, its folder, or a ``.ckpt``.
 
     Raises:
         UserError: there is none.

@@ -57,7 +57,7 @@ class Plan(NamedTuple):
     given: list[tuple[str, ...]]
 
     def regions_of(self, inner: InpaintingBackend, config: MRGDConfig, rows: slice) -> Regions:
-        """The backend around a backend for some of the rows, with those regions that any of them has."""
+        """A backend that wraps another one for some of the rows, with the regions that any of them has."""
         there = [
             (region, texts[rows]) for region, texts in zip(self.regions, self.texts, strict=True) if any(texts[rows])
         ]

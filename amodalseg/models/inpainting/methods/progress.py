@@ -24,7 +24,7 @@ ROOM = 0.5  # in longer sides of the photo: how far an object may extend beyond 
 
 
 class Progress:
-    """One object's.
+    """The progress of one object.
 
     Args:
         image: uint8 (H, W, 3), the photo.
@@ -37,7 +37,7 @@ class Progress:
         top, left: of the rectangle.
         room: pixels beyond the photo's borders that the rectangle may reach.
         picture: uint8 (h, w, 3), with all inpainted pixels; zero where there is nothing yet.
-        found: bool (h, w), the object as far as known.
+        found: bool (h, w), the part of the object known so far.
         read: bool (h, w), the same as read off, without union with the modal mask.
         painted: bool (h, w), pixels inpainted in earlier rounds.
         covers: bool (h, w), occluders that were found, besides the given one.

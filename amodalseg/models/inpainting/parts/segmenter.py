@@ -1,4 +1,4 @@
-"""SAM and SAM 2: the object at some points of a picture."""
+"""SAM and SAM 2: segmentation of the object at given points of a picture."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class SamSegmenter:
             self.model, self.processor, self.device = model.to(device), processor, device
 
     def segment(self, picture: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """Find the object at points, all of one object.
+        """Segment the object at some points, which all lie on it.
 
         Args:
             picture: uint8 (H, W, 3) RGB.
             points: int (P, 2), x and y, pixels.
 
         Returns:
-            bool (H, W): of the masks it offers, the one whose IoU it predicts highest.
+            bool (H, W): of the candidate masks, the one with the highest predicted IoU.
         """
         return self.select(picture, points, np.ones(len(points), int), None)
 
@@ -50,7 +50,7 @@ class SamSegmenter:
 
     @torch.no_grad()
     def select(self, picture: np.ndarray, points: np.ndarray, labels: np.ndarray, box: np.ndarray | None) -> np.ndarray:
-        """Find the object at points, without what points of label 0 are on, in a box: as ``GrabCut.select``."""
+        """Segment the object at points of label 1 in a box, without what has label 0: as ``GrabCut.select``."""
         prompts: dict[str, Any] = {} if box is None else {"input_boxes": [[box.astype(float).tolist()]]}
         if len(points):
             prompts["input_points"] = [[points.astype(float).tolist()]]

@@ -26,7 +26,7 @@ WEIGHTS, ABOUT = "model.safetensors", "words.json"
 
 
 def find_small(name: str) -> Path | None:
-    """The place of a small segmenter: a run folder, a folder itself, or one in ``checkpoints``; None if it is none."""
+    """The folder of a small segmenter: in a run folder, the folder itself, or by name in ``checkpoints``; else None."""
     for place in [Path(name) / FOLDER, Path(name), *(folder / name for folder in CHECKPOINTS)]:
         if (place / WEIGHTS).is_file() and (place / ABOUT).is_file():
             return place
@@ -34,7 +34,7 @@ def find_small(name: str) -> Path | None:
 
 
 class SmallNetwork(nn.Module):
-    """A U-Net with two coarser levels; the mean of the words' embeddings scales and shifts features on its way up.
+    """A U-Net with two coarser levels; the mean of the words' embeddings scales and shifts the decoder's features.
 
     Args:
         width: channels at full size; twice as many below.
@@ -118,10 +118,10 @@ def save_small(folder: Path, network: SmallNetwork, about: dict[str, Any]) -> No
 
 
 def load_small(folder: Path) -> tuple[SmallNetwork, dict[str, Any]]:
-    """Read what ``save_small`` wrote. Returns: the network in float32 on the CPU, and what was kept about it.
+    """Read what ``save_small`` wrote. Returns: the network in float32 on the CPU, and its metadata.
 
     Raises:
-        UserError: a file is missing or damaged, or its words are not today's.
+        UserError: a file is missing or damaged, or its vocabulary is another one.
     """
     try:
         about = json.loads((folder / ABOUT).read_text("utf-8"))

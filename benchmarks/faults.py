@@ -219,7 +219,7 @@ def _child(arguments: list[str], folder: Path, disturbance: Disturbance) -> None
     os.dup2(log, 1)
     os.dup2(log, 2)
     if arguments[-1] == "--quick":
-        _export_at_hand(arguments)
+        _use_quick_export(arguments)
     sys.argv = ["amodalseg", *arguments]
     if disturbance.limit is not None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -264,7 +264,7 @@ def _write_often() -> None:
     shard_writer.MB = 1024
 
 
-def _export_at_hand(arguments: list[str]) -> None:
+def _use_quick_export(arguments: list[str]) -> None:
     """Let export write ``quick.onnx`` from next to the model, and compare nothing."""
     from amodalseg.export import write
 

@@ -63,8 +63,8 @@ def build(kind: type[T], layers: Sequence[tuple[str, dict[str, Any]]]) -> T:
     config = _skeleton(kind, layers)
     for origin, content in layers:
         check_interpolations(content, origin)
-        layer = _take_sets(config, copy.deepcopy(content), origin)
-        _start_afresh(config, layer)
+        layer = _update_sets(config, copy.deepcopy(content), origin)
+        _reset_sections(config, layer)
         _refuse_misplaced(layer, config, sorted(_keys(config)), origin)
         try:
             config.merge_with(OmegaConf.create(layer))
@@ -168,7 +168,7 @@ def _skeleton(kind: type, layers: Sequence[tuple[str, dict[str, Any]]]) -> DictC
     return config
 
 
-def _take_sets(config: DictConfig, layer: dict[str, Any], origin: str) -> dict[str, Any]:
+def _update_sets(config: DictConfig, layer: dict[str, Any], origin: str) -> dict[str, Any]:
     """Add, reset and remove data sets as a layer says. Returns: the layer without the removed ones."""
     if SETS not in set(config) or not isinstance(layer.get(SETS), dict):
         return layer
@@ -193,7 +193,7 @@ def _take_sets(config: DictConfig, layer: dict[str, Any], origin: str) -> dict[s
     return {**layer, SETS: kept}
 
 
-def _start_afresh(config: DictConfig, layer: dict[str, Any]) -> None:
+def _reset_sections(config: DictConfig, layer: dict[str, Any]) -> None:
     for section in SECTIONS:
         content = layer.get(section)
         if section in set(config) and isinstance(content, dict) and "name" in content:

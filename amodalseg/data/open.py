@@ -82,7 +82,7 @@ def open_source(config: Any, photos: bool = True) -> Source:
         skip_missing=isinstance(config, ScenesData) and config.missing == "skip",
         outside=config.outside,
     )
-    _settle_crowds(records, config.crowd)
+    _handle_crowds(records, config.crowd)
     if config.upright:
         _set_upright(records)
     records = decodable(records, config.skip_broken)
@@ -158,7 +158,7 @@ def _published(config: PublishedData, photos: bool) -> Source:
     return TolerantSource(packed, config.tolerance) if isinstance(config, SailVosData) and config.tolerance else packed
 
 
-def _settle_crowds(records: list[AmodalRecord], how: str) -> None:
+def _handle_crowds(records: list[AmodalRecord], how: str) -> None:
     """Report how many objects are marked as crowds and therefore not used; or treat each as one object."""
     crowds = [record for record in records if "crowd" in record.flags]
     if crowds and how == "complete":

@@ -132,12 +132,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except (RuntimeError, EOFError, zipfile.BadZipFile, OSError, ValueError, LookupError) as error:
         raise UserError(f"{path} is damaged or truncated; use another checkpoint, or start over") from error
     parts = {"amodalseg", "state_dict", "global_step", "pytorch-lightning_version"}
-    if not isinstance(checkpoint, dict) or not parts <= checkpoint.keys() or not _is_ours(checkpoint):
+    if not isinstance(checkpoint, dict) or not parts <= checkpoint.keys() or not _is_own_checkpoint(checkpoint):
         raise UserError(f"{path} was not written by an amodalseg training run")
     return checkpoint
 
 
-def _is_ours(checkpoint: dict[str, Any]) -> bool:
+def _is_own_checkpoint(checkpoint: dict[str, Any]) -> bool:
     own, state, step = checkpoint["amodalseg"], checkpoint["state_dict"], checkpoint["global_step"]
     return (
         isinstance(own, dict) and isinstance(own.get("model"), dict) and isinstance(step, int)

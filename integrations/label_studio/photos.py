@@ -20,7 +20,7 @@ TIMEOUT, MAX_BYTES = 30, 200_000_000
 """Seconds to wait for an answer, and maximum size of a photo in bytes."""
 
 
-class _Stay(HTTPRedirectHandler):
+class _NoRedirect(HTTPRedirectHandler):
     """Follows no redirect, which could send the token to another server."""
 
     def redirect_request(self, *_: Any) -> None:
@@ -47,7 +47,7 @@ def authorization(url: str, token: str) -> dict[str, str]:
 def _get(asked: Request) -> bytes:
     """An answer. Raises UserError."""
     try:
-        with build_opener(_Stay).open(asked, timeout=TIMEOUT) as answer:
+        with build_opener(_NoRedirect).open(asked, timeout=TIMEOUT) as answer:
             data: bytes = answer.read(MAX_BYTES + 1)
     except OSError as error:  # includes URLError
         raise UserError(f"{asked.full_url}: {error}; is LABEL_STUDIO_API_KEY a token of its user?") from error

@@ -162,8 +162,8 @@ class WholeObjects:
         if not mask.any():  # thinner than a pixel at this size
             mask = alpha >= max(1, int(alpha.max()))
         if kind != "own":
-            behind = self._elsewhere(rng, side) if kind == "other" else PAINTED[kind](rng, side, picture[mask])
-            picture = _over(picture, alpha, behind)
+            behind = self._other_surroundings(rng, side) if kind == "other" else PAINTED[kind](rng, side, picture[mask])
+            picture = _blend_over(picture, alpha, behind)
         gain, lift = rng.uniform(0.8, 1.2, 3) ** (0.5, 0.5, 0.5) * rng.uniform(0.85, 1.15), rng.uniform(-15, 15)
         if kind not in ("white", "grey"):  # these keep their plain colour
             picture = (picture * np.float32(gain) + np.float32(lift)).clip(0, 255).astype(np.uint8)
@@ -182,7 +182,11 @@ class WholeObjects:
         grey = np.full_like(picture, 128)
         hole = half_hole(rng, mask)
         return PriorSample(
-            _over(picture, alpha, grey), hole.astype(np.uint8), mask.astype(np.uint8), f"{self.keys[index]} half", grey
+            _blend_over(picture, alpha, grey),
+            hole.astype(np.uint8),
+            mask.astype(np.uint8),
+            f"{self.keys[index]} half",
+            grey,
         )
 
     def _has_surroundings(self, index: int) -> bool:
@@ -221,7 +225,7 @@ class WholeObjects:
             small = small[:, ::-1]
         return np.ascontiguousarray(small[..., :3]), np.ascontiguousarray(small[..., 3])
 
-    def _elsewhere(self, rng: np.random.Generator, side: int) -> np.ndarray:
+    def _other_surroundings(self, rng: np.random.Generator, side: int) -> np.ndarray:
         """A part of another object's surroundings, uint8 (side, side, 3)."""
         index = int(rng.integers(len(self.kept)))
         kept, (x0, y0, x1, y1) = self.kept[index], self.photos[index]
@@ -238,7 +242,7 @@ def _shrunk(view: np.ndarray, side: int) -> np.ndarray:
     return cv2.resize(view, (side, side), interpolation=cv2.INTER_AREA if side < len(view) else cv2.INTER_LINEAR)
 
 
-def _over(picture: np.ndarray, alpha: np.ndarray, behind: np.ndarray) -> np.ndarray:
+def _blend_over(picture: np.ndarray, alpha: np.ndarray, behind: np.ndarray) -> np.ndarray:
     cover = alpha[..., None].astype(np.float32) * np.float32(1 / 255)
     return (behind + cover * (picture.astype(np.float32) - behind) + np.float32(0.5)).astype(np.uint8)
 

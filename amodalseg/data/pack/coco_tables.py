@@ -37,7 +37,9 @@ class Categories:
         name = record.category or ("object" if record.category_id is None else str(record.category_id))
         if pair not in self._known:
             wanted = record.category_id
-            number = _free(self._taken, wanted if wanted is not None and wanted > 0 else None, len(self.entries) + 1)
+            number = _reserve_id(
+                self._taken, wanted if wanted is not None and wanted > 0 else None, len(self.entries) + 1
+            )
             self._known[pair] = number
             self.entries.append({"id": number, "name": name, "supercategory": ""})
         number = self._known[pair]
@@ -67,7 +69,7 @@ class Photos:
         if key not in self.numbers:
             text = record.image_id
             wanted = int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else None
-            number = self.numbers[key] = _free(self._taken, wanted, len(self.numbers) + 1)
+            number = self.numbers[key] = _reserve_id(self._taken, wanted, len(self.numbers) + 1)
             where = self._file(record.image, self.home / "drawn" / f"{number:012d}")
             self._paths.append(Path(os.path.abspath(where)))
             size = {"height": record.height, "width": record.width}
@@ -81,7 +83,7 @@ class Photos:
         if copy and isinstance(picture, Path):
             path = target.with_suffix(picture.suffix)
             _copy(picture, path)
-        return _seen_from(self.beside, path)
+        return _relative_to(self.beside, path)
 
     def entries(self, copy: bool) -> list[Entry]:
         """The file's ``images``; ``copy``: photos that are files are copied to ``home`` first."""
@@ -93,7 +95,7 @@ class Photos:
                 _copy(path, home / path.relative_to(common))
             self._paths = [path if home in path.parents else home / path.relative_to(common) for path in self._paths]
         common = home if copy or not outside else _common_folder(self._paths)
-        self.folder = _seen_from(self.beside, common)
+        self.folder = _relative_to(self.beside, common)
         for entry, path in zip(self._entries, self._paths, strict=True):
             entry["file_name"] = path.relative_to(common).as_posix()
         return self._entries
@@ -110,7 +112,7 @@ class Photos:
         return target
 
 
-def _free(taken: set[int], wanted: int | None, start: int) -> int:
+def _reserve_id(taken: set[int], wanted: int | None, start: int) -> int:
     """Reserve an unused number: the wanted one if possible, else the next from ``start``."""
     number = wanted if wanted is not None and wanted not in taken else start
     while number in taken:
@@ -132,7 +134,7 @@ def _common_folder(paths: Sequence[Path]) -> Path:
     return Path(os.path.commonpath([path.parent for path in paths]))
 
 
-def _seen_from(folder: Path, path: Path) -> str:
+def _relative_to(folder: Path, path: Path) -> str:
     plain, real = os.path.abspath(folder), os.path.realpath(folder)
     target = os.path.abspath(path) if plain == real else os.path.realpath(path)  # '..' refers to a link's target
     try:

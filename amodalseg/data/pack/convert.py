@@ -56,7 +56,7 @@ def write_coco_amodal(source: Source, out: Path, *, copy_photos: bool = False) -
         raise UserError("the data set contains no objects, so there is nothing to convert")
     first = source.get(0)
     if first.amodal_rle is None:
-        raise _modal_only(first)
+        raise _no_amodal_mask(first)
     split = first.split.replace("/", "-")
     files = {kind: out / "annotations" / f"{split}_{kind}.json" for kind in KINDS}
     if out.exists() and not out.is_dir():
@@ -118,7 +118,7 @@ def _add(
 ) -> None:  # fmt: skip
     """Write the two annotations of an object."""
     if record.amodal_rle is None:
-        raise _modal_only(record)
+        raise _no_amodal_mask(record)
     image_number, (category_id, invented) = photos.number(record), categories.number(record)
     whole = None if record.whole_rgb is None else photos.whole(record.whole_rgb, number, copy)
     own: Entry = {
@@ -154,7 +154,7 @@ def _add(
         files[kind].write((",\n" if number > 1 else "\n") + _json(entry, record.key))
 
 
-def _modal_only(record: AmodalRecord) -> UserError:
+def _no_amodal_mask(record: AmodalRecord) -> UserError:
     return UserError(f"{record.key} has no amodal mask: this data set annotates visible pixels only")
 
 

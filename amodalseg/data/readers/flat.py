@@ -129,7 +129,7 @@ def read_flat(
         if image_id not in sizes or category in form.drop:
             continue
         try:
-            amodal, modal = _pair(entry, form, sizes[image_id], f"{source}: annotation {object_id}")
+            amodal, modal = _read_masks(entry, form, sizes[image_id], f"{source}: annotation {object_id}")
         except UserError as error:
             if not config.skip_broken:
                 raise
@@ -159,7 +159,7 @@ def read_flat(
         )
         record.flags = kinds.setdefault(record.flags, record.flags)
         records.append(record)
-        if any(_leaves(entry[key], amodal["size"]) for key in (form.amodal, form.modal)):
+        if any(_exceeds_image(entry[key], amodal["size"]) for key in (form.amodal, form.modal)):
             notes.cut.append(object_id)
         if rate is not None and not abs(rate - hidden_share(amodal, modal)) <= 0.01:
             notes.rates.append(object_id)
@@ -233,7 +233,7 @@ def _categories(content: Entry, source: Path) -> dict[int | None, str]:
     return names
 
 
-def _pair(entry: Entry, form: Form, sizes: list[list[int]], where: str) -> tuple[Rle, Rle]:
+def _read_masks(entry: Entry, form: Form, sizes: list[list[int]], where: str) -> tuple[Rle, Rle]:
     """Amodal and modal mask, in the same size."""
     found: dict[str, Rle] = {}
     size = sizes[0] if sizes else None
@@ -252,7 +252,7 @@ def _pair(entry: Entry, form: Form, sizes: list[list[int]], where: str) -> tuple
     return found[form.amodal], found[form.modal]
 
 
-def _leaves(segmentation: Any, size: Sequence[int]) -> bool:
+def _exceeds_image(segmentation: Any, size: Sequence[int]) -> bool:
     """Whether a mask consists of polygons of which one has a point outside of its image; [0, W] x [0, H] is inside."""
     if not isinstance(segmentation, list) or not segmentation:
         return False

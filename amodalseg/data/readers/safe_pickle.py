@@ -153,18 +153,18 @@ def _bytes(text: bytes | str = b"", encoding: str = "") -> bytes:
     return text.encode("latin-1")
 
 
-def _simple(keys: Sequence[Any]) -> Sequence[Any]:
+def _checked_keys(keys: Sequence[Any]) -> Sequence[Any]:
     if not KEYS.issuperset(map(type, keys)):
         raise _Refused("a key of a dict or set that is neither text nor number")
     return keys
 
 
 def _pairs(items: list[Any] | tuple[Any, ...] = ()) -> dict[Any, Any]:
-    return dict(zip(_simple([key for key, _ in items]), [value for _, value in items], strict=True))
+    return dict(zip(_checked_keys([key for key, _ in items]), [value for _, value in items], strict=True))
 
 
 def _set(items: list[Any] | tuple[Any, ...] = ()) -> set[Any]:
-    return set(_simple(items))
+    return set(_checked_keys(items))
 
 
 CALLS: dict[str, Callable[..., Any] | None] = {
@@ -267,11 +267,11 @@ class _Reader(pickle._Unpickler):
             self.check(item, depth + 1)
 
 
-def _guarded(load: Callable[[Any], None], keys: slice | None, cost: int) -> Callable[[Any], None]:
+def _checked_opcode(load: Callable[[Any], None], keys: slice | None, cost: int) -> Callable[[Any], None]:
     """Wrap an opcode: first check the keys on the stack and count the objects that it creates."""
 
     def run(reader: _Reader) -> None:
-        reader.spend(cost if keys is None else cost + len(_simple(reader.stack[keys])))
+        reader.spend(cost if keys is None else cost + len(_checked_keys(reader.stack[keys])))
         load(reader)
 
     return run
@@ -286,4 +286,4 @@ for _names, _keys, _cost in (
 ):  # fmt: skip
     for _name in _names.split():
         _code = getattr(pickle, _name)[0]
-        _Reader.dispatch[_code] = _guarded(_Reader.dispatch[_code], _keys, _cost)
+        _Reader.dispatch[_code] = _checked_opcode(_Reader.dispatch[_code], _keys, _cost)

@@ -166,10 +166,10 @@ def _write(given: CocoInput, done: dict[str, Entry], crowds: set[str], out: Path
     kept = [entry for entry in finished if entry is not None]
     write_whole(out, json.dumps(given.with_annotations(kept, upright)) + "\n")
     print(f"{len(kept)} of {len(given.entries)} annotations: {out}")
-    _say_left_out(given, crowds)
+    _report_left_out(given, crowds)
 
 
-def _say_left_out(given: CocoInput, crowds: set[str]) -> None:
+def _report_left_out(given: CocoInput, crowds: set[str]) -> None:
     scraps = sum(masks.num_scraps(entry.get("segmentation")) > 0 for entry in given.entries.values())
     if scraps:
         print(f"{scraps} annotations have polygons of two points or fewer beside valid ones, which are ignored")

@@ -141,7 +141,7 @@ def draw_edits(
         if inverted.nulls:
             nulls = for_pairs([None if kind == "added" else next(found) for kind in plan.kinds], prepared.parts)
     hooks: list[Hook] = [RegionSteps(total_from, nulls)]
-    selected = _step_in(config, inner, segmenter, plan, prepared, hooks, photo)
+    selected = _add_controls(config, inner, segmenter, plan, prepared, hooks, photo)
     advance(sampling, hooks)
     shown = around.decode(sampling.x)
     words = selected.words if selected is not None else [[given for _ in rows] for rows, given in
@@ -150,7 +150,7 @@ def draw_edits(
     return Drawn(shown[:count], shown[count:], keywords, counted.calls)
 
 
-def _step_in(
+def _add_controls(
     config: MRGDConfig,
     inner: InpaintingBackend,
     segmenter: WordSegmenter | None,

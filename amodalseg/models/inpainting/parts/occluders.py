@@ -53,11 +53,11 @@ def find_occluders(
         bool (S, S), without the object.
     """
     if objects is not None:
-        neighbours: Iterator[np.ndarray] = (mask & ~modal for mask in objects if not _is_the_object(mask, modal))
+        neighbours: Iterator[np.ndarray] = (mask & ~modal for mask in objects if not _is_same_object(mask, modal))
     elif segmenter is None and nearer is not None:
         return area("depth", modal, nearer=nearer)
     else:
-        neighbours = _beside(picture, modal, segmenter or ColourSegmenter(), rng)
+        neighbours = _sample_neighbours(picture, modal, segmenter or ColourSegmenter(), rng)
     found = np.zeros_like(modal)
     for neighbour in neighbours:
         if neighbour.any() and (nearer is not None or hides_by_contact(neighbour, modal)):
@@ -78,12 +78,12 @@ def hides_by_contact(neighbour: np.ndarray, modal: np.ndarray) -> bool:
     return bool(pairs(seen, [convex_hull(mask) for mask in seen])[0, 1])
 
 
-def _is_the_object(mask: np.ndarray, modal: np.ndarray) -> bool:
+def _is_same_object(mask: np.ndarray, modal: np.ndarray) -> bool:
     both = int((mask & modal).sum())
     return 2 * both > min(int(mask.sum()), int(modal.sum()))
 
 
-def _beside(
+def _sample_neighbours(
     picture: np.ndarray, modal: np.ndarray, segmenter: Segmenter, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
     """Neighbours of an object, bool (S, S) each, without the object: segments at up to ``MOST`` sampled points."""

@@ -79,9 +79,7 @@ class _Parts:
                         gr.Button(f"Example {place}", icon=path, size="sm", min_width=90)
                         for place, path in enumerate(examples, start=1)
                     ]
-                self.photo_status = gr.HTML(
-                    _status_html("No photo yet."), elem_classes="status", elem_id="photo_status"
-                )
+                self.photo_status = gr.HTML(_status("No photo yet."), elem_classes="status", elem_id="photo_status")
                 gr.Markdown("## 2. Object")
                 with gr.Tabs():
                     with gr.Tab("Click or box"):
@@ -143,7 +141,7 @@ def _connect(at: _Parts, models: Mapping[str, AmodalModel], examples: Sequence[P
                  at.editor: None, at.mask_file: None, at.object_status: "", at.slider: None, at.gallery: None,
                  at.files: None, at.answer_status: ""}  # fmt: skip
         if path is None:
-            return {**fresh, at.photo_status: _status_html("No photo yet.")}
+            return {**fresh, at.photo_status: _status("No photo yet.")}
         try:
             photo = read_photo(Path(path))
         except UserError as error:
@@ -151,14 +149,14 @@ def _connect(at: _Parts, models: Mapping[str, AmodalModel], examples: Sequence[P
         height, width = photo.shape[:2]
         paper = {"background": shrunk(photo, BRUSHED), "layers": [], "composite": None}
         return {**fresh, at.path: path, at.canvas: shrunk(photo), at.editor: paper,
-                at.photo_status: _status_html(f"{width} x {height} pixels. Now click on an object in step 2.")}  # fmt: skip
+                at.photo_status: _status(f"{width} x {height} pixels. Now click on an object in step 2.")}  # fmt: skip
 
     def mark(path: str | None, kept: list[Rle], points: str, box: str) -> Update:
         photo = _photo(path)
         marks = read_marks(points, box, *photo.shape[:2])
         if not marks.box and not any(label for _, _, label in marks.points):
             said = "Now the opposite corner." if marks.corner else "Click on the object."
-            return {**_shown(photo, kept, None, marks), at.object_status: _status_html(said)}
+            return {**_shown(photo, kept, None, marks), at.object_status: _status(said)}
         mask = amodalseg.select(photo, points=marks.points or None, box=marks.box)
         return _shown(photo, kept, mask, marks)
 
@@ -189,7 +187,7 @@ def _connect(at: _Parts, models: Mapping[str, AmodalModel], examples: Sequence[P
         beside = f" {len(kept)} other {'objects are' if len(kept) > 1 else 'object is'} kept." if kept else ""
         said = "Click on an object." if mask is None else f"{int(mask.sum()):,} pixels marked.{note}"
         current = None if mask is None else masks.encode(mask)
-        return {at.canvas: picture, at.current: current, at.object_status: _status_html(said + beside)}
+        return {at.canvas: picture, at.current: current, at.object_status: _status(said + beside)}
 
     def again(path: str | None, kept: list[Rle]) -> Update:
         return {**_shown(_photo(path), kept, None, Marks([], None)), at.points: "", at.box: "", at.mask_file: None}
@@ -212,12 +210,12 @@ def _connect(at: _Parts, models: Mapping[str, AmodalModel], examples: Sequence[P
                 raise UserError(f"there is no model '{name}' here")
             with tempfile.TemporaryDirectory() as folder:  # gradio has copied the files when the generator continues
                 found = answer(
-                    photo, objects, models[name], Path(folder), seed=_as_integer(seed), num_samples=_as_integer(samples),
-                    steps=_as_integer(steps), progress=lambda done: progress((done, len(objects)), unit="objects"),
+                    photo, objects, models[name], Path(folder), seed=_integer(seed), num_samples=_integer(samples),
+                    steps=_integer(steps), progress=lambda done: progress((done, len(objects)), unit="objects"),
                 )  # fmt: skip
                 yield {
                     at.slider: (found.before, found.after), at.gallery: found.pictures,
-                    at.files: [str(file) for file in found.files], at.answer_status: _status_html("\n".join(found.text)),
+                    at.files: [str(file) for file in found.files], at.answer_status: _status("\n".join(found.text)),
                 }  # fmt: skip
         except UserError as error:
             yield {at.answer_status: _refused(error)}
@@ -274,12 +272,12 @@ def _as_sent(payload: Any) -> Any:
     return payload
 
 
-def _as_integer(number: Any) -> Any:
+def _integer(number: Any) -> Any:
     """A number as the page sends it; values that are not whole are left for later checks."""
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
-def _status_html(text: str) -> str:
+def _status(text: str) -> str:
     return f'<p role="status">{html.escape(text).replace(chr(10), "<br>")}</p>'
 
 

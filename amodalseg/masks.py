@@ -51,7 +51,7 @@ def encode(mask: np.ndarray) -> Rle:
 
 
 def as_text(rle: Rle) -> dict[str, Any]:
-    """A compressed RLE as COCO's json has it: ``counts`` as text."""
+    """A compressed RLE as stored in COCO's json: ``counts`` as text."""
     return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
 
 

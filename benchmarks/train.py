@@ -103,7 +103,7 @@ def as_it_is(batch: Any) -> Any:
 
 
 def create_trainer(config: TrainConfig, total: int) -> tuple[Clock, L.Trainer]:
-    """Training alone: no validation, no files."""
+    """A trainer that only trains: no validation, no files."""
     from amodalseg.engine.training.train import _precision
 
     clock, options = Clock(), config.trainer

@@ -148,7 +148,7 @@ def _record(
     _, name, _, first = members[0]
     for shape, other, kind, where in members:
         if other != name:
-            raise UserError(f"{where} is called '{other}', another shape of its group '{name}' ({first})")
+            raise UserError(f"{where} is labelled '{other}', but another shape of its group '{name}' ({first})")
         if shape.get("shape_type") == "mask":
             rle = masks.encode(_bitmap(shape, size, where))
         else:

@@ -87,7 +87,7 @@ def test_shards_of_different_runs_are_not_merged(folder, capsys):
     assert "--overwrite replaces it" in capsys.readouterr().err
     assert predict(folder, "--shard=2/3", "--overwrite") == 0
     shutil.copy(folder / "out.1-of-3.json", folder / "out.1-of-2.json")
-    refused("holds shards of 2 and 3 parts")
+    refused("holds shards of out.json in 2 and 3 parts")
     (folder / "out.1-of-2.json").unlink()
     whole = (folder / "out.1-of-3.json").read_text()
     (folder / "out.1-of-3.json").write_text(whole[:50])

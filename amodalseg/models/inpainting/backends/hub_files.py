@@ -47,7 +47,7 @@ def find_files(name: str, short: Mapping[str, str], patterns: Sequence[str]) -> 
     try:
         return Path(snapshot_download(name, allow_patterns=list(patterns), ignore_patterns=list(NEVER)))
     except GatedRepoError as error:
-        raise UserError(f"{name} asks for a licence: accept it on its page on the hub, then `hf auth login`") from error
+        raise UserError(f"{name} requires a licence: accept it on its page on the hub, then `hf auth login`") from error
     except (HfHubHTTPError, OSError) as error:
         raise UserError(
             f"{name} is not in the cache ({constants.HF_HUB_CACHE}) and cannot be downloaded ({first_line(error)}); "

@@ -70,8 +70,8 @@ class Progressive(InpaintingMethod):
         alone = sum(not calls for _, calls in done[::num_samples])
         if alone:
             warnings.warn(
-                f"{self.name}: {alone} of {len(queries)} objects have no known occluder, so they keep the mask "
-                "that was given; give the occluder, or model.depth, or model.occluders=found",
+                f"{self.name}: {alone} of {len(queries)} objects have no known occluder, so they keep the given "
+                "mask; give the occluder, or set model.depth or model.occluders=found",
                 stacklevel=2,
             )
         share, post = (time.perf_counter() - began) / max(1, len(queries)), self.config.post

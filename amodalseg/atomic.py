@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and reading of nothing but files."""
+"""Atomic writing of files, and reading of regular files only."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from typing import BinaryIO
 from amodalseg.errors import UserError
 
 PART = ".part"
-"""Ending of unfinished files; one that is left was cut off by a kill, and is never taken for the real one."""
+"""Suffix of files being written. A leftover one is from a killed process; it is never read as the real file."""
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Errors of writing that end when there is space again."""
+"""Write errors that go away once there is space again."""
 FULL = ("unexpected pos", "PytorchStreamWriter failed", "I/O error: ", "iostream error", "file write failed")
-"""How libraries say that a file could not be written, in errors that are no OSError."""
+"""Messages with which libraries report a failed write in errors other than OSError."""
 _cleared: set[Path] = set()
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """A temporary file that takes the place of ``path`` when the block ends well, and vanishes when it does not.
+    """A temporary file that replaces ``path`` if the block succeeds, and is removed otherwise.
 
-    A reader, or a run that is killed, sees the old file or the new one. The folder is made if it is missing. What
-    processes that were killed have left in it goes.
+    A reader, or a run that is killed, sees the old file or the new one. The folder is created if it is missing;
+    temporary files of killed processes in it are removed.
 
     Raises:
-        UserError: the file cannot be written there: no permission, no space, no such place.
+        UserError: the file cannot be written: no permission, no space, or an invalid path.
     """
     final = Path(path)
     temporary = final.with_name(f".{final.name}.{_host()}-{os.getpid()}{PART}")
@@ -60,13 +60,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def write_whole(path: str | Path, content: str | bytes) -> None:
-    """Write a file in one go through ``replacing``."""
+    """Write a whole file atomically, through ``replacing``."""
     with replacing(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def clear_dead(folder: Path) -> None:
-    """Remove the temporary files of a folder whose processes ran on this machine and are no more."""
+    """Remove the temporary files that ended processes of this machine left in a folder."""
     for path in folder.glob(f".*.{_host()}-*{PART}"):
         pid = path.name.removesuffix(PART).rpartition("-")[2]
         if pid.isdecimal() and is_dead(int(pid)):
@@ -74,7 +74,7 @@ def clear_dead(folder: Path) -> None:
 
 
 def is_dead(pid: int) -> bool:
-    """Whether there is no such process on this machine."""
+    """Whether this machine has no process with this id."""
     if os.name == "nt":  # on Windows, signal 0 would end the process
         return False
     try:
@@ -100,9 +100,9 @@ def _umask() -> int:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a file to read it. Raises OSError, also for what is no file: a pipe would wait, a device never end."""
+    """Open a regular file for reading. Raises OSError, also for pipes and devices, which may block or never end."""
     if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
-        raise OSError(errno.EINVAL, "it is no file, but a device, a pipe or a socket", str(path))
+        raise OSError(errno.EINVAL, "not a regular file, but a device, a pipe or a socket", str(path))
     return path.open("rb")
 
 

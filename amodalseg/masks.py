@@ -20,9 +20,9 @@ Rle = dict[str, Any]
 """Compressed COCO run lengths: ``{"size": [H, W], "counts": bytes}``."""
 
 MAX_SIDE = 20_000
-"""Pixels. The C code of pycocotools uses 32-bit integers: larger masks overflow in its polygons and its text form."""
+"""Maximum side, pixels: pycocotools uses 32-bit integers, so larger masks overflow in its polygons and text form."""
 LIMIT, MEGAPIXELS = "AMODALSEG_MAX_MEGAPIXELS", 400
-"""Environment variable with the most megapixels that a picture or a mask may have, and its default."""
+"""Environment variable with the maximum megapixels of a picture or a mask, and its default."""
 CHARACTERS = bytes(range(48, 48 + 64))
 """The characters of COCO's text form."""
 
@@ -51,7 +51,7 @@ def encode(mask: np.ndarray) -> Rle:
 
 
 def as_text(rle: Rle) -> dict[str, Any]:
-    """A compressed RLE as COCO's json has it: ``counts`` as text."""
+    """A compressed RLE as stored in COCO's json: ``counts`` as text."""
     return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
 
 
@@ -184,7 +184,7 @@ def area(rle: Rle) -> int:
 
 
 def union(rles: Sequence[Rle]) -> Rle:
-    """Union of masks of one size."""
+    """Union of masks of the same size."""
     return cast(Rle, coco.merge(list(rles)))
 
 
@@ -198,7 +198,7 @@ def ious(first: Sequence[Rle], second: Sequence[Rle], crowd: Sequence[bool] = ()
     """IoU of every mask of one list with every mask of the other.
 
     Args:
-        first, second: F and S masks, all of one size.
+        first, second: F and S masks, all of the same size.
         crowd: for each of ``second``, whether it is a crowd, which any mask inside it matches: the intersection is then
             divided by the area of the first mask alone. Default: none is.
 

@@ -9,9 +9,9 @@ from typing import Any
 
 RUNS = ("os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "subprocess.Popen", "pty.spawn",
         "socket.connect", "socket.bind", "urllib.Request", "ctypes.dlopen", "os.remove", "os.rename")  # fmt: skip
-"""Events of Python's audit that reading has no part in; files inside the folder may be removed and renamed."""
+"""Python audit events that reading a file never needs; files inside the folder may be removed and renamed."""
 SYSTEM = ("/usr/", "/lib", "/proc/", "/sys/", "/dev/null", "/dev/urandom", "/etc/localtime", "/etc/ld.so")
-"""Where libraries look when they are first used."""
+"""Locations that libraries read when they are first used."""
 
 
 class Canary:
@@ -29,7 +29,7 @@ class Canary:
         places = {sys.prefix, sys.base_prefix, sys.exec_prefix, str(own), str(folder), str(cache)}
         self._allowed = (*(f"{place}/" for place in places), *SYSTEM)
         (folder / "outside").mkdir(parents=True, exist_ok=True)
-        sys.addaudithook(self._heard)
+        sys.addaudithook(self._on_event)
 
     def __enter__(self) -> None:
         self._active = True
@@ -42,7 +42,7 @@ class Canary:
         places = (self.folder, Path.cwd(), Path.home(), Path("/tmp"))
         return [str(place / "executed") for place in places if (place / "executed").exists()]
 
-    def _heard(self, event: str, details: tuple[Any, ...]) -> None:
+    def _on_event(self, event: str, details: tuple[Any, ...]) -> None:
         if not self._active:
             return
         if event == "open" and isinstance(details[0], (str, bytes, os.PathLike)):

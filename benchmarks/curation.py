@@ -36,10 +36,10 @@ from amodalseg.types import AmodalRecord, Query, stable_seed
 ROOT = Path(__file__).resolve().parents[1]
 THRESHOLDS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0)
 CUT = 0.2, 0.6
-"""Least and largest share of an object that is cut off."""
+"""Minimum and maximum share of an object that is cut off."""
 BATCH = 20
 HIDDEN, LARGE = 0.2, 0.01
-"""Of natural objects: share that is hidden of an incomplete one, and the visible area, of the photo's."""
+"""For natural objects: minimum occlusion rate of an incomplete one, and minimum visible share of the photo."""
 
 
 def cut(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:

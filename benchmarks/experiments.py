@@ -133,7 +133,7 @@ def main() -> None:
     options.sets = options.sets or ["photos"]
     wrong = [row for row in options.rows or [] if row not in {**TRAINED, "sampling": SAMPLED}[options.group]]
     if wrong:
-        parser.error(f"'{wrong[0]}' is no row of {options.group}: {', '.join(TRAINED.get(options.group, SAMPLED))}")
+        parser.error(f"'{wrong[0]}' is not a row of {options.group}: {', '.join(TRAINED.get(options.group, SAMPLED))}")
     options.out = ROOT / options.out
     folder = options.out / options.group
 

@@ -37,7 +37,7 @@ PRELOAD = [
     "amodalseg.engine.prediction.edit", "amodalseg.models.inpainting.methods.mrgd",
     "diffusers.models.unets.unet_2d_condition", "diffusers.models.attention_processor",
 ]  # fmt: skip
-"""What all commands together import: once, in a server from which each command's process is forked."""
+"""Imports of all commands, loaded once in a server from which each command's process is forked."""
 WRITING = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
 NETWORK = ["model.window.size=32", "model.dn.dim=16", "model.sampler.steps=1"]
 TRAIN = [
@@ -52,9 +52,9 @@ EVAL = [
 ]  # fmt: skip
 EDIT = ["size=[16,16]", "model.sampler.steps=1", "model.inversion.updates=1", "device=cpu"]
 OF_THE_RUN = ("seconds", "peak_memory")
-"""Columns of ``objects.csv``, and keys of ``edit.json``, that no two runs have in common."""
+"""Columns of ``objects.csv``, and keys of ``edit.json``, that differ between any two runs."""
 MADE_ANEW = ("metrics", "answers")
-"""Folders whose files are of one start of a run: logs, and predictions with the memory that they took."""
+"""Folders whose files depend on how often a run was started: logs, and predictions with their peak memory."""
 
 
 def commands(inputs: Path, quick_export: bool = False) -> dict[str, Callable[[Path], list[str]]]:
@@ -62,7 +62,7 @@ def commands(inputs: Path, quick_export: bool = False) -> dict[str, Callable[[Pa
 
     Args:
         inputs: from ``make_inputs``.
-        quick_export: export writes a prepared graph, because tracing one takes longer than everything else.
+        quick_export: ``export`` writes a prepared graph, because tracing one takes longer than everything else.
     """
     quick = ["--quick"] if quick_export else []
     configs, coco, world = ROOT / "configs", inputs / "coco.json", ["synthetic", "num_objects=8", "size=64"]
@@ -219,7 +219,7 @@ def _child(arguments: list[str], folder: Path, disturbance: Disturbance) -> None
     os.dup2(log, 1)
     os.dup2(log, 2)
     if arguments[-1] == "--quick":
-        _export_at_hand(arguments)
+        _use_quick_export(arguments)
     sys.argv = ["amodalseg", *arguments]
     if disturbance.limit is not None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -264,7 +264,7 @@ def _write_often() -> None:
     shard_writer.MB = 1024
 
 
-def _export_at_hand(arguments: list[str]) -> None:
+def _use_quick_export(arguments: list[str]) -> None:
     """Let export write ``quick.onnx`` from next to the model, and compare nothing."""
     from amodalseg.export import write
 

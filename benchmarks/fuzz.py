@@ -37,7 +37,7 @@ from benchmarks.fuzz_targets import Target, targets  # noqa: E402
 from benchmarks.mutations import mutate  # noqa: E402
 
 SECONDS, MEMORY_GB = 10.0, 1.5
-"""What one input may take."""
+"""Limits for reading one input."""
 
 
 class TooLongError(BaseException):

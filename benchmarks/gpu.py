@@ -36,11 +36,11 @@ SHARES = {
     "predictions": 7, "compile": 14, "process_group": 5, "resume": 7, "sampler_tiny": 8, "sampler_b4": 14,
     "training": 41, "release": 4,
 }  # fmt: skip
-"""Parts in their order, and the share of the time that each may take, in percent."""
+"""Parts in order of execution, and the maximum share of the time of each, in percent."""
 RESERVE, RESERVED_SHARE = 60.0, 0.35
-"""Of the training's time, what starting, opening the data and the last validation get: seconds, but at most a share."""
+"""Time reserved for starting, opening the data and the last validation: seconds, but at most a share."""
 NO_END = ["trainer.max_steps=1000000000", "checkpoint.val_every_steps=1000000000"]
-"""Time alone ends the training, and one validation follows."""
+"""Options with which only the time limit ends the training; one validation follows."""
 TINY = [
     "model.window.size=32", "model.dn.dim=16", "model.sampler.steps=2", "data.num_objects=12", "data.size=64",
     "val.num_objects=3", "val.size=64", "loader.batch_size=2", "loader.num_workers=0", "optim.warmup_steps=2",
@@ -96,7 +96,7 @@ def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
         raise UserError(f"--out {options.out} is not empty; give a new folder")
     if options.data is not None:
         if not options.data.is_dir():
-            raise UserError(f"--data {options.data} is no folder")
+            raise UserError(f"--data {options.data} is not a folder")
         os.environ["AMODALSEG_DATA"] = str(options.data)
     if "AMODALSEG_DATA" in os.environ:  # the parts run in the project's folder
         os.environ["AMODALSEG_DATA"] = str(Path(os.environ["AMODALSEG_DATA"]).resolve())

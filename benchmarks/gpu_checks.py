@@ -28,12 +28,12 @@ from amodalseg.types import Query
 
 MODEL = "conddiff_amo_tiny"
 LEAST_IOU, LARGEST_MEAN = 0.99, 1e-3
-"""Of float32 predictions: least IoU of an object's two masks, largest mean difference of all probabilities. A sampler
-that starts its steps from thresholded masks turns a rounding at a border into a pixel now and then."""
+"""Limits for float32 predictions: minimum IoU of an object's two masks, maximum mean difference of all probabilities.
+Samplers that start their steps from thresholded masks sometimes turn a rounding at a border into a pixel."""
 LEAST_IOU_BF16, LARGEST_MEAN_BF16 = 0.95, 1e-2
 LARGEST_CHANGE, LARGEST_NOISE = 1e-6, 1e-4
-"""Of weights after a run that broke off. Kernels that add in any order get twice the noise of two whole runs instead,
-but never more than the second: a few steps of Adam move every weight by some thousandths."""
+"""Limits for the weights of a resumed run. Kernels without a fixed order of additions get twice the noise between two
+uninterrupted runs instead, but at most the second: a few steps of Adam move every weight by some thousandths."""
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = [
     "model.window.size=64", "model.dn.dim=16", "model.sampler.steps=2", "data.num_objects=64", "data.size=96",
@@ -43,7 +43,7 @@ SMALL = [
 ]  # fmt: skip
 """A run of six steps of the tiny network on drawn scenes."""
 BREAKS_AT = 4
-"""The step, from 0, at which a run breaks off: one behind the checkpoint of the third."""
+"""The step, from 0, at which a run is interrupted: one after the checkpoint of the third."""
 
 
 def predictions(options: argparse.Namespace, write: Any) -> tuple[bool, str, dict[str, Any]]:

@@ -34,7 +34,7 @@ from amodalseg.models import pick_device  # noqa: E402
 from amodalseg.models.weights import read_checkpoint, read_weights  # noqa: E402
 
 Outcome = tuple[bool, str, dict[str, Any]]
-"""Whether the part passed, a sentence, and its figures."""
+"""Whether the part passed, a summary sentence, and its figures."""
 B4 = "configs/experiment/photos_b4.yaml"
 WAYS = ("straightforward", "+ batches", "+ bf16")
 COMPILED = "bf16, compiled"

@@ -12,11 +12,11 @@ from amodalseg.engine.run_folder import provenance
 from amodalseg.errors import UserError
 
 PIECE = 16_000_000
-"""Bytes of the largest file in the folder."""
+"""Maximum size of a file in the folder, bytes."""
 MAX_FILES = 8
 OWN_FILES = ("results.json", "results.md", "log.txt")
 LOG_TAIL = 100_000
-"""Bytes that are kept of each part's output."""
+"""Bytes kept of the end of each part's output."""
 NAMES = {
     "predictions": "predictions as on the CPU, and in bf16",
     "compile": "`accelerate(compile=True)`, CUDA graphs",

@@ -111,8 +111,8 @@ GROUPS: dict[str, list[Variant]] = {
     ],
 }
 JUDGED = {"002": "full", "soft": "full", "001": "occluded", "controls": "full"}
-"""The figure of a group's verdicts. Paper 002 prints the mIoU of full masks; what 001 counts, successful completions,
-comes nearest to the hidden part."""
+"""The figure by which a group is judged. Paper 002 prints the mIoU of full masks; the successful completions that 001
+counts are closest to the IoU of the hidden part."""
 
 
 def options_of(source: str, size: int) -> Any:

@@ -103,7 +103,7 @@ class Campaign:
         counts["kills"] += 1
         counts["met it"] += process.exitcode == -9
         for text in half_files(folder):
-            self._tell(name, "half files", folder, text)
+            self._report(name, "half files", folder, text)
         if process.exitcode == -9:
             self._finish(name, folder)
 
@@ -118,9 +118,9 @@ class Campaign:
         counts["met the end"] += code == 2
         errors = [line for line in log_of(folder).splitlines() if line.startswith(("error:", "Traceback", "  File"))]
         if code not in (0, 2) or (code == 2 and len(errors) != 1):
-            self._tell(name, "no line", folder, f"exit {code}: {log_of(folder)[-2000:]}")
+            self._report(name, "no line", folder, f"exit {code}: {log_of(folder)[-2000:]}")
         for text in half_files(folder):
-            self._tell(name, "half files", folder, text)
+            self._report(name, "half files", folder, text)
         if mounted:
             subprocess.run(["mount", "-o", "remount,size=512m", str(folder)], check=True)
         if code:
@@ -139,11 +139,11 @@ class Campaign:
         """Run the same command again, to its end."""
         code = run(self.commands[name](folder), folder)
         if code and not says_done(log_of(folder)):
-            self._tell(name, "differences", folder, f"exit {code}: {log_of(folder)[-1000:]}")
+            self._report(name, "differences", folder, f"exit {code}: {log_of(folder)[-1000:]}")
         for text in differences(folder, self.place / f"{name}_ok"):
-            self._tell(name, "left over" if text.startswith("left over") else "differences", folder, text)
+            self._report(name, "left over" if text.startswith("left over") else "differences", folder, text)
 
-    def _tell(self, name: str, kind: str, folder: Path, text: str) -> None:
+    def _report(self, name: str, kind: str, folder: Path, text: str) -> None:
         self.counts[name][kind] += 1
         print(f"{name}, {kind}: {folder}: {text}", file=sys.stderr, flush=True)
 

@@ -50,7 +50,7 @@ def main() -> None:
     if len(options.coco) != len(options.images):
         parser.error(f"{len(options.coco)} files of annotations and {len(options.images)} folders of photos")
     model = load_model(options.model, "cpu")
-    assert isinstance(model, WindowModel), f"{options.model} looks through no window"
+    assert isinstance(model, WindowModel), f"{options.model} uses no window"
     clock = Clock(model, options.objects)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -18,7 +18,7 @@ NASTY: list[Any] = [
     [1], [1, 2], [1, 2, 3, 4, 5, 6], ["a"] * 6, {"size": [4, 4], "counts": "0"}, {"size": [10**9, 10**9], "counts": []},
     {"size": [8, 8], "counts": [64]}, {"size": [-1, 2], "counts": "P@"}, "é" * 300, "a" * 10_000, [0] * 10_000,
 ]  # fmt: skip
-"""Values in place of others."""
+"""Invalid values to replace others with."""
 NUMBERS = [0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 2**63 - 1, 2**64 - 1]
 
 

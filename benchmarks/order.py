@@ -34,7 +34,7 @@ from amodalseg.types import AmodalRecord, stable_seed
 
 ROOT = Path(__file__).resolve().parents[1]
 PART = 64
-"""Pixels of the smallest connected part of what lies over a scene's object that is asked about."""
+"""Minimum size, in pixels, of a connected part over a scene's object for its order to be tested."""
 RULES = ("larger in front", "smaller in front", "lower in front")
 
 
@@ -162,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     models, told = options.models or ["convex_hull", DEFAULT], {}
     try:
         if not options.scenes and not options.sets:
-            raise UserError("name what to look at: --scenes configs/eval/scenes.yaml, --sets cocoa=data/cocoa")
+            raise UserError("give scenes or data sets: --scenes configs/eval/scenes.yaml, --sets cocoa=data/cocoa")
         for path in options.scenes:
             source = open_source(load_config(EvalConfig, path, ["out=unused"]).data)
             told[path] = list(drawn(source.get(index) for index in range(len(source))))

@@ -6,7 +6,7 @@
 Every row runs in a separate process, with the same drawn photos and masks. SDAmodal and pix2gestalt are represented by
 their diffusion U-Nets alone, with random weights of the published shapes: time and memory do not depend on the values,
 and the parts around the U-Net (encoder, decoder, CLIP) come on top. One of pix2gestalt's evaluations is measured; the
-row is for all that its sampler makes: 50 steps, each with and without guidance. Mask quality is not measured here.
+row gives the cost of all of them: 50 steps, each with and without guidance. Mask quality is not measured here.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PUBLISHED = {
     # the U-Net of Stable Diffusion's image variations on 256 px: 4 channels of the picture and 4 of the photo
     "pix2gestalt": ({"sample_size": 32, "in_channels": 8, "cross_attention_dim": 768}, 1, 100),
 }  # fmt: skip
-"""Name -> options of diffusers' U-Net, tokens of the condition, evaluations for one object."""
+"""Name -> options of diffusers' U-Net, tokens of the condition, evaluations per object."""
 ROWS = (
     *(f"{name} (exported)" for name in SHIPPED), *(f"{name} (PyTorch)" for name in SHIPPED), *CONTROLS, "convex_hull",
     "telea", *PUBLISHED,
@@ -48,7 +48,7 @@ ROWS = (
 def main() -> None:
     """Run every row in its own process and print the table as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--row", action="append", dest="rows", help="only rows that begin so (all)")
+    parser.add_argument("--row", action="append", dest="rows", help="only rows that begin with this name (all)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, help="a csv file for the table")
@@ -59,7 +59,7 @@ def main() -> None:
         return
     wanted = [row for row in ROWS if not options.rows or any(row.startswith(name) for name in options.rows)]
     if not wanted:
-        parser.error(f"no row begins so; there are {', '.join(ROWS)}")
+        parser.error(f"no row begins with one of these names; there are {', '.join(ROWS)}")
     print("| what | parameters, M | evaluations | ms/object | memory, GB |\n|---|---:|---:|---:|---:|")
     found = []
     for row in wanted:

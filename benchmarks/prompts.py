@@ -33,7 +33,7 @@ from amodalseg.metrics.rules import Figure, Ratio
 
 ROOT = Path(__file__).resolve().parents[1]
 INSIDE = 1 / 3
-"""Of the greatest distance to the outline: what further points keep at least."""
+"""Minimum distance of further points to the outline, as a share of the largest such distance."""
 
 
 def points_in(mask: np.ndarray, count: int) -> list[tuple[int, int]]:

@@ -44,7 +44,7 @@ from benchmarks.sampler import matmul_peak  # noqa: E402
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 PAUSE = 0.05
-"""Seconds before a way's turn: threads of the last one stop waiting busily for more. Its first call is not counted."""
+"""Seconds before each variant, for the threads of the previous one to stop spinning. Its first call is not timed."""
 
 
 @dataclass

@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("files", nargs=2, type=Path, help="what `amodalseg predict --coco` wrote")
     first, second = (amodal_masks(path) for path in parser.parse_args(arguments).files)
     if first.keys() != second.keys() or not first:
-        parser.error("the two files hold other objects, or none")
+        parser.error("the two files hold different objects, or none")
     pixels = unlike = area = changed = 0
     for key, mask in first.items():
         one, other = masks.decode(mask), masks.decode(second[key])

@@ -28,7 +28,7 @@ from amodalseg.models.memory import keep_freed_memory
 
 ROUNDS = 3
 WARM_UP, STEPS = 5, 30
-"""Steps before and in each measured stretch. Loader workers start, and fill their queue, before it."""
+"""Warm-up steps, in which loader workers start and fill their queue, and measured steps."""
 SAME_SIZE = ["optim.early_size=null"]
 """Every step sees windows of one size, as the resident batch does."""
 
@@ -103,7 +103,7 @@ def as_it_is(batch: Any) -> Any:
 
 
 def create_trainer(config: TrainConfig, total: int) -> tuple[Clock, L.Trainer]:
-    """Training alone: no validation, no files."""
+    """A trainer that only trains: no validation, no files."""
     from amodalseg.engine.training.train import _precision
 
     clock, options = Clock(), config.trainer

@@ -2,7 +2,7 @@
 
     python benchmarks/zoo.py [EVALUATION ...] [--commit HASH]
 
-EVALUATION are folders written by ``eval.py``, one for each of SETS, with the same models in all of them: their figures
+EVALUATION: folders written by ``eval.py``, one for each of SETS, with the same models in all of them; their figures
 replace those in ``amodalseg/models/zoo.json``. Without any, sizes and SHA-256 are updated. In both cases the tables
 between the marks ``<!-- zoo: NAME -->`` and ``<!-- /zoo -->`` are rewritten.
 """
@@ -39,7 +39,7 @@ SETS = {
     "cocoa_more": "more objects, human annotation",
     "synthetic": "procedural objects, not seen in training",
 }
-"""What is evaluated, by the name of its file in ``configs/eval``; ``human.yaml`` holds the fifth and the sixth."""
+"""Evaluation sets by the name of their file in ``configs/eval``; ``human.yaml`` holds the fifth and the sixth."""
 FIGURES = (
     ("per_object_occluded", "occluded"),
     ("per_object_occluded", "full"),
@@ -81,7 +81,7 @@ def take_files(zoo: Zoo) -> None:
         parts = entry.get("parts", {})
         for part in (entry["file"], *parts):
             if not (ROOT / "checkpoints" / part).is_file():
-                raise UserError(f"a file of {name}, checkpoints/{part}, is not there")
+                raise UserError(f"a file of {name}, checkpoints/{part}, is missing")
         entry["bytes"], entry["sha256"] = path.stat().st_size, sha256(path)
         entry["parts"] = {part: sha256(ROOT / "checkpoints" / part) for part in parts}
         with safe_open(path, framework="numpy") as file:

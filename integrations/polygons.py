@@ -1,4 +1,4 @@
-"""Run lengths as polygons, for tools that read no others: ``python polygons.py amodal.json --out polygons.json``."""
+"""Run lengths -> polygons, for tools that read only these: ``python polygons.py amodal.json --out polygons.json``."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from amodalseg.data.readers.files import load_json
 
 
 def polygons(mask: np.ndarray) -> list[list[float]]:
-    """The outlines of a mask's pieces, bool (H, W), as COCO has them; holes are filled: COCO's polygons know none.
+    """The outlines of a mask's pieces, bool (H, W), as COCO polygons; holes are filled, because those have none.
 
-    A quarter of a pixel inside the mask's edge, they give the mask back when COCO's own tools fill them.
+    They lie a quarter of a pixel inside the mask's edge, so that COCO's tools fill them to the same mask.
     """
     fine = np.kron(mask, np.ones((2, 2), bool)).astype(np.uint8)
     found, _ = cv2.findContours(fine, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
@@ -27,11 +27,11 @@ def polygons(mask: np.ndarray) -> list[list[float]]:
 
 
 def main() -> None:
-    """Write the file, and say how much is lost."""
-    parser = argparse.ArgumentParser(description="A COCO file with polygons in place of run lengths.")
+    """Write the file, and report the loss."""
+    parser = argparse.ArgumentParser(description="Convert the run lengths of a COCO file to polygons.")
     parser.add_argument("coco", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--modal", action="store_true", help="of modal_segmentation, not of segmentation")
+    parser.add_argument("--modal", action="store_true", help="convert modal_segmentation instead of segmentation")
     given = parser.parse_args()
     try:
         if given.out.resolve() == given.coco.resolve():

@@ -169,7 +169,7 @@ def test_training_on_your_own_photos_needs_no_other_data(tmp_path, monkeypatch, 
     out = tmp_path / "run"
     assert main(["train", "photos_tiny", *own_photos(tmp_path), "optim.early_size=null", f"out={out}"]) == 0
     printed = capsys.readouterr().out
-    assert "2 of 5 photos are held out of training, to validate on" in printed and "2 steps done" in printed
+    assert "2 of 5 photos are held out of training for validation" in printed and "2 steps done" in printed
     config = load_config(TrainConfig, out / "config.yaml")
     assert (config.data.photos, config.val.photos, config.val.name) == ("most", "held_out", "coco_occlude")
     assert config.val.annotations == config.data.annotations and config.data.hosts == {}

@@ -9,7 +9,7 @@ from amodalseg.errors import UserError
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises mistakes in arguments as UserErrors, like all others."""
+    """Raises errors in arguments as UserErrors, like all other errors."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; '{self.prog} --help' lists the valid arguments")

@@ -1,4 +1,4 @@
-"""The command line: ``amodalseg train | eval | predict | ...``. Every mistake gives one clear line and exit code 2."""
+"""The command line: ``amodalseg train | eval | predict | ...``. User errors print one line and exit with 2."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from amodalseg.cli.scene import add_scene_command
 from amodalseg.errors import UserError, explain_missing
 
 _IN_WORKER = f"{UserError.__module__}.{UserError.__qualname__}: "
-"""A mistake met in a loader worker arrives with the worker's traceback as its text, the sentence behind this mark."""
+"""A UserError raised in a loader worker arrives with the worker's traceback; its message follows this mark."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,14 +39,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         nobody reads standard output any more.
     """
     try:
-        with _first_process_speaks():
+        with _first_process_prints():
             try:
                 return _run(arguments)
             finally:
                 sys.stdout.flush()
     except OSError as error:
         gone = isinstance(error, BrokenPipeError)
-        if (gone and not _reader_is_gone()) or (not gone and error.errno not in NO_SPACE):
+        if (gone and not _stdout_is_closed()) or (not gone and error.errno not in NO_SPACE):
             raise  # a pipe other than standard output, or a fault other than a full disk
         if not gone:
             print(f"error: cannot write to standard output: {error.strerror}", file=sys.stderr)
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 141 if gone else 2
 
 
-def _reader_is_gone() -> bool:
+def _stdout_is_closed() -> bool:
     """Whether nobody reads standard output any more, as after `| head`."""
     try:
         poll = select.poll()
@@ -65,7 +65,7 @@ def _reader_is_gone() -> bool:
 
 
 @contextlib.contextmanager
-def _first_process_speaks() -> Iterator[None]:
+def _first_process_prints() -> Iterator[None]:
     """Only the first process of a run prints; the others report errors only."""
     if any(os.environ.get(name, "0") != "0" for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK")):
         from amodalseg.engine.run_folder import is_first_process

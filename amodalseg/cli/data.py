@@ -12,7 +12,7 @@ from amodalseg.errors import UserError
 def add_data_commands(commands: Any) -> None:
     """Add the parsers. Args: commands, the subparsers of ``amodalseg data``."""
     named_set(
-        commands, "ceiling", "what the window alone costs: the scores of the true mask after window and back", _ceiling
+        commands, "ceiling", "upper bound set by the window: scores of the true mask after window and back", _ceiling
     )
     text = "check whether a data set on disk is the one that papers used"
     check = named_set(commands, "check", text, _check, "every split whose files exist")
@@ -39,7 +39,7 @@ def add_data_commands(commands: Any) -> None:
     shard.add_argument("--no-whole", action="store_true", help="leave out the pictures of whole objects")
     text = "score trivial predictions by every protocol: the given mask, its box, the true mask through a window"
     protocols = named_set(commands, "protocols", text, _protocols)
-    protocols.add_argument("--csv", metavar="NAME.csv", help="also write the rows behind the figures")
+    protocols.add_argument("--csv", metavar="NAME.csv", help="also write the rows that the scores are computed from")
     draw = named_set(commands, "draw", "draw objects: image, modal mask, occluded region", _draw)
     draw.add_argument("--count", type=count, default=16, help="number of objects (16)")
     draw.add_argument("--to", default="objects.png", help="picture file (objects.png)")

@@ -8,7 +8,7 @@ from typing import Any
 from amodalseg.cli.arguments import count
 
 MODELS = ("conddiff_amo_lite", "conddiff_amo_tiny", "convex_hull")
-"""What the page offers where none is named: no extra is needed for them."""
+"""Models offered by default; none of them needs an optional dependency."""
 
 
 def add_demo_command(commands: Any) -> None:

@@ -16,7 +16,7 @@ def add_merge_command(commands: Any) -> None:
     parser.add_argument("--image", help="the photo, if all annotations are of one photo")
     parser.add_argument("--coco-images", metavar="JSON", help="a COCO file with the images of a list of results")
     parser.add_argument(
-        "--outside", action="store_true", help="allow photo names in the json that lead out of --images"
+        "--outside", action="store_true", help="allow photo names in the json that lie outside of --images"
     )
     parser.add_argument("--out", required=True, help="the .json output from which the shards are named")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing output")

@@ -23,7 +23,7 @@ def add_predict_command(commands: Any) -> None:
     parser.add_argument(
         "--box", type=_box, metavar="X0,Y0,X1,Y1", help="instead of --mask: a box around the visible part"
     )
-    parser.add_argument("--text", metavar="WORDS", help="instead of --mask: what to look for; --out is a folder")
+    parser.add_argument("--text", metavar="WORDS", help="instead of --mask: what to find, as text; --out is a folder")
     parser.add_argument(
         "--select", metavar="MODEL", help="segmenter for points and boxes: grabcut, sam2, a folder, ... (grabcut)"
     )
@@ -43,7 +43,7 @@ def add_predict_command(commands: Any) -> None:
         "--crowd", choices=("skip", "complete"), default="skip", help="annotations with iscrowd=1 (skip)"
     )
     parser.add_argument(
-        "--outside", action="store_true", help="allow photo names in the json that lead out of --images"
+        "--outside", action="store_true", help="allow photo names in the json that lie outside of --images"
     )
     parser.add_argument(
         "--upright", action="store_true", help="rotate photos by their EXIF data: the masks are upright"

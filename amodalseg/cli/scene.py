@@ -25,7 +25,7 @@ def add_scene_command(commands: Any) -> None:
         "--crowd", choices=("skip", "complete"), default="skip", help="annotations with iscrowd=1 (skip)"
     )
     parser.add_argument(
-        "--outside", action="store_true", help="allow photo names in the json that lead out of --images"
+        "--outside", action="store_true", help="allow photo names in the json that lie outside of --images"
     )
     parser.add_argument("--seed", type=whole_number, default=0, help="random seed (0)")
     parser.add_argument("--steps", type=count, help="sampler steps (the model's own)")

@@ -90,7 +90,7 @@ def _check_together(config: Any, prefix: str) -> None:
         odd = [width for width in config.channels[-config.attention :] if width % config.head]
         if odd:
             raise UserError(
-                f"{prefix}channels: {odd[0]} cannot be cut into heads of {prefix}head={config.head} channels"
+                f"{prefix}channels: {odd[0]} cannot be split into heads of {prefix}head={config.head} channels"
             )
     if isinstance(config, schema.TrainConfig) and config.init is not None and config.continue_from is not None:
         raise UserError("init starts a new run and continue_from resumes another one: give only one of them")

@@ -1,8 +1,8 @@
 """YAML files and ``key=value`` arguments -> plain dataclasses, with one clear line for every mistake.
 
 Later layers win: schema defaults < ``base:`` files in order < the file < arguments. A layer that gives ``model.name``,
-``data.name`` or ``val.name`` another value starts that section afresh, because its keys belong to another dataclass.
-``sets.NAME`` is a section like ``data``: a layer that gives its ``name`` makes it, ``sets.NAME=null`` leaves it out.
+``data.name`` or ``val.name`` another value resets that section, because its keys belong to another dataclass.
+``sets.NAME`` is a section like ``data``: a layer that gives its ``name`` creates it, ``sets.NAME=null`` removes it.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from amodalseg.errors import UserError
 
 T = TypeVar("T")
 SECTIONS: dict[str, dict[str, type]] = {"model": schema.MODELS, "data": schema.DATA, "val": schema.DATA}
-"""Sections whose ``name`` picks their dataclass."""
+"""Sections whose ``name`` selects their dataclass."""
 MOST_BASES = 20
-"""Files that one names, and of files that name each other."""
+"""Maximum number of files that one ``base`` names, and length of a chain of such files."""
 SETS = "sets"
-"""Holds any number of sections whose ``name`` picks their dataclass among those of ``data``."""
+"""Section with any number of data sets, each a section like ``data`` whose ``name`` selects its dataclass."""
 
 
 def load_config(kind: type[T], path: str | Path, overrides: Sequence[str] = ()) -> T:
@@ -39,7 +39,7 @@ def load_config(kind: type[T], path: str | Path, overrides: Sequence[str] = ()) 
 
     Args:
         kind: ``TrainConfig`` or ``EvalConfig``.
-        path: YAML file, or the name of one that ships (``photos_tiny``); its ``base:`` names further files, relative to
+        path: YAML file, or the name of a shipped one (``photos_tiny``); its ``base:`` names further files, relative to
             itself.
         overrides: ``key.sub=value`` arguments.
 
@@ -47,7 +47,7 @@ def load_config(kind: type[T], path: str | Path, overrides: Sequence[str] = ()) 
         An instance of ``kind``, complete and checked.
 
     Raises:
-        UserError: a file that is missing or no YAML; a key that does not exist (the nearest one is named); a value of
+        UserError: a file that is missing or not YAML; a key that does not exist (the nearest one is named); a value of
             the wrong type, outside its range or not among the choices; values that are missing (all are listed).
     """
     file = find_config(kind, path)
@@ -63,8 +63,8 @@ def build(kind: type[T], layers: Sequence[tuple[str, dict[str, Any]]]) -> T:
     config = _skeleton(kind, layers)
     for origin, content in layers:
         check_interpolations(content, origin)
-        layer = _take_sets(config, copy.deepcopy(content), origin)
-        _start_afresh(config, layer)
+        layer = _update_sets(config, copy.deepcopy(content), origin)
+        _reset_sections(config, layer)
         _refuse_misplaced(layer, config, sorted(_keys(config)), origin)
         try:
             config.merge_with(OmegaConf.create(layer))
@@ -87,7 +87,7 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def own_options(config: Any, options: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The part of nested options that a model's configuration has; what only other models have is left out.
+    """The part of nested options that a model's configuration has; options of other models only are left out.
 
     Raises:
         UserError: an option that no model has.
@@ -117,7 +117,7 @@ def to_yaml(config: Any) -> str:
 def _read_layers(path: Path, above: tuple[Path, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
     content = _read_yaml(path)
     if path.resolve() in above or len(above) > MOST_BASES:
-        raise UserError(f"{path}: 'base' leads back to a file that names it, or through {MOST_BASES} files")
+        raise UserError(f"{path}: 'base' forms a cycle, or a chain of more than {MOST_BASES} files")
     bases = content.pop("base", [])
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases) or len(bases) > MOST_BASES:
@@ -160,7 +160,7 @@ def _skeleton(kind: type, layers: Sequence[tuple[str, dict[str, Any]]]) -> DictC
             config[section] = None
             for origin, layer in layers:
                 if layer.get(section) is not None:
-                    raise UserError(f"{origin} gives {section}, and there are {SETS}: an evaluation has one of them")
+                    raise UserError(f"{origin} gives {section}, but {SETS} is given too: give only one of them")
         elif section in set(config):
             contents = (layer.get(section) for _, layer in layers)
             names = (content["name"] for content in contents if isinstance(content, dict) and "name" in content)
@@ -168,8 +168,8 @@ def _skeleton(kind: type, layers: Sequence[tuple[str, dict[str, Any]]]) -> DictC
     return config
 
 
-def _take_sets(config: DictConfig, layer: dict[str, Any], origin: str) -> dict[str, Any]:
-    """Make, start afresh and leave out data sets as a layer says. Returns: the layer without those left out."""
+def _update_sets(config: DictConfig, layer: dict[str, Any], origin: str) -> dict[str, Any]:
+    """Add, reset and remove data sets as a layer says. Returns: the layer without the removed ones."""
     if SETS not in set(config) or not isinstance(layer.get(SETS), dict):
         return layer
     known, kept = config[SETS], {}
@@ -180,8 +180,8 @@ def _take_sets(config: DictConfig, layer: dict[str, Any], origin: str) -> dict[s
             raise UserError(f"{origin}: '{name}' is not a valid name in {SETS}; use letters, digits, _ and -")
         if name not in known and not named:
             near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
-            hint = f"did you mean '{near[0]}'? A new one" if near else "one"
-            raise UserError(f"{origin}: there is no data set '{section}'; {hint} begins with {section}.name=...")
+            hint = f"did you mean '{near[0]}'? " if near else ""
+            raise UserError(f"{origin}: there is no data set '{section}'; {hint}to add it, give {section}.name=...")
         if content is None:
             del known[name]
             continue
@@ -193,7 +193,7 @@ def _take_sets(config: DictConfig, layer: dict[str, Any], origin: str) -> dict[s
     return {**layer, SETS: kept}
 
 
-def _start_afresh(config: DictConfig, layer: dict[str, Any]) -> None:
+def _reset_sections(config: DictConfig, layer: dict[str, Any]) -> None:
     for section in SECTIONS:
         content = layer.get(section)
         if section in set(config) and isinstance(content, dict) and "name" in content:
@@ -230,7 +230,7 @@ def _refuse_misplaced(layer: dict[str, Any], config: Any, known: list[str], orig
         if not free and key not in set(config):
             raise UserError(f"{origin}: there is no option '{full}'; did you mean '{_nearest(full, known)}'?")
         if not free:
-            value = layer[key] = _as_meant(config, key, value)
+            value = layer[key] = _coerced(config, key, value)
         if isinstance(value, str) and value == schema.REQUIRED and not OmegaConf.is_missing(config, key):
             raise UserError(f"{origin}: {full} has no value; give one, or leave the key out")
         section: Any = None if free else config._get_node(key)
@@ -248,8 +248,8 @@ def _refuse_misplaced(layer: dict[str, Any], config: Any, known: list[str], orig
                     _refuse_misplaced(entry, one, sorted(_keys(one, begin)), origin, begin)
 
 
-def _as_meant(config: DictConfig, key: Any, value: Any) -> Any:
-    """``off`` where YAML read it as false, and a list of one where a single value stands for it."""
+def _coerced(config: DictConfig, key: Any, value: Any) -> Any:
+    """The value as its option expects it: ``off`` that YAML read as false, and a single value as a list of one."""
     kind = OmegaConf.get_type(config)
     spec = kind.__dataclass_fields__.get(key) if dataclasses.is_dataclass(kind) else None
     if value is False and spec and "off" in spec.metadata.get("choices", ()):

@@ -1,4 +1,4 @@
-"""Training on other photos than a base file names: what was said about those files does not hold for the new ones."""
+"""Training on other photos than a base file names: options about the old files do not apply to the new ones."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any
 
 Layers = list[tuple[str, dict[str, Any]]]
 HELD_OUT = {"coco_occlude": "coco_occlude", "scenes": "coco_occlude", "whole_objects": "whole_objects"}
-"""``data.name`` of sets that are made of COCO-instances files -> what is validated on where nothing else is named."""
+"""``data.name`` of sets made from COCO-instances files -> ``name`` of the default validation set."""
 SHARES = ("hosts", "targets", "occluders")
 """Options of ``data`` that name packs, which other files do not have."""
 
 
 def with_own_photos(layers: Sequence[tuple[str, dict[str, Any]]]) -> Layers:
-    """Complete the layers of a training configuration in which ``data.annotations`` is given anew.
+    """Complete the layers of a training configuration in which ``data.annotations`` is replaced.
 
     Shares of packs that earlier layers give are dropped. Unless the same layer or a later one names a validation set
-    (``val.name`` or ``val.annotations``), a share of the given photos is held out of training and validated on, in
-    place of a validation set that is made of other photos. One that needs no photos (``synthetic``) or was published
-    stays.
+    (``val.name`` or ``val.annotations``), a share of the given photos is held out of training for validation,
+    replacing a validation set made of other photos. A validation set that needs no photos (``synthetic``) or is a
+    published one is kept.
 
     Args:
         layers: (origin, plain dict), later ones win.

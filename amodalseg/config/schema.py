@@ -127,7 +127,7 @@ class VGPEConfig:
     ensemble: bool = True  # vote and average over steps; off: use the last prediction
     start: str = one_of("floor", "paper")  # first clamped step, 0-based: floor(T/2), or T/2 - 1 (1-based reading)
     side: str = one_of("late", "early")
-    tie: str = one_of("ge", "gt")  # ge: half of the votes suffice; gt: more than half is needed
+    tie: str = one_of("ge", "gt")  # votes needed for a pixel: at least half (ge), or more than half (gt)
     norm: str = one_of("none", "minmax")  # of the mean probability, per object
 
 
@@ -183,7 +183,7 @@ class DirectConfig:
 
 @dataclass
 class EraserConfig:
-    """What PCNet-M is told about the occluder."""
+    """How PCNet-M is given the occluder."""
 
     source: str = one_of("occluder", "unknown")  # predictions: use the query's occluder if it has one, or never
     # training: share of completion cases; in the others another object lies behind (the paper's gamma)

@@ -1,4 +1,4 @@
-"""The configuration files that ship with the project: found by name, wherever the command is given."""
+"""The configuration files that ship with the project: found by name, from any working directory."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ CONFIGS = (Path(__file__).resolve().parents[1] / "configs", Path(__file__).resol
 PARTS: dict[type, str] = {
     schema.TrainConfig: "experiment", schema.EvalConfig: "eval", schema.ModelOnly: "model", schema.EditConfig: "edit",
 }  # fmt: skip
-"""Which of their folders holds the files of a kind of configuration."""
+"""Kind of configuration -> subfolder with its files."""
 
 
 def find_config(kind: type, name: str | Path) -> Path:
-    """The file that a name stands for.
+    """The configuration file of a name.
 
     Args:
         kind: of the configuration.
-        name: a file; or one that ships: ``photos_tiny``, ``table4/a``, ``configs/experiment/photos_tiny.yaml``.
+        name: a file; or a shipped one: ``photos_tiny``, ``table4/a``, ``configs/experiment/photos_tiny.yaml``.
 
     Returns:
-        The user's own file where there is one, else the shipped one; ``name`` itself if there is neither.
+        The user's own file if it exists, else the shipped one; ``name`` itself if there is neither.
     """
     path = Path(name)
     if path.is_file() or path.is_absolute() or kind not in PARTS:
@@ -46,6 +46,6 @@ def shipped_configs(kind: type) -> list[str]:
 
 
 def nearest_shipped(kind: type, name: str | Path) -> str:
-    """What a message about a missing file adds: the shipped name that is most like it, or nothing."""
+    """A hint for the message about a missing file: the most similar shipped name, or nothing."""
     near = difflib.get_close_matches(Path(name).with_suffix("").name, shipped_configs(kind) if kind in PARTS else [], 1)
     return f"; did you mean '{near[0]}', which ships with amodalseg?" if near else ""

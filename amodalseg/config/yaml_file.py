@@ -1,4 +1,4 @@
-"""YAML files, which may be somebody else's: read within limits, so that none fills the memory or reaches out."""
+"""YAML files, possibly untrusted: size, nesting and interpolations are limited."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from amodalseg.atomic import open_regular
 from amodalseg.errors import UserError
 
 MOST_BYTES, MOST_NODES, DEEPEST = 1_000_000, 50_000, 40
-"""Of a file; of its values with all aliases written out; of lists and sections in each other."""
+"""Maximum size of a file, number of its values with all aliases expanded, and depth of nesting."""
 PLAIN = re.compile(r"\$\{[\w.\[\]-]+\}")
-"""Stands for another option's value."""
+"""Reference to another option's value."""
 OWN_VARIABLE = re.compile(r"\$\{oc\.env:\s*AMODALSEG_\w+\s*(,[^${}]*)?\}")
-"""Stands for an environment variable of ours, with what it is where that is not set."""
+"""Reference to an environment variable of this project, perhaps with a default."""
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file as plain dicts, lists and values, with interpolations as they stand.
+    """The content of a YAML file as plain dicts, lists and values, with interpolations unresolved.
 
     Raises:
-        UserError: it is missing, is no file, no UTF-8 or no YAML, or beyond the limits.
+        UserError: it is missing, not a regular file, not UTF-8, not YAML, or exceeds the limits.
     """
     try:
         with open_regular(path) as file:
@@ -54,7 +54,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def _check_size(text: str, path: Path) -> None:
-    """Count what a text would become, with every alias written out, from its events alone. Raises UserError."""
+    """Count the values of a text with all aliases expanded, from the parser's events alone. Raises UserError."""
     sizes: dict[str, int] = {}
     open_nodes: list[tuple[str | None, int]] = []
     total = 0
@@ -73,12 +73,13 @@ def _check_size(text: str, path: Path) -> None:
             if anchor:
                 sizes[anchor] = total - before
         if total > MOST_NODES or len(open_nodes) > DEEPEST:
-            what = f"lists in each other deeper than {DEEPEST}" if len(open_nodes) > DEEPEST else f"{MOST_NODES} values"
-            raise UserError(f"{path} is not a configuration: it expands to more than {what}")
+            deep = len(open_nodes) > DEEPEST
+            what = f"is nested deeper than {DEEPEST} levels" if deep else f"expands to more than {MOST_NODES} values"
+            raise UserError(f"{path} is not a configuration: it {what}")
 
 
 def check_interpolations(content: Any, origin: str) -> None:
-    """Refuse interpolations that reach out: only other options and variables ``AMODALSEG_*`` are. Raises UserError."""
+    """Refuse interpolations of anything but options and variables ``AMODALSEG_*``. Raises UserError."""
     if isinstance(content, dict):
         for key, value in content.items():
             check_interpolations(value, f"{origin}: {key}")

@@ -105,7 +105,7 @@ def _of_list(given: list[Any], height: int, width: int) -> np.ndarray:
         return _segmentation(given, height, width)
     if isinstance(first, (list, tuple)):
         if len(first) and isinstance(first[0], bool):
-            raise UserError("rows of true and false: convert them with np.array(rows, bool)")
+            raise UserError("nested lists of bool are not accepted: convert them with np.array(rows, bool)")
         return _segmentation([list(ring) for ring in given], height, width)
     found = [as_masks(one, height, width) for one in given]
     if len(found) == 1 and found[0].ndim == 3:  # detectors return a list with one entry per photo
@@ -117,7 +117,7 @@ def _stacked(found: list[np.ndarray], height: int, width: int) -> np.ndarray:
     """Stack masks. Raises UserError: masks of another size, or stacks."""
     for place, mask in enumerate(found):
         if mask.shape != (height, width):
-            raise UserError(f"mask number {place}, counted from 0, is {mask.shape}, and the photo {(height, width)}")
+            raise UserError(f"mask number {place}, counted from 0, is {mask.shape}, but the photo is {(height, width)}")
     return np.stack(found) if found else np.zeros((0, height, width), bool)
 
 

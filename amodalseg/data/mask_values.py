@@ -35,7 +35,7 @@ def decide_grey(values: np.ndarray, lossy: bool = False) -> np.ndarray | Labels:
     """Interpret one channel.
 
     - Floats are probabilities: the object is above 0.5.
-    - One value besides 0: that is the object, whatever it is (1, 38, 255, 65535).
+    - One value besides 0 (1, 38, 255, 65535, ...): it marks the object.
     - Black and white with soft edges: the object is the lighter half.
     - Several values that fill areas: labels.
     """
@@ -151,7 +151,7 @@ def decide_alpha(alpha: np.ndarray, colours: np.ndarray) -> np.ndarray | Labels:
         raise ValueError("it has an alpha channel, but nothing in it is transparent")
     mask = decide_grey(alpha)
     if isinstance(mask, Labels):
-        raise ValueError(f"its alpha channel has the levels {', '.join(mask.names[:5])}, and none is the object's")
+        raise ValueError(f"its alpha channel has the levels {', '.join(mask.names[:5])}, and none marks the object")
     codes = _codes(colours)
     inner = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
     kinds, counts = np.unique(codes[inner if inner.any() else mask], return_counts=True)
@@ -159,7 +159,7 @@ def decide_alpha(alpha: np.ndarray, colours: np.ndarray) -> np.ndarray | Labels:
     if len(kinds) > 256 or len(large) < 2 or counts[np.isin(kinds, large)].sum() < 0.9 * counts.sum():
         return mask  # a cut-out photo, or one colour
     if set(large.tolist()) == {0, _code((255, 255, 255))} or colours.ndim == 2:
-        raise ValueError("its alpha channel and its black and white disagree")
+        raise ValueError("its alpha channel and its black-and-white colours contradict each other")
     return Labels([f"{int(kind):06x}" for kind in large])
 
 

@@ -82,7 +82,7 @@ def open_source(config: Any, photos: bool = True) -> Source:
         skip_missing=isinstance(config, ScenesData) and config.missing == "skip",
         outside=config.outside,
     )
-    _settle_crowds(records, config.crowd)
+    _handle_crowds(records, config.crowd)
     if config.upright:
         _set_upright(records)
     records = decodable(records, config.skip_broken)
@@ -126,9 +126,7 @@ def _of_photos(records: list[AmodalRecord], which: str) -> list[AmodalRecord]:
     order = np.random.default_rng(stable_seed("held out")).permutation(len(photos))
     held = {photos[place] for place in order[:count]}
     if which == "held_out":
-        print(
-            f"{count} of {len(photos)} photos are held out of training, to validate on (val.annotations names others)"
-        )
+        print(f"{count} of {len(photos)} photos are held out of training for validation (val.annotations sets others)")
     return [record for record in records if (record.image_id in held) == (which == "held_out")]
 
 
@@ -160,7 +158,7 @@ def _published(config: PublishedData, photos: bool) -> Source:
     return TolerantSource(packed, config.tolerance) if isinstance(config, SailVosData) and config.tolerance else packed
 
 
-def _settle_crowds(records: list[AmodalRecord], how: str) -> None:
+def _handle_crowds(records: list[AmodalRecord], how: str) -> None:
     """Report how many objects are marked as crowds and therefore not used; or treat each as one object."""
     crowds = [record for record in records if "crowd" in record.flags]
     if crowds and how == "complete":

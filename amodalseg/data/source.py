@@ -33,7 +33,7 @@ class RecordList:
 
 
 class PackedRecords:
-    """Many records in one block of memory: half a million of them take some hundred megabytes.
+    """Many records in one block of memory: half a million of them take a few hundred megabytes.
 
     A list of as many Python objects takes several times that, and again in every loader worker, because accessing an
     object writes its reference count to its memory page. The block is written and read only by this process and its

@@ -131,7 +131,7 @@ def picture_key(record: AmodalRecord) -> tuple[str, ...]:
 
 
 def shared_pixels(some: Sequence[Rle], others: Sequence[Rle]) -> np.ndarray:
-    """Sizes of the intersections of two lists of masks of one size. Returns: int64 (len(some), len(others))."""
+    """Sizes of the intersections of two lists of masks of the same size. Returns: int64 (len(some), len(others))."""
     found = np.zeros((len(some), len(others)), np.int64)
     if not len(some) or not len(others):
         return found

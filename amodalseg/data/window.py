@@ -22,10 +22,10 @@ from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord
 
 MAX_PIXELS = 1 << 25
-"""Windows covering more pixels of the photo are never held in memory as a whole: for a 20,000 px photo they would not
-fit."""
+"""Windows covering more pixels of the photo are processed in stripes: for a 20,000 px photo they would not fit in
+memory."""
 STRIPE = 256
-"""Columns or rows that are then processed at once."""
+"""Number of columns or rows of such a stripe."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def _round(value: float) -> int:
 def object_window(
     modal: np.ndarray, config: WindowConfig, *, scale: float = 1.0, shift: tuple[float, float] = (0.0, 0.0)
 ) -> Window:
-    """Place the window by the modal box alone; the amodal mask must not leak into the query.
+    """Place the window by the modal box only; the amodal mask must not leak into the query.
 
     ``square``: side = max(sqrt(expand * w * h), margin * w, margin * h) around the box's centre, padded with zeros
     outside the photo. ``c2f``: the box, doubled in width and height around its centre, clipped to the photo.
@@ -127,7 +127,7 @@ def crop_mask(mask: np.ndarray, window: Window) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def _nearest(window: Window, height: int, width: int) -> tuple[tuple[int, np.ndarray], tuple[int, np.ndarray]]:
-    """The photo's nearest row to each row of the window that lies inside, and the first such; likewise columns."""
+    """First window row inside the photo, and the photo's nearest row to each row inside; likewise columns."""
     # integers throughout: the same pixel on every machine, even if a centre falls between two pixels
     steps = 2 * np.arange(window.size) + 1
     found = []

@@ -21,9 +21,9 @@ from amodalseg.predictions import Prediction, PredictionStack
 from amodalseg.report.whole_photos import completion_picture, order_picture
 
 STEPS, SAMPLES = 100, 16
-"""Most of an answer."""
+"""Maximum number of steps and of samples of one request."""
 MASK_MEGAPIXELS = 100
-"""Most of all objects of an answer, each at the photo's size."""
+"""Maximum total size of the masks of one request: number of objects times the photo's megapixels."""
 
 
 class Answer(NamedTuple):
@@ -122,4 +122,4 @@ def _order_text(found: Order) -> list[str]:
     dropped = [f"{nearer + 1} over {farther + 1}" for nearer, farther in found.dropped]
     lines = [f"Objects from far to near: {', '.join(str(place + 1) for place in found.far_to_near)}"]
     lines.append(f"Object {'; '.join(hides)}" if hides else "No object hides a part of another")
-    return lines + ([f"Left out, for they would close a cycle: {', '.join(dropped)}"] if dropped else [])
+    return lines + ([f"Left out, because they would close a cycle: {', '.join(dropped)}"] if dropped else [])

@@ -10,9 +10,9 @@ from amodalseg.data.images import save_png
 from amodalseg.data.record_pictures import record_image
 
 SIZE = 320
-"""Pixels on a side."""
+"""Side of the pictures, pixels."""
 CHOSEN = (19, 2, 18)
-"""Which objects: partly hidden, easy to tell from their surroundings, and without letters, which need matplotlib."""
+"""Indices of the objects: partly hidden, easy to tell from their surroundings, no letters, which need matplotlib."""
 
 
 def draw_examples(folder: Path) -> list[Path]:

@@ -12,9 +12,9 @@ from amodalseg.errors import UserError
 from amodalseg.models.base import check_inside
 
 ON, OFF, CORNER = "On the object", "Beside the object", "Corner of a box"
-"""What a click says."""
+"""What a click marks."""
 POINTS = 50
-"""Most of one object."""
+"""Maximum number of points of one object."""
 
 
 class Marks(NamedTuple):
@@ -75,7 +75,7 @@ def clicked(points: str, box: str, kind: str, x: int, y: int) -> tuple[str, str]
 
 
 def brushed(layers: Sequence[np.ndarray], height: int, width: int) -> np.ndarray:
-    """What is painted on any layer with more than half opacity, at the photo's size.
+    """The area painted on any layer with more than half opacity, at the photo's size.
 
     Args:
         layers: uint8 (h, w, 4) RGBA each, of the photo's size or resized to it by nearest neighbour.

@@ -23,9 +23,9 @@ from amodalseg.masks import Rle
 from amodalseg.models.base import AmodalModel
 
 KEPT = 3600
-"""Seconds that files of a visitor are kept."""
+"""Time that files of a visitor are kept, seconds."""
 WAITING = 40
-"""Requests that may wait; further ones are refused."""
+"""Maximum number of waiting requests; further ones are refused."""
 CSS = """
 .gradio-container {min-width: 0 !important; max-width: min(1180px, 100vw) !important; margin: 0 auto !important}
 #gallery, #gallery .grid-wrap {height: auto !important; min-height: 0 !important}
@@ -41,7 +41,7 @@ that serves this page, and are deleted there after an hour.
 {", ".join(dict.fromkeys(TYPES.values()))}, at most {MEGABYTES} MB and {MEGAPIXELS} megapixels."""
 
 Update = dict[Any, Any]
-"""Component -> its new value; the others stay."""
+"""Component -> its new value; other components are unchanged."""
 
 
 def build_page(models: Mapping[str, AmodalModel], examples: Sequence[Path]) -> gr.Blocks:
@@ -79,7 +79,7 @@ class _Parts:
                         gr.Button(f"Example {place}", icon=path, size="sm", min_width=90)
                         for place, path in enumerate(examples, start=1)
                     ]
-                self.photo_status = gr.HTML(_said("No photo yet."), elem_classes="status", elem_id="photo_status")
+                self.photo_status = gr.HTML(_status("No photo yet."), elem_classes="status", elem_id="photo_status")
                 gr.Markdown("## 2. Object")
                 with gr.Tabs():
                     with gr.Tab("Click or box"):
@@ -141,7 +141,7 @@ def _connect(at: _Parts, models: Mapping[str, AmodalModel], examples: Sequence[P
                  at.editor: None, at.mask_file: None, at.object_status: "", at.slider: None, at.gallery: None,
                  at.files: None, at.answer_status: ""}  # fmt: skip
         if path is None:
-            return {**fresh, at.photo_status: _said("No photo yet.")}
+            return {**fresh, at.photo_status: _status("No photo yet.")}
         try:
             photo = read_photo(Path(path))
         except UserError as error:
@@ -149,14 +149,14 @@ def _connect(at: _Parts, models: Mapping[str, AmodalModel], examples: Sequence[P
         height, width = photo.shape[:2]
         paper = {"background": shrunk(photo, BRUSHED), "layers": [], "composite": None}
         return {**fresh, at.path: path, at.canvas: shrunk(photo), at.editor: paper,
-                at.photo_status: _said(f"{width} x {height} pixels. Now click on an object in step 2.")}  # fmt: skip
+                at.photo_status: _status(f"{width} x {height} pixels. Now click on an object in step 2.")}  # fmt: skip
 
     def mark(path: str | None, kept: list[Rle], points: str, box: str) -> Update:
         photo = _photo(path)
         marks = read_marks(points, box, *photo.shape[:2])
         if not marks.box and not any(label for _, _, label in marks.points):
             said = "Now the opposite corner." if marks.corner else "Click on the object."
-            return {**_shown(photo, kept, None, marks), at.object_status: _said(said)}
+            return {**_shown(photo, kept, None, marks), at.object_status: _status(said)}
         mask = amodalseg.select(photo, points=marks.points or None, box=marks.box)
         return _shown(photo, kept, mask, marks)
 
@@ -187,7 +187,7 @@ def _connect(at: _Parts, models: Mapping[str, AmodalModel], examples: Sequence[P
         beside = f" {len(kept)} other {'objects are' if len(kept) > 1 else 'object is'} kept." if kept else ""
         said = "Click on an object." if mask is None else f"{int(mask.sum()):,} pixels marked.{note}"
         current = None if mask is None else masks.encode(mask)
-        return {at.canvas: picture, at.current: current, at.object_status: _said(said + beside)}
+        return {at.canvas: picture, at.current: current, at.object_status: _status(said + beside)}
 
     def again(path: str | None, kept: list[Rle]) -> Update:
         return {**_shown(_photo(path), kept, None, Marks([], None)), at.points: "", at.box: "", at.mask_file: None}
@@ -210,12 +210,12 @@ def _connect(at: _Parts, models: Mapping[str, AmodalModel], examples: Sequence[P
                 raise UserError(f"there is no model '{name}' here")
             with tempfile.TemporaryDirectory() as folder:  # gradio has copied the files when the generator continues
                 found = answer(
-                    photo, objects, models[name], Path(folder), seed=_whole(seed), num_samples=_whole(samples),
-                    steps=_whole(steps), progress=lambda done: progress((done, len(objects)), unit="objects"),
+                    photo, objects, models[name], Path(folder), seed=_integer(seed), num_samples=_integer(samples),
+                    steps=_integer(steps), progress=lambda done: progress((done, len(objects)), unit="objects"),
                 )  # fmt: skip
                 yield {
                     at.slider: (found.before, found.after), at.gallery: found.pictures,
-                    at.files: [str(file) for file in found.files], at.answer_status: _said("\n".join(found.text)),
+                    at.files: [str(file) for file in found.files], at.answer_status: _status("\n".join(found.text)),
                 }  # fmt: skip
         except UserError as error:
             yield {at.answer_status: _refused(error)}
@@ -224,7 +224,7 @@ def _connect(at: _Parts, models: Mapping[str, AmodalModel], examples: Sequence[P
         at.path, *marked, at.points, at.box, at.editor, at.mask_file, at.photo_status, at.slider, at.gallery, at.files,
         at.answer_status,
     ]  # fmt: skip
-    object_refused = functools.partial(_refusing, at.object_status)
+    object_refused = functools.partial(_showing_errors, at.object_status)
     one = {"concurrency_id": "one", "concurrency_limit": 1}  # for all functions together: memory of a single request
     at.photo.change(load, at.photo, everything, api_name="photo", show_progress_on=at.photo_status, **one)
     for button, path in zip(at.examples, examples, strict=True):
@@ -245,7 +245,7 @@ def _connect(at: _Parts, models: Mapping[str, AmodalModel], examples: Sequence[P
     )  # fmt: skip
 
 
-def _refusing(status: Any, work: Callable[..., Update]) -> Callable[..., Update]:
+def _showing_errors(status: Any, work: Callable[..., Update]) -> Callable[..., Update]:
     """The same function, but a mistake is displayed as one line instead of raised."""
 
     @functools.wraps(work)
@@ -272,12 +272,12 @@ def _as_sent(payload: Any) -> Any:
     return payload
 
 
-def _whole(number: Any) -> Any:
+def _integer(number: Any) -> Any:
     """A number as the page sends it; values that are not whole are left for later checks."""
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
-def _said(text: str) -> str:
+def _status(text: str) -> str:
     return f'<p role="status">{html.escape(text).replace(chr(10), "<br>")}</p>'
 
 

@@ -14,7 +14,7 @@ from amodalseg.report.pictures import COMPLETED, VISIBLE, overlay
 SHOWN = 1280
 """Longest side of a picture that is shown, pixels."""
 BRUSHED = 2048
-"""Longest side of the canvas that is brushed on; a photo up to that is brushed pixel by pixel."""
+"""Longest side of the painting canvas, pixels; photos up to this size are painted at full resolution."""
 
 
 def shrunk(picture: np.ndarray, longest: int = SHOWN) -> np.ndarray:

@@ -17,9 +17,9 @@ from amodalseg.errors import UserError
 from amodalseg.models.base import AmodalModel
 
 FONT = ("system-ui", "sans-serif")
-"""Of the system: none is fetched."""
+"""System fonts, so that none is downloaded."""
 GIGABYTES = 4
-"""Most that all files of an hour may have; then further uploads are refused."""
+"""Maximum total size of all files of an hour; beyond it, uploads are refused."""
 
 
 def serve(models: Mapping[str, AmodalModel], port: int | None = None, share: bool = False) -> None:
@@ -45,7 +45,7 @@ def serving(models: Mapping[str, AmodalModel], port: int | None = None, share: b
 
     Args and Raises: as ``serve``.
     """
-    with tempfile.TemporaryDirectory(prefix="amodalseg-demo-") as folder, _gradio_told(folder) as kept:
+    with tempfile.TemporaryDirectory(prefix="amodalseg-demo-") as folder, _gradio_configured(folder) as kept:
         try:
             from amodalseg.demo import page as layout
         except ImportError as error:
@@ -70,7 +70,7 @@ def serving(models: Mapping[str, AmodalModel], port: int | None = None, share: b
 
 
 @contextlib.contextmanager
-def _gradio_told(folder: str) -> Iterator[Path]:
+def _gradio_configured(folder: str) -> Iterator[Path]:
     """Set gradio's folder for files and switch off its telemetry; it reads both from the environment.
 
     Returns:

@@ -13,22 +13,22 @@ from amodalseg.engine.prediction.complete import fit_to_photo
 from amodalseg.errors import UserError
 
 MEGABYTES = 32
-"""Most that is taken in one upload."""
+"""Maximum size of one upload."""
 MEGAPIXELS = 50
-"""Most of a photo or a mask file."""
+"""Maximum size of a photo or a mask file."""
 TYPES = {"JPEG": "JPEG", "MPO": "JPEG", "PNG": "PNG", "WEBP": "WebP", "BMP": "BMP", "TIFF": "TIFF"}
-"""Pillow's names of what is taken, and everybody's."""
+"""Pillow's names of the accepted formats, and their common names."""
 MASK_TYPES = [".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".npy"]
-"""Endings of mask files that the page offers to take."""
+"""File extensions of accepted mask files."""
 OBJECTS = 8
-"""Most of one photo."""
+"""Maximum number of objects of one photo."""
 
 
 def read_photo(path: Path) -> np.ndarray:
     """A photo as viewers display it, uint8 (H, W, 3) RGB.
 
     Raises:
-        UserError: it is gone, not of a type in ``TYPES``, damaged, or larger than ``MEGABYTES`` or ``MEGAPIXELS``.
+        UserError: it was removed, is not of a type in ``TYPES``, damaged, or exceeds ``MEGABYTES`` or ``MEGAPIXELS``.
     """
     _check(path, set(TYPES))
     try:

@@ -83,7 +83,7 @@ def release(
     known = {**without_folders(known), "commit": provenance()["commit"], **notes}
     place = next(folders_named(known), None)
     if place:
-        text = f"the file tells where something lay on this machine ({place}): set AMODALSEG_DATA to the folder of data"
+        text = f"the file contains a path of this machine ({place}): set AMODALSEG_DATA to the data folder"
         warnings.warn(f"{text}, or change to the project's folder, and release again", stacklevel=2)
     save_weights(out, state, config, known, dtype="float16")
     content = out.read_bytes()
@@ -122,7 +122,7 @@ def _new_folder(out: Path) -> Path:
     return out
 
 
-def _told(out: Path, weights: str) -> Path:
+def _report(out: Path, weights: str) -> Path:
     content = (out / weights).read_bytes()
     print(f"{out / weights}: {len(content) / 1e6:.1f} MB, sha256 {hashlib.sha256(content).hexdigest()}")
     return out
@@ -133,7 +133,7 @@ def _release_word_prior(out: Path, folder: Path, notes: dict[str, str]) -> Path:
     about = {**without_folders(known), "commit": provenance()["commit"], **notes}
     word_files.save_word_prior(out, network, tokenizer.model_max_length, about)
     for name in word_files.WEIGHTS:
-        _told(out, name)
+        _report(out, name)
     return out
 
 
@@ -141,14 +141,14 @@ def _release_segmenter(out: Path, folder: Path, notes: dict[str, str]) -> Path:
     network, known = small_segmenter.load_small(folder)
     about = {**without_folders(known), "commit": provenance()["commit"], **notes}
     small_segmenter.save_small(out, network, about)
-    return _told(out, small_segmenter.WEIGHTS)
+    return _report(out, small_segmenter.WEIGHTS)
 
 
 def _release_prior(folder: Path, out: Path, notes: dict[str, str]) -> Path:
     _new_folder(out)
     unet, _, known = load_prior(folder)
     save_prior(out, unet, {**without_folders(known), "commit": provenance()["commit"], **notes})
-    return _told(out, WEIGHTS)
+    return _report(out, WEIGHTS)
 
 
 def _of_run(value: Any) -> Any:

@@ -15,13 +15,13 @@ from amodalseg.errors import UserError
 from amodalseg.models.conddiff_amo.model import CondDiffAMO
 
 Run = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""(image, modal, noise) -> (probability, mask), arrays as ``SamplerGraph`` takes and gives them."""
+"""(image, modal, noise) -> (probability, mask), arrays like the inputs and outputs of ``SamplerGraph``."""
 NUM_OBJECTS = 50
 BATCHES = (1, 3, 16)
 SIDES = (48, 96, 200, 320)
-"""Pixels on a side of the drawn pictures: windows that are enlarged and windows that are shrunk."""
+"""Sides of the drawn pictures, pixels: some windows are enlarged, others shrunk."""
 MIN_IDENTICAL = 0.9999
-"""Of the mask's pixels: rounding may move a probability across the threshold, and nothing more."""
+"""Minimum share of identical mask pixels: only rounding of probabilities near the threshold may cause a difference."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Comparison:
 
     def __str__(self) -> str:
         return (
-            f"{self.name}: {100 * self.identical:.4f} % of the mask's pixels as PyTorch has them, probabilities within "
+            f"{self.name}: {100 * self.identical:.4f} % of the mask's pixels equal PyTorch's, probabilities within "
             f"{self.largest_difference:.1e} ({NUM_OBJECTS} objects, batches of {', '.join(map(str, BATCHES))})"
         )
 
@@ -108,7 +108,7 @@ def compare(name: str, run: Run, world: VerificationSet, batches: Sequence[int] 
         identical = min(identical, equal / world.mask.size)
         if identical < MIN_IDENTICAL:
             raise UserError(
-                f"{name} was not written: in batches of {size} only {100 * identical:.3f} % of the mask's pixels are "
+                f"{name} was not written: in batches of {size} only {100 * identical:.3f} % of the mask's pixels equal "
                 f"PyTorch's (probabilities differ by up to {largest:.2g}); use other releases of onnx, onnxscript and "
                 "onnxruntime, or of torch"
             )

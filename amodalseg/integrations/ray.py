@@ -24,7 +24,7 @@ from amodalseg.predictions import Prediction
 from amodalseg.types import stable_seed
 
 PHOTOS = 8
-"""In one call of an actor: what is asked again if the actor dies."""
+"""Photos per call of an actor; they are predicted again if the actor dies."""
 
 
 def read_coco(source: str | Path, images: str | Path, *, crowd: str = "skip", outside: bool = False) -> Dataset:

@@ -47,7 +47,7 @@ class Protocol:
 PROTOCOLS: dict[str, Protocol] = {
     "pooled": Protocol(
         rules.pooled,
-        "All pixels of all objects in one pot: the sum of intersections over the sum of unions. Large objects weigh "
+        "All pixels of all objects are pooled: the sum of intersections over the sum of unions. Large objects weigh "
         "most. “full” compares whole masks; “occluded” compares only the pixels outside the annotated modal mask, of "
         "all objects: whatever is predicted around an object that nothing hides counts as wrong too. “of_occluded” "
         "are the same figures over the objects that have a hidden part.",
@@ -106,7 +106,7 @@ PROTOCOLS: dict[str, Protocol] = {
         "one ratio of sums, and bins that hold objects are averaged, so rare heavy occlusion weighs as much as "
         "common light occlusion. Its quirks: rates between 0 and 1 % belong to no bin (num_gap), and “full_of_five” "
         "counts an empty bin as 0. The hidden part is averaged over the last four bins.",
-        "CondDiff-AMO’s alternative test (full_of_five), without its slip in the last bin",
+        "CondDiff-AMO’s alternative test (full_of_five), without its error in the last bin",
         rules.five_bins_counts,
     ),
     "success": Protocol(
@@ -114,7 +114,7 @@ PROTOCOLS: dict[str, Protocol] = {
         "How many objects with a hidden part are completed, by the criteria of progressive mixed context where truth "
         "is exact: “complete”, the true object is at most a fifth larger than what is found of it (the growth that its "
         "curation rule allows); “contained”, at most a fifth of its area is predicted beside it; “success”, both.",
-        "this project; the paper counts by the votes of persons",
+        "this project; the paper counts human votes",
     ),
     "boundary_iou": Protocol(
         rules.boundary_iou,
@@ -135,9 +135,9 @@ PROTOCOLS: dict[str, Protocol] = {
     "moved": Protocol(
         rules.moved,
         "How well a photo after a move shows what it should, where the true picture is known (data “moves”): means "
-        "over moved objects. “origin” is where the object was seen and is no more, “target” the whole object at its "
-        "new place, “rest” everything else; each has its “psnr” in dB (58.9 at most) and its “ssim”. “stays” is the "
-        "share of the origin that still shows the object: 100 % if nothing was done, 0 % for the truth; lower is "
+        "over moved objects. “origin” is where the object was visible before the move, “target” the whole object "
+        "at its new place, “rest” everything else; each has its “psnr” in dB (58.9 at most) and its “ssim”. “stays” is "
+        "the share of the origin that still shows the object: 100 % if nothing was done, 0 % for the truth; lower is "
         "better. “iou” compares the object’s mask at the target.",
         "this project",
         rules.moved_counts,

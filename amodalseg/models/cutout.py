@@ -19,8 +19,8 @@ PARTS = ("amodal", "modal")
 PAINTS = ("telea", "none")
 """Ways to colour an occluded region without a model."""
 RIM = 0.015
-"""Share of the longer side of the modal box: how far masks of photos are off, judged by the colours they extend. On
-composites, whose masks are exact, it costs moves 0.2 dB, so they do not use it."""
+"""Assumed error of masks of photos, as a share of the longer side of the modal box: colours this close to the outline
+are not extended. On composites, whose masks are exact, it costs moves 0.2 dB, so they do not use it."""
 
 
 class Cutout(NamedTuple):

@@ -72,7 +72,7 @@ class OnnxPredictor(WindowModel):
                 f"{path} was written {known}, and this release reads {FORMAT!r}: export the model again with it"
             )
         if weights != metadata.get("weights_sha256", ""):
-            raise UserError(f"{path} was made of other weights than lie beside it; export the model again")
+            raise UserError(f"{path} was exported from other weights than those beside it; export the model again")
         try:
             plain, self.about = json.loads(metadata["model"]), json.loads(metadata["about"])
             config = build(ModelOnly, [(str(path), {"model": plain})]).model
@@ -174,7 +174,7 @@ def _open(path: Path, providers: Providers | None, num_threads: int | None) -> t
     bad = bad_weights(data)
     if bad:
         raise UserError(
-            f"{path} is damaged, or made of weights that are: {len(bad)} of its tensors hold NaN or infinity "
+            f"{path} is damaged, or was exported from damaged weights: {len(bad)} of its tensors hold NaN or infinity "
             f"({bad[0]}); export the model again"
         )
     options = onnxruntime.SessionOptions()
@@ -196,7 +196,7 @@ def _open(path: Path, providers: Providers | None, num_threads: int | None) -> t
         text = f"ONNX Runtime cannot use {name} on this machine: its device, driver or libraries are missing"
         if CPU not in [other for other, _ in wanted]:
             raise UserError(f"{text}; install them, or choose the CPU (providers=None, --device cpu)")
-        warnings.warn(f"{text}; the CPU predicts, as the list of providers allows", stacklevel=3)
+        warnings.warn(f"{text}; predicting on the CPU, which the list of providers allows", stacklevel=3)
     return session, digest
 
 

@@ -46,8 +46,8 @@ def bad_weights(data: bytes) -> list[str]:
 def holds_external_data(data: bytes) -> bool:
     """Whether a tensor of an ONNX file's bytes lies in another file, which may be any file of the machine.
 
-    The key of such a place is ``location``. Wherever that word stands behind a byte that is no character, as the length
-    of a text is, the file counts as one that has some.
+    Such a reference has the key ``location``. A file in which that word follows a byte that is not a character, such as
+    a text's length, counts as having one.
     """
     return _places(data) > 0
 
@@ -105,7 +105,7 @@ def read_state(path: Path) -> tuple[dict[str, np.ndarray], str]:
 
 
 def _external(graph: memoryview) -> Iterator[tuple[str, str]]:
-    """(name, place) of the initializers that lie in other files."""
+    """(name, location) of the initializers stored in other files."""
     for tensor in _parts(graph, 5):
         fields = [(number, bytes(value)) for number, value in _fields(tensor) if not isinstance(value, int)]
         name = next((value for number, value in fields if number == 8), b"").decode(errors="replace")
@@ -152,7 +152,7 @@ def _parts(data: memoryview, wanted: int) -> Iterator[memoryview]:
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """(number, value) of all fields of a message. Raises IndexError or ValueError where it is none."""
+    """(number, value) of all fields of a message. Raises IndexError or ValueError if it is not a message."""
     place = 0
     while place < len(data):
         tag, place = _varint(data, place)
@@ -180,4 +180,4 @@ def _varint(data: memoryview, place: int) -> tuple[int, int]:
         place, shift = place + 1, shift + 7
         if byte < 128:
             return value, place
-    raise ValueError("a number without an end")
+    raise ValueError("an unterminated number")

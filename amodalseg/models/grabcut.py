@@ -8,12 +8,12 @@ import numpy as np
 from amodalseg.data.images import resize
 
 SIDE = 192
-"""Longer side of the segmented picture, pixels; larger ones take longer and were no better."""
+"""Longer side of the segmented picture, pixels; larger ones take longer and gave no better masks."""
 MARGIN = 0.2
 """Margin around a box, as a share of its sides, from which the colours of the surroundings are learned."""
 CORE, NEAR, RIM = 0.06, 0.2, 0.15
-"""Shares of the longer side. What is within CORE of a point on the object is the object, what is within NEAR may well
-be; of P points, within that over sqrt(P). The picture's border is not from RIM on. Chosen on photos for training."""
+"""Shares of the longer side: within CORE of a point on the object, pixels are marked as object, within NEAR as probable
+object (both over sqrt(P) for P points); the picture's border beyond RIM as background. Tuned on training photos."""
 PIECE = 0.1
 """Share of the largest piece found in a box; smaller pieces are dropped."""
 LITTLE = 0.25

@@ -1,4 +1,4 @@
-"""The C library's memory, as networks on a CPU want it."""
+"""Settings of the C library's memory allocator for networks on a CPU."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import ctypes
 import platform
 
 MMAP_THRESHOLD = 32 * 2**20
-"""Bytes; glibc ignores a larger value."""
+"""Threshold in bytes; glibc ignores a larger value."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""As malloc.h numbers them."""
+"""Numbers of the parameters in malloc.h."""
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep freed feature maps for the next ones instead of giving their pages back each time.
+    """Have the C library keep the memory of freed feature maps for reuse instead of returning it to the system.
 
-    Fresh pages otherwise cost up to a quarter of an evaluation or a training step. Blocks above 32 MB still go back.
-    Only glibc has these switches; elsewhere this does nothing.
+    Otherwise, new pages cost up to a quarter of an evaluation or a training step. Blocks above 32 MB still go back.
+    Only glibc has these options; elsewhere this function does nothing.
     """
     if platform.libc_ver()[0] == "glibc":
         library = ctypes.CDLL(None)

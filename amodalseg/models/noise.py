@@ -1,4 +1,4 @@
-"""The noise that inference starts from: the same numbers for a trained model and for its exported file."""
+"""The noise from which inference starts: the same numbers for a trained model and its exported file."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from amodalseg.types import stable_seed
 def sample_noise(seeds: Sequence[int], num_noise_maps: int, size: int) -> np.ndarray:
     """Standard normal maps, each object's from its own seed alone.
 
-    NumPy's Philox samples them on the CPU on every machine, whatever computes afterwards: a predictor without PyTorch
-    starts from the very same numbers.
+    They are sampled on the CPU by NumPy's Philox, whatever device or library computes afterwards: a predictor without
+    PyTorch starts from exactly the same numbers.
 
     Args:
         seeds: one for each of B objects.
-        num_noise_maps: maps that the sampler consumes for each object.
+        num_noise_maps: maps that the sampler needs for each object.
         size: S, pixels on a side.
 
     Returns:

@@ -1,6 +1,6 @@
-"""An exported file on OpenVINO, in place of ONNX Runtime: faster on Intel's and other x86 processors, in batches most.
+"""An exported file on OpenVINO instead of ONNX Runtime: faster on x86 processors, above all in batches.
 
-Needs the extra ``openvino``. The file is opened and checked as ``OnnxPredictor`` does, and computed here.
+Needs the extra ``openvino``. The file is opened and checked by ``OnnxPredictor``, and run here.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from amodalseg.models.exported import OnnxPredictor
 from amodalseg.models.exported_weights import holds_external_data, weights_beside
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
-"""As ``accelerate`` has them -> as OpenVINO has them."""
+"""Names in ``accelerate`` -> names in OpenVINO."""
 
 
 class OpenVinoPredictor(OnnxPredictor):
-    """``OnnxPredictor`` on OpenVINO's CPU device; its predictions differ from that one's by rounding.
+    """``OnnxPredictor`` on OpenVINO's CPU device; its predictions differ from ONNX Runtime's by rounding only.
 
     Args:
         path, batch_size: as ``OnnxPredictor``.
@@ -41,10 +41,10 @@ class OpenVinoPredictor(OnnxPredictor):
         self.accelerate(precision=precision)
 
     def accelerate(self, *, precision: str = "fp32") -> OpenVinoPredictor:
-        """Choose the arithmetic: ``fp32``, or ``bf16``, which is faster on CPUs that have it (avx512_bf16, amx).
+        """Choose the precision: ``fp32``, or ``bf16``, which is faster on CPUs that support it (avx512_bf16, amx).
 
         Raises:
-            UserError: another precision, or one that this CPU does not have.
+            UserError: the precision is unknown, or not supported by this CPU.
         """
         if precision not in PRECISIONS:
             raise UserError(f"invalid value for precision: {precision} (choose from {', '.join(PRECISIONS)})")
@@ -53,9 +53,9 @@ class OpenVinoPredictor(OnnxPredictor):
 
 
 class _Session:
-    """What ``OnnxPredictor`` asks of a session: to run.
+    """The method of an ONNX Runtime session that ``OnnxPredictor`` calls.
 
-    Compiled with all sizes known, which is faster than with an open one; so batches are filled up to powers of two.
+    Compiled with static shapes, which is faster than with dynamic ones; batches are therefore padded to powers of two.
     """
 
     def __init__(self, graph: bytes, precision: str, num_threads: int | None) -> None:
@@ -96,7 +96,7 @@ def _library() -> Any:
 
 
 def whole_graph(path: Path) -> bytes:
-    """The bytes of an ONNX file with all its weights inside."""
+    """The bytes of an ONNX file with all weights embedded."""
     _library()
     import onnx
 

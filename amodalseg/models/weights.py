@@ -102,7 +102,7 @@ def _wrong_format(path: Path, found: str | None) -> UserError:
 
 
 def _is_pickle(path: Path) -> bool:
-    """Whether a file that is no safetensors file begins like a pickle, or a zip of them."""
+    """Whether a file that is not in safetensors format starts like a pickle, or a zip archive of pickles."""
     with path.open("rb") as file:
         head = file.read(4)
     return head == b"PK\x03\x04" or (head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"))
@@ -132,12 +132,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except (RuntimeError, EOFError, zipfile.BadZipFile, OSError, ValueError, LookupError) as error:
         raise UserError(f"{path} is damaged or truncated; use another checkpoint, or start over") from error
     parts = {"amodalseg", "state_dict", "global_step", "pytorch-lightning_version"}
-    if not isinstance(checkpoint, dict) or not parts <= checkpoint.keys() or not _is_ours(checkpoint):
+    if not isinstance(checkpoint, dict) or not parts <= checkpoint.keys() or not _is_own_checkpoint(checkpoint):
         raise UserError(f"{path} was not written by an amodalseg training run")
     return checkpoint
 
 
-def _is_ours(checkpoint: dict[str, Any]) -> bool:
+def _is_own_checkpoint(checkpoint: dict[str, Any]) -> bool:
     own, state, step = checkpoint["amodalseg"], checkpoint["state_dict"], checkpoint["global_step"]
     return (
         isinstance(own, dict) and isinstance(own.get("model"), dict) and isinstance(step, int)

@@ -11,25 +11,23 @@ from amodalseg.report.published import EXTENTS, MODAL_SOURCES, Published, load_p
 from amodalseg.report.table import UNDEFINED, Cell, Table, by_data, interval, percent, result_key, rows_by_result
 
 BESIDE = (
-    "Percent. First, in bold: measured here, on {count} objects of {title}, with 95 % intervals; below them what is "
-    "printed; both from the highest in the first column to the lowest. Published numbers are of the split and the "
-    "objects that each paper took, which few papers state; where a row does not name its modal masks, its paper does "
-    "not say whether they were annotated or predicted."
+    "Percent. In bold: measured here on {count} objects of {title}, with 95 % intervals; below: published numbers; "
+    "both sorted by the first column, highest first. Published numbers refer to the split and objects of each paper, "
+    "which few papers state; where a row does not name its modal masks, its paper does not say whether they were "
+    "annotated or predicted."
 )
-PART = (
-    "The split is said to hold {all} objects: what is measured on a part of them has no rank among published numbers."
-)
+PART = "The split is reported to have {all} objects: numbers of a part of them cannot be ranked among published ones."
 OTHER_PART = (
-    "{paper} says that its numbers are of {number:,} {unit}s{split}; measured here: {count:,} {unit}s of {here}."
+    "{paper} states that its numbers are of {number:,} {unit}s{split}; measured here: {count:,} {unit}s of {here}."
 )
-APART = "Not to be ranked with the numbers measured here, for the reason that stands with each."
+APART = "Not to be ranked with the numbers measured here, for the reason given in each row."
 ABLATIONS = "Ablations, and rows of single design choices"
 NOT_STATED = "protocol not stated"
 TWINS = {("conddiff", "full"): "pooled"}
-"""Figures that are the same by definition under the name of another protocol, in whose table they stand as well."""
+"""Figures that by definition equal one of another protocol; they are listed in its table too."""
 WITH_UNOCCLUDED = "_with_unoccluded"
 WHOLE = 0.9
-"""Share of a split's objects that must be measured to speak of the split: some are left out by right."""
+"""Minimum share of a split's objects to count as the whole split: some objects are excluded rightly."""
 Line = tuple[list[float | None], list[Cell]]
 """Values to sort by, and the cells."""
 
@@ -70,8 +68,8 @@ def beside_published(results: Sequence[dict], rows: Sequence[Row]) -> list[Secti
         if not published:
             continue
         given = {row["modal_source"].partition(":")[0] for result in group for row in behind[result_key(result)]}
-        fair = [number for number in published if number.setting != "ablation" and not _against(number, given)]
-        unfair = [number for number in published if number.setting != "ablation" and _against(number, given)]
+        fair = [number for number in published if number.setting != "ablation" and not _why_incomparable(number, given)]
+        unfair = [number for number in published if number.setting != "ablation" and _why_incomparable(number, given)]
         ablations = [number for number in published if number.setting == "ablation"]
         count, known = max(result["num_objects"] for result in group), _published_size(group[0])
         intro = BESIDE.format(count=f"{count:,}", title=title)
@@ -93,8 +91,8 @@ def beside_published(results: Sequence[dict], rows: Sequence[Row]) -> list[Secti
                     for protocol in _protocols(published)
                     if protocol and any(number.protocol == protocol for number in fair)
                 ],
-                [_table(protocol, _of(protocol, unfair), given) for protocol in _protocols(unfair)],
-                [_table(protocol, _of(protocol, ablations), given) for protocol in _protocols(ablations)],
+                [_table(protocol, _of_protocol(protocol, unfair), given) for protocol in _protocols(unfair)],
+                [_table(protocol, _of_protocol(protocol, ablations), given) for protocol in _protocols(ablations)],
             )
         )
     return sections
@@ -127,7 +125,7 @@ def _published_size(result: dict) -> int:
     return next((count.value for count in part.counts if count.unit == "objects"), 0) if part else 0
 
 
-def _against(number: Published, given: set[str]) -> str:
+def _why_incomparable(number: Published, given: set[str]) -> str:
     """Why a number must not be ranked with measured ones whose modal masks are ``given``; empty if it may be."""
     named = f"{number.flag.replace('_', ' ')}: " if number.flag in ("suspect", "not_comparable") else ""
     reasons = [named + number.reason] if number.flag else []
@@ -147,7 +145,7 @@ def _protocols(numbers: Iterable[Published]) -> list[str]:
     return sorted(dict.fromkeys(number.protocol for number in numbers), key=lambda name: not name)
 
 
-def _of(protocol: str, numbers: Iterable[Published]) -> list[Published]:
+def _of_protocol(protocol: str, numbers: Iterable[Published]) -> list[Published]:
     return [number for number in numbers if number.protocol == protocol]
 
 
@@ -178,7 +176,9 @@ def _table(
             own.append(([None if value is None else 100 * value for value in values], [head, *cells]))
     printed: dict[tuple[str, ...], dict[str, Published]] = {}
     for number in numbers:
-        printed.setdefault((*_row(number), _against(number, given), number.protocol), {})[number.figure] = number
+        printed.setdefault((*_row(number), _why_incomparable(number, given), number.protocol), {})[number.figure] = (
+            number
+        )
     for found in printed.values():
         first = next(iter(found.values()))
         values = [found[name].value if name in found else None for name in figures]
@@ -211,7 +211,7 @@ def _source(number: Published, given: set[str], protocol: str) -> Cell:
         number.setting.replace("_", "-"),
         "" if number.modal_source == "unknown" else MODAL_SOURCES[number.modal_source],
         f"the same figure as {number.protocol}’s" if number.protocol not in ("", protocol) else "",
-        _against(number, given) or number.reason,
+        _why_incomparable(number, given) or number.reason,
     ]
     return Cell(
         f"{number.method}, {number.variant}" if number.variant else number.method, " · ".join(filter(None, parts))

@@ -34,10 +34,10 @@ CountedPrediction = (
     | tuple[Row, Rle, float, Thumbnail | None, Thumbnail | None]
     | tuple[Row, Rle, float, Thumbnail | None, Thumbnail | None, Thumbnail | None]
 )
-"""Row and predicted amodal mask of one object; perhaps its score; the completed picture, the photos after a move and
-after an edit, where there are any."""
+"""Row and predicted amodal mask of one object; optionally its score; the completed picture and the photos after a move
+and after an edit, if there are any."""
 TRUTH = "truth"
-"""The model of this name leads no list: its pictures say nothing."""
+"""Name of the ground truth as a model: objects are never ranked by its scores."""
 
 
 def build_report(

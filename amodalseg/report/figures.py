@@ -96,7 +96,7 @@ def reliability(found: Mapping[str, Calibration]) -> bytes:
     """
     figure = new_figure(9.6, 4.4)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
-    upper.plot([0, 1], [0, 1], color=FAINT, linewidth=1.6, label="as it says")
+    upper.plot([0, 1], [0, 1], color=FAINT, linewidth=1.6, label="perfectly calibrated")
     width = 0.9 / BINS / max(1, len(found))
     for index, (model, one) in enumerate(found.items()):
         there = one.pixels > 0

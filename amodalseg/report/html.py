@@ -85,7 +85,7 @@ def write_report(
         parts.append(f"<h2>Scores: {html.escape(table.title)}</h2>\n<div class=scroll>{to_html(table)}</div>")
     main_cards = _cards({name: PROTOCOLS[name] for name in main_names})
     parts.append(f"<p class=soft>{INTERVALS}</p>\n{main_cards}\n<p class=soft>{WORDS}</p>")
-    parts += [_beside(section) for section in sections]
+    parts += [_beside_published(section) for section in sections]
     parts += _diagrams(results, rows, curves)
     if any(strips.values()):
         moves, edits = (any(r["scores"][name]["num_objects"] for r in results) for name in ("moved", "edited"))
@@ -128,7 +128,7 @@ def _markdown(
     return "\n".join(text) + "\n"
 
 
-def _beside(section: Section) -> str:
+def _beside_published(section: Section) -> str:
     parts = [f"<h2>Beside published numbers: {html.escape(section.title)}</h2>", f"<p>{html.escape(section.intro)}</p>"]
     parts += [f"<div class=scroll>{to_html(table)}</div>" for table in section.tables]
     if section.apart:

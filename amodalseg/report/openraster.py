@@ -17,7 +17,7 @@ from amodalseg.errors import UserError
 from amodalseg.report.grid import encode_png
 
 THUMBNAIL = 256
-"""Pixels on the longer side at most, as the format asks."""
+"""Maximum length of the longer side, pixels, as the format requires."""
 
 
 class Layer(NamedTuple):

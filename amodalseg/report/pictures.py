@@ -66,7 +66,7 @@ def object_cells(
     Returns:
         ``2 + len(predictions)`` pictures (+ 1 with the ground truth), uint8 (side, side, 3).
     """
-    window = _square_window(_together(modal, predictions, amodal), margin)
+    window = _square_window(_union(modal, predictions, amodal), margin)
     photo, seen = _cut(image, window, side), _cut(modal, window, side)
     truth = None if amodal is None else _cut(amodal, window, side)
     line = max(1, side // 96)
@@ -112,7 +112,7 @@ def object_strip(
     titles = ["image", "modal (given)", *(name for name, _ in predictions), "truth"][: len(cells)]
     if not completed:
         return wrapped([cells], titles)
-    window = _square_window(_together(modal, given, amodal), MARGIN)
+    window = _square_window(_union(modal, given, amodal), MARGIN)
     blank = paper(side, side)
     below = [_cut(completed[name], window, side) if name in completed else blank for name, _ in predictions]
     if amodal is not None:
@@ -143,7 +143,7 @@ def record_grid(records: Sequence[AmodalRecord], side: int = 160) -> np.ndarray:
     return grid(rows, ["image", "modal", "amodal"][: len(objects[0])] * min(2, len(objects)))
 
 
-def _together(modal: np.ndarray, predictions: Sequence[np.ndarray], amodal: np.ndarray | None) -> np.ndarray:
+def _union(modal: np.ndarray, predictions: Sequence[np.ndarray], amodal: np.ndarray | None) -> np.ndarray:
     everything: np.ndarray = np.logical_or.reduce([modal, *predictions, *([] if amodal is None else [amodal])])
     return everything
 

@@ -9,10 +9,10 @@ from importlib.resources import files
 
 SETTINGS = ("supervised", "zero_shot", "tuning_free", "ablation", "reference")
 FLAGS = {
-    "": "nothing speaks against it",
+    "": "no known problem",
     "suspect": "contradicts another printed number, repeats one of another table, or cannot be reproduced",
     "not_comparable": "made by a rule of its own, so it must not be ranked with the rows around it",
-    "unknown_protocol": "nothing says how it was computed",
+    "unknown_protocol": "how it was computed is not stated",
 }
 LOOSE = {
     "memory_gb": "GB",
@@ -27,7 +27,7 @@ LOOSE = {
     "clip_tp": "cosine of the object before and after a move",
     "ssim_e": "around the edited region",
     "ssim_i": "in the other regions",
-    "success": "percent of the pictures that persons find complete",
+    "success": "percent of the pictures that people judge complete",
     "preference": "percent of the votes",
     "preference_op": "percent of the votes, for the origin",
     "preference_tp": "percent of the votes, for the target",
@@ -65,7 +65,7 @@ EXTENTS = {
     ("Tuning-free amodal segmentation", "fishbowl"): Extent("test", 128_000, "image"),  # 1,000 videos of 128 frames
     ("Tuning-free amodal segmentation", "sailvos"): Extent("val", 507_000, "object"),
 }
-"""By paper and data set. CondDiff-AMO, the other paper whose numbers stand beside measured ones, says nothing."""
+"""By paper and data set. CondDiff-AMO, the other paper shown beside measured numbers, states nothing."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ COLOURS = {
     "added": (20, 150, 60), "removed": (200, 40, 40), "changed": (30, 90, 210), "kept": (90, 90, 90),
     "background": (90, 90, 90),
 }  # fmt: skip
-"""Of boxes and words by the kind of the region, RGB."""
+"""Colours of boxes and words by the kind of the region, RGB."""
 
 
 def regions_picture(source: np.ndarray, target: np.ndarray, regions: Sequence[Region]) -> np.ndarray:

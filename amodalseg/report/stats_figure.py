@@ -12,9 +12,9 @@ from amodalseg.data.check.stats import Stats
 from amodalseg.report.figures import COLORS, FAINT, clean_axes, figure_to_png, new_figure
 
 BARS = 15
-"""Categories that are drawn."""
+"""Maximum number of categories drawn."""
 LETTERS = 22
-"""Of a category's name."""
+"""Maximum length of a category's name, characters."""
 
 
 def stats_figure(columns: Sequence[Stats]) -> bytes:

@@ -29,7 +29,7 @@ MOVED = [("moved", name) for name in ("origin_psnr", "target_psnr", "rest_psnr",
 EDITED = [("edited", name) for name in ("region_psnr", "kept_psnr", "kept_ssim", "rest_ssim", "stays")]
 """Main figures where any model edited photos."""
 ACROSS = MAIN[:2]
-"""What data sets are put side by side in: the two figures that unoccluded objects cannot raise."""
+"""Figures by which data sets are compared: the two that unoccluded objects cannot raise."""
 UNDEFINED = "–"
 PLAIN_NOTE = "Below each figure its 95 % interval, whole images resampled; with fewer than about 20 a rough guide."
 
@@ -240,7 +240,7 @@ def _figure_cells(group: Sequence[dict], protocol: str, name: str) -> list[Cell]
 
 
 def _ranked(values: Sequence[float | None], notes: Sequence[str] = (), unit: Unit = PERCENT) -> list[Cell]:
-    """Cells of one figure. Values are compared as printed: an invisible difference does not make a winner."""
+    """Cells of one figure. Values are compared as printed: differences below the printed precision do not count."""
     texts = [in_unit(value, unit) for value in values]
     best = (min if unit.lower else max)((float(text) for text in texts if text != UNDEFINED), default=None)
     return [

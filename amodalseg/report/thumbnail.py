@@ -13,7 +13,7 @@ from amodalseg.report.pictures import MARGIN
 
 SIDE, QUALITY = 256, 92
 TINY = 64
-"""Parts of at most so many pixels on a side are kept as they are: JPEG would change their colours, and save little."""
+"""Maximum side of parts stored losslessly, pixels: JPEG would change their colours and save little."""
 
 
 class Thumbnail(NamedTuple):

@@ -25,7 +25,7 @@ class CompleteObjects:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        """The inputs by name; ``seed`` stays as it is from run to run."""
+        """The inputs by name; ``seed`` is kept from run to run."""
         name = {"default": DEFAULT, "tooltip": "what amodalseg.load_model takes: a name, or a file of weights"}
         threshold = {"default": 0.0, "min": 0.0, "max": 0.99, "step": 0.01, "tooltip": "0: the model's own"}
         seed = {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": False}
@@ -45,18 +45,19 @@ class CompleteObjects:
         """Complete N objects.
 
         Args:
-            image: float (1, H, W, C) or (N, H, W, C) in [0, 1]; C is 3, or 4, of which alpha is left out.
-            modal: float (N, H, W) or (H, W) in [0, 1]. Masks of one photo are its objects, else each has its photo.
-            model: as ``load_model`` takes it; the last one stays open.
+            image: float (1, H, W, C) or (N, H, W, C) in [0, 1]; C is 3, or 4 with alpha, which is ignored.
+            modal: float (N, H, W) or (H, W) in [0, 1]. Several masks of one photo are its objects; else one
+                photo per mask.
+            model: anything that ``load_model`` accepts; the last one stays loaded.
             threshold: of the probability; 0: the model's own.
             seed: of each object.
 
         Returns:
             amodal, occluded: float (N, H, W), 0 or 1. cutout: float (N, H, W, 4) in [0, 1], colours not multiplied by
-            alpha; of an object that goes on beyond the photo, what lies in it.
+            alpha; of an object that extends beyond the photo, the part inside.
 
         Raises:
-            UserError: numbers or sizes that do not fit, an empty mask, a model that cannot be opened.
+            UserError: numbers or sizes do not match, a mask is empty, or the model cannot be opened.
         """
         photos, masks = pixels(image), modal.cpu().float().reshape(-1, *modal.shape[-2:]).numpy() > 0.5
         empty = [number for number, mask in enumerate(masks, 1) if not mask.any()]
@@ -78,7 +79,7 @@ class CompleteObjects:
 
 
 def pixels(image: torch.Tensor) -> np.ndarray:
-    """Photos, uint8 (B, H, W, 3). Args: float (B, H, W, C) in [0, 1]. Raises UserError: NaN, infinity."""
+    """Photos, uint8 (B, H, W, 3). Args: float (B, H, W, C) in [0, 1]. Raises UserError: a value is NaN or infinite."""
     values = image.cpu().float().numpy()[..., :3]
     if not np.isfinite(values).all():
         raise UserError("the image has values that are NaN or infinite: look at the node that made it")

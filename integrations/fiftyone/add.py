@@ -1,7 +1,7 @@
 """Modal and amodal masks as fields of a FiftyOne dataset.
 
-``python add.py amodal.json --images photos --dataset NAME`` makes a dataset from what ``amodalseg predict --coco``
-writes; ``add_predictions`` completes the masks that a dataset has.
+``python add.py amodal.json --images photos --dataset NAME`` creates a dataset from the output of
+``amodalseg predict --coco``; ``add_predictions`` completes the masks of an existing dataset.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MODAL, AMODAL = "modal", "amodal"
 def detection(mask: np.ndarray, label: str, **attributes: object) -> fo.Detection:
     """An object with its mask. Args: mask, bool (H, W), of the whole photo. Raises UserError: it is empty.
 
-    FiftyOne keeps the box, as shares of the photo's sides, and the mask inside it.
+    FiftyOne stores the box, as fractions of the photo's sides, and the mask inside it.
     """
     box = masks.box_xyxy(mask)
     if box is None:
@@ -37,7 +37,7 @@ def detection(mask: np.ndarray, label: str, **attributes: object) -> fo.Detectio
 
 
 def full_mask(found: fo.Detection, height: int, width: int) -> np.ndarray:
-    """The mask of a detection in its photo, bool (H, W). Raises UserError: it has none."""
+    """The mask of a detection in its photo, bool (H, W). Raises UserError: it has no mask."""
     inside = found.get_mask() if found.has_mask else None
     if inside is None:
         raise UserError(f"detection {found.id} has a box and no mask; a box does not say which pixels are visible")
@@ -65,10 +65,10 @@ def add_predictions(
         model: any model.
         field: of ``fo.Detections`` with instance masks, the modal ones; each gets an ``occlusion_rate`` and a ``key``.
         out: field for the amodal masks, with the same labels, keys and order.
-        seed: an object's seed follows from it and from its detection's id.
+        seed: an object's seed is derived from it and its detection's id.
 
     Raises:
-        UserError: a detection without a mask; a photo that cannot be read.
+        UserError: a detection has no mask; a photo cannot be read.
     """
     for sample in samples.iter_samples(progress=True):
         seen = sample[field]
@@ -94,10 +94,10 @@ def read_coco(source: Path, images: Path, name: str) -> fo.Dataset:
         name: of the dataset, which stays in FiftyOne's database.
 
     Raises:
-        UserError: another file, photos that are missing, a name that is taken.
+        UserError: the file is not such an output, photos are missing, or the name exists.
     """
     if fo.dataset_exists(name):
-        raise UserError(f"there is a dataset '{name}'; give another --dataset, or delete it: fiftyone datasets delete")
+        raise UserError(f"the dataset '{name}' exists; give another --dataset, or delete it: fiftyone datasets delete")
     given = read_coco_input(source, images)
     names = {entry["id"]: entry["name"] for entry in given.content.get("categories", [])}
     samples = {key: fo.Sample(filepath=str(path.resolve())) for key, path in given.paths.items()}
@@ -105,7 +105,7 @@ def read_coco(source: Path, images: Path, name: str) -> fo.Dataset:
     for key, entry in given.entries.items():
         photo = given.photos[given.image_of[key]]
         if "modal_segmentation" not in entry or not {"height", "width"} <= photo.keys():
-            raise UserError(f"{source} is no output of `amodalseg predict --coco`: annotation {key}")
+            raise UserError(f"{source} is not an output of `amodalseg predict --coco`: annotation {key}")
         both = [
             masks.decode(masks.from_segmentation(entry[part], photo["height"], photo["width"]))
             for part in ("modal_segmentation", "segmentation")
@@ -120,8 +120,8 @@ def read_coco(source: Path, images: Path, name: str) -> fo.Dataset:
 
 
 def main() -> None:
-    """Read the output of ``predict --coco``, and show it if asked."""
-    parser = argparse.ArgumentParser(description="The output of amodalseg predict --coco as a FiftyOne dataset.")
+    """Import the output of ``predict --coco``, and show it if requested."""
+    parser = argparse.ArgumentParser(description="Import the output of amodalseg predict --coco as a FiftyOne dataset.")
     parser.add_argument("coco", type=Path)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--dataset", required=True, help="its name")

@@ -1,10 +1,10 @@
-"""The run lengths of Label Studio's brush: a mask as a list of bytes, and back.
+"""Conversion of masks to and from the run lengths of Label Studio's brush, a list of bytes.
 
-The bytes are a stream of bits, those of https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack. First comes
-how many values there are (32 bits), the bits of a value less 1 (5 bits), and four widths less 1 (4 bits each). Blocks
-follow: one bit, two bits that choose a width, and in that width the block's length less 1; after the bit 1 one value,
-which is repeated; after the bit 0 that many values. The values are the picture's, row by row, four for each pixel
-(red, green, blue, alpha); the mask is the alpha.
+The bytes are a bit stream as in https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack. The header holds
+the number of values (32 bits), the bits per value minus 1 (5 bits), and four widths minus 1 (4 bits each). Blocks
+follow: one bit, two bits that select a width, and the block's length minus 1 in that width; then, if the bit is 1, one
+value, which is repeated, and if it is 0, that many values. The values are those of the picture, row by row, four per
+pixel (red, green, blue, alpha); the mask is the alpha channel.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from __future__ import annotations
 import numpy as np
 
 WIDTHS = 3, 4, 8, 16
-"""Bits of a block's length, as written here: whatever is read has its own."""
+"""Bit widths of block lengths that are written here; masks that are read state their own."""
 OPAQUE = 128
-"""Alpha from which on a pixel belongs to the mask: brushes have soft edges."""
+"""Minimum alpha of pixels that belong to the mask: brushes have soft edges."""
 
 
 def encode(mask: np.ndarray) -> list[int]:
@@ -44,7 +44,7 @@ def decode(rle: list[int], height: int, width: int) -> np.ndarray:
         bool (H, W).
 
     Raises:
-        ValueError: these are no bytes, or of another size, or cut off.
+        ValueError: the list does not hold bytes, has another size, or is truncated.
     """
     if not isinstance(rle, list) or not all(type(byte) is int and 0 <= byte <= 255 for byte in rle):
         raise ValueError("the run lengths of a brush are a list of bytes")
@@ -71,7 +71,7 @@ def decode(rle: list[int], height: int, width: int) -> np.ndarray:
         repeated, choice = read(1)[0], read(2)[0]
         end = done + int(read(int(widths[choice]))[0]) + 1
         if end > count:
-            raise ValueError("the run lengths of a brush have more values than they say")
+            raise ValueError("the run lengths of a brush have more values than they state")
         values[done:end] = read(word, 1 if repeated else end - done)
         done = end
     return values.reshape(height, width, 4)[..., 3] >= OPAQUE

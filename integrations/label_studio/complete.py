@@ -16,27 +16,27 @@ from amodalseg.types import stable_seed
 
 Entry = dict[str, Any]
 MODAL, AMODAL = "modal", "amodal"
-"""How the names of a configuration's controls begin that hold modal masks, and the name of the one for amodal masks."""
+"""Prefix of the names of controls with modal masks, and name of the control for amodal masks."""
 
 
 def complete_task(task: Entry, config: str, model: AmodalModel, read: Callable[[str], np.ndarray], seed: int) -> Entry:
     """Complete the objects of one task.
 
     Args:
-        task: with ``data`` and ``annotations``, as Label Studio sends it. Of several annotations the last one counts
-            that is not cancelled; of a task without any there is nothing to complete.
+        task: with ``data`` and ``annotations``, as Label Studio sends it. Of several annotations the last one that is
+            not cancelled is used; a task without annotations has nothing to complete.
         config: the project's labelling configuration.
         model: any model.
         read: the value of an image in the task's data -> uint8 (H, W, 3) RGB.
-        seed: an object's seed follows from it and from its region's id.
+        seed: an object's seed is derived from it and its region's id.
 
     Returns:
         ``result``: one region of the control ``amodal`` for each modal one, with its label; its ``score`` is the mean
-        probability of the predicted hidden part, None where nothing is hidden. The prediction's ``score`` is their
+        probability of the predicted hidden part, None if nothing is hidden. The prediction's ``score`` is their
         mean, None if none has one.
 
     Raises:
-        UserError: a configuration without these controls; a mask that cannot be read.
+        UserError: the configuration lacks these controls; a mask cannot be read.
     """
     labels, fields = controls(config)
     kept = [entry for entry in task.get("annotations", []) if not entry.get("was_cancelled")]
@@ -54,7 +54,7 @@ def complete_task(task: Entry, config: str, model: AmodalModel, read: Callable[[
 
 
 def controls(config: str) -> tuple[set[str], dict[str, str]]:
-    """The labels of the control ``amodal``, and the key in a task's data of each image that it is for.
+    """The labels of the control ``amodal``, and for each image that it belongs to, the key in a task's data.
 
     Raises:
         UserError: there is no such control.
@@ -62,7 +62,7 @@ def controls(config: str) -> tuple[set[str], dict[str, str]]:
     try:
         root = ElementTree.fromstring(config)
     except ElementTree.ParseError as error:
-        raise UserError(f"the labelling configuration is no XML: {error}") from error
+        raise UserError(f"the labelling configuration is not XML: {error}") from error
     found = root.find(f".//BrushLabels[@name='{AMODAL}']")
     if found is None:
         raise UserError(f'the labelling configuration has no <BrushLabels name="{AMODAL}">; labels.xml shows one')

@@ -17,25 +17,25 @@ from amodalseg import UserError
 from amodalseg.data.images import load_image
 
 TIMEOUT, MAX_BYTES = 30, 200_000_000
-"""Seconds without an answer, and of a photo."""
+"""Seconds to wait for an answer, and maximum size of a photo in bytes."""
 
 
-class _Stay(HTTPRedirectHandler):
-    """No redirection is followed: it would carry the token to another server."""
+class _NoRedirect(HTTPRedirectHandler):
+    """Follows no redirect, which could send the token to another server."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
 
 
 def authorization(url: str, token: str) -> dict[str, str]:
-    """The header that a user's token makes.
+    """The authorization header for a user's token.
 
     Args:
         url: of Label Studio, with a slash at its end.
-        token: an access token, which is good for asking for one of some minutes; a legacy token; or empty.
+        token: an access token, from which one valid for some minutes is requested; a legacy token; or empty.
 
     Raises:
-        UserError: the token is not, or no longer, one of the server's.
+        UserError: the server does not accept the token, or no longer.
     """
     if token.count(".") != 2:
         return {"Authorization": f"Token {token}"} if token else {}
@@ -47,7 +47,7 @@ def authorization(url: str, token: str) -> dict[str, str]:
 def _get(asked: Request) -> bytes:
     """An answer. Raises UserError."""
     try:
-        with build_opener(_Stay).open(asked, timeout=TIMEOUT) as answer:
+        with build_opener(_NoRedirect).open(asked, timeout=TIMEOUT) as answer:
             data: bytes = answer.read(MAX_BYTES + 1)
     except OSError as error:  # includes URLError
         raise UserError(f"{asked.full_url}: {error}; is LABEL_STUDIO_API_KEY a token of its user?") from error
@@ -57,12 +57,12 @@ def _get(asked: Request) -> bytes:
 
 
 class Photos:
-    """Reads the photos of one Label Studio server, and of no other.
+    """Reads photos from one Label Studio server only.
 
     Args:
         url: of the server.
         token: of one of its users, as the account page shows it: an access token, which renews itself, or a legacy
-            token. Empty: photos are asked for without one.
+            token. Empty: photos are requested without one.
     """
 
     def __init__(self, url: str, token: str = ""):
@@ -70,7 +70,7 @@ class Photos:
         self.token = token
 
     def read(self, value: str) -> np.ndarray:
-        """A photo as a browser shows it, turned as its EXIF data say.
+        """A photo as a browser shows it, rotated according to its EXIF data.
 
         Args:
             value: of the image in a task's data: an address on the server, with or without its name, or a data URI.

@@ -1,7 +1,7 @@
-"""A Label Studio project with photos and their modal masks: ``python project.py instances.json --images photos``.
+"""A Label Studio project of photos and their modal masks: ``python project.py instances.json --images photos``.
 
-It goes through Label Studio's documented API (https://api.labelstud.io): create a project, upload the photos, add the
-masks of the COCO file as annotations, connect the backend of ``serve.py``, and ask it for predictions.
+It uses Label Studio's documented API (https://api.labelstud.io) to create a project, upload the photos, add the masks
+of the COCO file as annotations, connect the backend of ``serve.py``, and request predictions from it.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from amodalseg.data.images import image_size
 from amodalseg.engine.prediction.coco_input import CocoInput, read_coco_input
 
 TIMEOUT = 300
-"""Seconds that Label Studio may take to answer: predictions are among its answers."""
+"""Seconds to wait for Label Studio, whose answers may include predictions."""
 
 
 class Server:
-    """Calls Label Studio. Args: its address, and a token of a user, as ``photos.Photos`` takes both."""
+    """Client of Label Studio. Args: its address, and a user's token, as for ``photos.Photos``."""
 
     def __init__(self, url: str, token: str):
         self.url, self.token = url.rstrip("/") + "/", token
 
     def call(self, path: str, content: Any = None, kind: str = "application/json", **query: object) -> Any:
-        """The answer to a GET, or, with a content (json, or bytes of another kind), to a POST. Raises UserError."""
+        """The response to a GET or, with content (json, or bytes of another type), to a POST. Raises UserError."""
         body = json.dumps(content).encode() if kind == "application/json" and content is not None else content
         asked = Request(f"{self.url}api/{path}?{urlencode(query)}", body)
         asked.headers = authorization(self.url, self.token) | {"Content-type": kind}
@@ -75,7 +75,7 @@ def configuration(labels: list[str]) -> str:
 
 
 def annotation(given: CocoInput, keys: list[str], labels: dict[Any, str]) -> list[dict[str, Any]]:
-    """The modal masks of a photo as regions of brushes."""
+    """The modal masks of a photo as brush regions."""
     height, width = image_size(given.paths[given.image_of[keys[0]]], upright=True)
     regions = []
     for key in keys:
@@ -90,7 +90,7 @@ def annotation(given: CocoInput, keys: list[str], labels: dict[Any, str]) -> lis
 
 
 def make(server: Server, given: CocoInput, title: str, backend: str) -> int:
-    """The whole project. Returns: its number."""
+    """Create the whole project. Returns: its id."""
     names = {entry["id"]: entry["name"] for entry in given.content.get("categories", [])}
     labels = {
         category: names.get(category, "object") for category in {e.get("category_id") for e in given.entries.values()}
@@ -111,9 +111,9 @@ def make(server: Server, given: CocoInput, title: str, backend: str) -> int:
 
 
 def main() -> None:
-    """Read the command line, and say where the project is."""
+    """Read the command line, create the project and print its address."""
     parser = argparse.ArgumentParser(
-        description="A COCO file as a Label Studio project; LABEL_STUDIO_API_KEY is the token."
+        description="Import a COCO file into Label Studio as a project; LABEL_STUDIO_API_KEY is the token."
     )
     parser.add_argument("coco", type=Path)
     parser.add_argument("--images", type=Path, required=True)

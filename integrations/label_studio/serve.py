@@ -21,11 +21,11 @@ from amodalseg import UserError
 from amodalseg.models.base import AmodalModel
 
 MAX_BYTES = 200_000_000
-"""Of a request."""
+"""Maximum size of a request, bytes."""
 
 
 class Backend(ThreadingHTTPServer):
-    """The HTTP server: one thread for each request, of which one predicts at a time."""
+    """The HTTP server: one thread per request; only one predicts at a time."""
 
     def __init__(self, address: tuple[str, int], model: AmodalModel, photos: Photos, seed: int = 0):
         super().__init__(address, Answer)
@@ -34,7 +34,7 @@ class Backend(ThreadingHTTPServer):
         self.turn = Lock()
 
     def answer(self, path: str, request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """A request's status and answer. Raises UserError: there is no answer to it."""
+        """Status and answer of a request. Raises UserError if it cannot be answered."""
         if path in ("/", "/health"):
             return 200, {"status": "UP", "model_class": self.version}
         if path == "/setup":
@@ -47,7 +47,7 @@ class Backend(ThreadingHTTPServer):
         return 404, {"error": f"there is no {path}"}
 
     def _results(self, request: dict[str, Any]) -> list[dict[str, Any]]:
-        """A prediction for each task; where a task fails an empty one, and a line on the standard error."""
+        """A prediction for each task; for a task that fails, an empty one and a line on standard error."""
         found, failures = [], []
         for task in request["tasks"]:
             prediction: dict[str, Any] = {"result": [], "score": None}
@@ -80,7 +80,7 @@ class Answer(BaseHTTPRequestHandler):
         except UserError as error:
             self._send(400, {"error": str(error)})
         except (ValueError, TypeError, KeyError, AttributeError) as error:  # not the json of Label Studio
-            self._send(400, {"error": f"no request of Label Studio: {error!r}"})
+            self._send(400, {"error": f"not a Label Studio request: {error!r}"})
 
     def _send(self, status: int, content: dict[str, Any]) -> None:
         body = json.dumps(content).encode()

@@ -18,7 +18,7 @@ from amodalseg.predictions import Prediction, PredictionStack
 
 
 def drawn(photo: np.ndarray, prediction: Prediction | PredictionStack) -> np.ndarray:
-    """The photo, uint8 (H, W, 3) RGB, with whole objects in red, what is visible of them in blue, and their boxes."""
+    """The photo, uint8 (H, W, 3) RGB, with whole objects in red, their visible parts in blue, and their boxes."""
     whole = prediction.to_supervision()
     visible = replace(whole, mask=whole.data["modal"])
     scene = np.ascontiguousarray(photo[..., ::-1])  # supervision draws on BGR, as OpenCV does

@@ -196,7 +196,7 @@ def test_a_dry_run_does_nothing(tmp_path):
     [
         (["--minutes", "0"], "--minutes 0 leaves no time"),
         (["--minutes", "nan"], "leaves no time"),
-        (["--data", "nowhere"], "--data nowhere is no folder"),
+        (["--data", "nowhere"], "--data nowhere is not a folder"),
         (["--parts", "predictions,nothing"], "'nothing' is none of predictions"),
         (["optim.lrr=1"], "did you mean 'optim.lr'"),
         (["--experiment", "nothing"], "no configuration file"),

@@ -26,7 +26,7 @@ def test_an_unknown_row_is_refused(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["peers.py", "--row", "unheard"])
     with pytest.raises(SystemExit):
         program.main()
-    assert "no row begins so; there are conddiff_amo_lite (exported)" in capsys.readouterr().err
+    assert "no row begins with one of these names; there are conddiff_amo_lite (exported)" in capsys.readouterr().err
 
 
 def test_the_time_of_one_evaluation_is_multiplied_by_their_number(monkeypatch):

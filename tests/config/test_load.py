@@ -305,7 +305,7 @@ def test_mistakes_in_files(tmp_path, small):
     with pytest.raises(UserError, match=r"broken\.yaml is not valid YAML.*line 2"):
         load_config(TrainConfig, tmp_path / "broken.yaml")
     write(tmp_path / "loop.yaml", base="loop.yaml")
-    with pytest.raises(UserError, match="leads back"):
+    with pytest.raises(UserError, match="forms a cycle"):
         load_config(TrainConfig, tmp_path / "loop.yaml")
     write(tmp_path / "typo.yaml", base="small.yaml", traner={"devices": 2})
     with pytest.raises(UserError, match=r"typo\.yaml: there is no option 'traner'; did you mean 'trainer'"):

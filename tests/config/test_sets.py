@@ -54,7 +54,7 @@ def test_sets_can_be_removed_added_and_replaced(path, tmp_path):
         (["sets=3"], ["sets is a section"]),
         (["sets=null"], ["sets is a section"]),
         (["sets.cars=null", "sets.cocoa=null"], ["no data set is left"]),
-        (["data.name=synthetic"], ["the command line gives data, and there are sets"]),
+        (["data.name=synthetic"], ["the command line gives data, but sets is given too"]),
         (["sets={a.b: {name: synthetic}}"], ["'a.b' is not a valid name in"]),
     ],
 )
@@ -68,7 +68,7 @@ def test_mistakes(path, overrides, parts):
 
 def test_data_and_sets_together_are_refused(tmp_path):
     (tmp_path / "both.yaml").write_text("out: x\ndata: {name: synthetic}\nsets: {s: {name: synthetic}}\n")
-    with pytest.raises(UserError, match=r"both\.yaml gives data, and there are sets"):
+    with pytest.raises(UserError, match=r"both\.yaml gives data, but sets is given too"):
         load_config(EvalConfig, tmp_path / "both.yaml")
     (tmp_path / "neither.yaml").write_text("out: x\n")
     with pytest.raises(UserError, match=r"data\.name is missing"):

@@ -210,7 +210,7 @@ def test_bombs_devices_and_pipes_are_refused_before_anything_is_decoded(tmp_path
     os.mkfifo(tmp_path / "pipe.png")
     for path in (tmp_path / "pipe.png", "/dev/zero"):
         for read in (images.load_image, images.image_size, mask_files.read_mask_file):
-            with pytest.raises(UserError, match="it is no file, but a device, a pipe or a socket"):
+            with pytest.raises(UserError, match="not a regular file, but a device, a pipe or a socket"):
                 read(Path(path))
 
 

@@ -51,7 +51,7 @@ def test_missing_damaged_or_wrong_weights_are_refused(copied):
         "denoiser.decoder.0.weight" if "denoiser.decoder.0.weight" in state else max(state, key=lambda k: state[k].size)
     )
     save_file(state | {key: state[key] + 1}, weights)
-    refused("was made of other weights than lie beside it")
+    refused("was exported from other weights than those beside it")
     save_file(state | {key: np.full_like(state[key], np.nan)}, weights)
     refused(f"'{key}' holds NaN or infinity")
     save_file({name: value for name, value in state.items() if name != key}, weights)

@@ -157,7 +157,7 @@ def test_a_missing_gpu_is_reported(exported, monkeypatch):
         with pytest.raises(UserError, match="cannot use CUDAExecutionProvider on this machine"):
             OnnxPredictor(exported.onnx, providers=providers)
     assert asked == [[(CUDA, {})], [(CUDA, {})], [(CUDA, {"device_id": 0})]]
-    with pytest.warns(UserWarning, match="the CPU predicts, as the list of providers allows"):
+    with pytest.warns(UserWarning, match="predicting on the CPU, which the list of providers allows"):
         OnnxPredictor(exported.onnx, providers=[CUDA, "CPUExecutionProvider"])
     with pytest.raises(UserError, match=r"a provider is a name or \(name, options\), not 5"):
         OnnxPredictor(exported.onnx, providers=[5])

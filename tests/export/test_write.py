@@ -42,7 +42,7 @@ def test_both_files_give_the_masks_of_pytorch(exported, batch):
 def test_what_the_export_reports(exported):
     assert [comparison.name for comparison in exported.comparisons] == [str(exported.onnx), str(exported.pt2)]
     assert all(comparison.identical >= 0.9999 for comparison in exported.comparisons)
-    assert "of the mask's pixels as PyTorch has them" in str(exported.comparisons[0])
+    assert "of the mask's pixels equal PyTorch's" in str(exported.comparisons[0])
 
 
 def test_the_verification_set_detects_wrong_masks(exported):
@@ -108,7 +108,7 @@ def test_the_command(exported, tmp_path, monkeypatch, capsys):
     )
     monkeypatch.setattr(write, "write_onnx", lambda program, path, metadata: path.write_bytes(good))
     assert main(["export", str(tmp_path), "--out", str(tmp_path / "new/model.onnx")]) == 0
-    assert "% of the mask's pixels as PyTorch has them" in capsys.readouterr().out
+    assert "% of the mask's pixels equal PyTorch's" in capsys.readouterr().out
     assert seen == [(1, 64)] and (tmp_path / "new/model.onnx").read_bytes() == good
     with pytest.raises(UserError, match="takes 'noise'"):  # the file was exported with one step
         write.export_model(load_model(tmp_path, "cpu"), tmp_path / "three.onnx", steps=3)

@@ -25,11 +25,15 @@ def inputs(tmp_path_factory):
 @pytest.mark.parametrize(
     ("name", "more", "says"),
     [
-        ("predict", [], "the same command goes on from there"),
-        ("predict", ["--overwrite"], "the same command without --overwrite goes on from there"),
-        ("masks", [], "the same command goes on behind what is written"),
-        ("masks", ["--overwrite"], "the same command without --overwrite goes on behind what is written"),
-        ("eval", [], "the same command goes on behind what is predicted"),
+        ("predict", [], "run the same command again to continue"),
+        ("predict", ["--overwrite"], "run the same command without --overwrite to continue"),
+        ("masks", [], "run the same command again to continue after the masks that are written"),
+        (
+            "masks",
+            ["--overwrite"],
+            "run the same command without --overwrite to continue after the masks that are written",
+        ),
+        ("eval", [], "run the same command again to continue after the objects that are predicted"),
     ],
 )
 def test_resumable_commands_say_how_to_resume(inputs, tmp_path, monkeypatch, capsys, name, more, says):

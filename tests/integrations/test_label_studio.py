@@ -135,7 +135,7 @@ def test_the_last_annotation_is_used(picture):
 @pytest.mark.parametrize(
     ("region", "config", "said"),
     [
-        (brushed(), "<View/>", "no <BrushLabels"), (brushed(), "<View", "no XML"),
+        (brushed(), "<View/>", "no <BrushLabels"), (brushed(), "<View", "not XML"),
         (brushed(to_name="other"), CONFIG, "not of the image 'other'"),
         (brushed(), CONFIG.replace('"object"', '"thing"'), "no label 'object'"),
         (brushed(MODAL[:-2]), CONFIG, "is of a picture of"), (brushed(image_rotation=90), CONFIG, "is turned"),

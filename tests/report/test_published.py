@@ -404,7 +404,7 @@ def test_a_part_of_the_published_split_is_reported(split, count, warned):
     rows = [count_row(dataset="cocoa", split=split)]
     results = [{**result, "num_objects": count} for result in summarize(rows)]
     (section,) = beside_published(results, rows)
-    assert ("said to hold 12,753 objects" in section.intro) == warned
+    assert ("reported to have 12,753 objects" in section.intro) == warned
 
 
 def test_flagged_rows_unknown_protocols_and_ablations_are_shown_separately(sections):

@@ -59,7 +59,7 @@ class Card:
         known: kinds of findings (``check.KINDS``) that the published files are known to cause, with the reason; they
             are notes, never faults.
         names_restart: photos of different splits may have the same names without being the same photos.
-        compare_masks: the annotation files of two splits are said to have been the same.
+        compare_masks: two splits are reported to have had the same annotation file, so their masks are compared.
     """
 
     title: str

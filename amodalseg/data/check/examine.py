@@ -223,7 +223,7 @@ def _counts(
         if abs(number - count.value) <= (0.02 * count.value if count.about else 0):
             severity, places = "fine", []
         elif subset or changed or Path(config.root).is_file():
-            severity, text = "note", f"{text}; not judged ({', '.join(changed) or 'a part of it is meant'})"
+            severity, text = "note", f"{text}; not judged ({', '.join(changed) or 'only a part is given'})"
         elif count.at_most and number < count.value:
             severity = "note"
         elif count.about or count.evidence == "U":

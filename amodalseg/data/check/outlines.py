@@ -1,4 +1,4 @@
-"""Checks of polygons as they stand in nested files (COCOA, BSDS-A); readers of flat files do their own."""
+"""Checks of the polygons stored in nested files (COCOA, BSDS-A); readers of flat files have their own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def check_outlines(source: Path, split: str) -> list[Finding]:
     """Find polygons that leave their image; [0, W] x [0, H] is inside.
 
     Args:
-        source: an annotation file that a reader has read without complaint.
+        source: an annotation file that a reader has accepted.
         split: for the finding.
 
     Returns:
@@ -42,7 +42,7 @@ def check_outlines(source: Path, split: str) -> list[Finding]:
 
 
 def _excess(region: dict[str, Any], image: dict[str, Any]) -> float | None:
-    """By how many pixels the polygons of a region leave the image, at most 0 if they do not; None: not of polygons."""
+    """How far the polygons of a region leave the image, pixels; at most 0 if they do not; None: not polygons."""
     ring = region["segmentation"]
     height, width = region.get("visible_mask", {}).get("size", [image["height"], image["width"]])
     if not isinstance(ring, list):

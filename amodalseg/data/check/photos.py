@@ -73,11 +73,11 @@ def check_photos(records: Sequence[AmodalRecord], split: str) -> tuple[list[Find
         text = f"{len(broken):,} of {len(first):,} photos are missing ({missing:,}) or unreadable"
         found.append(finding("photos", "fault", split, text, broken))
     else:
-        found.append(finding("photos", "fine", split, f"photos are there and have a header: {len(first):,}"))
+        found.append(finding("photos", "fine", split, f"photos exist and have a readable header: {len(first):,}"))
     for severity, cases, what in (
-        ("fault", stretched, "photos of another shape than their masks: resizing would squeeze them"),
-        ("note", scaled, "photos of another size than their masks, in the same shape: they are resized"),
-        ("note", stale, "photos whose size the annotation file gives wrong; masks and photo agree"),
+        ("fault", stretched, "photos have another aspect ratio than their masks: resizing would distort them"),
+        ("note", scaled, "photos have another size than their masks, but the same aspect ratio: they are resized"),
+        ("note", stale, "photos have a wrong size in the annotation file; masks and photo agree"),
     ):
         if cases:
             found.append(finding("sizes", severity, split, f"{len(cases):,} {what} (width x height)", cases))
@@ -109,10 +109,10 @@ def check_overlap(splits: Mapping[str, Names], names_restart: bool, compare_mask
     """Compare the photos of all splits, pair by pair.
 
     Args:
-        splits: what each shows.
+        splits: the photos of each.
         names_restart: whether splits may use a name for different photos. If not, a name in two splits is a fault; if
-            so, only where the photos are equal byte for byte.
-        compare_masks: also where two photos of one name have a mask in common: annotations of one were copied.
+            so, only if the photos are equal byte for byte.
+        compare_masks: photos with the same name and a common mask also count as the same: annotations were copied.
     """
     found = []
     for (one, here), (other, there) in combinations(splits.items(), 2):

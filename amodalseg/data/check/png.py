@@ -1,4 +1,4 @@
-"""Checks of masks that are picture files: what reading them as masks hides."""
+"""Checks of masks that are picture files, for irregularities that reading them as masks would hide."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from amodalseg.data.readers.pix2gestalt import FOLDERS
 from amodalseg.types import AmodalRecord
 
 SIDE = 256
-"""Of every picture of Pix2gestalt, pixels."""
+"""Height and width of every picture of Pix2gestalt, pixels."""
 
 
 def check_png_masks(config: PublishedData, records: Sequence[AmodalRecord], split: str) -> list[Finding]:
@@ -55,7 +55,7 @@ def check_png_masks(config: PublishedData, records: Sequence[AmodalRecord], spli
 
 
 def _unusual(stored: Stored) -> str:
-    """What a mask file is besides black and white in one channel; empty for one that is just that."""
+    """How a mask file differs from black and white in one channel; empty if it does not."""
     if stored.palette is not None:
         return "a palette"
     if stored.alpha is not None:

@@ -1,4 +1,4 @@
-"""Statistics of a data set: occlusion rates, sizes, categories. From masks alone, never from photos."""
+"""Statistics of a data set: occlusion rates, sizes, categories. Computed from masks, without photos."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class Stats:
     Attributes:
         name: ``dataset / split``.
         counts: pixels, int64 (N,) under each name in ``COUNTS``: ``hidden_area`` is amodal and not modal,
-            ``outside_area`` modal and not amodal, ``touches_border`` 0 or 1. Modal masks are the annotated ones. Where
-            a set has no amodal masks, the modal ones stand for them and ``amodal`` is False.
+            ``outside_area`` modal and not amodal, ``touches_border`` 0 or 1. Modal masks are the annotated ones. If a
+            set has no amodal masks, modal ones are used instead and ``amodal`` is False.
         amodal: whether the set has amodal masks.
         per_image: int64 (M,): objects of each photo that has any.
         categories: category -> number of objects, most first; objects without one are not in it.
         flags: flag -> number of objects.
-        num_stuff: objects annotated as stuff; None where nothing says so of any object.
+        num_stuff: objects annotated as stuff; None if no object has this information.
     """
 
     name: str
@@ -126,7 +126,7 @@ def describe(columns: Sequence[Stats]) -> str:
 
 
 def _numbers(stats: Stats) -> list[tuple[str, str]]:
-    """(title, value) of the lines of one column."""
+    """The lines of one column as (title, value)."""
     counts, number = stats.counts, len(stats)
     quantiles = "/".join(map(str, QUANTILES))
     hidden = counts["hidden_area"] > 0

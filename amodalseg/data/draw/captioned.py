@@ -30,7 +30,7 @@ class Captioned(NamedTuple):
 
 
 class CaptionBatch(NamedTuple):
-    """A stack of them: uint8 (B, 3, S, S), B texts, B queries, uint8 (B, 1, S, S), B keys."""
+    """A batch of samples: uint8 (B, 3, S, S), B texts, B queries, uint8 (B, 1, S, S), B keys."""
 
     picture: Any
     captions: list[str]
@@ -40,7 +40,7 @@ class CaptionBatch(NamedTuple):
 
 
 def stack_captioned(drawn: Sequence[Captioned]) -> CaptionBatch:
-    """Pictures of one size -> a batch."""
+    """Stack samples of one size into a batch."""
     import torch  # only here: loader workers of other data need none
 
     pictures = torch.from_numpy(np.stack([one.picture for one in drawn])).permute(0, 3, 1, 2).contiguous()
@@ -53,7 +53,7 @@ def stack_captioned(drawn: Sequence[Captioned]) -> CaptionBatch:
 class CaptionedPictures:
     """Training samples; each is a pure function of (seed, epoch, index, side).
 
-    Keys are (epoch, index, side in pixels), as ``RunSampler`` deals them out.
+    Keys are (epoch, index, side in pixels), as ``RunSampler`` yields them.
     """
 
     def __init__(self, world: CaptionedWorld) -> None:
@@ -66,7 +66,7 @@ class CaptionedPictures:
         epoch, index, side = key
         scene = self.world.scene(index, epoch if self.fresh else 0, side)
         rng = np.random.default_rng(stable_seed("caption", self.world.config.seed, epoch, index))
-        named = [_loosely(rng, thing.colour, thing.form) for thing in scene.things]
+        named = [_vary_name(rng, thing.colour, thing.form) for thing in scene.things]
         caption = scene.caption(named, ground=rng.random() >= UNNAMED)
         if rng.random() < PHOTO:
             caption = f"a photo of {caption}"
@@ -93,7 +93,7 @@ class HeldOutCaptions:
         return Captioned(scene.picture(), scene.caption(), scene.things[asked].name, mask, name, scene)
 
 
-def _loosely(rng: np.random.Generator, colour: str, form: str) -> str:
+def _vary_name(rng: np.random.Generator, colour: str, form: str) -> str:
     """A thing's name, sometimes without its colour or its shape."""
     chance = rng.random()
     if chance < UNNAMED:
@@ -120,5 +120,5 @@ def draw_query(rng: np.random.Generator, scene: Scene) -> tuple[str, np.ndarray]
         words, mask = (form if rng.random() < 0.3 else f"{colour} {rng.choice([*FORMS, ANYTHING])}"), nothing
     else:
         place = int(rng.integers(len(scene.things)))
-        words, mask = _loosely(rng, scene.things[place].colour, scene.things[place].form), scene.modal[place]
+        words, mask = _vary_name(rng, scene.things[place].colour, scene.things[place].form), scene.modal[place]
     return (with_article(words) if rng.random() < 0.5 else words), mask

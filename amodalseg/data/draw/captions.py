@@ -168,7 +168,7 @@ class CaptionedWorld:
                 return scene
 
     def get(self, index: int, epoch: int = 0) -> AmodalRecord:
-        """The farthest of one or two things, as a record, with the caption in ``extra``.
+        """The farther of one or two things (or the only one) as a record, with the caption in ``extra``.
 
         Args:
             index: which object; any number from 0, also beyond ``len``.

@@ -21,7 +21,7 @@ Box = tuple[float, float, float, float]
 class Edits:
     """Edits of pictures of the captioned world; each is a pure function of (seed, split, epoch, index) and the options.
 
-    Of two things one is added, removed, or recoloured; the other, the record's object, is unchanged.
+    One of two things is added, removed or recoloured; the other, the record's object, is unchanged.
 
     Args:
         config: which edits.
@@ -61,9 +61,9 @@ class Edits:
 
 
 class _EditedScene(NamedTuple):
-    """both: the scene with its two things. place: the number of the edited one. before, after: around the edit.
+    """both: the scene with its two things. place: index of the edited one. before, after: the scene around the edit.
 
-    stays: the number in ``before`` of the thing that stays.
+    stays: the index in ``before`` of the thing that stays.
     """
 
     both: Scene

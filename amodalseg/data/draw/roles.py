@@ -39,7 +39,7 @@ class Role:
             groups.setdefault(packs[index] if shares else "", []).append(index)
         for pack, share in shares.items():
             if share > 0 and pack not in groups:
-                raise UserError(f"data.{name}.{pack}={share}: no object of this pack can be used so")
+                raise UserError(f"data.{name}.{pack}={share}: no object of this pack can be one of the {name}")
         groups = {pack: members for pack, members in groups.items() if not shares or shares.get(pack, 0) > 0}
         total = [shares.get(pack, 1.0) for pack in groups]
         self._ends, self._members, self._packs = np.cumsum(total) / max(1e-12, sum(total)), list(groups.values()), packs

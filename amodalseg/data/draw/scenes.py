@@ -103,7 +103,7 @@ class Scenes:
         return self.config.num_objects
 
     def get(self, index: int, epoch: int = 0) -> AmodalRecord:
-        """Draw one scene. ``extra["kind"]`` names its kind.
+        """Draw one scene. ``extra["kind"]`` is its kind.
 
         Raises:
             UserError: the photos allow no scene of a kind that has a share.
@@ -155,7 +155,7 @@ class Scenes:
         scene.unknown = near & ~scene.amodal
         if rng.random() >= self.config.occlude.unoccluded:
             self._cover(rng, scene, source)
-        return scene if self._is_sound(scene) else None
+        return scene if self._is_visible_enough(scene) else None
 
     def _behind(self, rng: np.random.Generator) -> Scene | None:
         """Paste an object so that it overlaps an object of another photo, in front or behind."""
@@ -226,7 +226,7 @@ class Scenes:
             scene.cover(near)
         if rng.random() < 0.3:
             self._cover(rng, scene, source)
-        return scene if self._is_sound(scene) else None
+        return scene if self._is_visible_enough(scene) else None
 
     def _front(self, rng: np.random.Generator, scene: Scene) -> np.ndarray:
         """bool (H, W): the photo's own objects that stay in front of the pasted one; they occlude the target."""
@@ -243,13 +243,13 @@ class Scenes:
         """Sometimes paste more objects over a pasted target."""
         if rng.random() < (0.75 if source < 0 else 0.4):
             self._cover(rng, scene, source)
-        return scene if self._is_sound(scene) else None
+        return scene if self._is_visible_enough(scene) else None
 
     def _has_place(self, shape: Silhouette, photo: np.ndarray) -> bool:
         """Whether enough of a pasted object lies inside the photo."""
         return int(np.count_nonzero(shape.mask_in(photo.shape))) >= MIN_PLACE * photo.shape[0] * photo.shape[1]
 
-    def _is_sound(self, scene: Scene) -> bool:
+    def _is_visible_enough(self, scene: Scene) -> bool:
         """Whether enough of the target is visible for a query."""
         total = int(np.count_nonzero(scene.amodal))
         left = total - int(np.count_nonzero(scene.hidden))

@@ -50,7 +50,7 @@ class PriorSample(NamedTuple):
 
 
 class PriorBatch(NamedTuple):
-    """A stack of them: uint8 (B, 3, S, S), twice uint8 (B, 1, S, S) in {0, 1}, and B strings."""
+    """A batch of samples: uint8 (B, 3, S, S), twice uint8 (B, 1, S, S) in {0, 1}, and B strings."""
 
     picture: Any
     hole: Any
@@ -59,7 +59,7 @@ class PriorBatch(NamedTuple):
 
 
 def stack(samples: Sequence[PriorSample]) -> PriorBatch:
-    """Drawn pictures of one size -> a batch."""
+    """Stack samples of one size into a batch."""
     import torch  # only here: loader workers of other data need none
 
     pictures = torch.from_numpy(np.stack([one.picture for one in samples])).permute(0, 3, 1, 2).contiguous()
@@ -88,7 +88,7 @@ def whole_records(records: Sequence[AmodalRecord], config: WholeObjectsData) -> 
     ``max_contact`` of their outline, since those may lie in front.
 
     Raises:
-        UserError: none is whole; the reasons are counted.
+        UserError: no object is whole; the message counts the reasons.
     """
     neighbours = defaultdict(list)
     for record in records:
@@ -124,7 +124,7 @@ def _contact(record: AmodalRecord, neighbours: Sequence[AmodalRecord]) -> float:
 class WholeObjects:
     """Training pictures; each is a pure function of (seed, epoch, index).
 
-    Keys are (epoch, index, side in pixels), as ``RunSampler`` deals them out.
+    Keys are (epoch, index, side in pixels), as ``RunSampler`` yields them.
 
     Args:
         records: whole objects.
@@ -162,8 +162,8 @@ class WholeObjects:
         if not mask.any():  # thinner than a pixel at this size
             mask = alpha >= max(1, int(alpha.max()))
         if kind != "own":
-            behind = self._elsewhere(rng, side) if kind == "other" else PAINTED[kind](rng, side, picture[mask])
-            picture = _over(picture, alpha, behind)
+            behind = self._other_surroundings(rng, side) if kind == "other" else PAINTED[kind](rng, side, picture[mask])
+            picture = _blend_over(picture, alpha, behind)
         gain, lift = rng.uniform(0.8, 1.2, 3) ** (0.5, 0.5, 0.5) * rng.uniform(0.85, 1.15), rng.uniform(-15, 15)
         if kind not in ("white", "grey"):  # these keep their plain colour
             picture = (picture * np.float32(gain) + np.float32(lift)).clip(0, 255).astype(np.uint8)
@@ -182,7 +182,11 @@ class WholeObjects:
         grey = np.full_like(picture, 128)
         hole = half_hole(rng, mask)
         return PriorSample(
-            _over(picture, alpha, grey), hole.astype(np.uint8), mask.astype(np.uint8), f"{self.keys[index]} half", grey
+            _blend_over(picture, alpha, grey),
+            hole.astype(np.uint8),
+            mask.astype(np.uint8),
+            f"{self.keys[index]} half",
+            grey,
         )
 
     def _has_surroundings(self, index: int) -> bool:
@@ -221,7 +225,7 @@ class WholeObjects:
             small = small[:, ::-1]
         return np.ascontiguousarray(small[..., :3]), np.ascontiguousarray(small[..., 3])
 
-    def _elsewhere(self, rng: np.random.Generator, side: int) -> np.ndarray:
+    def _other_surroundings(self, rng: np.random.Generator, side: int) -> np.ndarray:
         """A part of another object's surroundings, uint8 (side, side, 3)."""
         index = int(rng.integers(len(self.kept)))
         kept, (x0, y0, x1, y1) = self.kept[index], self.photos[index]
@@ -238,13 +242,13 @@ def _shrunk(view: np.ndarray, side: int) -> np.ndarray:
     return cv2.resize(view, (side, side), interpolation=cv2.INTER_AREA if side < len(view) else cv2.INTER_LINEAR)
 
 
-def _over(picture: np.ndarray, alpha: np.ndarray, behind: np.ndarray) -> np.ndarray:
+def _blend_over(picture: np.ndarray, alpha: np.ndarray, behind: np.ndarray) -> np.ndarray:
     cover = alpha[..., None].astype(np.float32) * np.float32(1 / 255)
     return (behind + cover * (picture.astype(np.float32) - behind) + np.float32(0.5)).astype(np.uint8)
 
 
 def _cut(record: AmodalRecord, kept: int) -> tuple[np.ndarray, tuple[float, ...], tuple[int, ...]]:
-    """An object's surroundings, uint8 (kept, kept, 4): colour and coverage. Its box in them, and its photo's.
+    """An object with its surroundings, uint8 (kept, kept, 4): colour and coverage; its box there, and the photo's.
 
     The photo is mirrored beyond its border. Coverage ends half a pixel inside the annotated outline, so that no seam of
     the old background is carried over to a new one.

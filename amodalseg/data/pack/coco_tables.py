@@ -18,7 +18,7 @@ from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord, FilePart, Picture
 
 MANY = 2000
-"""Objects, or photos, from which on progress is shown."""
+"""Number of objects, or photos, from which on progress is shown."""
 
 Entry = dict[str, Any]
 
@@ -32,12 +32,14 @@ class Categories:
         self._taken: set[int] = set()
 
     def number(self, record: AmodalRecord) -> tuple[int, Entry]:
-        """The id of an object's category, and what the record has instead where the two differ."""
+        """The id of an object's category in the files, and the record's own fields where they differ from these."""
         pair = record.category_id, record.category
         name = record.category or ("object" if record.category_id is None else str(record.category_id))
         if pair not in self._known:
             wanted = record.category_id
-            number = _free(self._taken, wanted if wanted is not None and wanted > 0 else None, len(self.entries) + 1)
+            number = _reserve_id(
+                self._taken, wanted if wanted is not None and wanted > 0 else None, len(self.entries) + 1
+            )
             self._known[pair] = number
             self.entries.append({"id": number, "name": name, "supercategory": ""})
         number = self._known[pair]
@@ -50,7 +52,7 @@ class Photos:
 
     Attributes:
         numbers: image id in the file of each photo.
-        folder: of the photos, seen from the json files; known once ``entries`` was asked for.
+        folder: of the photos, relative to the json files; set by ``entries``.
     """
 
     def __init__(self, out: Path, split: str) -> None:
@@ -62,12 +64,12 @@ class Photos:
         self._paths: list[Path] = []
 
     def number(self, record: AmodalRecord) -> int:
-        """The id of an object's photo; one that is no file is written when it is first met."""
+        """The id of an object's photo; a photo that is not a file is written at its first occurrence."""
         key = picture_key(record)
         if key not in self.numbers:
             text = record.image_id
             wanted = int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else None
-            number = self.numbers[key] = _free(self._taken, wanted, len(self.numbers) + 1)
+            number = self.numbers[key] = _reserve_id(self._taken, wanted, len(self.numbers) + 1)
             where = self._file(record.image, self.home / "drawn" / f"{number:012d}")
             self._paths.append(Path(os.path.abspath(where)))
             size = {"height": record.height, "width": record.width}
@@ -75,16 +77,16 @@ class Photos:
         return self.numbers[key]
 
     def whole(self, picture: Picture, number: int, copy: bool) -> str:
-        """Where the picture of a whole object is, seen from the json files."""
+        """The path of the picture of a whole object, relative to the json files."""
         target = self.wholes / f"{number:012d}"
         path = self._file(picture, target)
         if copy and isinstance(picture, Path):
             path = target.with_suffix(picture.suffix)
             _copy(picture, path)
-        return _seen_from(self.beside, path)
+        return _relative_to(self.beside, path)
 
     def entries(self, copy: bool) -> list[Entry]:
-        """The file's ``images``; ``copy``: photos that are files go to ``home`` first."""
+        """The file's ``images``; ``copy``: photos that are files are copied to ``home`` first."""
         home = Path(os.path.abspath(self.home))
         outside = [path for path in self._paths if home not in path.parents]
         common = _common_folder(outside or self._paths)
@@ -93,7 +95,7 @@ class Photos:
                 _copy(path, home / path.relative_to(common))
             self._paths = [path if home in path.parents else home / path.relative_to(common) for path in self._paths]
         common = home if copy or not outside else _common_folder(self._paths)
-        self.folder = _seen_from(self.beside, common)
+        self.folder = _relative_to(self.beside, common)
         for entry, path in zip(self._entries, self._paths, strict=True):
             entry["file_name"] = path.relative_to(common).as_posix()
         return self._entries
@@ -110,8 +112,8 @@ class Photos:
         return target
 
 
-def _free(taken: set[int], wanted: int | None, start: int) -> int:
-    """A number that is not taken, and is from now on: the wanted one if possible, else the next from ``start``."""
+def _reserve_id(taken: set[int], wanted: int | None, start: int) -> int:
+    """Reserve an unused number: the wanted one if possible, else the next from ``start``."""
     number = wanted if wanted is not None and wanted not in taken else start
     while number in taken:
         number += 1
@@ -132,7 +134,7 @@ def _common_folder(paths: Sequence[Path]) -> Path:
     return Path(os.path.commonpath([path.parent for path in paths]))
 
 
-def _seen_from(folder: Path, path: Path) -> str:
+def _relative_to(folder: Path, path: Path) -> str:
     plain, real = os.path.abspath(folder), os.path.realpath(folder)
     target = os.path.abspath(path) if plain == real else os.path.realpath(path)  # '..' refers to a link's target
     try:

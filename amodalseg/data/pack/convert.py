@@ -49,20 +49,20 @@ def write_coco_amodal(source: Source, out: Path, *, copy_photos: bool = False) -
         The numbers of images and objects.
 
     Raises:
-        UserError: no object; one without an amodal mask, or with what json cannot hold; the folder holds something
-            else, or this split; a photo that cannot be copied. The two files are written whole or not at all.
+        UserError: there is no object; an object has no amodal mask, or a value that json cannot store; the folder holds
+            other files, or this split already; a photo cannot be copied. The two files are written whole or not at all.
     """
     if not len(source):
         raise UserError("the data set contains no objects, so there is nothing to convert")
     first = source.get(0)
     if first.amodal_rle is None:
-        raise _modal_only(first)
+        raise _no_amodal_mask(first)
     split = first.split.replace("/", "-")
     files = {kind: out / "annotations" / f"{split}_{kind}.json" for kind in KINDS}
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; give a folder")
     with locked(out / split, "--out", file=True):  # other splits may be written at the same time
-        _claim(out, files, split)
+        _prepare_folder(out, files, split)
         return _write(source, first, out, files, split, copy_photos)
 
 
@@ -94,8 +94,8 @@ def _write(
     return len(photos.numbers), len(source)
 
 
-def _claim(out: Path, files: dict[str, Path], split: str) -> None:
-    """Make the folder ours and clear what a kill has cut off in it, or raise UserError."""
+def _prepare_folder(out: Path, files: dict[str, Path], split: str) -> None:
+    """Remove what a killed run left unfinished in the folder, and mark it as a converted data set. Raises UserError."""
     places = ((out / "annotations", f"{split}_"), (out / "images" / split, ""), (out / "whole" / split, ""))
     for folder, begin in places:
         for unfinished in folder.rglob(f".{begin}*{PART}"):
@@ -104,7 +104,7 @@ def _claim(out: Path, files: dict[str, Path], split: str) -> None:
         path for path in out.iterdir() if not (path.name.startswith(".") and (LOCK in path.name or PART in path.name))
     ]
     if others and not (out / MARK).is_file():
-        raise UserError(f"{out} holds something else (it has no {MARK}); give a new or an empty folder")
+        raise UserError(f"{out} is not a converted data set (it has no {MARK}); give a new or an empty folder")
     # the modal file is renamed last: an amodal file alone is left by a run killed at that moment
     if files["modal"].exists():
         raise UserError(f"{files['modal']} exists; remove it to convert again, or give another folder")
@@ -118,7 +118,7 @@ def _add(
 ) -> None:  # fmt: skip
     """Write the two annotations of an object."""
     if record.amodal_rle is None:
-        raise _modal_only(record)
+        raise _no_amodal_mask(record)
     image_number, (category_id, invented) = photos.number(record), categories.number(record)
     whole = None if record.whole_rgb is None else photos.whole(record.whole_rgb, number, copy)
     own: Entry = {
@@ -154,12 +154,12 @@ def _add(
         files[kind].write((",\n" if number > 1 else "\n") + _json(entry, record.key))
 
 
-def _modal_only(record: AmodalRecord) -> UserError:
+def _no_amodal_mask(record: AmodalRecord) -> UserError:
     return UserError(f"{record.key} has no amodal mask: this data set annotates visible pixels only")
 
 
 def _finite(value: Any) -> Any:
-    """A stored value with None for nan and infinity, which json does not have: 0 / 0 of an empty mask, say."""
+    """A stored value with None for NaN and infinity (such as 0 / 0 for an empty mask), which json does not have."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -180,4 +180,4 @@ def _json(entry: Entry, what: str) -> str:
     try:
         return json.dumps(entry, default=plain, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{what} holds what json cannot: {error}") from error
+        raise UserError(f"{what} has a value that json cannot store: {error}") from error

@@ -17,8 +17,8 @@ from amodalseg.data.source import Source
 class Progress:
     """Metadata of the finished shards in a folder: ``shard-000000.json`` beside ``shard-000000.tar``.
 
-    A file is written before its shard is renamed, so there is no shard without one. It is valid only for exactly the
-    options, data and program version that the shard was made with.
+    The file is written before its shard is renamed, so every shard has one. It is valid only for exactly the options,
+    data and program version that the shard was made with.
     """
 
     def __init__(self, folder: Path, options: dict[str, Any], source: Source) -> None:
@@ -28,14 +28,14 @@ class Progress:
         self._count = 0
 
     def files(self) -> set[Path]:
-        """What may lie in the folder of an unfinished set; nothing where its first file does not say that it is one."""
+        """The files of an unfinished set in the folder; none if its first file does not identify it as one."""
         if self._read(0) is None:
             return set()
         tars, notes = self.folder.glob("shard-*.tar"), self.folder.glob("shard-*.json")
         return {*tars, *notes, self.folder / INDEX_NAME}
 
     def load(self) -> list[dict[str, Any]]:
-        """What ``save`` has kept of the shards from the first one on, up to one that is missing or does not verify."""
+        """What ``save`` recorded of the shards, from the first up to one that is missing or fails verification."""
         found: list[dict[str, Any]] = []
         while (content := self._read(len(found))) is not None:
             if content["stamp"] != self._stamp:
@@ -56,13 +56,13 @@ class Progress:
         return found
 
     def save(self, shard: dict[str, Any]) -> None:
-        """Keep what is known of the next shard."""
+        """Record the next shard."""
         body = json.dumps({"stamp": self._stamp, "shard": shard})
         write_whole(self._path(self._count), f"{_digest(body.encode())}\n{body}")
         self._count += 1
 
     def finished(self) -> dict[str, Any] | None:
-        """The summary of a set that was cut off when all was written but this; None for any other."""
+        """The summary of a set that was interrupted when everything but its summary was written; else None."""
         content = self._read(0)
         if content is None or content["stamp"] != self._stamp:
             return None

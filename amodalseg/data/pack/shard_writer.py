@@ -28,12 +28,12 @@ from amodalseg.lock import locked
 from amodalseg.types import AmodalRecord, Picture
 
 BLOCK = 512
-"""Bytes of a member's header in a tar file."""
+"""Size of a member's header in a tar file, bytes."""
 MB = 1 << 20
 
 
 class _Hashed:
-    """A file that is written from its beginning to its end, and the checksum of what was written."""
+    """A file written sequentially, with its size and checksum."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file, self.sum, self.size = file, hashlib.sha256(), 0
@@ -67,8 +67,8 @@ def write_shards(
         The summary, as in ``shards.json``.
 
     Raises:
-        UserError: the folder holds something else, an object cannot be read or kept as json, nothing can be written
-            there, or there is no object.
+        UserError: the folder holds other files, an object cannot be read or stored as json, the folder cannot be
+            written to, or there is no object.
     """
     with locked(folder, "--out"):
         progress = Progress(folder, {"about": about, "size": size, "whole": whole, "skip_broken": skip_broken}, source)
@@ -87,7 +87,7 @@ def write_shards(
         try:
             return _write_shards(source, folder, about, size, whole, skip_broken, progress)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt("the same command goes on behind the shards that are whole") from None
+            raise KeyboardInterrupt("run the same command again to continue after the complete shards") from None
 
 
 def _write_shards(
@@ -143,10 +143,10 @@ def _samples(
     Args:
         source, skip_broken: as in ``write_shards``.
         begin: the first object.
-        broken: gets a line for each that is left out.
+        broken: receives a line for each object that is left out.
 
     Yields:
-        The objects, and the place in the source of the first one behind them.
+        The objects, and the index in the source of the first one after them.
     """
     group: list[AmodalRecord] = []
     progress = tqdm(

@@ -68,7 +68,7 @@ class Shards:
         return len(self.index)
 
     def get(self, index: int, epoch: int = 0) -> AmodalRecord:
-        """Read one object; its pictures are parts of the shard. Raises UserError: the shard is not the index's."""
+        """Read one object; its pictures are parts of the shard. Raises UserError: shard and index do not match."""
         row = self.index[index]
         shard, sample, place, entry, entry_length, photo, photo_length, whole, whole_length, _ = row.item()
         path = self.paths[shard]
@@ -90,7 +90,7 @@ class Shards:
         )
 
     def files(self, places: Iterable[int] | None = None) -> Iterator[Path]:
-        """All files that objects are in: one shard holds thousands, so they are not told apart."""
+        """All files, whatever ``places`` says: one shard holds thousands of objects."""
         yield from self.paths
 
 
@@ -98,12 +98,12 @@ def read_entry(content: dict[str, Any], image: Picture, whole_rgb: Picture | Non
     """One object of a sample's json list.
 
     Args:
-        content: as ``shard_writer`` makes it.
+        content: as written by ``shard_writer``.
         image, whole_rgb: its pictures.
-        where: it comes from, for messages.
+        where: its origin, for messages.
 
     Raises:
-        UserError: a field is missing, unknown, or no mask.
+        UserError: a field is missing, unknown, or not a mask.
     """
     fields = {key: value for key, value in content.items() if key not in ("number", "place", "photo", "whole", "file")}
     try:

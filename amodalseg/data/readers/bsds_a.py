@@ -18,13 +18,13 @@ logger = logging.getLogger(__name__)
 def read_bsds_a(config: BsdsAData, *, photos: bool = True) -> list[AmodalRecord]:
     """Read ``root/annotations/BSDS_amodal_<split>.json`` with the photos in ``root/BSR/BSDS500/data/images/<split>``.
 
-    The photos lie where BSR_bsds500.tgz puts them; ``root/images/<split>`` and ``root/<split>`` are looked at too. The
-    fields are COCOA's (``read_cocoa``). Where a region's ``order`` is no whole number, its depth is unknown.
+    The photos lie where BSR_bsds500.tgz puts them; ``root/images/<split>`` and ``root/<split>`` are also searched. The
+    fields are COCOA's (``read_cocoa``). If a region's ``order`` is not a whole number, its depth is unknown.
 
     Several annotations share an image. They are different people's annotations of the same objects, so they are never
     merged: each is a separate set of objects, with ``object_id`` ``<annotation id>-<index>``, ``order`` and occluders
-    within it, and ``group["annotator"]`` its ``author`` (with the annotation's id where an image has several of one
-    author, or of nobody).
+    within it, and ``group["annotator"]`` its ``author`` (with the annotation's id if an image has several of one
+    author, or without an author).
 
     Args:
         config: ``annotator`` ``first``: the first annotation of each image in the file, as the amodal API scores;

@@ -1,6 +1,6 @@
 """The exchange format: two plain COCO-instances files, modal and amodal, that share ids.
 
-Any COCO tool can open both. Information that plain COCO has no field for is stored under ``amodalseg`` in the entries:
+Any COCO tool can open both. Information without a field in plain COCO is stored under ``amodalseg`` in the entries:
 written by ``amodalseg data convert``, not required in files made by hand.
 
 | in the file | under ``amodalseg`` |
@@ -206,8 +206,8 @@ def _check_ids(some: dict[Any, Any], others: dict[Any, Any], kind: str, files: t
         if alone:
             shown = ", ".join(map(str, alone[:3])) + (", ..." if len(alone) > 3 else "")
             raise UserError(
-                f"{len(alone)} {kind}s of {source} are not in {other} ({kind} ids {shown}); the two files belong "
-                "together by their ids: give each object one id in both"
+                f"{len(alone)} {kind}s of {source} are not in {other} ({kind} ids {shown}); the two files are "
+                "joined by their ids: give each object the same id in both"
             )
 
 

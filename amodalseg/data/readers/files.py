@@ -27,8 +27,8 @@ def load_json(path: Path) -> Any:
     """Read a json file.
 
     Raises:
-        UserError: the file is missing, is a folder, or is no json (with line and column); an object in it has a key
-            twice, with different values.
+        UserError: the file is missing, is a folder, or is not json (with line and column); an object in it has the
+            same key twice, with different values.
     """
     twice: list[str] = []
 
@@ -63,9 +63,9 @@ def require(entry: Any, keys: Keys, where: str, optional: Keys = NONE) -> None:
     """Check that a json object has its keys, with values of the right types.
 
     Args:
-        entry: what should be the object.
+        entry: the value that should be the object.
         keys: that it must have.
-        where: the file and the place in it, for the message.
+        where: the file and the position in it, for the message.
         optional: keys that it may have.
     """
     if not isinstance(entry, dict):
@@ -146,7 +146,7 @@ def check_join(annotations: Iterable[dict[str, Any]], images: dict[Any, Any], so
 
 
 def other_form(key: Any) -> Any:
-    """An id as a text where it is a number, and the other way round; None for a text that is no such number."""
+    """A number id as text, or a text id as a number; None for text that is not a number."""
     if isinstance(key, str):
         plain = key.removeprefix("-").isdecimal() and len(key) < 20 and str(int(key)) == key
         return int(key) if plain else None
@@ -168,10 +168,10 @@ def photo_path(folder: Path, name: str, outside: bool = False) -> Path:
     Args:
         folder: of the photos.
         name: ``file_name`` in the file.
-        outside: allow names that lead out of the folder: absolute ones, and ``..``.
+        outside: allow names outside of the folder: absolute ones, and ``..``.
 
     Raises:
-        UserError: a name that no file can have, or that leads out of the folder.
+        UserError: a name that is not a valid file name, or lies outside of the folder.
     """
     try:
         name.encode()
@@ -198,7 +198,7 @@ def photo_path(folder: Path, name: str, outside: bool = False) -> Path:
 def photo_paths(
     folder: Path, images: Mapping[Any, Mapping[str, Any]], source: Path, skip_broken: bool, outside: bool
 ) -> dict[Any, Path]:
-    """Where the photos of a file lie.
+    """The paths of the photos of a file.
 
     Args:
         folder: of the photos.
@@ -208,7 +208,7 @@ def photo_paths(
         outside: as in ``photo_path``.
 
     Raises:
-        UserError: names that ``photo_path`` refuses, with their number.
+        UserError: ``photo_path`` refuses names; the message gives their number.
     """
     paths: dict[Any, Path] = {}
     refused: dict[Any, str] = {}
@@ -226,7 +226,7 @@ def photo_paths(
 
 
 def missing_photos(folder: Path, paths: Iterable[Path], skip_broken: bool) -> set[Path]:
-    """Photos that are not there.
+    """Find missing photos.
 
     Args:
         folder: where they should be.

@@ -25,13 +25,13 @@ logger = logging.getLogger(__name__)
 
 FRAMES = 128
 MIN_AMODAL, MIN_MODAL, BORDER = 400, 64, 16
-"""Pixels. SaVOS keeps frames with more than these areas, whose amodal box is this far from the image's border."""
+"""SaVOS keeps frames with more than these areas, whose amodal box is this far from the image's border; pixels."""
 LEAST, MOST, LENGTH = 0.1, 0.7, 10
 """SaVOS tests on tracks of more than LENGTH frames with an occlusion rate between LEAST and MOST, both exclusive."""
 
 
 class Frame(NamedTuple):
-    """A fish in one frame. rate: as stored, if it is. extra: stored boxes."""
+    """A fish in one frame. rate: as stored, if any. extra: stored boxes."""
 
     number: int
     modal: Rle
@@ -73,7 +73,7 @@ def read_fishbowl(config: FishBowlData, *, photos: bool = True) -> list[AmodalRe
     16 pixels from the border the first unbroken run; of its frames with more than 64 visible pixels the first unbroken
     run; tracks with more than 10 frames of the former, and an occlusion rate between 0.1 and 0.7 in one of the latter;
     without their first and last frame. A prepared file has gone through this, so there only the last two are applied.
-    SaVOS then scores the frames whose rate lies between 0.1 and 0.7, which is the business of the protocol.
+    SaVOS then scores the frames whose rate lies between 0.1 and 0.7, which is done by the protocol.
 
     Args:
         config: ``form``; ``annotations``: the folder of the videos' folders (raw) or the pickle (prepared), which is
@@ -135,7 +135,7 @@ def read_fishbowl(config: FishBowlData, *, photos: bool = True) -> list[AmodalRe
 
 
 def _first_number(folder: Path, length: int) -> int:
-    """Of a video's frames: 0 or 1."""
+    """Number of a video's first frame: 0 or 1."""
     names = set(os.listdir(folder)) if folder.is_dir() else set()
     return int(f"{0:05d}.png" not in names and f"{length:05d}.png" in names)
 
@@ -166,7 +166,7 @@ def _prepared(source: Path) -> Iterator[Track]:
 
 
 def _unwrapped(value: Any) -> Any:
-    """The run lengths of a list of one: they were encoded with a third axis of one."""
+    """The run lengths in a list of one, as pycocotools encodes a mask with a third axis of length 1."""
     return value[0] if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict) else value
 
 

@@ -1,6 +1,6 @@
 """Flat COCO files: every annotation is one object, with an amodal and a modal mask under two keys.
 
-COCOA-cls, KINS, D2SA and SAIL-VOS are such files; they differ in keys, names and places, which their own modules know.
+COCOA-cls, KINS, D2SA and SAIL-VOS are such files; their own modules define keys, names and locations.
 """
 
 from __future__ import annotations
@@ -86,14 +86,14 @@ def read_flat(
         folders: under ``config.root`` that may hold its photos, the usual one first.
         config: ``root``, ``images``, ``skip_broken`` (leaves out objects with a missing photo or with a mask that
             cannot be read, with a warning), ``fix_subset``.
-        form: what the data set calls things.
+        form: the keys that the data set uses.
         split: name for the records.
         photos: off: photos need not be there.
         prefix: put before image and object ids, where several files make one split.
 
     Returns:
-        Records with everything that the file alone tells. Warnings say how many polygons were cut and how many stored
-        occlusion rates differ from the masks' by more than 0.01.
+        Records with everything that follows from the file alone. Warnings say how many polygons were cut and how many
+        stored occlusion rates differ from the masks' by more than 0.01.
 
     Raises:
         UserError: a file, key, photo or mask that is missing or wrong; the message names file and annotation.
@@ -124,12 +124,12 @@ def read_flat(
     sizes = {key: stated_sizes(photo, paths[key], photos) for key, photo in there.items()}
     records, notes = [], _Notes(source, len(entries))
     kinds: dict[frozenset[str], frozenset[str]] = {}  # records with the same flags share them: a tenth of the memory
-    for object_id, entry in _taken_out(entries):
+    for object_id, entry in _popped(entries):
         image_id, category = entry["image_id"], names.get(entry.get("category_id"))
         if image_id not in sizes or category in form.drop:
             continue
         try:
-            amodal, modal = _pair(entry, form, sizes[image_id], f"{source}: annotation {object_id}")
+            amodal, modal = _read_masks(entry, form, sizes[image_id], f"{source}: annotation {object_id}")
         except UserError as error:
             if not config.skip_broken:
                 raise
@@ -159,7 +159,7 @@ def read_flat(
         )
         record.flags = kinds.setdefault(record.flags, record.flags)
         records.append(record)
-        if any(_leaves(entry[key], amodal["size"]) for key in (form.amodal, form.modal)):
+        if any(_exceeds_image(entry[key], amodal["size"]) for key in (form.amodal, form.modal)):
             notes.cut.append(object_id)
         if rate is not None and not abs(rate - hidden_share(amodal, modal)) <= 0.01:
             notes.rates.append(object_id)
@@ -200,14 +200,14 @@ class _Notes:
             warnings.warn(f"{self.source}: {text}", stacklevel=4)
 
 
-def _taken_out(entries: dict[int, Entry]) -> Iterator[tuple[int, Entry]]:
-    """Ids and entries, each removed as it is handed out: the texts of a large file need not outlive their records."""
+def _popped(entries: dict[int, Entry]) -> Iterator[tuple[int, Entry]]:
+    """Yield ids and entries, removing each: the entries of a large file need not stay in memory beside the records."""
     for object_id in tqdm(list(entries), desc="reading objects", disable=len(entries) < 50_000):
         yield object_id, entries.pop(object_id)
 
 
 def _images(entries: list[Any], form: Form, source: Path, prefix: str) -> dict[Any, tuple[str, Entry]]:
-    """By the file's image id: the image's name in records, and its entry."""
+    """The file's image id -> the image's name in records, and its entry."""
     photos = by_id(entries, {"id": ID, "file_name": (str,)}, "image", source, {"height": (int,), "width": (int,)})
     found = {image_id: (prefix + form.image_name(photo), photo) for image_id, photo in photos.items()}
     seen: dict[str, Any] = {}
@@ -233,8 +233,8 @@ def _categories(content: Entry, source: Path) -> dict[int | None, str]:
     return names
 
 
-def _pair(entry: Entry, form: Form, sizes: list[list[int]], where: str) -> tuple[Rle, Rle]:
-    """Amodal and modal mask, of one size."""
+def _read_masks(entry: Entry, form: Form, sizes: list[list[int]], where: str) -> tuple[Rle, Rle]:
+    """Amodal and modal mask, in the same size."""
     found: dict[str, Rle] = {}
     size = sizes[0] if sizes else None
     for key in sorted((form.amodal, form.modal), key=lambda key: not isinstance(entry[key], dict)):
@@ -244,7 +244,7 @@ def _pair(entry: Entry, form: Form, sizes: list[list[int]], where: str) -> tuple
             size = list(found[key]["size"])
             continue
         if size is None:
-            raise UserError(f"{where}: nothing gives the size of its masks: neither run lengths, the file nor a photo")
+            raise UserError(f"{where}: the size of its masks is unknown: no run lengths, size in the file or photo")
         if key == form.modal and stored == []:
             stored = {"size": size, "counts": [size[0] * size[1]]}
         found[key] = mask_of_size(stored, size, place)
@@ -252,8 +252,8 @@ def _pair(entry: Entry, form: Form, sizes: list[list[int]], where: str) -> tuple
     return found[form.amodal], found[form.modal]
 
 
-def _leaves(segmentation: Any, size: Sequence[int]) -> bool:
-    """Whether a mask is of polygons and one has a point outside of its image; [0, W] x [0, H] is inside."""
+def _exceeds_image(segmentation: Any, size: Sequence[int]) -> bool:
+    """Whether a mask consists of polygons of which one has a point outside of its image; [0, W] x [0, H] is inside."""
     if not isinstance(segmentation, list) or not segmentation:
         return False
     rings = segmentation if isinstance(segmentation[0], list) else [segmentation]

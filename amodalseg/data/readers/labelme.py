@@ -38,7 +38,7 @@ from amodalseg.masks import Rle
 from amodalseg.types import AmodalRecord
 
 KINDS = {"": ("modal", "amodal"), "modal": ("modal",), "amodal": ("amodal",)}
-"""Ending of a label -> masks that the shape belongs to."""
+"""Suffix of a label -> masks that the shape belongs to."""
 CORNERS = {
     "polygon": (3,),
     "rectangle": (2, 4),
@@ -47,9 +47,9 @@ CORNERS = {
     "rotation": (4,),
     "oriented_rectangle": (4,),
 }
-"""Shape types that enclose pixels, and the numbers of points of each; a polygon has as many or more."""
+"""Shape types that enclose pixels, and their numbers of points; for a polygon the minimum."""
 STRAY = ("point", "points", "line", "linestrip")
-"""Shape types that enclose none."""
+"""Shape types that enclose no pixels."""
 
 Entry = dict[str, Any]
 
@@ -68,8 +68,8 @@ def read_labelme(folder: Path, split: str = "train") -> list[AmodalRecord]:
 
     Raises:
         UserError: no json file; a file, key or photo that is missing or wrong; a photo of another size than the file
-            says, or one that viewers turn; a label, shape type or group that does not fit the convention above; a shape
-            without pixels. The message names file and shape.
+            says, or one that viewers rotate; a label, shape type or group that does not fit the convention above; a
+            shape without pixels. The message names file and shape.
     """
     sources = sorted(folder.glob("*.json")) if folder.is_dir() else []
     if not sources:
@@ -104,7 +104,7 @@ def read_labelme(folder: Path, split: str = "train") -> list[AmodalRecord]:
 
 
 def _is_stray(shape: Any) -> bool:
-    """Whether a shape is a click that belongs to nothing: no area, and no group."""
+    """Whether a shape is a stray click: no area and no group."""
     if not isinstance(shape, dict) or shape.get("group_id") is not None:
         return False
     kind, points = shape.get("shape_type", "polygon"), shape.get("points")
@@ -113,7 +113,7 @@ def _is_stray(shape: Any) -> bool:
 
 def _photo_size(photo: Path, content: Entry, source: Path) -> tuple[int, int]:
     if not photo.is_file():
-        raise UserError(f"{source}: no photo at {photo}, which is its imagePath")
+        raise UserError(f"{source}: no photo at {photo} (its imagePath)")
     height, width = image_size(photo)
     if image_turning(photo) != 1:
         raise UserError(
@@ -148,7 +148,7 @@ def _record(
     _, name, _, first = members[0]
     for shape, other, kind, where in members:
         if other != name:
-            raise UserError(f"{where} is called '{other}', another shape of its group '{name}' ({first})")
+            raise UserError(f"{where} is labelled '{other}', but another shape of its group '{name}' ({first})")
         if shape.get("shape_type") == "mask":
             rle = masks.encode(_bitmap(shape, size, where))
         else:
@@ -182,7 +182,7 @@ def _record(
 
 
 def _bitmap(shape: Entry, size: tuple[int, int], where: str) -> np.ndarray:
-    """The mask of an AI tool or a brush: a picture in base64, laid on the box of the shape's two points."""
+    """The mask of an AI tool or a brush: a base64 picture that fills the box of the shape's two points."""
     (x0, y0), (x1, y1) = np.round(_points(shape, where)).astype(int)
     try:
         data = base64.b64decode(shape.get("mask") or "", validate=True)
@@ -201,7 +201,7 @@ def _bitmap(shape: Entry, size: tuple[int, int], where: str) -> np.ndarray:
 
 
 def _points(shape: Entry, where: str) -> np.ndarray:
-    """The points of a shape, float (N, 2). Raises UserError: other than its type has."""
+    """The points of a shape, float (N, 2). Raises UserError: they do not fit its type."""
     kind = shape.get("shape_type", "polygon")
     try:
         points = np.array(shape["points"], np.float64)

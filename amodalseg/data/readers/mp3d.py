@@ -25,14 +25,14 @@ logger = logging.getLogger(__name__)
 
 SPLITS = {"eval": "eval", "val": "eval", "test": "eval", "train": "train"}
 NAME = "MP3D_seleted_{}_10.29"
-"""Of the files, spelt so."""
+"""Name of the files, misspelt as published."""
 
 
 def read_mp3d(config: MP3DData, *, photos: bool = True) -> list[AmodalRecord]:
     """Read ``root/MP3D_seleted_<split>_10.29.json`` or ``.pkl`` with the photos in ``root/mp3d_<split>``.
 
-    The pickle is read without executing it (``safe_pickle``). The json is what ``convert_pickle`` makes of it; where it
-    is there, it is taken, as it opens several times faster.
+    The pickle is read without executing it (``safe_pickle``). The json is the output of ``convert_pickle``; if it
+    exists, it is preferred, because it opens several times faster.
 
     | in the file | in the record |
     |---|---|
@@ -42,11 +42,11 @@ def read_mp3d(config: MP3DData, *, photos: bool = True) -> list[AmodalRecord]:
     | region ``category_id`` | ``category_id``; a text there is the ``category`` |
     | ``categories`` with ``id`` and ``name``, if the file has them | ``category`` |
 
-    Every region is said to have both masks and to be occluded. Where that does not hold, a warning counts them.
+    As published, every region has both masks and is occluded; a warning counts exceptions.
 
     Args:
         config: ``split`` eval (also val or test) or train. ``root`` may also be the file. ``images`` names the photo
-            folder where mp3d_<split>.zip was unpacked elsewhere.
+            folder if mp3d_<split>.zip was unpacked elsewhere.
         photos: off: photos need not be there.
 
     Raises:
@@ -94,11 +94,11 @@ def read_mp3d(config: MP3DData, *, photos: bool = True) -> list[AmodalRecord]:
 
 
 def convert_pickle(source: Path, target: Path) -> int:
-    """Make plain json of the pickle: the same nested structure, with bytes as text and arrays as lists.
+    """Convert the pickle to plain json: the same nested structure, with bytes as text and arrays as lists.
 
     Args:
         source: the pickle; it is read without executing it.
-        target: the json file. It is whole or not there.
+        target: the json file; written whole or not at all.
 
     Returns:
         Number of annotations.
@@ -120,7 +120,7 @@ def convert_pickle(source: Path, target: Path) -> int:
 
 
 def _json(value: Any, key: str, source: Path) -> Iterator[str]:
-    """A value as text, a list in parts: a whole data set would take its size in memory once more."""
+    """Yield a value's JSON text, that of a list in parts: the text of a whole data set would double the memory."""
     if not isinstance(value, list):
         yield json.dumps(_plain(value, source))
         return
@@ -134,7 +134,7 @@ def _plain(value: Any, source: Path) -> Any:
         try:
             return value.decode("ascii")
         except UnicodeDecodeError as error:
-            raise UserError(f"{source} holds bytes that are not text: {value!r:.60}; json has none such") from error
+            raise UserError(f"{source} holds bytes that are not text: {value!r:.60}; json cannot store them") from error
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, dict):

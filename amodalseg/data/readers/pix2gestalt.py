@@ -10,10 +10,10 @@
 Files are paired by id. Pairing the four sorted listings by position, as is often done, shifts every pair after the
 first file that is missing.
 
-Listing 3.3 million files takes minutes, so it is done once: the ids are kept in a file beside the data, or in the
-user's cache folder where that cannot be written. It holds names only, and a folder's times change whenever a name is
-added, removed or changed in it, so it is good as long as the times of the four folders are the same. ``mtime`` alone
-would not do: archives and copies set it back to what it was elsewhere; nobody can set ``ctime``.
+Listing 3.3 million files takes minutes, so it is done once: the ids are stored in a file beside the data, or in the
+user's cache folder if that cannot be written. This index holds names only. A folder's times change whenever a name in
+it is added, removed or changed, so the index is valid as long as the times of the four folders are the same. ``mtime``
+alone is not enough, because archives and copies restore it; ``ctime`` cannot be set.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Pix2gestalt:
     """The data set as a source: ids are held in memory (some 20 bytes each), files are read on access.
 
     Args:
-        root: the folder of the four folders.
+        root: the folder that holds the four folders.
         split: of the records.
         entries: array of (``id``: bytes, ``whole``: bool, whether there is a picture of the whole object).
         fix_subset: as in ``make_record``.
@@ -68,7 +68,7 @@ class Pix2gestalt:
         return len(self.entries)
 
     def get(self, index: int, epoch: int = 0) -> AmodalRecord:
-        """Read the masks of one object. Raises UserError: a file is gone or broken, or masks differ in size."""
+        """Read the masks of one object. Raises UserError: a file is missing or broken, or masks differ in size."""
         code, whole = self.entries[index].item()
         name = os.fsdecode(code)
         paths = {folder: self.root / folder / f"{name}{ending}" for folder, ending in FOLDERS.items()}
@@ -84,7 +84,7 @@ class Pix2gestalt:
         )  # fmt: skip
 
     def files(self, places: Iterable[int] | None = None) -> Iterator[Path]:
-        """The files of all objects, or of those in some places, which ``draw`` would read."""
+        """The files of all objects, or of those at some indices."""
         for place in range(len(self)) if places is None else places:
             name, whole = os.fsdecode(self.entries[place]["id"].item()), self.entries[place]["whole"]
             for folder, ending in FOLDERS.items():
@@ -167,7 +167,7 @@ def _entry_type(width: int) -> np.dtype:
 
 
 def _read_index(path: Path) -> tuple[dict[str, Any], np.ndarray]:
-    """Raises OSError, ValueError, KeyError or TypeError where it is no index."""
+    """Raises OSError, ValueError, KeyError or TypeError if it is not an index."""
     with path.open("rb") as file:
         line = file.readline(100_000)
     header = json.loads(line)
@@ -182,7 +182,7 @@ def _build_index(root: Path) -> tuple[dict[str, Any], np.ndarray]:
 
     Returns:
         ``count`` of ids that have the three files they need, the first ``train`` of which are the training split;
-        ``lacking``: for each folder with gaps, how many ids of the others it lacks. And the entries.
+        ``lacking``: for each folder with gaps, how many ids of the others it lacks; and the entries.
     """
     listed = {folder: _ids(root / folder, ending) for folder, ending in FOLDERS.items() if (root / folder).is_dir()}
     found = listed["occlusion"]

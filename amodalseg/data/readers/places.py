@@ -31,7 +31,7 @@ def annotation_file(config: PublishedData, names: Sequence[str], folders: Sequen
 
 
 def known_split(config: PublishedData, splits: Mapping[str, str]) -> str:
-    """The split under its usual name. Args: splits, every word for one -> its usual name. Raises UserError."""
+    """The split under its usual name. Args: splits, every name of a split -> the usual one. Raises UserError."""
     if config.split not in splits and config.annotations is None:
         raise UserError(
             f"{config.name} has no split '{config.split}': it has {', '.join(dict.fromkeys(splits.values()))}"
@@ -40,15 +40,15 @@ def known_split(config: PublishedData, splits: Mapping[str, str]) -> str:
 
 
 def photo_folder(config: PublishedData, folders: Sequence[str], names: Collection[str], photos: bool) -> Path:
-    """Where the photos lie: ``config.images``, or the first of the usual places that holds any of them.
+    """The folder of the photos: ``config.images``, or the first of the usual places that holds any of them.
 
     Args:
-        folders: under the root that may hold them, the usual one first; "." is the root itself.
+        folders: under the root that may hold them, the usual one first; "." is the root.
         names: of the photos, relative to that folder.
-        photos: off: they need not be there.
+        photos: off: they need not exist.
 
     Raises:
-        UserError: no photo is there, and no usual folder either.
+        UserError: there is no photo, and none of the usual folders.
     """
     if config.images is not None:
         return Path(config.images)

@@ -23,7 +23,7 @@ from amodalseg.types import AmodalRecord, FilePart
 logger = logging.getLogger(__name__)
 
 MANY = 20_000
-"""Predictions from which on progress is shown."""
+"""Number of predictions from which on progress is shown."""
 
 
 class Predicted(NamedTuple):
@@ -53,12 +53,12 @@ def use_predictions(records: list[AmodalRecord], config: PublishedData) -> list[
     Results for ``coco_amodal`` use the ids of the exchange files.
 
     Args:
-        records: with the modal masks as annotated; those that carry predicted ones get the new ones.
+        records: with annotated modal masks; predicted ones that they already have are replaced.
         config: with ``predictions``.
 
     Returns:
         The objects that have a match, in their order: ``modal_rle`` is predicted, ``gt_modal_rle`` annotated,
-        ``modal_source`` is ``pred:<stem of the file>``, ``modal_score`` the result's. The numbers are printed.
+        ``modal_source`` is ``pred:<stem of the file>``, ``modal_score`` the result's. The counts are logged.
 
     Raises:
         UserError: a file that is missing or wrong, a result whose mask has another size than its photo's masks, an id
@@ -115,9 +115,9 @@ def match_by_iou(
     """Pair masks of one photo one to one, greedily by IoU.
 
     Args:
-        truths, predictions: masks of one size.
+        truths, predictions: masks of the same size.
         scores: of the predictions; None counts as 0.
-        least: IoU of a pair, in [0, 1]; masks that share no pixel are no pair.
+        least: IoU of a pair, in [0, 1]; masks without a common pixel are never paired.
 
     Returns:
         (truth, prediction) indices, highest IoU first; equal ones by score, then by prediction, then by truth.
@@ -151,7 +151,7 @@ def _match_by_id(
 def _read(
     source: Path, records: list[AmodalRecord], sizes: dict[str, tuple[int, int]], config: PublishedData
 ) -> tuple[dict[str, list[Predicted]], int, int]:
-    """Results by the records' image ids, without empty masks; the numbers of results elsewhere, and of empty ones."""
+    """Results by the records' image ids, without empty masks; the numbers of results elsewhere and of empty ones."""
     content = load_json(source)
     if isinstance(content, dict):
         require(content, {"annotations": (list,)}, str(source))
@@ -211,7 +211,7 @@ def image_ids(listing: Path, records: Iterable[AmodalRecord]) -> dict[str, str]:
         Its image ids, as text -> the ``image_id`` of the records.
 
     Raises:
-        UserError: no COCO json, or none of its photos is a record's.
+        UserError: it is not a COCO json, or none of its photos belongs to a record.
     """
     content = load_json(listing)
     require(content, {"images": (list,)}, str(listing))

@@ -18,11 +18,11 @@ def read_mask(segmentation: Any, size: Sequence[int], where: str) -> Rle:
 
     Args:
         segmentation: polygon, list of polygons (their union) or run lengths.
-        size: [H, W] of polygons; run lengths bring their own.
+        size: [H, W] of polygons; run lengths have their own.
         where: file and object, for the message.
 
     Raises:
-        UserError: it is no mask.
+        UserError: it is not a mask.
     """
     try:
         return masks.from_segmentation(segmentation, *size)
@@ -39,10 +39,10 @@ def mask_of_size(segmentation: Any, size: Sequence[int], where: str) -> Rle:
 
 
 def stated_sizes(photo: dict[str, Any], path: Path, photos: bool, *, needed: bool = True) -> list[list[int]]:
-    """[H, W] of an image as the file's entry says, and as the photo says, as far as they do.
+    """[H, W] of an image according to the file's entry and to the photo, as far as known.
 
-    A photo that cannot be read is an error (UserError) only where a size is ``needed`` and nothing else gives one:
-    otherwise whoever opens the photos names it, and counts it among the others.
+    An unreadable photo is an error (UserError) only if a size is ``needed`` and nothing else gives one; otherwise it is
+    reported with all others when the photos are opened.
     """
     sizes: list[Any] = []
     if "height" in photo and "width" in photo:
@@ -60,24 +60,24 @@ def stated_sizes(photo: dict[str, Any], path: Path, photos: bool, *, needed: boo
 def image_mask_size(
     segmentations: Sequence[tuple[Any, str]], photo: dict[str, Any], path: Path, photos: bool = True
 ) -> tuple[list[int], bool]:
-    """The one size of all masks of an image.
+    """The common size of all masks of an image.
 
     Args:
         segmentations: (stored mask, file and object) of the image's objects, in any encodings.
         photo: the file's entry of the image, with ``height`` and ``width`` if it has them.
         path: of the photo.
-        photos: off: the photo itself is not looked at.
+        photos: off: the photo itself is not opened.
 
     Returns:
         [H, W] from the first run lengths if there are any, else the entry, else the photo; and whether those differ.
 
     Raises:
-        UserError: nothing gives a size.
+        UserError: the size is unknown.
     """
     sizes = [read_mask(mask, [1, 1], where)["size"] for mask, where in segmentations if isinstance(mask, dict)][:1]
     sizes += stated_sizes(photo, path, photos, needed=not sizes)
     if not sizes:
-        raise UserError(f"nothing gives the size of {path}: the file has neither run lengths nor height and width")
+        raise UserError(f"the size of {path} is unknown: the file has neither run lengths nor height and width")
     return sizes[0], any(size != sizes[0] for size in sizes)
 
 
@@ -120,8 +120,8 @@ def meets_hidden(other: Rle, modal: Rle, both: Rle) -> bool:
     Args:
         other: mask of a possible occluder.
         modal: of the object.
-        both: its amodal and modal mask united. All are of one size. Run lengths have no difference operation, so areas
-            are compared.
+        both: its amodal and modal mask united. All have the same size. Run lengths have no difference operation, so
+            areas are compared.
     """
     area, union = masks.area, masks.union
     return area(both) - area(union([both, other])) > area(modal) - area(union([modal, other]))

@@ -31,7 +31,7 @@ def open_regions(content: Any, source: Path) -> tuple[list[Entry], dict[Any, Ent
         The annotations in their order, and the image entries by id.
 
     Raises:
-        UserError: a key is missing, a value of the wrong type, or an id occurs twice or leads nowhere.
+        UserError: a key is missing, a value of the wrong type, or an id occurs twice or is unknown.
     """
     if isinstance(content, dict) and "regions" in content:
         content = [content]
@@ -59,7 +59,7 @@ def region_records(
         split: name for the records.
         photos: off: photos need not be there.
         rate: the key of the stored occlusion rate.
-        optional: further keys of a region, whose types are insisted on if they are there.
+        optional: further keys of a region, whose types are checked if they are present.
 
     Raises:
         UserError: a photo, key or mask that is missing or wrong; the message names file, annotation and region.
@@ -129,7 +129,7 @@ def _order(region: Entry) -> int | None:
 
 
 def _constraint(annotation: Entry) -> list[tuple[int, int]]:
-    """Pairs of orders, the nearer one first, of a text like ``1-2,1-5``; none where it is anything else."""
+    """Pairs of orders, the nearer one first, of a text like ``1-2,1-5``; none for any other text."""
     text = annotation.get("depth_constraint")
     if not isinstance(text, str) or not re.fullmatch(r"\d{1,6}-\d{1,6}(,\d{1,6}-\d{1,6})*", text):
         return []

@@ -6,7 +6,7 @@ integer and float types, and numpy scalars of text. A numpy scalar becomes the P
 The reader is the pure-Python unpickler of the ``pickle`` module: it looks names up in ``CALLS`` and nowhere else. The C
 unpickler has the same ``find_class``, but hashes keys before they can be checked (deeply nested tuples overflow the
 stack) and allocates as many memo entries as a file announces. numpy's own functions are not called,
-because a ``dtype`` takes any flags from its pickled state, and with them memory that is not its own.
+because a ``dtype`` accepts any flags from its pickled state, and with them could access foreign memory.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ COMPRESSED = {
 }  # fmt: skip
 DEPTH = 50
 KEYS = {type(None), bool, int, float, str, bytes}
-"""Of dicts and sets. Tuples are not among them: Python hashes nested ones by recursion, and crashes on deep ones."""
-CUT = "was it copied as a whole?"
+"""Key types of dicts and sets. Not tuples: Python hashes nested ones by recursion, and crashes on deep ones."""
+CUT = "was it copied completely?"
 
 
 def load_pickle(path: Path) -> Any:
@@ -44,11 +44,11 @@ def load_pickle(path: Path) -> Any:
         path: the file, not compressed.
 
     Returns:
-        What it holds; nested at most 50 deep.
+        Its content; nested at most 50 deep.
 
     Raises:
-        UserError: the file is missing, compressed, damaged or no pickle, or holds anything but plain data; the message
-            names the file, the byte before which it was found, and what was found.
+        UserError: the file is missing, compressed, damaged, not a pickle, or holds more than plain data; the message
+            names the file, the byte before which the problem was found, and the problem.
     """
     try:
         size = path.stat().st_size
@@ -81,17 +81,17 @@ def _read(data: mmap.mmap, size: int, path: Path) -> Any:
 
 
 class _Refused(Exception):
-    """Why a pickle is not read."""
+    """The reason why a pickle is not read."""
 
 
 class _Global:
-    """A name that a pickle asks for, and may call."""
+    """A name that a pickle refers to, and may call."""
 
     __slots__ = ("name",)
 
     def __init__(self, name: str) -> None:
         if name not in CALLS:
-            raise _Refused(f"it asks for {name!r:.80}")
+            raise _Refused(f"it refers to {name!r:.80}")
         self.name = name
 
     def __call__(self, *args: Any) -> Any:
@@ -101,7 +101,7 @@ class _Global:
         try:
             return make(*args)
         except (TypeError, ValueError, AttributeError, LookupError) as error:
-            raise _Refused(f"{self.name} with arguments that give no plain data") from error
+            raise _Refused(f"{self.name} has arguments that yield no plain data") from error
 
 
 class Dtype:
@@ -114,21 +114,21 @@ class Dtype:
 
     def set_order(self, state: Any) -> None:
         if type(state) is not tuple or state[2:5] != (None, None, None) or state[1] not in ("<", ">", "=", "|"):
-            raise _Refused("a numpy type that is neither of numbers nor of text")
+            raise _Refused("a numpy type that is neither numeric nor text")
         self.dtype = self.dtype.newbyteorder(state[1])
 
     def scalar(self, data: bytes | str) -> Any:
-        """The Python number or text. Raises ValueError if the bytes are not those of one."""
+        """The Python number or text. Raises ValueError if the bytes do not encode one."""
         if len(data) != self.dtype.itemsize:
             raise ValueError
         return np.frombuffer(_raw(data), self.dtype)[0].item()
 
     def check_array(self, data: bytes | str, shape: Any) -> None:
         if self.dtype.kind in "US" or type(shape) is not tuple or any(type(n) is not int or n < 0 for n in shape):
-            raise _Refused("an array that is not one of numbers with a shape")
+            raise _Refused("an array without a numeric type or a valid shape")
         needed = math.prod(shape) * self.dtype.itemsize
         if len(data) != needed or len(shape) > 32:
-            raise _Refused(f"an array of the shape {shape!r:.60} needs {needed} bytes, and has {len(data)}")
+            raise _Refused(f"an array of the shape {shape!r:.60} needs {needed} bytes, but has {len(data)}")
 
 
 def _raw(data: bytes | str) -> bytes:
@@ -153,18 +153,18 @@ def _bytes(text: bytes | str = b"", encoding: str = "") -> bytes:
     return text.encode("latin-1")
 
 
-def _simple(keys: Sequence[Any]) -> Sequence[Any]:
+def _checked_keys(keys: Sequence[Any]) -> Sequence[Any]:
     if not KEYS.issuperset(map(type, keys)):
         raise _Refused("a key of a dict or set that is neither text nor number")
     return keys
 
 
 def _pairs(items: list[Any] | tuple[Any, ...] = ()) -> dict[Any, Any]:
-    return dict(zip(_simple([key for key, _ in items]), [value for _, value in items], strict=True))
+    return dict(zip(_checked_keys([key for key, _ in items]), [value for _, value in items], strict=True))
 
 
 def _set(items: list[Any] | tuple[Any, ...] = ()) -> set[Any]:
-    return set(_simple(items))
+    return set(_checked_keys(items))
 
 
 CALLS: dict[str, Callable[..., Any] | None] = {
@@ -174,7 +174,7 @@ CALLS: dict[str, Callable[..., Any] | None] = {
     "collections.OrderedDict": _pairs,
     "collections.defaultdict": lambda *_: {},
 }
-"""Name -> what makes plain data of its arguments; None: it is only mentioned."""
+"""Name -> function that makes plain data of its arguments; None: the name may occur, but not be called."""
 for _module in ("numpy.core", "numpy._core"):
     CALLS[f"{_module}.multiarray.scalar"] = Dtype.scalar
     CALLS[f"{_module}.multiarray._reconstruct"] = _unfilled
@@ -185,9 +185,9 @@ for _module in ("builtins", "__builtin__"):
 
 
 class _Reader(pickle._Unpickler):
-    """The unpickler with ``CALLS`` for its only names.
+    """The unpickler, restricted to the names in ``CALLS``.
 
-    ``room``: containers and dict items that may still be made. Small masks take down to 6 bytes for each, and such a
+    ``room``: containers and dict items that may still be created. Small masks need only 6 bytes each, and such a
     file must not be refused; a dict with one item takes 232 bytes of memory.
     """
 
@@ -205,7 +205,7 @@ class _Reader(pickle._Unpickler):
         found = self.load()
         self.check(found)
         if self.stack or self.metastack:
-            raise _Refused("values are left over")
+            raise _Refused("values are left on its stack")
         return found
 
     def find_class(self, module: Any, name: Any) -> Any:
@@ -214,7 +214,7 @@ class _Reader(pickle._Unpickler):
     def spend(self, count: int) -> None:
         self.room -= count
         if self.room < 0:
-            raise _Refused("it makes far more objects than its size explains")
+            raise _Refused("it creates far more objects than a file of its size can describe")
 
     def load_reduce(self) -> None:
         for value in self.stack[-1]:  # otherwise repeated references to one long value could allocate endless copies
@@ -232,7 +232,7 @@ class _Reader(pickle._Unpickler):
             self.spend(len(data) // 100)
             target.__setstate__((1, shape, dtype.dtype, bool(columns_first), _raw(data)))  # type: ignore[arg-type]
         else:
-            raise _Refused("a state of what is neither a numpy type nor an array")
+            raise _Refused("a state for an object that is neither a numpy type nor an array")
 
     def load_frame(self) -> None:
         self.read(8)  # the frame's size, which is not needed
@@ -245,7 +245,7 @@ class _Reader(pickle._Unpickler):
         self.stack.append(set(items))
 
     def load_ext1(self) -> None:
-        raise _Refused("it asks for what is registered elsewhere")
+        raise _Refused("it refers to the extension registry")
 
     load_ext2 = load_ext4 = load_ext1
 
@@ -260,18 +260,18 @@ class _Reader(pickle._Unpickler):
             raise _Refused(f"it holds {value.name if kind is _Global else f'an unfinished {kind.__name__}'}")
         self.values -= 1 + len(value)
         if self.values < 0:
-            raise _Refused("it repeats parts of itself without an end")
+            raise _Refused("it expands to far too many values by repeating its parts")
         if depth == DEPTH:
-            raise _Refused(f"it is nested more than {DEPTH} deep, or holds itself")
+            raise _Refused(f"it is nested more than {DEPTH} deep, or contains itself")
         for item in chain(value, value.values() if kind is dict else ()):
             self.check(item, depth + 1)
 
 
-def _guarded(load: Callable[[Any], None], keys: slice | None, cost: int) -> Callable[[Any], None]:
-    """An opcode before which the keys that lie on the stack are looked at, and what it makes is counted."""
+def _checked_opcode(load: Callable[[Any], None], keys: slice | None, cost: int) -> Callable[[Any], None]:
+    """Wrap an opcode: first check the keys on the stack and count the objects that it creates."""
 
     def run(reader: _Reader) -> None:
-        reader.spend(cost if keys is None else cost + len(_simple(reader.stack[keys])))
+        reader.spend(cost if keys is None else cost + len(_checked_keys(reader.stack[keys])))
         load(reader)
 
     return run
@@ -286,4 +286,4 @@ for _names, _keys, _cost in (
 ):  # fmt: skip
     for _name in _names.split():
         _code = getattr(pickle, _name)[0]
-        _Reader.dispatch[_code] = _guarded(_Reader.dispatch[_code], _keys, _cost)
+        _Reader.dispatch[_code] = _checked_opcode(_Reader.dispatch[_code], _keys, _cost)

@@ -24,7 +24,7 @@ SPLITS = {"train": "train", "val": "val", "valid": "val"}
 class TolerantSource:
     """Objects whose visible masks are too thin: the occluded region is eroded when an object is read.
 
-    SAIL-VOS's visible masks stay away from the amodal outline even where nothing occludes. Eroding the occluded region
+    SAIL-VOS's visible masks end before the amodal outline even where nothing occludes. Eroding the occluded region
     by a square removes that seam, as is done elsewhere before scoring. It removes as much from the real occluded
     region: the outline that a model should find. So the model is given the mask of the file, and only ``gt_modal``
     grows; the occluded region, the occlusion rate and ``fully_visible`` follow from it.
@@ -72,7 +72,7 @@ def read_sailvos(config: SailVosData, *, photos: bool = True) -> list[AmodalReco
         photos: off: photos need not be there.
 
     Raises:
-        UserError: as ``read_flat``; a name in ``drop_categories`` that the file does not list.
+        UserError: as ``read_flat``; ``drop_categories`` has a name that the file does not list.
     """
     split = known_split(config, SPLITS)
     name = "valid.json" if split == "val" else f"{split}.json"

@@ -70,7 +70,7 @@ def ask(model: AmodalModel, queries: Sequence[Query], num_samples: int = 1) -> l
             if not _is_short_of_memory(error):
                 raise
         # outside the except clause: the exception keeps the tensors alive
-        _ask_for_less(model, part, num_samples)
+        _halve_batch(model, part, num_samples)
     return found
 
 
@@ -78,7 +78,7 @@ def _is_short_of_memory(error: MemoryError | RuntimeError) -> bool:
     return isinstance(error, MemoryError) or any(words in str(error).lower() for words in WORDS)
 
 
-def _ask_for_less(model: AmodalModel, part: Sequence[Query], num_samples: int) -> None:
+def _halve_batch(model: AmodalModel, part: Sequence[Query], num_samples: int) -> None:
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
     tried = min(model.batch_size, len(part) * num_samples)

@@ -46,7 +46,7 @@ class CountedPrediction(NamedTuple):
 
 
 CountedPredictions = list[CountedPrediction]
-"""Of one model, in the data set's order."""
+"""Predictions of one model, in the data set's order."""
 Numbered = list[tuple[int, CountedPrediction]]
 """Some of one model's predictions, each with its object's index in the data set."""
 

@@ -104,7 +104,7 @@ def _strips(sides: tuple[Side, Side], side: Side, keys: list[str]) -> dict[str, 
         place = side.places[key]
         record = dataset.source.get(place) if place < len(dataset) else None
         if record is None or record.key != key:
-            raise UserError(f"the data set of {side.folder / CONFIG_FILE} has changed: {key} is not where it was")
+            raise UserError(f"the data set of {side.folder / CONFIG_FILE} has changed: {key} is no longer at its index")
         named = [
             (f"{letter}: {s.model}", masks.decode(found[s.model, key]))
             for letter, s, found in zip("AB", sides, predictions, strict=True)

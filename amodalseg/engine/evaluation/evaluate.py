@@ -39,7 +39,7 @@ from amodalseg.models.windowed import WindowModel
 from amodalseg.report.table import result_key, rows_by_result
 from amodalseg.types import AmodalRecord
 
-GOES_ON = "the same command goes on behind what is predicted"
+IF_INTERRUPTED = "run the same command again to continue after the objects that are predicted"
 
 
 def evaluate(
@@ -89,7 +89,7 @@ def run_evaluation(config: EvalConfig) -> Path:
     check_processes(config.trainer)
     with locked(folder, "out=", hold=is_first_process()):
         rank, world, device, finish, launcher = _processes(config, device)
-        with peers_watched(launcher, lambda: GOES_ON):
+        with peers_watched(launcher, lambda: IF_INTERRUPTED):
             _run(config, folder, sources, models, sets, rank, world, device)
             finish()
     return folder
@@ -130,7 +130,7 @@ def _run(
                 except BaseException as error:
                     parts.write()
                     if isinstance(error, KeyboardInterrupt):
-                        raise KeyboardInterrupt(GOES_ON) from None
+                        raise KeyboardInterrupt(IF_INTERRUPTED) from None
                     raise
                 kept = found, _steps_curve(model, opened, config, options, found) if opened is sets[0] else []
                 model.to("cpu")  # frees memory for the next model

@@ -24,7 +24,7 @@ from amodalseg.types import stable_seed
 
 PREDICTIONS_FOLDER = "answers"
 PART_SECONDS = 10.0
-"""Minimum time between two parts: a fast model writes few files, and a slow one loses little."""
+"""Minimum seconds between two parts: fast models write few files, and slow ones lose little if interrupted."""
 Curve = list[tuple[int, float | None, float | None]]
 """(steps, full, occluded) by ``per_object_occluded``."""
 

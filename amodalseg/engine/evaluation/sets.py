@@ -16,7 +16,7 @@ from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord
 
 OF_DATA = re.compile(r"\bdata\.(?=\w+=)")
-"""An option's name in a reader's advice, in the form without ``sets``."""
+"""An option in a reader's message, named as if there were no ``sets``."""
 
 
 class OpenSet(NamedTuple):

@@ -1,4 +1,4 @@
-"""Trivial predictions, scored from annotations alone: no photo is opened, no model is run."""
+"""Trivial predictions, scored from annotations only: no photo is opened and no model is run."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def run_edit(config: EditConfig) -> Path:
         save_png(folder / "source.png", edited.source)
         save_png(folder / "target.png", edited.target)
         save_png(folder / "regions.png", regions_picture(edited.source, edited.target, regions))
-        write_whole(folder / DONE, json.dumps(_told(config, regions, edited), indent=1))
+        write_whole(folder / DONE, json.dumps(_summary(config, regions, edited), indent=1))
     print(f"{100 * edited.changed.mean():.1f} % of the picture changed, {edited.evaluations} evaluations: {folder}")
     return folder
 
@@ -135,7 +135,7 @@ def _box(ends: Sequence[float]) -> tuple[float, float, float, float] | None:
     return x0, y0, x1, y1
 
 
-def _told(config: EditConfig, regions: Sequence[Region], edited: Edited) -> dict[str, object]:
+def _summary(config: EditConfig, regions: Sequence[Region], edited: Edited) -> dict[str, object]:
     height, width = edited.changed.shape
     return {
         "image": config.image,

@@ -41,7 +41,7 @@ class Notes:
         """
         self.path = notes_path(out)
         self.done: dict[str, dict[str, Any]] = {}
-        self.advice = f"the same command{' without --overwrite' if overwrite else ''} goes on from there"
+        self.advice = f"run the same command {'without --overwrite' if overwrite else 'again'} to continue"
         self._file: IO[str] | None = None
         self._head = json.dumps({"command": command, "inputs": dict(inputs)}, sort_keys=True)
         lines = [] if overwrite else self._lines()

@@ -120,8 +120,8 @@ def _folder(
         for seed in [stable_seed("mask file", settings.seed, pair.name)]
     ]
     model.warn_if_unused(settings.num_samples, settings.steps)
-    again = "the same command without --overwrite" if settings.overwrite else "the same command"
-    with saying(f"{again} goes on behind what is written"):
+    again = "without --overwrite" if settings.overwrite else "again"
+    with saying(f"run the same command {again} to continue after the masks that are written"):
         failures += complete(model, items, settings, len(there))
     if settings.overlay:
         failures += _overlays([pair for pair in pairs if (out / f"{pair.name}.png").is_file()], out, settings)

@@ -114,7 +114,7 @@ def merge_coco(
     parts = read_parts(out)
     given = read_coco_input(source, images, listing=listing, image=image, outside=outside)
     if parts[0].inputs.get("the annotations") != _annotations(given.files):
-        raise UserError(f"{source} is not, or no longer, the file from which the shards of {out} were predicted from")
+        raise UserError(f"{source} is not, or no longer, the file from which the shards of {out} were predicted")
     done = {key: prediction for part in parts for key, prediction in part.predictions.items()}
     with locked(out, "--out", file=True):
         _write(given, done, _crowds(given.entries, parts[0].crowd), out, parts[0].upright)
@@ -129,7 +129,7 @@ def _kept_part(out: Path, shard: Shard, wanted: Part) -> list[str]:
     """A finished shard. Returns: its failures. Raises UserError: it is of another command or other files."""
     part = read_part(out, shard)
     if (part.command, part.inputs) != (wanted.command, wanted.inputs):
-        raise UserError(f"{out} is of other options, weights, annotations or photos; --overwrite replaces it")
+        raise UserError(f"{out} is from other options, weights, annotations or photos; --overwrite replaces it")
     print(f"shard {shard} is done: {out}")
     return part.failures
 
@@ -166,10 +166,10 @@ def _write(given: CocoInput, done: dict[str, Entry], crowds: set[str], out: Path
     kept = [entry for entry in finished if entry is not None]
     write_whole(out, json.dumps(given.with_annotations(kept, upright)) + "\n")
     print(f"{len(kept)} of {len(given.entries)} annotations: {out}")
-    _say_left_out(given, crowds)
+    _report_left_out(given, crowds)
 
 
-def _say_left_out(given: CocoInput, crowds: set[str]) -> None:
+def _report_left_out(given: CocoInput, crowds: set[str]) -> None:
     scraps = sum(masks.num_scraps(entry.get("segmentation")) > 0 for entry in given.entries.values())
     if scraps:
         print(f"{scraps} annotations have polygons of two points or fewer beside valid ones, which are ignored")

@@ -190,7 +190,7 @@ def _selected(
     mask = found if scale == 1 else resize(found.astype(np.float32), height, width) > 0.5
     if not mask.any():
         where = "in the box" if box is not None else "at the points"
-        raise UserError(f"nothing is found {where}: give points on the object too, or another model, such as 'sam2'")
+        raise UserError(f"no object is found {where}: give points on the object too, or another model, such as 'sam2'")
     return mask
 
 

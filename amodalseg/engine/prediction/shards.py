@@ -59,7 +59,7 @@ class Part:
         write_whole(path, json.dumps({"shard": str(shard), **self.__dict__}) + "\n")
 
     def belongs_to(self, other: Part) -> bool:
-        """Whether both are parts of one prediction. Photos differ from shard to shard, and are not compared."""
+        """Whether both are parts of one prediction. The photos differ from shard to shard and are not compared."""
         mine, yours = ({**part.inputs, "the photos": ""} for part in (self, other))
         return (self.command, mine) == (other.command, yours)
 
@@ -95,7 +95,7 @@ def read_parts(out: Path) -> list[Part]:
     counts = sorted({shard.count for shard in found})
     if len(counts) > 1:
         said = " and ".join(map(str, counts))
-        raise UserError(f"{out.parent} holds shards of {said} parts of {out.name}: remove those of another run")
+        raise UserError(f"{out.parent} holds shards of {out.name} in {said} parts: remove those of another run")
     missing = [str(i) for i in range(1, counts[0] + 1) if Shard(i, counts[0]) not in found]
     if missing:
         several = f"{', '.join(missing[:10])}{' ...' if len(missing) > 10 else ''}"

@@ -106,7 +106,7 @@ def imagenet_weights(backbone: nn.Module) -> dict[str, Tensor]:
     own = backbone.state_dict()
     shapes = [tuple(value.shape) for value in own.values()]
     if [tuple(value.shape) for value in published] != shapes:
-        raise UserError(f"{found} does not hold the layers of {NAME}; install {PACKAGE} anew")
+        raise UserError(f"{found} does not hold the layers of {NAME}; install {PACKAGE} again")
     return dict(zip(own, published, strict=True))
 
 

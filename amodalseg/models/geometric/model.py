@@ -50,7 +50,7 @@ class ModalCopy(_Geometric):
 
 
 class Nothing(ModalCopy):
-    """The modal mask itself, no move and no edit: the photo stays as it is. One end of the scale of both."""
+    """The modal mask itself; moves and edits leave the photo unchanged, which is one end of their scales."""
 
     name = "nothing"
 

@@ -169,7 +169,7 @@ def test_several_splits_share_a_folder_and_nothing_is_overwritten(cocoa, tmp_pat
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match="holds something else"):
+    with pytest.raises(UserError, match="is not a converted data set"):
         write_coco_amodal(cocoa, foreign)
     assert [path.name for path in foreign.iterdir()] == ["notes.txt"]
     with pytest.raises(UserError, match="is a file"):
@@ -185,7 +185,7 @@ def test_failed_conversions_leave_no_files(cocoa, tmp_path):
         write_coco_amodal(RecordList([*records[:5], modal_only]), tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()] == [MARK]
     odd = replace(records[5], extra={"what": object()})
-    with pytest.raises(UserError, match=f"{records[5].key} holds what json cannot: a object"):
+    with pytest.raises(UserError, match=f"{records[5].key} has a value that json cannot store: a object"):
         write_coco_amodal(RecordList([*records[:5], odd]), tmp_path / "out")
     records[3].image.unlink()
     with pytest.raises(UserError, match="cannot read the image"):

@@ -66,7 +66,7 @@ def test_an_interrupted_packing_resumes_after_its_complete_shards(tmp_path, monk
         return get(index, epoch)
 
     monkeypatch.setattr(source, "get", broken_off)
-    with pytest.raises(KeyboardInterrupt, match="goes on behind the shards that are whole"):
+    with pytest.raises(KeyboardInterrupt, match="to continue after the complete shards"):
         write_shards(source, tmp_path / "shards", about={}, size=1000)
     (tmp_path / "shards/.shard-000003.tar.1.part").write_text("half")
     write_shards(source, tmp_path / "shards", about={}, size=1000)

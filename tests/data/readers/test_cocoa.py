@@ -257,7 +257,7 @@ def test_annotations_are_read_without_photos(root, tmp_path):
     for annotation in content["annotations"]:
         annotation["regions"] = [entry for entry in annotation["regions"] if "visible_mask" not in entry]
     bare.write_text(json.dumps(content["annotations"]))
-    with pytest.raises(UserError, match=r"nothing gives the size of .*COCO_val2014_000000000700\.jpg"):
+    with pytest.raises(UserError, match=r"the size of .*COCO_val2014_000000000700\.jpg is unknown"):
         readers.read_cocoa(CocoaData(root=str(bare)), photos=False)
 
 

@@ -258,6 +258,6 @@ def test_mistakes_in_prepared_files(prepared, edit, text):
 def test_a_prepared_file_is_not_executed(prepared):
     change(prepared, lambda content: content.update(x_1=print))
     with pytest.raises(
-        UserError, match=r"test_data\.pkl, before byte \d+: it asks for 'builtins.print'|'__builtin__.print'"
+        UserError, match=r"test_data\.pkl, before byte \d+: it refers to 'builtins.print'|'__builtin__.print'"
     ):
         read(prepared)

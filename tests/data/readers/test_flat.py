@@ -147,7 +147,7 @@ def test_the_size_is_taken_from_the_masks_then_the_file_then_the_photo(cls, kins
     before = [record.amodal_rle for record in read_2020(kins)]
     edit_json(kins / KINS, none)
     assert [record.amodal_rle for record in read_2020(kins)] == before
-    with pytest.raises(UserError, match=rf"{KINS}: annotation \d+: nothing gives the size"):
+    with pytest.raises(UserError, match=rf"{KINS}: annotation \d+: the size of its masks is unknown"):
         read_kins(KinsData(root=str(kins)), photos=False)
     edit_json(cls / CLS, none)
     assert len(read_cocoa_cls(CocoaClsData(root=str(cls)), photos=False)) == 12

@@ -138,12 +138,12 @@ def test_hostile_pickles_are_refused(root, tmp_path, monkeypatch):
     whole = path.read_bytes()
     change(root, lambda content: content["annotations"][0].update(x=Command()))
     with pytest.raises(
-        UserError, match=rf"{FILE}\.pkl, before byte \d+: it asks for '\w+\.mkdir'.*nothing in it was executed"
+        UserError, match=rf"{FILE}\.pkl, before byte \d+: it refers to '\w+\.mkdir'.*nothing in it was executed"
     ):
         read(root)
     assert not trap.exists()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match=rf"{FILE}\.pkl, before byte \d+: .*copied as a whole"):
+    with pytest.raises(UserError, match=rf"{FILE}\.pkl, before byte \d+: .*copied completely"):
         read(root)
     path.write_bytes(b"\x1f\x8b\x08" + bytes(1000))
     with pytest.raises(UserError, match=r"compressed \(gzip\): unpack it first"):

@@ -101,7 +101,7 @@ def test_nothing_is_executed(read, tmp_path, monkeypatch):
     for protocol in range(6):
         data = pickle.dumps({"annotations": [1, Command()]}, protocol)
         with pytest.raises(
-            UserError, match=r"file\.pkl, before byte \d+: it asks for '(posix|nt|os)\.system'.*nothing .* executed"
+            UserError, match=r"file\.pkl, before byte \d+: it refers to '(posix|nt|os)\.system'.*nothing .* executed"
         ):
             read(data)
     assert not trap.exists()
@@ -110,13 +110,13 @@ def test_nothing_is_executed(read, tmp_path, monkeypatch):
 
 
 REFUSED = [
-    (b"cos\nsystem\n(S'id'\ntR.", r"before byte 11: it asks for 'os\.system'"),
+    (b"cos\nsystem\n(S'id'\ntR.", r"before byte 11: it refers to 'os\.system'"),
     (b"c__builtin__\neval\n(S'1'\ntR.", r"'__builtin__\.eval'"),
-    (b"(ios\nsystem\n.", r"before byte 12: it asks for 'os\.system'"),
+    (b"(ios\nsystem\n.", r"before byte 12: it refers to 'os\.system'"),
     (b"(cos\nsystem\no.", r"'os\.system'"),
     (b"\x80\x02cnumpy\nload\n.", r"'numpy\.load'"),
     (b"Pnumber\n.", "unsupported persistent id"),
-    (b"]\x82\x01.", "it asks for what is registered elsewhere"),
+    (b"]\x82\x01.", "it refers to the extension registry"),
     (b"\x80\x05\x97.", "out-of-band data"),
     (b"\x80\x02c__builtin__\nlist\n)\x81.", "not a pickle, or a damaged one"),
     (b"c__builtin__\nlist\n.", r"it holds __builtin__\.list;"),
@@ -125,11 +125,11 @@ REFUSED = [
     (b"cnumpy\ndtype\n(S'O8'\nI0\nI1\ntR.", r"values of the numpy type 'O8'"),
     (b"cnumpy\ndtype\n(S'V8'\nI0\nI1\ntR.", r"values of the numpy type 'V8'"),
     (b"cnumpy\ndtype\n(S'i8'\nI0\nI1\ntR.", "it holds an unfinished Dtype"),
-    (b"cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n(S'i8'\ntRS'abc'\ntR.", "scalar with arguments"),
-    (b"cnumpy.core.multiarray\nscalar\n(K\x01S'abc'\ntR.", "scalar with arguments"),
+    (b"cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n(S'i8'\ntRS'abc'\ntR.", "scalar has arguments"),
+    (b"cnumpy.core.multiarray\nscalar\n(K\x01S'abc'\ntR.", "scalar has arguments"),
     (b"cnumpy.core.multiarray\n_reconstruct\n(tR.", "it holds an unfinished ndarray"),
-    (b"](K\x01K\x02e}b.", "a state of what is"),
-    (b"c_codecs\nencode\n(Vab\nVrot13\ntR.", r"_codecs\.encode with arguments"),
+    (b"](K\x01K\x02e}b.", "a state for an object that is"),
+    (b"c_codecs\nencode\n(Vab\nVrot13\ntR.", r"_codecs\.encode has arguments"),
     (b"}]K\x01s.", "a key of a dict"),
     (b"\x80\x04\x8f(]\x90.", "a key of a dict or set"),
     (b"\x80\x63N.", "unsupported pickle protocol: 99"),
@@ -143,10 +143,10 @@ REFUSED = [
     (b"X\x04\x00\x00\x00\xff\xff\xff\xff.", "not a pickle, or a damaged one"),
     (b"I12x\n.", "not a pickle, or a damaged one"),
     (b"I" + b"9" * 100_000 + b"\n.", "not a pickle, or a damaged one"),
-    (b"\x8b\x00\x00\x00\x40" + bytes(1000), "the file ends before the pickle does; was it copied as a whole"),
+    (b"\x8b\x00\x00\x00\x40" + bytes(1000), "the file ends before the pickle does; was it copied completely"),
     (b"\x8e\xff\xff\xff\xff\xff\xff\xff\xff", "BINBYTES8 exceeds system"),
-    (b"B\xff\xff\xff\xffabc", "the file ends before the pickle does; was it copied as a whole"),
-    (b"c" + b"o" * 1000 + b"\nx\n.", "it asks for 'oooo"),
+    (b"B\xff\xff\xff\xffabc", "the file ends before the pickle does; was it copied completely"),
+    (b"c" + b"o" * 1000 + b"\nx\n.", "it refers to 'oooo"),
     (b"\x93.", "not a pickle, or a damaged one"),
     (b"NN\x93.", "STACK_GLOBAL requires str"),
     (bytes(1000), r"before byte 1: not a pickle, or a damaged one"),
@@ -156,7 +156,7 @@ REFUSED = [
     (b"\x96\xff\xff\xff\xff\xff\xff\x00\x00", "the file ends before the pickle does"),
     (b"\x8a\x20" + b"\x01" * 32 + b".", "a number of 249 bits"),
     (b"}(\x8a\x20" + b"\x01" * 32 + b"Nu.", "a number of 249 bits"),
-    (b"NN.", "values are left over"),
+    (b"NN.", "values are left on its stack"),
     (b"", "is empty"),
 ]
 
@@ -239,20 +239,20 @@ def itself():
 WIDE = b"".join(
     b"](" + bytes([104, place]) * 1000 + b"e\x94" for place in range(9)
 )  # each repeats the previous one 1000 times
-EXPLAINS = "more objects than its size explains"
+EXPLAINS = "more objects than a file of its size can describe"
 LARGE = b"X" + (1 << 20).to_bytes(4, "little") + b"a" * (1 << 20) + b"q\x000"  # a string, put into the memo and popped
 DTYPE = b"cnumpy\ndtype\nX\x02\x00\x00\x00u1\x85Rq\x010"
 ARRAY = b"cnumpy.core.multiarray\n_reconstruct\n)R(K\x01J\x00\x00\x10\x00\x85h\x01Nh\x00tb"
 BOMBS = {
-    "doubled": (pickle.dumps(doubled(40)), "repeats parts of itself without an end"),
-    "wide": (b"\x80\x04]\x94(" + b"N" * 1000 + b"e" + WIDE + b".", "repeats parts of itself without an end"),
-    "itself": (pickle.dumps(itself()), "nested more than 50 deep, or holds itself"),
+    "doubled": (pickle.dumps(doubled(40)), "too many values by repeating its parts"),
+    "wide": (b"\x80\x04]\x94(" + b"N" * 1000 + b"e" + WIDE + b".", "too many values by repeating its parts"),
+    "itself": (pickle.dumps(itself()), "nested more than 50 deep, or contains itself"),
     "deep": (b"]" * 100_000 + b"a" * 99_999 + b".", "nested more than 50 deep"),
     "deep tuples": (b")" + b"\x85" * 90_000 + b".", "nested more than 50 deep"),
     "deep key": (b"})" + b"\x85" * 90_000 + b"Ns.", "a key of a dict"),
-    "dicts": (b"]" + (b"(" + b"}" * 1000 + b"e") * 500 + b".", "more objects than its size explains"),
-    "sets": (b"]" + (b"(" + b"\x8f" * 1000 + b"e") * 500 + b".", "more objects than its size explains"),
-    "stack": (b"N" * 350_000 + b".", "values are left over"),
+    "dicts": (b"]" + (b"(" + b"}" * 1000 + b"e") * 500 + b".", "more objects than a file of its size can describe"),
+    "sets": (b"]" + (b"(" + b"\x8f" * 1000 + b"e") * 500 + b".", "more objects than a file of its size can describe"),
+    "stack": (b"N" * 350_000 + b".", "values are left on its stack"),
     "marks": (b"(" * 350_000 + b".", "not a pickle, or a damaged one"),
     "texts": (LARGE + b"](" + b"c_codecs\nencode\nh\x00X\x06\x00\x00\x00latin1\x86R" * 1000 + b"e.", EXPLAINS),
     "lists": (b"](" + b"N" * 500_000 + b"eq\x000](" + b"c__builtin__\nset\nh\x00\x85R" * 100 + b"e.", EXPLAINS),

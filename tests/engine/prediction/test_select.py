@@ -82,9 +82,9 @@ def test_a_box_of_uniform_colour_gives_its_middle():
 
 def test_an_empty_selection_is_refused():
     nothing = SimpleNamespace(side=64, select=lambda picture, *_: np.zeros(picture.shape[:2], bool))
-    with pytest.raises(UserError, match="nothing is found in the box: give points on the object too"):
+    with pytest.raises(UserError, match="no object is found in the box: give points on the object too"):
         amodalseg.select(scene()[0], box=(10, 10, 30, 30), model=nothing)
-    with pytest.raises(UserError, match="nothing is found at the points"):
+    with pytest.raises(UserError, match="no object is found at the points"):
         amodalseg.select(scene()[0], points=(10, 10), model=nothing)
 
 

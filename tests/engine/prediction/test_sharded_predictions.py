@@ -87,7 +87,7 @@ def test_shards_of_different_runs_are_not_merged(folder, capsys):
     assert "--overwrite replaces it" in capsys.readouterr().err
     assert predict(folder, "--shard=2/3", "--overwrite") == 0
     shutil.copy(folder / "out.1-of-3.json", folder / "out.1-of-2.json")
-    refused("holds shards of 2 and 3 parts")
+    refused("holds shards of out.json in 2 and 3 parts")
     (folder / "out.1-of-2.json").unlink()
     whole = (folder / "out.1-of-3.json").read_text()
     (folder / "out.1-of-3.json").write_text(whole[:50])
@@ -102,7 +102,7 @@ def test_a_shard_with_a_changed_photo_is_recomputed(folder, capsys):
     assert predict(folder, "--shard=1/2") == 0
     write_photo(folder / "images/0.png", photo(np.random.default_rng(9), *SIZE))
     assert predict(folder, "--shard=1/2") == 2
-    assert "is of other options, weights, annotations or photos" in capsys.readouterr().err
+    assert "is from other options, weights, annotations or photos" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "1", "a/b", "1/0", "-1/3"])

@@ -160,7 +160,7 @@ class InpaintingBackend(ABC):
         return pictures.to(self.device)
 
     def tokens(self, prompt: str) -> list[str]:
-        """The tokens of a text, in order: those that the columns of a cross-attention map stand for.
+        """The tokens of a text, in order: they correspond to the columns of a cross-attention map.
 
         The first and the last are the start and end tokens; the columns after them are padding.
 

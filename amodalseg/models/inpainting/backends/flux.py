@@ -1,4 +1,4 @@
-"""FLUX: a transformer on packed latents, trained as a flow. schnell sees no hole; fill is told hole and picture."""
+"""FLUX: a transformer on packed latents, trained as a flow. fill sees hole and picture, schnell sees neither."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Flux(LatentBackend):
         return {"masked": _pack(self.encode(pictures * (1 - holes))), "hole": _pack(fine)}
 
     def levels(self, steps: int) -> list[Level]:
-        """If its configuration says so, the schedule is shifted towards noise, as for pictures of ``SIZE``."""
+        """If the model's configuration says so, the schedule is shifted towards noise, as for pictures of ``SIZE``."""
         config = self.scheduler.config
         tokens = (self.abilities.size // self.abilities.multiple) ** 2
         base, most = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)

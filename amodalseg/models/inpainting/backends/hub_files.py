@@ -47,7 +47,7 @@ def find_files(name: str, short: Mapping[str, str], patterns: Sequence[str]) -> 
     try:
         return Path(snapshot_download(name, allow_patterns=list(patterns), ignore_patterns=list(NEVER)))
     except GatedRepoError as error:
-        raise UserError(f"{name} asks for a licence: accept it on its page on the hub, then `hf auth login`") from error
+        raise UserError(f"{name} requires a licence: accept it on its page on the hub, then `hf auth login`") from error
     except (HfHubHTTPError, OSError) as error:
         raise UserError(
             f"{name} is not in the cache ({constants.HF_HUB_CACHE}) and cannot be downloaded ({first_line(error)}); "
@@ -87,7 +87,7 @@ def find_whole(name: str, short: Mapping[str, str], kinds: Container[str], wante
     folder = find_files(name, short, FILES)
     kind = read_kind(folder / "config.json", "model_type")
     if not any(folder.glob(WEIGHTS)):
-        raise UserError(f"{folder} holds no {WEIGHTS}, and other files of weights are not read; copy it whole")
+        raise UserError(f"{folder} holds no {WEIGHTS}, the only format of weights that is read; copy the whole folder")
     if kind not in kinds:
         raise UserError(f"{folder} is a '{kind}'; {wanted} can be used")
     return folder, kind
@@ -118,7 +118,7 @@ def load_whole(model: Any, processor: Any, folder: Path) -> tuple[Any, Any]:
             folder, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
     except (*DAMAGE, ImportError) as error:
-        raise UserError(f"{folder} cannot be loaded ({first_line(error)}); download or copy it again, whole") from error
+        raise UserError(f"{folder} cannot be loaded ({first_line(error)}); download or copy all of it again") from error
     missing = sorted(report["missing_keys"])
     if missing:
         raise UserError(

@@ -92,7 +92,7 @@ def _kind_of(folder: Path) -> tuple[type[LatentBackend], str]:
         return Flux, "FluxInpaintPipeline"
     if kind == "FluxFillPipeline":
         return Flux, kind
-    raise UserError(f"{folder} is a {kind}; what can be used is Stable Diffusion (1.5, 2, XL) and FLUX")
+    raise UserError(f"{folder} is a {kind}; Stable Diffusion (1.5, 2, XL) and FLUX can be used")
 
 
 def _load(name: str, folder: Path, dtype: torch.dtype, eight_bit: bool) -> Any:
@@ -119,7 +119,7 @@ def _load(name: str, folder: Path, dtype: torch.dtype, eight_bit: bool) -> Any:
             f"{folder} needs more libraries ({first_line(error)}): pip install 'amodalseg[inpaint]'"
         ) from error
     except DAMAGE as error:
-        raise UserError(f"{folder} cannot be loaded ({first_line(error)}); download or copy it again, whole") from error
+        raise UserError(f"{folder} cannot be loaded ({first_line(error)}); download or copy all of it again") from error
     for part in (getattr(loaded, large[0]), loaded.vae):
         empty = [weight for weight, values in part.named_parameters() if values.is_meta]  # missing in the file
         if empty:

@@ -111,8 +111,8 @@ class StableDiffusion(LatentBackend):
         fills = config.in_channels == 2 * channels + 1
         if not fills and config.in_channels != channels:
             raise UserError(
-                f"{self.name} has {config.in_channels} channels in, and not {2 * channels + 1} as for inpainting or "
-                f"{channels} as for text to image: take another model"
+                f"{self.name} has {config.in_channels} input channels, not {2 * channels + 1} (inpainting) or "
+                f"{channels} (text to image): use another model"
             )
         self.scheduler = import_diffusers().DDIMScheduler.from_config(self.pipeline.scheduler.config)
         self.predicts = self.scheduler.config.prediction_type

@@ -37,7 +37,7 @@ FILES = ("unet/config.json", WEIGHTS, "scheduler/scheduler_config.json", ABOUT)
 
 
 def find_prior(name: str | Path = SHIPPED) -> Path:
-    """The place of a prior: one in ``checkpoints`` by its name, a run folder, a folder itself, or a ``.ckpt``.
+    """The location of a prior, given by its name in ``checkpoints``, a run folder, its own folder, or a ``.ckpt``.
 
     Raises:
         UserError: there is none.
@@ -55,7 +55,7 @@ def find_prior(name: str | Path = SHIPPED) -> Path:
 
 
 def import_diffusers() -> Any:
-    """The library ``diffusers``. Raises UserError, with the extra to install, where it is missing."""
+    """The library ``diffusers``. Raises UserError, with the extra to install, if it is missing."""
     try:
         import diffusers
     except ImportError as error:
@@ -226,7 +226,9 @@ def load_prior(folder: Path) -> tuple[UNet2DModel, DDIMScheduler, dict[str, Any]
         raise UserError(f"{folder} holds a json file that cannot be read ({_line(error)}); copy it again") from error
     ends = (config.get("in_channels"), config.get("out_channels")) if isinstance(config, dict) else ()
     if ends not in [(IN_CHANNELS * patch**2, 3 * patch**2) for patch in PATCHES]:
-        raise UserError(f"{folder}/unet is another network: a prior has {IN_CHANNELS} channels in and 3 out a pixel")
+        raise UserError(
+            f"{folder}/unet is another network: a prior has {IN_CHANNELS} input and 3 output channels per pixel"
+        )
     kind, spacing = scheduler.config.prediction_type, scheduler.config.timestep_spacing
     if (kind, spacing) != ("v_prediction", "trailing"):
         raise UserError(f"{folder}/scheduler is ({kind}, {spacing}); a prior needs (v_prediction, trailing)")

@@ -26,7 +26,7 @@ from amodalseg.models.inpainting.backends.word_prior import (
 from amodalseg.models.weights import load_state, read_checkpoint
 
 SHIPPED = FOLDER = "word_prior"
-"""The prior in ``checkpoints/``; and in a run folder the best weights."""
+"""Folder of the prior in ``checkpoints/``; in a run folder, that of the best weights."""
 ABOUT = "words.json"
 PARTS = ("unet", "text_encoder", "tokenizer", "scheduler")
 WEIGHTS = ("unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors")
@@ -37,7 +37,7 @@ FILES = (
 
 
 def find_word_prior(name: str | Path = SHIPPED) -> Path:
-    """The place of a text-conditioned prior: one in ``checkpoints``, a run folder, a folder itself, or a ``.ckpt``.
+    """The location of a text-conditioned prior: by name in ``checkpoints``, a run folder, its folder, or a ``.ckpt``.
 
     Raises:
         UserError: there is none.

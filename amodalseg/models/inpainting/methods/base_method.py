@@ -224,11 +224,11 @@ class InpaintingMethod(ReadsOff):
         prediction.evaluations += steps
 
         def redrawn(photo: np.ndarray, go: np.ndarray, unseen: np.ndarray) -> np.ndarray:
-            return self._redrawn(photo, go, unseen, query.seed, steps)
+            return self._inpaint_hole(photo, go, unseen, query.seed, steps)
 
         return move_by_paste(query, prediction, redrawn)
 
-    def _redrawn(self, photo: np.ndarray, go: np.ndarray, unseen: np.ndarray, seed: int, steps: int) -> np.ndarray:
+    def _inpaint_hole(self, photo: np.ndarray, go: np.ndarray, unseen: np.ndarray, seed: int, steps: int) -> np.ndarray:
         """A ``Fill``: the square around the removed region is inpainted, without a prompt."""
         window = self._square(go)
         # a pixel of the square that is partly object is removed with it

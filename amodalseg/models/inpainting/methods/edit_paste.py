@@ -11,8 +11,8 @@ from amodalseg.models.inpainting.steps.region_weights import alpha, on_grid
 from amodalseg.types import EditRequest
 
 LEAST, MOST = 8, 32
-"""Differences of source and target in the most different channel, of 255: up to the first the photo is kept, from the
-second on it is replaced by the target."""
+"""Differences of source and target in the most different channel, of 255: up to the first, the photo is kept; from the
+second on, it is replaced by the target."""
 
 
 def paste_edit(photo: np.ndarray, source: np.ndarray, target: np.ndarray, request: EditRequest) -> np.ndarray:

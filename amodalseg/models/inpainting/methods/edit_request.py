@@ -94,8 +94,8 @@ def _check_text(text: str, backend: InpaintingBackend, what: str, hint: str) -> 
     unread, unknown = unread_words(backend, text), backend.unknown(text)
     if unread:
         room = len(backend.tokens(text)) - 2
-        raise UserError(f"{what} is too long for {backend.name}, which reads {room} tokens: '{' '.join(unread)}' falls "
-                        f"away{hint}")  # fmt: skip
+        raise UserError(f"{what} is too long for {backend.name}, which reads {room} tokens: "
+                        f"'{' '.join(unread)}' is cut off{hint}")  # fmt: skip
     if unknown:
         raise UserError(
             f"'{unknown[0]}' in '{text}' is unknown to {backend.name}: use words that it was trained on, or another "

@@ -57,7 +57,7 @@ class Plan(NamedTuple):
     given: list[tuple[str, ...]]
 
     def regions_of(self, inner: InpaintingBackend, config: MRGDConfig, rows: slice) -> Regions:
-        """The backend around a backend for some of the rows, with those regions that any of them has."""
+        """A backend that wraps another one for some of the rows, with the regions that any of them has."""
         there = [
             (region, texts[rows]) for region, texts in zip(self.regions, self.texts, strict=True) if any(texts[rows])
         ]
@@ -141,7 +141,7 @@ def draw_edits(
         if inverted.nulls:
             nulls = for_pairs([None if kind == "added" else next(found) for kind in plan.kinds], prepared.parts)
     hooks: list[Hook] = [RegionSteps(total_from, nulls)]
-    selected = _step_in(config, inner, segmenter, plan, prepared, hooks, photo)
+    selected = _add_controls(config, inner, segmenter, plan, prepared, hooks, photo)
     advance(sampling, hooks)
     shown = around.decode(sampling.x)
     words = selected.words if selected is not None else [[given for _ in rows] for rows, given in
@@ -150,7 +150,7 @@ def draw_edits(
     return Drawn(shown[:count], shown[count:], keywords, counted.calls)
 
 
-def _step_in(
+def _add_controls(
     config: MRGDConfig,
     inner: InpaintingBackend,
     segmenter: WordSegmenter | None,

@@ -75,10 +75,10 @@ class MixedContext(Inpaint):
         steps = steps or config.sampler.steps
         clean = [background(config.background, crop.picture, crop.modal, crop.generator()) for crop in crops]
         cleared = [self._cleared(crop) for crop in crops]
-        windows = _windows([_put(crop, empty) for crop, empty in zip(crops, clean, strict=True)], crops)
+        windows = _windows([_on_background(crop, empty) for crop, empty in zip(crops, clean, strict=True)], crops)
         calls = steps * (1 + windows.is_guided(backend, config.guidance))
         if config.composite:
-            home = [_put(crop, empty) for crop, empty in zip(crops, cleared, strict=True)]
+            home = [_on_background(crop, empty) for crop, empty in zip(crops, cleared, strict=True)]
             modal = [crop.modal for crop in crops]
             pictures, masks = mix_contexts(
                 backend, windows, home, modal, steps=steps, timestep=config.timestep, feature=config.feature,
@@ -103,6 +103,6 @@ def _windows(pictures: Sequence[np.ndarray], crops: Sequence[Crop]) -> Windows:
     return Windows(pictures, holes, [crop.seed for crop in crops], [crop.category or "" for crop in crops])
 
 
-def _put(crop: Crop, behind: np.ndarray) -> np.ndarray:
+def _on_background(crop: Crop, behind: np.ndarray) -> np.ndarray:
     """The visible region on another background, uint8 (S, S, 3)."""
     return np.where(crop.modal[..., None], crop.picture, behind)

@@ -125,7 +125,7 @@ class Pull(Hook):
 
 
 def l_resize(backend: InpaintingBackend, x: Tensor, box: Box) -> Tensor:
-    """Equation 9: states (B, C, h, w) -> those of a box's size, by way of the picture."""
+    """Equation 9: states (B, C, h, w) -> those of a box's size, via the decoded picture."""
     factor = backend.abilities.factor
     size = factor * box.height, factor * box.width
     pictures = interpolate(backend.decode(x), size, mode="bilinear", antialias=True)

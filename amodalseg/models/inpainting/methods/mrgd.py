@@ -61,12 +61,12 @@ class MRGD(Progressive):
 
     def helpers(self, config: Any) -> Helpers:
         found = super().helpers(config)
-        return found._replace(words=config.words) if _looks(config) and self._words is None else found
+        return found._replace(words=config.words) if _needs_segmenter(config) and self._words is None else found
 
     @property
     def words(self) -> WordSegmenter | None:
         """The text-driven segmenter; None if no loss needs it. Raises UserError if it cannot be opened."""
-        if self._words is None and _looks(self.config):
+        if self._words is None and _needs_segmenter(self.config):
             self._words = open_word_segmenter(self.config.words, self.device)
         return self._words
 
@@ -140,7 +140,7 @@ class MRGD(Progressive):
         """The adaptation. crops: ``occluder`` is everything that may occlude the object."""
         requests = [self._request(crop) for crop in crops]
         found: dict[int, Completion] = {}
-        for group in _alike(requests):
+        for group in _group_by_layout(requests):
             drawn = self._draw(
                 [requests[i] for i in group], [crops[i].picture for i in group], [crops[i].seed for i in group],
                 True, steps,
@@ -189,12 +189,12 @@ class MRGD(Progressive):
         return super().to(device)
 
 
-def _looks(config: MRGDConfig) -> bool:
+def _needs_segmenter(config: MRGDConfig) -> bool:
     """Whether a loss needs the text-driven segmenter."""
     return config.regions and (config.losses.region > 0 or config.losses.similarity > 0)
 
 
-def _alike(requests: Sequence[EditRequest]) -> list[list[int]]:
+def _group_by_layout(requests: Sequence[EditRequest]) -> list[list[int]]:
     """Indices of the edits, grouped by equal positions of their regions."""
     groups: dict[tuple[object, ...], list[int]] = {}
     for index, request in enumerate(requests):

@@ -24,7 +24,7 @@ ROOM = 0.5  # in longer sides of the photo: how far an object may extend beyond 
 
 
 class Progress:
-    """One object's.
+    """The progress of one object.
 
     Args:
         image: uint8 (H, W, 3), the photo.
@@ -37,7 +37,7 @@ class Progress:
         top, left: of the rectangle.
         room: pixels beyond the photo's borders that the rectangle may reach.
         picture: uint8 (h, w, 3), with all inpainted pixels; zero where there is nothing yet.
-        found: bool (h, w), the object as far as known.
+        found: bool (h, w), the part of the object known so far.
         read: bool (h, w), the same as read off, without union with the modal mask.
         painted: bool (h, w), pixels inpainted in earlier rounds.
         covers: bool (h, w), occluders that were found, besides the given one.
@@ -113,7 +113,7 @@ class Progress:
         cut[there] = array[here]
         return cut
 
-    def _here(self, window: Window) -> Window:
+    def _in_rectangle(self, window: Window) -> Window:
         """A window of the photo as one of the rectangle."""
         return Window(window.top - self.top, window.left - self.left, window.height, window.width, window.size)
 
@@ -145,7 +145,7 @@ class Progress:
         Returns:
             picture uint8 (S, S, 3); found bool (S, S), never empty; hole bool (S, S); outside bool (S, S).
         """
-        here = self._here(window)
+        here = self._in_rectangle(window)
         found = crop_mask(self.found, here)
         if not found.any():  # thinner than the window's pixels
             found = _shares(self.found, here) > 0
@@ -168,7 +168,7 @@ class Progress:
         fresh = np.zeros_like(self.found)
         fresh[here] = self.hiding()[here]
         height, width = fresh.shape
-        mask_here = paste_mask(mask.astype(np.float32), self._here(window), height, width, 0.5)
+        mask_here = paste_mask(mask.astype(np.float32), self._in_rectangle(window), height, width, 0.5)
         self.picture[here][fresh[here]] = resize(picture, window.height, window.width)[there][fresh[here]]
         self.found |= mask_here & fresh
         self.read = self.found & (mask_here | ~self._cut(self.modal))
@@ -176,7 +176,7 @@ class Progress:
 
     def cover(self, window: Window, mask: np.ndarray) -> None:
         """Record an occluder of the object. mask: bool (S, S), in a window from ``window``."""
-        here = self._here(window)
+        here = self._in_rectangle(window)
         height, width = self.found.shape
         covers = paste_mask(mask.astype(np.float32), here, height, width, 0.5) & ~self.found
         self.covers |= covers

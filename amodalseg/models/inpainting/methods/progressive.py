@@ -48,7 +48,7 @@ class Progressive(InpaintingMethod):
     iterations = 1
     """Maximum number of rounds."""
     padding: float | None = None
-    """Room beyond a border that cuts the object off, in longer sides of its box; None: borders are ignored."""
+    """Padding beyond a border that cuts the object off, in longer sides of its box; None: borders are ignored."""
 
     def helpers(self, config: Any) -> Helpers:
         # neighbours are segmented as well, independently of the read-off
@@ -66,12 +66,12 @@ class Progressive(InpaintingMethod):
         jobs = [(query, sample_seed(query.seed, number)) for query in queries for number in range(num_samples)]
         done: list[tuple[Progress, int]] = []
         for start in range(0, len(jobs), self.batch_size):
-            done += self._go_on(jobs[start : start + self.batch_size], steps)
+            done += self._run_rounds(jobs[start : start + self.batch_size], steps)
         alone = sum(not calls for _, calls in done[::num_samples])
         if alone:
             warnings.warn(
-                f"{self.name}: {alone} of {len(queries)} objects have no known occluder, so they keep the mask "
-                "that was given; give the occluder, or model.depth, or model.occluders=found",
+                f"{self.name}: {alone} of {len(queries)} objects have no known occluder, so they keep the given "
+                "mask; give the occluder, or set model.depth or model.occluders=found",
                 stacklevel=2,
             )
         share, post = (time.perf_counter() - began) / max(1, len(queries)), self.config.post
@@ -85,7 +85,7 @@ class Progressive(InpaintingMethod):
             ))  # fmt: skip
         return self.with_changes(queries, predictions, steps)
 
-    def _go_on(self, jobs: Sequence[tuple[Query, int]], steps: int | None) -> list[tuple[Progress, int]]:
+    def _run_rounds(self, jobs: Sequence[tuple[Query, int]], steps: int | None) -> list[tuple[Progress, int]]:
         """Objects with the seeds of their samples -> their progress, and network evaluations for each."""
         how = self.config.occluders
         works = [
@@ -103,7 +103,7 @@ class Progressive(InpaintingMethod):
                 seed = seed if turn == 0 else stable_seed(seed, "round", turn)
                 window = work.window(self.size, (self.config.window.side - 1) / 2, self.padding or 0.0)
                 if how != "given" or (self.config.depth and query.occluder is None):
-                    work.cover(window, self._look(work, window, seed))
+                    work.cover(window, self._detect_occluders(work, window, seed))
                 picture, found, hole, outside = work.view(window, max(1, round(GROWN * self.size)))
                 if work.is_occluded() and hole.any():
                     # nothing is known outside the photo: pixels not inpainted there continue the photo's border
@@ -117,7 +117,7 @@ class Progressive(InpaintingMethod):
                 calls[index] += completion.evaluations
         return list(zip(works, calls, strict=True))
 
-    def _look(self, work: Progress, window: Any, seed: int) -> np.ndarray:
+    def _detect_occluders(self, work: Progress, window: Any, seed: int) -> np.ndarray:
         """Occluders detected by the models named in the options: bool (S, S)."""
         picture, found, _, outside = work.view(window, 0)
         picture = remove(picture, outside, self.config.removal)

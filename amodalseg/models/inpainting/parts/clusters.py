@@ -13,10 +13,10 @@ def cluster(points: np.ndarray, count: int, rng: np.random.Generator) -> np.ndar
     Args:
         points: float (N, C).
         count: of clusters, from 1.
-        rng: source of the start.
+        rng: source of the initial centres.
 
     Returns:
-        int (N,) in [0, count). Some numbers do not occur where there are fewer different points than clusters.
+        int (N,) in [0, count). Some numbers do not occur if there are fewer distinct points than clusters.
     """
     points = np.asarray(points, np.float64)
     centres = points[[int(rng.integers(len(points)))]]
@@ -60,7 +60,7 @@ def cut_out(
         hole: bool (S, S), where more of the object may lie.
         count: of clusters.
         share: of ``modal`` that a cluster must cover more than to count as the object's; for ``all``.
-        rng: source of the clusters' start.
+        rng: source of the initial cluster centres.
         choice: ``all`` (the clusters above ``share`` together, as the paper's released code), or ``best_overlap`` (the
             one that covers most of ``modal``, as its text has it).
 

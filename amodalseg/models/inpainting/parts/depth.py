@@ -1,4 +1,4 @@
-"""What is nearer: a depth model's output for one picture."""
+"""Nearness of the scene: a depth model's output for one picture."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEPTHS = {
     "depth_anything_large": "LiheYoung/depth-anything-large-hf",
     "dpt": "Intel/dpt-large",
 }
-"""Short names of published ones."""
+"""Short names of published models."""
 SIGNS = {"depth_anything": 1, "dpt": 1, "depth_pro": -1, "glpn": -1, "zoedepth": -1}
 """By ``model_type``: 1 where the output is an inverse depth (larger is nearer), -1 where it is a distance."""
 
@@ -31,13 +31,13 @@ class DepthModel:
 
     @torch.no_grad()
     def nearer(self, picture: np.ndarray) -> np.ndarray:
-        """How near everything is.
+        """Estimate how near the scene is at each pixel.
 
         Args:
             picture: uint8 (H, W, 3) RGB.
 
         Returns:
-            float32 (H, W), larger where the scene is nearer; of no fixed unit: only the order counts.
+            float32 (H, W), larger where the scene is nearer; without a fixed unit: only the order is meaningful.
         """
         inputs = self.processor(images=[picture], return_tensors="pt").to(self.device)
         with within_memory(1):

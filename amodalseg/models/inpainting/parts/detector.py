@@ -1,4 +1,4 @@
-"""Grounding DINO: boxes of what words name in a picture (paper 001, section 3.4: a grounded segmentation model)."""
+"""Grounding DINO: boxes of objects that are named by words (paper 001, section 3.4: a grounded segmentation model)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DETECTORS = {
     "grounding_dino": "IDEA-Research/grounding-dino-tiny",
     "grounding_dino_base": "IDEA-Research/grounding-dino-base",
 }
-"""Short names of published ones."""
+"""Short names of published models."""
 KINDS = ("grounding-dino",)
 SURE = 0.35  # score of a box that counts, as in paper 001's released code
 
@@ -30,12 +30,12 @@ class Detector:
 
     @torch.no_grad()
     def boxes(self, picture: np.ndarray, words: Sequence[str], sure: float = SURE) -> np.ndarray:
-        """Find what words name.
+        """Find the objects that words name.
 
         Args:
             picture: uint8 (H, W, 3) RGB.
             words: what to look for, one after another.
-            sure: score from which a box counts.
+            sure: minimum score of a box.
 
         Returns:
             int (N, 4): x0, y0, x1, y1 within the picture, ends exclusive, none of them empty.

@@ -1,4 +1,4 @@
-"""How alike two pictures are to DINOv2 and to CLIP, and a picture and a text to CLIP: cosines of embeddings."""
+"""Similarity of two pictures (DINOv2, CLIP), or of a picture and a text (CLIP): cosine of their embeddings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EMBEDDERS = {
     "clip": "openai/clip-vit-base-patch32",
     "clip_large": "openai/clip-vit-large-patch14",
 }
-"""Short names of published ones. The paper does not say which sizes it used."""
+"""Short names of published models. The paper does not say which sizes it used."""
 DINO, CLIP = "dinov2", "clip"
 """Their ``model_type``."""
 
@@ -47,7 +47,7 @@ class Embedder:
 
     @torch.no_grad()
     def texts(self, texts: Sequence[str]) -> Tensor:
-        """float32 (N, D) of length 1; of CLIP alone."""
+        """float32 (N, D) of length 1; CLIP only."""
         assert self.kind == CLIP
         inputs = self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt").to(self.device)
         text = self.model.text_model(**inputs)
@@ -63,8 +63,8 @@ def find_embedder(name: str, kind: str) -> Path:
         kind: ``DINO`` or ``CLIP``, what it must be.
 
     Raises:
-        UserError: transformers is missing; the files are nowhere (the line says what to download and where to put it),
-            or of another kind of model.
+        UserError: transformers is missing; the files cannot be found (the message says what to download and where to
+            put it), or are of another kind of model.
     """
     return find_whole(name, EMBEDDERS, [kind], f"models of the type {kind}, for instance {EMBEDDERS[kind]},")[0]
 

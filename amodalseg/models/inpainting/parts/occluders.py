@@ -17,7 +17,7 @@ LIKE = 12  # of 255, in every channel: maximum difference of one thing's colours
 
 
 class ColourSegmenter:
-    """Without any weights: the connected region of similar colour around a point."""
+    """A segmenter without weights: the connected region of similar colour around a point."""
 
     def segment(self, picture: np.ndarray, points: np.ndarray) -> np.ndarray:
         """uint8 (S, S, 3) and int (1, 2), x and y -> bool (S, S)."""
@@ -37,27 +37,27 @@ def find_occluders(
 ) -> np.ndarray:
     """Find what lies in front of an object and touches it.
 
-    Neighbours are the objects of the picture where those are given; else the segmenter's masks at places sampled beside
-    the object; without a segmenter the connected parts of what is nearer than the object's middle, or, if nobody says
-    what is nearer, the parts of like colour. Each counts as a whole: by its depth, or by ``hides_by_contact``.
+    Neighbours are the picture's objects, if given; else the segmenter's masks at points sampled beside the object.
+    Without a segmenter they are the connected parts that are nearer than the object's centre or, without depth,
+    regions of similar colour. Each is judged as a whole: by its depth, or by ``hides_by_contact``.
 
     Args:
         picture: uint8 (S, S, 3).
-        modal: bool (S, S), not empty: the object as far as it is known.
+        modal: bool (S, S), not empty: the part of the object known so far.
         nearer: float (S, S), larger where the scene is nearer; None: the order follows from the outlines.
         segmenter: or None.
-        rng: source of the places.
-        objects: bool (S, S) each, of all objects of the picture, the one asked about among them or not; or None.
+        rng: source of the points.
+        objects: bool (S, S) each, of all objects of the picture, with or without the one in question; or None.
 
     Returns:
         bool (S, S), without the object.
     """
     if objects is not None:
-        neighbours: Iterator[np.ndarray] = (mask & ~modal for mask in objects if not _is_the_object(mask, modal))
+        neighbours: Iterator[np.ndarray] = (mask & ~modal for mask in objects if not _is_same_object(mask, modal))
     elif segmenter is None and nearer is not None:
         return area("depth", modal, nearer=nearer)
     else:
-        neighbours = _beside(picture, modal, segmenter or ColourSegmenter(), rng)
+        neighbours = _sample_neighbours(picture, modal, segmenter or ColourSegmenter(), rng)
     found = np.zeros_like(modal)
     for neighbour in neighbours:
         if neighbour.any() and (nearer is not None or hides_by_contact(neighbour, modal)):
@@ -66,8 +66,8 @@ def find_occluders(
 
 
 def hides_by_contact(neighbour: np.ndarray, modal: np.ndarray) -> bool:
-    """Whether a neighbour lies in front, by outlines alone: it fills more of the object's hull than the other way
-    round.
+    """Whether a neighbour lies in front, judged by outlines only: it covers more of the object's convex hull than the
+    object covers of its hull.
 
     An object cut off along a straight line keeps its hull, so this order misses such occluders; a depth model does not.
 
@@ -78,15 +78,15 @@ def hides_by_contact(neighbour: np.ndarray, modal: np.ndarray) -> bool:
     return bool(pairs(seen, [convex_hull(mask) for mask in seen])[0, 1])
 
 
-def _is_the_object(mask: np.ndarray, modal: np.ndarray) -> bool:
+def _is_same_object(mask: np.ndarray, modal: np.ndarray) -> bool:
     both = int((mask & modal).sum())
     return 2 * both > min(int(mask.sum()), int(modal.sum()))
 
 
-def _beside(
+def _sample_neighbours(
     picture: np.ndarray, modal: np.ndarray, segmenter: Segmenter, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """What lies beside an object, bool (S, S) each and without it: segments at sampled places, ``MOST`` of them."""
+    """Neighbours of an object, bool (S, S) each, without the object: segments at up to ``MOST`` sampled points."""
     reach = max(1, round(NEAR * len(modal)))
     beside = grown(modal, reach) & ~modal
     for _ in range(MOST):

@@ -42,7 +42,7 @@ def read_off(
         modal: bool (S, S), not empty: the visible part.
         area: bool (S, S), what was completed.
         background: uint8 (S, S, 3), the background behind the object.
-        segmenter: for ``segmenter``.
+        segmenter: for the kind ``segmenter``.
         rng: source of its points.
 
     Returns:
@@ -93,7 +93,7 @@ def whole(mask: np.ndarray, modal: np.ndarray, hole: np.ndarray) -> np.ndarray:
 
 
 def differs_from(picture: np.ndarray, background: np.ndarray, least: int = LEAST) -> np.ndarray:
-    """Where a picture differs from the background that the object was put on.
+    """Where a picture differs from the background on which the object was placed.
 
     Args:
         picture: uint8 (H, W, 3), completed.
@@ -101,7 +101,7 @@ def differs_from(picture: np.ndarray, background: np.ndarray, least: int = LEAST
         least: the difference that counts, in the channel that differs most; from 1 to 255.
 
     Returns:
-        bool (H, W), without single pixels.
+        bool (H, W), without isolated pixels.
     """
     difference = cv2.absdiff(picture, background).max(axis=2)
     return cv2.medianBlur((difference >= least).astype(np.uint8), 3).astype(bool)

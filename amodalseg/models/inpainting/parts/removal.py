@@ -40,7 +40,7 @@ def remove(picture: np.ndarray, mask: np.ndarray, how: str = "telea") -> np.ndar
 
 
 def import_lama() -> Any:
-    """The class of LaMa. Raises UserError, with what to install, where its package is missing."""
+    """The class of LaMa. Raises UserError, with what to install, if its package is missing."""
     try:
         from simple_lama_inpainting import SimpleLama
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""SAM and SAM 2: the object at some points of a picture."""
+"""SAM and SAM 2: segmentation of the object at given points of a picture."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ SEGMENTERS = {
     "sam2": "facebook/sam2.1-hiera-large",
     "sam2_tiny": "facebook/sam2.1-hiera-tiny",
 }
-"""Short names of published ones."""
+"""Short names of published models."""
 KINDS = {"sam": "Sam", "sam2": "Sam2", "sam2_video": "Sam2"}
-"""Classes of transformers by ``model_type``; the files of SAM 2 are those for videos, of which pictures need a part."""
+"""Classes of transformers by ``model_type``; the files of SAM 2 are for videos, of which pictures need only a part."""
 
 
 class SamSegmenter:
     """A promptable segmenter of transformers, in float32: its masks do not depend on the device."""
 
     side = 1024
-    """Pictures of this longer side lose nothing: it looks at them at that size."""
+    """Longer side of the pictures that the network sees: larger input brings nothing."""
 
     def __init__(self, model: Any, processor: Any, device: str) -> None:
         with within_memory(1):
             self.model, self.processor, self.device = model.to(device), processor, device
 
     def segment(self, picture: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """Find the object at points, all of one object.
+        """Segment the object at some points, which all lie on it.
 
         Args:
             picture: uint8 (H, W, 3) RGB.
             points: int (P, 2), x and y, pixels.
 
         Returns:
-            bool (H, W): of the masks it offers, the one whose IoU it predicts highest.
+            bool (H, W): of the candidate masks, the one with the highest predicted IoU.
         """
         return self.select(picture, points, np.ones(len(points), int), None)
 
@@ -50,7 +50,7 @@ class SamSegmenter:
 
     @torch.no_grad()
     def select(self, picture: np.ndarray, points: np.ndarray, labels: np.ndarray, box: np.ndarray | None) -> np.ndarray:
-        """Find the object at points, without what points of label 0 are on, in a box: as ``GrabCut.select``."""
+        """Segment the object at points of label 1 in a box, without what has label 0: as ``GrabCut.select``."""
         prompts: dict[str, Any] = {} if box is None else {"input_boxes": [[box.astype(float).tolist()]]}
         if len(points):
             prompts["input_points"] = [[points.astype(float).tolist()]]

@@ -21,12 +21,12 @@ from amodalseg.models import CHECKPOINTS
 from amodalseg.models.inpainting.backends.hub_files import first_line
 
 SHIPPED = FOLDER = "word_segmenter"
-"""The one in ``checkpoints/``; and the folder that a training run leaves it in."""
+"""Its folder in ``checkpoints/``, and in a run folder."""
 WEIGHTS, ABOUT = "model.safetensors", "words.json"
 
 
 def find_small(name: str) -> Path | None:
-    """The place of a small segmenter: a run folder, a folder itself, or one in ``checkpoints``; None if it is none."""
+    """The folder of a small segmenter: in a run folder, the folder itself, or by name in ``checkpoints``; else None."""
     for place in [Path(name) / FOLDER, Path(name), *(folder / name for folder in CHECKPOINTS)]:
         if (place / WEIGHTS).is_file() and (place / ABOUT).is_file():
             return place
@@ -34,7 +34,7 @@ def find_small(name: str) -> Path | None:
 
 
 class SmallNetwork(nn.Module):
-    """A U-Net with two coarser levels; the mean of the words' embeddings scales and shifts features on its way up.
+    """A U-Net with two coarser levels; the mean of the words' embeddings scales and shifts the decoder's features.
 
     Args:
         width: channels at full size; twice as many below.
@@ -86,7 +86,7 @@ def numbers_of(words: Sequence[str]) -> tuple[Tensor, Tensor]:
     for text, row in zip(words, rows, strict=True):
         strange = [word for word in row if word not in WORDS]
         if strange or not row:
-            said = f"'{strange[0]}' is no word that it knows" if strange else "there is no word"
+            said = f"'{strange[0]}' is not in its vocabulary" if strange else "it has no word"
             raise UserError(f"the small segmenter cannot find '{text}': {said} (it knows {', '.join(WORDS)})")
     longest = max(map(len, rows), default=1)
     table = [[WORDS.index(word) for word in row] + [0] * (longest - len(row)) for row in rows]
@@ -118,10 +118,10 @@ def save_small(folder: Path, network: SmallNetwork, about: dict[str, Any]) -> No
 
 
 def load_small(folder: Path) -> tuple[SmallNetwork, dict[str, Any]]:
-    """Read what ``save_small`` wrote. Returns: the network in float32 on the CPU, and what was kept about it.
+    """Read what ``save_small`` wrote. Returns: the network in float32 on the CPU, and its metadata.
 
     Raises:
-        UserError: a file is missing or damaged, or its words are not today's.
+        UserError: a file is missing or damaged, or its vocabulary is another one.
     """
     try:
         about = json.loads((folder / ABOUT).read_text("utf-8"))
@@ -130,5 +130,5 @@ def load_small(folder: Path) -> tuple[SmallNetwork, dict[str, Any]]:
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{folder} cannot be loaded ({first_line(error)}); copy it again, or train one") from error
     if tuple(about.get("words", ())) != WORDS:
-        raise UserError(f"{folder} was trained on other words: train one again")
+        raise UserError(f"{folder} was trained on another vocabulary: train it again")
     return network, about

@@ -43,7 +43,7 @@ def find_word_segmenter(name: str) -> tuple[Path, bool]:
         Its folder, and whether it is a small one.
 
     Raises:
-        UserError: it is nowhere, or another model; transformers is missing.
+        UserError: it cannot be found, or is another model; transformers is missing.
     """
     place = find_small(name)
     if place is not None:
@@ -60,7 +60,7 @@ def open_word_segmenter(name: str = SHIPPED, device: str | torch.device = "cpu")
     """Open a text-driven segmenter.
 
     Args:
-        name: ``word_segmenter``, the small one that ships; the run folder or the folder of another such; ``clipseg``;
+        name: ``word_segmenter``, the small shipped one; the run folder or the folder of another such; ``clipseg``;
             or CLIPSeg by its name on the hub or in a folder.
         device: cpu, cuda, ...
 
@@ -72,7 +72,7 @@ def open_word_segmenter(name: str = SHIPPED, device: str | torch.device = "cpu")
 
 
 class ClipSeg:
-    """CLIPSeg of transformers, put together anew: its own forward cuts the gradient to the pixels.
+    """CLIPSeg of transformers with another forward pass, because its own cuts the gradient to the pixels.
 
     Args:
         folder: with its files, as the hub has them.
@@ -102,7 +102,7 @@ class ClipSeg:
 
 
 def clipseg_logits(model: Any, pixel_values: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-    """What ``CLIPSegForImageSegmentation.forward`` computes, without cutting the gradient to ``pixel_values``.
+    """Compute ``CLIPSegForImageSegmentation.forward`` without cutting the gradient to ``pixel_values``.
 
     Args:
         model: the class of that name.

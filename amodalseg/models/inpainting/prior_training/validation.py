@@ -34,8 +34,8 @@ def complete_halves(
 ) -> tuple[list[dict[str, Any]], list[list[np.ndarray]]]:
     """Complete cases of ``WholeObjects.half_hidden``, with a read-off of the hidden part by background difference.
 
-    The same holes are also completed in the background alone. That result owes nothing to the object: a prior has a
-    bias towards whole objects only as far as it does better with the visible half than without.
+    The same holes are also completed in the background alone. That result is independent of the object: a
+    prior completes objects only as far as it does better with the visible half than without.
 
     Args:
         backend: a pixel-space one of the cases' size.

@@ -132,18 +132,18 @@ def object_mask(maps: Tensor, visible: Tensor, within: Tensor | None = None) -> 
 
 
 def word_columns(backend: InpaintingBackend, prompt: str, word: str) -> list[int]:
-    """Which columns of the cross-attention maps of a prompt are a word's.
+    """The columns of a prompt's cross-attention maps that belong to a word.
 
     Args:
         backend: that reads text.
-        prompt: as it was prepared with.
+        prompt: the prepared prompt.
         word: one or more consecutive words of the prompt; all occurrences count.
 
     Returns:
         Columns, ascending.
 
     Raises:
-        UserError: the word is not in the prompt as far as the network reads it; the backend has no words.
+        UserError: the word is not in the prompt as far as the network reads it; the backend reads no text.
     """
     tokens, pieces = backend.tokens(prompt), backend.tokens(word)[1:-1]
     starts = [i for i in range(1, len(tokens) - len(pieces)) if pieces and tokens[i : i + len(pieces)] == pieces]

@@ -1,4 +1,4 @@
-"""Attention restricted to where the network itself located the object one step before (DiffOOM, from equation 3 on)."""
+"""Attention restricted to where the network located the object in the previous step (DiffOOM, from equation 3 on)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Attention maps of a source text in the generation for a target text (Hertz et al., Prompt-to-Prompt, 2022).
 
-Rows of a state are the sources followed by as many targets, so both share an evaluation and nothing need be stored.
+Rows of a state are the sources followed by as many targets, so both share an evaluation and nothing is stored.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def invert_regions(
         rounds: of ``invert``.
         total_from: as in ``RegionSteps``; texts of the total region are fitted from that step on.
         updates, rate, enough: of ``null_text``.
-        folder: where inversions are kept and found again, see ``KeptInversions``; None: nowhere.
+        folder: where inversions are stored and looked up, see ``KeptInversions``; None: nowhere.
     """
     kept = KeptInversions(folder, (steps, rounds, backend.weight, updates, rate, enough))
     inner, nulls, start = backend.inner, [], torch.zeros_like(prepared.known)

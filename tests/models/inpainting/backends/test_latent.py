@@ -184,7 +184,7 @@ def test_unusable_models_and_sizes_are_refused_in_one_line(backends, tmp_path, m
     with pytest.raises(UserError, match=r"1000 noise levels, so it cannot take 1001 steps$"):
         backend.levels(1001)
     assert len(backend.levels(1000)) == 1001
-    with pytest.raises(UserError, match=r"has 8 channels in, and not 9 as for inpainting or 4 as for text to image"):
+    with pytest.raises(UserError, match=r"has 8 input channels, not 9 \(inpainting\) or 4 \(text to image\)"):
         open_hub_model(BackendConfig(name=str(save_stable_diffusion(tmp_path / "eight", in_channels=8))), "cpu")
 
     def explode(*_, **__):

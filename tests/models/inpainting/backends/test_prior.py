@@ -158,7 +158,7 @@ def edit(path, **changes):
         ("missing", f"{WEIGHTS} is missing"),
         ("truncated", "cannot be loaded"),
         ("no_json", "cannot be read"),
-        ("other_channels", "7 channels in and 3 out"),
+        ("other_channels", "7 input and 3 output channels"),
         ("other_architecture", "holds another architecture"),
         ("other_shapes", "unet cannot be loaded"),
         ("other_prediction", "needs (v_prediction, trailing)"),

@@ -240,7 +240,7 @@ def test_weights_too_large_for_half_precision_are_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "part"),
-    [({"channels": [16, 36]}, "multiples of 8"), ({"channels": [16, 40], "head": 16}, "cannot be cut into heads"),
+    [({"channels": [16, 36]}, "multiples of 8"), ({"channels": [16, 40], "head": 16}, "cannot be split into heads"),
      ({"size": 30}, "must be a multiple of 4")],
 )  # fmt: skip
 def test_inconsistent_options_are_refused(options, part):

@@ -225,7 +225,7 @@ def test_a_photo_is_replaced_by_the_target_where_the_target_differs_from_the_sou
         ([STAR, ADDED], "do not cover the picture"),
         ([GROUND, STAR._replace(target="a red zebra")], "'zebra' in 'a red zebra' is unknown to word_prior"),
         ([GROUND, CHANGED._replace(keywords=("fish", "tree"))], "the keyword 'tree' occurs in none"),
-        ([GROUND, CHANGED._replace(target=LONG)], r"long for word_prior, which reads 18 tokens: '.*moon' falls away"),
+        ([GROUND, CHANGED._replace(target=LONG)], r"long for word_prior, which reads 18 tokens: '.*moon' is cut off"),
         ([GROUND, *TWO], "the text of the whole picture before the edit is too long"),
     ],
 )  # fmt: skip

@@ -122,9 +122,8 @@ def test_a_folder_of_another_kind_or_without_weights_is_refused_on_opening(hub, 
     refused("is a 'sam'; depth models", make, InpaintConfig(depth=str(hub.sam)))
     copy = Path(shutil.copytree(hub.sam, tmp_path / "sam"))
     (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
-    match = (
-        rf"holds no {hub_files.WEIGHTS.replace('*', '[*]')}, and other files of weights are not read; copy it whole$"
-    )
+    weights = hub_files.WEIGHTS.replace("*", "[*]")
+    match = rf"holds no {weights}, the only format of weights that is read; copy the whole folder$"
     refused(match, make, TeleaConfig(read_off=ReadOffConfig(segmenter=str(copy))))
 
 

@@ -234,7 +234,7 @@ class TestRounds:
 
     def test_without_an_occluder_the_prediction_is_the_modal_mask_with_a_warning(self):
         image, modal = bar()
-        with pytest.warns(UserWarning, match=r"give the occluder, or model\.depth"):
+        with pytest.warns(UserWarning, match=r"give the occluder, or set model\.depth"):
             prediction = grower().predict_batch([Query(image, modal)])[0]
         assert (prediction.amodal == modal).all() and prediction.evaluations == 0
         assert (prediction.canvas.top, prediction.canvas.left, prediction.canvas.mask.shape) == (25, 20, (10, 20))

@@ -44,5 +44,5 @@ def test_unusable_models_are_refused_in_one_line(folders, tmp_path):
     with pytest.raises(UserError, match=r"lacks 1 weights of a .*\(head.conv1.weight, ...\); copy it again$"):
         open_depth(str(folder), "cpu")
     (folder / "model.safetensors").write_bytes(b"no weights")
-    with pytest.raises(UserError, match=r"cannot be loaded .*; download or copy it again, whole$"):
+    with pytest.raises(UserError, match=r"cannot be loaded .*; download or copy all of it again$"):
         open_depth(str(folder), "cpu")

@@ -109,7 +109,7 @@ def test_words_are_encoded_as_numbers():
     assert WORDS[numbers[1, 0]] == "cup"
 
 
-@pytest.mark.parametrize(("text", "part"), [("a red dog", "'dog' is no word that it knows"), ("", "there is no word")])
+@pytest.mark.parametrize(("text", "part"), [("a red dog", "'dog' is not in its vocabulary"), ("", "it has no word")])
 def test_unknown_words_are_refused(text, part):
     with pytest.raises(UserError, match=part):
         numbers_of(["red star", text])

@@ -29,6 +29,7 @@ from amodalseg.engine.training.callbacks import (
     WeightAverage,
 )
 from amodalseg.engine.training.ending import already_finished, goes_on, keep_wandb_id, score_line, wandb_id
+from amodalseg.engine.training.requeue import requeued_by_slurm
 from amodalseg.engine.training.resume import is_new, resume_from, without_fetching
 from amodalseg.engine.training.tasks import Task, task_of
 from amodalseg.engine.training.time_limit import TimeLimit
@@ -102,7 +103,8 @@ def _train(config: TrainConfig, folder: Path, task: Task) -> Path:
                 keep_wandb_id(folder, str(logger.version))
 
     try:
-        with peers_watched(trainer.strategy.launcher, lambda: goes_on(folder), lambda: trainer.interrupted):
+        watched = peers_watched(trainer.strategy.launcher, lambda: goes_on(folder), lambda: trainer.interrupted)
+        with requeued_by_slurm(), watched:
             trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
     except SystemExit:
         if trainer.interrupted:  # Lightning turns Ctrl-C into an exit

@@ -131,6 +131,10 @@ NOISE = [
     ".*This DataLoader will create.*",
     ".*anonymous setting has no effect.*",
     ".*sync_dist=True.*",  # every process has the rows of all
+    # a run that continues another one may have other options
+    ".*callbacks used to create the checkpoint.*",
+    ".*not created with WeightAveraging.*",
+    ".*persistent_workers=True.*",
     ".*resume.* will be ignored since W&B syncing is set to .*offline.*",
 ]
 """Warnings about intended behaviour."""

@@ -5,6 +5,7 @@ import torch
 
 from amodalseg.cli import main
 from amodalseg.config.schema import OptimConfig
+from amodalseg.models.conddiff_amo import module
 from amodalseg.models.training import learning_rate_factor
 from amodalseg.models.weights import read_weights
 from tests.engine.journeys import assert_same_weights, train_arguments
@@ -60,3 +61,36 @@ def test_invalid_continue_from_is_refused_in_one_line(trunk, tmp_path, capsys, o
     error = capsys.readouterr().err
     assert says in error and error.count("\n") == 1
     assert not (tmp_path / "x").exists()
+
+
+def test_a_branch_that_accumulates_other_numbers_of_batches(trunk, tmp_path, monkeypatch):
+    """Twelve batches are no multiple of five: every step must have five all the same, and the run ends validated."""
+    seen, whole = [], module.CondDiffAMOModule.training_step
+
+    def counted(self, batch, batch_idx):
+        seen.append(self.global_step)
+        return whole(self, batch, batch_idx)
+
+    monkeypatch.setattr(module.CondDiffAMOModule, "training_step", counted)
+    options = ["trainer.max_steps=14", "trainer.accumulate=5", "checkpoint.val_every_steps=14"]
+    assert main(train_arguments(tmp_path / "branch", *options, f"continue_from={trunk}")) == 0
+    assert seen == [12] * 5 + [13] * 5
+    _, _, about = read_weights(tmp_path / "branch/model.safetensors")
+    assert about["step"] == 14 and about["val"]["per_object"]["full"] is not None
+
+
+def test_a_branch_without_an_average_takes_the_weights_that_the_optimiser_left(trunk, tmp_path, monkeypatch, capfd):
+    checkpoint = torch.load(trunk / "last.ckpt", weights_only=True)
+    name = "network.denoiser.stem.0.weight"
+    assert not torch.equal(checkpoint["state_dict"][name], checkpoint["current_model_state"][name])
+    found, whole = {}, module.CondDiffAMOModule.training_step
+
+    def watched(self, batch, batch_idx):
+        found.setdefault(name, self.state_dict()[name].clone())
+        return whole(self, batch, batch_idx)
+
+    monkeypatch.setattr(module.CondDiffAMOModule, "training_step", watched)
+    options = ["trainer.max_steps=13", "checkpoint.val_every_steps=13", "optim.ema=0"]
+    assert main(train_arguments(tmp_path / "branch", *options, f"continue_from={trunk}")) == 0
+    assert torch.equal(found[name], checkpoint["current_model_state"][name])
+    assert "WeightAverage" not in capfd.readouterr().err

@@ -5,6 +5,7 @@ import torch
 
 from amodalseg.cli import main
 from amodalseg.config.schema import OptimConfig
+from amodalseg.engine.training.resume import have_changed
 from amodalseg.models.conddiff_amo import module
 from amodalseg.models.training import learning_rate_factor
 from amodalseg.models.weights import read_weights
@@ -61,6 +62,12 @@ def test_invalid_continue_from_is_refused_in_one_line(trunk, tmp_path, capsys, o
     error = capsys.readouterr().err
     assert says in error and error.count("\n") == 1
     assert not (tmp_path / "x").exists()
+
+
+def test_changed_data_are_told_by_their_fingerprints():
+    assert have_changed("18-a", "18-b") and have_changed("18-", "17-a") and have_changed("18-a", "18-")
+    assert not have_changed("18-a", "18-a") and not have_changed("", "18-a")
+    assert not have_changed("18-", "18-a"), "saved by a version that had no hash for these data"
 
 
 def test_a_branch_that_accumulates_other_numbers_of_batches(trunk, tmp_path, monkeypatch):

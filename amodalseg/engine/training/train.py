@@ -28,7 +28,14 @@ from amodalseg.engine.training.callbacks import (
     Validation,
     WeightAverage,
 )
-from amodalseg.engine.training.ending import already_finished, goes_on, keep_wandb_id, score_line, wandb_id
+from amodalseg.engine.training.ending import (
+    already_finished,
+    goes_on,
+    keep_wandb_id,
+    out_of_memory,
+    score_line,
+    wandb_id,
+)
 from amodalseg.engine.training.requeue import requeued_by_slurm
 from amodalseg.engine.training.resume import is_new, resume_from, without_fetching
 from amodalseg.engine.training.tasks import Task, task_of
@@ -110,6 +117,11 @@ def _train(config: TrainConfig, folder: Path, task: Task) -> Path:
         if trainer.interrupted:  # Lightning turns Ctrl-C into an exit
             raise KeyboardInterrupt(goes_on(folder)) from None
         raise
+    except (MemoryError, RuntimeError) as error:
+        text = out_of_memory(error, config, folder, trainer.global_step)
+        if text is None:
+            raise
+        raise UserError(text) from error
     if trainer.is_global_zero and module.elapsed_share >= 1:
         print(f"{config.out}: the time limit was reached after {trainer.global_step} of {num_steps} steps", flush=True)
     weights = folder / task.weights

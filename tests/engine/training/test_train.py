@@ -222,6 +222,24 @@ def test_a_non_finite_loss_stops_the_run_and_names_the_objects(tmp_path, monkeyp
     assert "not finite at step 0" in error and "synthetic/train/" in error
 
 
+def test_weights_that_are_not_finite_do_not_replace_the_last_checkpoint(tmp_path, monkeypatch, capsys):
+    """The loss of the fifth step is finite, its gradient is not, and a checkpoint is due right after it."""
+    whole, options = module.CondDiffAMOModule.training_step, ["checkpoint.every_steps=2", "trainer.max_steps=8"]
+
+    def breaks(self, batch, batch_idx):
+        if self.global_step == 5:
+            next(self.network.parameters()).register_hook(lambda gradient: gradient * float("nan"))
+        return whole(self, batch, batch_idx)
+
+    monkeypatch.setattr(module.CondDiffAMOModule, "training_step", breaks)
+    assert main(train_arguments(tmp_path / "nan", *options, "checkpoint.val_every_steps=8")) == 2
+    error = capsys.readouterr().err
+    assert "the weights are not finite after step 6" in error and error.count("\n") == 1
+    kept = torch.load(tmp_path / "nan/last.ckpt", weights_only=True)
+    assert kept["global_step"] == 4
+    assert all(torch.isfinite(value).all() for value in kept["current_model_state"].values())
+
+
 @pytest.mark.parametrize(
     ("overrides", "part"),
     [

@@ -9,9 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from amodalseg.config.schema import TrainerConfig
+from amodalseg.config.schema import CondDiffAMOConfig, TrainConfig, TrainerConfig
 from amodalseg.engine import distributed
-from amodalseg.engine.distributed import check_processes, peers_watched
+from amodalseg.engine.distributed import accelerator_of, check_processes, peers_watched
+from amodalseg.engine.training import train
+from amodalseg.engine.training.callbacks import Validation
 from amodalseg.errors import UserError
 from tests.engine.journeys import ROOT, train_arguments
 from tests.refusals import refused
@@ -82,3 +84,12 @@ def test_processes_that_end_with_an_interrupted_run_are_not_reported(monkeypatch
     with peers_watched(SimpleNamespace(procs=[ended]), lambda: "", lambda: True):
         time.sleep(0.1)
     assert not capsys.readouterr().err
+
+
+def test_automatically_an_apple_gpu_is_not_used(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("lightning.pytorch.accelerators.MPSAccelerator.is_available", lambda: True)
+    config = TrainConfig(out="run", model=CondDiffAMOConfig(), data=None, val=None)
+    trainer = train._trainer(config, tmp_path, Validation(config, tmp_path))
+    assert trainer.strategy.root_device.type == "cpu"
+    assert accelerator_of(TrainerConfig(accelerator="mps")) == "mps", "whoever asks for it may try it"

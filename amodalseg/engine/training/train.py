@@ -18,7 +18,7 @@ from amodalseg.config.schema import TrainConfig
 from amodalseg.data.data_module import AmodalDataModule
 from amodalseg.data.draw.scenes import Scenes
 from amodalseg.data.fingerprint import fingerprint
-from amodalseg.engine.distributed import check_processes, peers_watched
+from amodalseg.engine.distributed import accelerator_of, check_processes, peers_watched
 from amodalseg.engine.run_folder import check_folder, claim, is_first_process
 from amodalseg.engine.training.callbacks import (
     AtomicCheckpointIO,
@@ -147,6 +147,7 @@ NOISE = [
     ".*callbacks used to create the checkpoint.*",
     ".*not created with WeightAveraging.*",
     ".*persistent_workers=True.*",
+    ".*GPU available but not used.*",
     ".*resume.* will be ignored since W&B syncing is set to .*offline.*",
 ]
 """Warnings about intended behaviour."""
@@ -200,7 +201,7 @@ def _trainer(config: TrainConfig, folder: Path, validation: Validation) -> L.Tra
 def _lightning_trainer(config: TrainConfig, folder: Path, callbacks: list[Any]) -> L.Trainer:
     options = config.trainer
     return L.Trainer(
-        accelerator=options.accelerator,
+        accelerator=accelerator_of(options),
         devices=options.devices,
         num_nodes=options.num_nodes,
         strategy=options.strategy,

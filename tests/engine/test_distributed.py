@@ -33,6 +33,13 @@ def test_more_processes_than_cores_are_refused(tmp_path, capsys, monkeypatch):
         assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.parametrize("strategy", ["ddp_spawn", "ddp_notebook", "fsdp", "deepspeed_stage_2"])
+def test_strategies_that_copy_the_program_or_split_the_weights_are_refused(strategy):
+    with pytest.raises(UserError, match=f"trainer.strategy={strategy} cannot be used.*give ddp"):
+        check_processes(TrainerConfig(strategy=strategy))
+    check_processes(TrainerConfig(strategy="ddp_find_unused_parameters_true"))
+
+
 WAIT = """
 import subprocess, sys, time
 from types import SimpleNamespace

@@ -1,5 +1,4 @@
-"""The end of a training run: the line with its score, whether it had already finished, what to do when memory ran out,
-and its Weights & Biases id."""
+"""End of a training run: its score, whether it had finished before, memory that ran out, the Weights & Biases id."""
 
 from __future__ import annotations
 

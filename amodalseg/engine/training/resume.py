@@ -51,8 +51,8 @@ def resume_from(config: TrainConfig, module: TrainingModule, world: int) -> tupl
     groups = [len(group["params"]) for group in checkpoint["optimizer_states"][0]["param_groups"]]
     if groups != [len(group["params"]) for group in module.configure_optimizers()["optimizer"].param_groups]:
         raise UserError(
-            f"optim.decay_all={str(config.optim.decay_all).lower()} does not fit the optimiser's state in {last}: leave "
-            f"it as it was, or start a new run from its weights with init={last.parent}"
+            f"optim.decay_all={str(config.optim.decay_all).lower()} does not fit the optimiser's state in {last}: "
+            f"leave it as it was, or start a new run from its weights with init={last.parent}"
         )
     step = checkpoint["global_step"]
     if is_new(config) and step >= module.num_steps:

@@ -53,7 +53,7 @@ def test_a_run_that_continues_with_decay_equals_an_uninterrupted_one(trunk, tmp_
         (["continue_from={trunk}/nothing"], "holds no last.ckpt"),
         (["continue_from={trunk}"], "is of step 12, and this run ends at 12"),
         (["continue_from={trunk}", "trainer.max_steps=16", "model.dn.dim=24"], "last.ckpt"),
-        (["continue_from={trunk}", "trainer.max_steps=16", "optim.decay_all=false"], "optim.decay_all=false does not fit"),
+        (["continue_from={trunk}", "trainer.max_steps=16", "optim.decay_all=false"], "does not fit the optimiser"),
     ],
 )
 def test_invalid_continue_from_is_refused_in_one_line(trunk, tmp_path, capsys, options, says):

@@ -10,7 +10,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +64,23 @@ def locked(place: Path, what: str, *, file: bool = False, hold: bool = True) -> 
         yield
     finally:
         owner.unlink(missing_ok=True)
-        path.unlink(missing_ok=True)
-        lock.release()
+        _remove_and_release(lock, path)
         for parent in made:  # remove created folders that are still empty
             try:
                 parent.rmdir()
             except OSError:
                 break
+
+
+def _remove_and_release(lock: FileLock, path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)  # while it is held: afterwards it may be another process's
+    except PermissionError:  # Windows removes no open file; once released, it removes none that another process holds
+        lock.release()
+        with suppress(OSError):
+            path.unlink()
+    else:
+        lock.release()
 
 
 def _acquire(lock: FileLock, path: Path, owner: Path, place: Path, what: str) -> None:

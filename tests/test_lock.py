@@ -101,6 +101,27 @@ def test_written_files_stay_and_the_folder_can_be_locked_again(tmp_path):
     assert sorted(path.name for path in (tmp_path / "deep/run").iterdir()) == ["0", "1"]
 
 
+def test_a_system_that_removes_no_open_file(tmp_path, monkeypatch):
+    """Windows: the lock's file can be removed only after it is released."""
+    held, unlink = [], Path.unlink
+
+    class Watched(lock.FileLock):
+        def acquire(self, *arguments, **options):
+            held.append(self)
+            return super().acquire(*arguments, **options)
+
+    def refuse(path, *arguments, **options):
+        if path.name == lock.NAME and held[0].is_locked:
+            raise PermissionError(13, "the file is being used by another process", str(path))
+        unlink(path, *arguments, **options)
+
+    monkeypatch.setattr(lock, "FileLock", Watched)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with locked(tmp_path / "run", "out="):
+        (tmp_path / "run/result").touch()
+    assert not held[0].is_locked and [path.name for path in (tmp_path / "run").iterdir()] == ["result"]
+
+
 def test_of_many_concurrent_threads_one_works_at_a_time(tmp_path):
     inside, most, done = [], [], []
 

@@ -67,7 +67,7 @@ def _stdout_is_closed() -> bool:
 @contextlib.contextmanager
 def _first_process_prints() -> Iterator[None]:
     """Only the first process of a run prints; the others report errors only."""
-    if any(os.environ.get(name, "0") != "0" for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK")):
+    if any(os.environ.get(name, "0") != "0" for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK")):
         from amodalseg.engine.run_folder import is_first_process
 
         if not is_first_process():

@@ -910,7 +910,7 @@ class OptimConfig:
 class ProcessConfig:
     """Processes and devices of a run, in Lightning's terms, and whether progress is shown."""
 
-    accelerator: str = "auto"
+    accelerator: str = "auto"  # auto: CUDA, else the CPU
     devices: Any = "auto"  # auto, a number, or a list of device indices
     num_nodes: int = number(1, 1, 1_000_000)
     strategy: str = "auto"

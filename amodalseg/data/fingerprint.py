@@ -29,7 +29,10 @@ def fingerprint(source: Source) -> str:
         ``<number of objects>-<hash>``, without a hash for sources that would have to draw or read every object. Pixels
         are not read: replacing a photo by another of the same number of bytes is not detected.
     """
-    if isinstance(source, PackedRecords):
+    whole: Any = source
+    while isinstance(whole, Subset):
+        whole = whole.source
+    if isinstance(source, PackedRecords) or (whole is not source and isinstance(whole, (PackedRecords, RecordList))):
         count, get = len(source), source.get
     else:
         records = getattr(getattr(source, "occluder", source), "records", None)

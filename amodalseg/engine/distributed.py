@@ -18,6 +18,8 @@ from amodalseg.errors import UserError
 
 LOST = ("closed by peer", "reset by peer", "broken pipe", "timed out", "timeout", "nccl", "gloo", "processgroup")
 """Phrases with which process-group libraries report that another process is gone."""
+OTHER_STRATEGIES = ("spawn", "fork", "notebook", "fsdp", "deepspeed", "model_parallel")
+"""Parts of the names of Lightning's strategies that copy a running program or split the weights."""
 POLL_SECONDS = 0.2
 
 
@@ -30,13 +32,29 @@ def gather(items: list[Any]) -> list[Any]:
     return [item for part in parts for item in part]
 
 
+def accelerator_of(options: ProcessConfig) -> str:
+    """Lightning's name of ``trainer.accelerator``, with ``auto`` resolved as in ``pick_device``: CUDA or the CPU.
+
+    Lightning would take Apple's GPU too, which has no float64 and lacks operations that training needs.
+    """
+    if options.accelerator != "auto":
+        return options.accelerator
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def check_processes(options: ProcessConfig) -> None:
-    """Refuse more processes on a CPU than it has cores (two are always allowed, to try things out). Raises UserError.
+    """Refuse more processes on a CPU than it has cores (two are always allowed, to try things out), and strategies that
+    copy a running program or split the weights. Raises UserError.
 
     Lightning itself checks the number of GPUs.
     """
+    if any(part in options.strategy for part in OTHER_STRATEGIES):
+        raise UserError(
+            f"trainer.strategy={options.strategy} cannot be used, because each process has a copy of all weights and "
+            "starts anew: give ddp, or leave it out"
+        )
     wanted = options.devices
-    on_cpu = options.accelerator == "cpu" or (options.accelerator == "auto" and not torch.cuda.is_available())
+    on_cpu = accelerator_of(options) == "cpu"
     count = int(wanted) if isinstance(wanted, (int, str)) and str(wanted).isdecimal() else 1
     cores = os.cpu_count() or 1
     if on_cpu and count > max(2, cores):

@@ -25,8 +25,10 @@ FREE = ("out", "device", "log", "models", "trainer.devices", "trainer.num_nodes"
 
 def is_first_process() -> bool:
     """Whether this is the process that writes, even before the processes are connected."""
-    ranks = (os.environ.get(name) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
-    return int(next((rank for rank in ranks if rank), 0)) == 0
+    if os.environ.get("RANK"):  # torchrun, which may number nodes in another order than SLURM
+        return int(os.environ["RANK"]) == 0
+    # the processes that Lightning starts inherit the SLURM_PROCID of an interactive session, and NODE_RANK
+    return all(int(os.environ.get(name) or 0) == 0 for name in ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
 def check_folder(folder: Path, config: Any) -> None:

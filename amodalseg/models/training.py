@@ -103,8 +103,16 @@ class TrainingModule(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self.goes_beyond:
             loops = checkpoint["loops"]["fit_loop"]
-            loops["epoch_loop.batch_progress"]["is_last_batch"] = False
+            progress = loops["epoch_loop.batch_progress"]
+            progress["is_last_batch"] = False
+            # the other run may have accumulated another number of batches per step
+            done = checkpoint["global_step"] * self.config.trainer.accumulate
+            for part in ("total", "current"):
+                progress[part] = dict.fromkeys(progress[part], done)
             loops["epoch_progress"]["current"]["processed"] = loops["epoch_progress"]["total"]["processed"] = 0
+            if not self.config.optim.ema and "current_model_state" in checkpoint:
+                # the optimiser's state belongs to these weights, not to their average
+                checkpoint["state_dict"] = checkpoint["current_model_state"]
 
     def on_train_start(self) -> None:
         if self.goes_beyond and self.global_step:

@@ -52,6 +52,22 @@ def test_any_change_of_the_data_changes_the_fingerprint(tmp_path, change):
     assert fingerprint(RecordList(records)) != before
 
 
+@pytest.mark.parametrize("kind", [RecordList, PackedRecords])
+def test_objects_that_are_left_out_do_not_count_and_changes_of_the_others_show(tmp_path, kind):
+    """A set with objects that cannot be prompted, or of which ``num_objects`` takes some."""
+
+    def known(records):
+        return fingerprint(Subset(Subset(kind(records), np.array([0, 1, 2, 4])), np.array([0, 1, 3])))
+
+    records = records_in(tmp_path / "data")
+    before = known(records)
+    assert before == fingerprint(RecordList([records[place] for place in (0, 1, 4)]))
+    for place, same in ((3, True), (1, False)):
+        changed = [*records]
+        changed[place] = dataclasses.replace(records[place], amodal_rle=records[2].modal_rle)
+        assert (known(changed) == before) is same
+
+
 def stamped(tmp_path, change, source_of=RecordList):
     """The stamps before and after a change."""
     records = records_in(tmp_path / "data")

@@ -9,9 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from amodalseg.config.schema import TrainerConfig
+from amodalseg.config.schema import CondDiffAMOConfig, TrainConfig, TrainerConfig
 from amodalseg.engine import distributed
-from amodalseg.engine.distributed import check_processes, peers_watched
+from amodalseg.engine.distributed import accelerator_of, check_processes, peers_watched
+from amodalseg.engine.training import train
+from amodalseg.engine.training.callbacks import Validation
 from amodalseg.errors import UserError
 from tests.engine.journeys import ROOT, train_arguments
 from tests.refusals import refused
@@ -29,6 +31,13 @@ def test_more_processes_than_cores_are_refused(tmp_path, capsys, monkeypatch):
         given = [*command, "trainer.accelerator=cpu", "trainer.devices=999"]
         refused(capsys, given, "trainer.devices=999 would start 999 processes")
         assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("strategy", ["ddp_spawn", "ddp_notebook", "fsdp", "deepspeed_stage_2"])
+def test_strategies_that_copy_the_program_or_split_the_weights_are_refused(strategy):
+    with pytest.raises(UserError, match=f"trainer.strategy={strategy} cannot be used.*give ddp"):
+        check_processes(TrainerConfig(strategy=strategy))
+    check_processes(TrainerConfig(strategy="ddp_find_unused_parameters_true"))
 
 
 WAIT = """
@@ -82,3 +91,12 @@ def test_processes_that_end_with_an_interrupted_run_are_not_reported(monkeypatch
     with peers_watched(SimpleNamespace(procs=[ended]), lambda: "", lambda: True):
         time.sleep(0.1)
     assert not capsys.readouterr().err
+
+
+def test_automatically_an_apple_gpu_is_not_used(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("lightning.pytorch.accelerators.MPSAccelerator.is_available", lambda: True)
+    config = TrainConfig(out="run", model=CondDiffAMOConfig(), data=None, val=None)
+    trainer = train._trainer(config, tmp_path, Validation(config, tmp_path))
+    assert trainer.strategy.root_device.type == "cpu"
+    assert accelerator_of(TrainerConfig(accelerator="mps")) == "mps", "whoever asks for it may try it"

@@ -67,14 +67,15 @@ def ask(model: AmodalModel, queries: Sequence[Query], num_samples: int = 1) -> l
             found += [(prediction, peak.megabytes) for prediction in predictions]
             continue
         except (MemoryError, RuntimeError) as error:
-            if not _is_short_of_memory(error):
+            if not is_short_of_memory(error):
                 raise
         # outside the except clause: the exception keeps the tensors alive
         _halve_batch(model, part, num_samples)
     return found
 
 
-def _is_short_of_memory(error: MemoryError | RuntimeError) -> bool:
+def is_short_of_memory(error: MemoryError | RuntimeError) -> bool:
+    """Whether an error says that memory ran out."""
     return isinstance(error, MemoryError) or any(words in str(error).lower() for words in WORDS)
 
 

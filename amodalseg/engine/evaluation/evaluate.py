@@ -15,7 +15,7 @@ import numpy as np
 from amodalseg.config.schema import EvalConfig
 from amodalseg.data.dataset import EvaluationSet
 from amodalseg.data.source import RecordList
-from amodalseg.engine.distributed import check_processes, gather, peers_watched
+from amodalseg.engine.distributed import accelerator_of, check_processes, gather, peers_watched
 from amodalseg.engine.evaluation.average_precision import add_detection
 from amodalseg.engine.evaluation.collect import (
     PREDICTIONS_FILE,
@@ -196,7 +196,7 @@ def _processes(config: EvalConfig, device: str) -> tuple[int, int, str, Callable
     strategy = "ddp" if options.strategy == "auto" else options.strategy
     try:
         fabric = Fabric(
-            accelerator=options.accelerator, devices=options.devices, num_nodes=options.num_nodes, strategy=strategy
+            accelerator=accelerator_of(options), devices=options.devices, num_nodes=options.num_nodes, strategy=strategy
         )
     except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
         raise UserError(f"Lightning refuses the trainer.* options: {str(error)[:300]}") from error

@@ -78,6 +78,13 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
 
     def _save(self, trainer: L.Trainer) -> None:
+        weights = trainer.lightning_module.state_dict().values()
+        if not all(torch.isfinite(value).all() for value in weights if value.is_floating_point()):
+            # a finite loss may have gradients that are not; the next step would find out, and the old file be gone
+            raise UserError(
+                f"the weights are not finite after step {trainer.global_step}, so {self.path} is left as it was: lower "
+                "optim.lr or use trainer.precision=32-true"
+            )
         self.saved_step = trainer.global_step
         trainer.save_checkpoint(self.path)
 

@@ -1,4 +1,4 @@
-"""The end of a training run: the line with its score, whether it had already finished, and its Weights & Biases id."""
+"""End of a training run: its score, whether it had finished before, memory that ran out, the Weights & Biases id."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from amodalseg.atomic import write_whole
 from amodalseg.config.schema import TrainConfig
+from amodalseg.engine.evaluation.ask import is_short_of_memory
 from amodalseg.engine.training.callbacks import Validation
 from amodalseg.engine.training.tasks import task_of
 from amodalseg.engine.training.time_limit import TimeLimit
@@ -58,6 +59,26 @@ def goes_on(folder: Path) -> str:
     if (folder / "last.ckpt").is_file():
         return "the same command goes on from the last checkpoint"
     return "there is no checkpoint yet: the same command begins anew"
+
+
+def out_of_memory(error: MemoryError | RuntimeError, config: TrainConfig, folder: Path, step: int) -> str | None:
+    """What to do if an error is about memory; None if it is not.
+
+    Args:
+        error: raised by the run.
+        config: of the run.
+        folder: of the run.
+        step: at which it was raised; windows, and with them memory, may grow in the middle of a run.
+    """
+    if str(error).startswith("DataLoader worker"):
+        workers = f"fewer loader.num_workers than {config.loader.num_workers} need less memory and less /dev/shm"
+        return f"a loader worker has ended, probably because memory ran out ({workers}): {goes_on(folder)}"
+    if not is_short_of_memory(error):
+        return None
+    advice = f"give loader.batch_size less than {config.loader.batch_size} and trainer.accumulate more"
+    if (folder / "last.ckpt").is_file():
+        advice += f", with continue_from={folder} and another out="
+    return f"memory ran out at step {step}: {advice}; a smaller model.window.size or model needs less too"
 
 
 def wandb_id(folder: Path) -> str:

@@ -42,16 +42,27 @@ def resume_from(config: TrainConfig, module: TrainingModule, world: int) -> tupl
             f"change; use as many devices, or start a new run from its weights with init={last.parent} and another out="
         )
     then, data = checkpoint["amodalseg"].get("data", ""), module.data_fingerprint
-    if then and data and then != data:
+    if have_changed(then, data):
         counts = " and ".join(text.partition("-")[0] for text in (then, data))
         raise UserError(
             f"the training data have changed since {last} was saved ({counts} objects, or other masks or photos): put "
             f"back what was there, or start a new run from its weights with init={last.parent} and another out="
         )
+    groups = [len(group["params"]) for group in checkpoint["optimizer_states"][0]["param_groups"]]
+    if groups != [len(group["params"]) for group in module.configure_optimizers()["optimizer"].param_groups]:
+        raise UserError(
+            f"optim.decay_all={str(config.optim.decay_all).lower()} does not fit the optimiser's state in {last}: "
+            f"leave it as it was, or start a new run from its weights with init={last.parent}"
+        )
     step = checkpoint["global_step"]
     if is_new(config) and step >= module.num_steps:
         raise UserError(f"{last} is of step {step}, and this run ends at {module.num_steps}: raise trainer.max_steps")
     return str(last), step
+
+
+def have_changed(then: str, now: str) -> bool:
+    """Whether two fingerprints are of different data; one that says nothing, or only the number of objects, may fit."""
+    return bool(then and now) and then != now and not (then.endswith("-") and now.startswith(then))
 
 
 def without_fetching(config: TrainConfig) -> TrainConfig:

@@ -18,7 +18,7 @@ from amodalseg.config.schema import TrainConfig
 from amodalseg.data.data_module import AmodalDataModule
 from amodalseg.data.draw.scenes import Scenes
 from amodalseg.data.fingerprint import fingerprint
-from amodalseg.engine.distributed import check_processes, peers_watched
+from amodalseg.engine.distributed import accelerator_of, check_processes, peers_watched
 from amodalseg.engine.run_folder import check_folder, claim, is_first_process
 from amodalseg.engine.training.callbacks import (
     AtomicCheckpointIO,
@@ -28,7 +28,15 @@ from amodalseg.engine.training.callbacks import (
     Validation,
     WeightAverage,
 )
-from amodalseg.engine.training.ending import already_finished, goes_on, keep_wandb_id, score_line, wandb_id
+from amodalseg.engine.training.ending import (
+    already_finished,
+    goes_on,
+    keep_wandb_id,
+    out_of_memory,
+    score_line,
+    wandb_id,
+)
+from amodalseg.engine.training.requeue import requeued_by_slurm
 from amodalseg.engine.training.resume import is_new, resume_from, without_fetching
 from amodalseg.engine.training.tasks import Task, task_of
 from amodalseg.engine.training.time_limit import TimeLimit
@@ -102,12 +110,18 @@ def _train(config: TrainConfig, folder: Path, task: Task) -> Path:
                 keep_wandb_id(folder, str(logger.version))
 
     try:
-        with peers_watched(trainer.strategy.launcher, lambda: goes_on(folder), lambda: trainer.interrupted):
+        watched = peers_watched(trainer.strategy.launcher, lambda: goes_on(folder), lambda: trainer.interrupted)
+        with requeued_by_slurm(), watched:
             trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
     except SystemExit:
         if trainer.interrupted:  # Lightning turns Ctrl-C into an exit
             raise KeyboardInterrupt(goes_on(folder)) from None
         raise
+    except (MemoryError, RuntimeError) as error:
+        text = out_of_memory(error, config, folder, trainer.global_step)
+        if text is None:
+            raise
+        raise UserError(text) from error
     if trainer.is_global_zero and module.elapsed_share >= 1:
         print(f"{config.out}: the time limit was reached after {trainer.global_step} of {num_steps} steps", flush=True)
     weights = folder / task.weights
@@ -129,6 +143,11 @@ NOISE = [
     ".*This DataLoader will create.*",
     ".*anonymous setting has no effect.*",
     ".*sync_dist=True.*",  # every process has the rows of all
+    # a run that continues another one may have other options
+    ".*callbacks used to create the checkpoint.*",
+    ".*not created with WeightAveraging.*",
+    ".*persistent_workers=True.*",
+    ".*GPU available but not used.*",
     ".*resume.* will be ignored since W&B syncing is set to .*offline.*",
 ]
 """Warnings about intended behaviour."""
@@ -182,7 +201,7 @@ def _trainer(config: TrainConfig, folder: Path, validation: Validation) -> L.Tra
 def _lightning_trainer(config: TrainConfig, folder: Path, callbacks: list[Any]) -> L.Trainer:
     options = config.trainer
     return L.Trainer(
-        accelerator=options.accelerator,
+        accelerator=accelerator_of(options),
         devices=options.devices,
         num_nodes=options.num_nodes,
         strategy=options.strategy,

@@ -69,6 +69,31 @@ def test_a_run_that_reached_its_time_limit_is_finished(tmp_path, capsys):
     assert "already finished; " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("step", "error", "says"),
+    [
+        (0, torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), "memory ran out at step 0: give "
+         "loader.batch_size less than 2 and trainer.accumulate more; a smaller"),
+        (3, RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+         "trainer.accumulate more, with continue_from={out} and another out="),
+        (3, RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
+         "a loader worker has ended, probably because memory ran out"),
+    ],
+)  # fmt: skip
+def test_what_to_do_when_memory_runs_out(tmp_path, monkeypatch, capsys, step, error, says):
+    whole = module.CondDiffAMOModule.training_step
+
+    def breaks(self, batch, batch_idx):
+        if self.global_step == step:
+            raise error
+        return whole(self, batch, batch_idx)
+
+    monkeypatch.setattr(module.CondDiffAMOModule, "training_step", breaks)
+    assert main(train_arguments(tmp_path / "run", *SHORT, "checkpoint.every_steps=2")) == 2
+    told = capsys.readouterr().err
+    assert says.format(out=tmp_path / "run") in told and told.startswith("error: ") and told.count("\n") == 1
+
+
 def test_the_score_line_of_a_run_without_figures(finished):
     from amodalseg.config.load import load_config
     from amodalseg.config.schema import TrainConfig

@@ -1,6 +1,7 @@
 """Training through the command line: its outputs, exact resuming, and what it refuses."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -91,6 +92,35 @@ def test_two_interruptions_of_a_run_that_accumulates(tmp_path, monkeypatch):
     monkeypatch.setattr(module.CondDiffAMOModule, "training_step", original)
     assert main(train_arguments(tmp_path / "broken", *options)) == 0
     assert_same_weights(tmp_path / "whole/last.ckpt", tmp_path / "broken/last.ckpt")
+
+
+def test_a_job_that_slurm_queues_again_resumes_exactly(finished, tmp_path, monkeypatch, capfd):
+    """The signal comes in the middle of a step, before the first checkpoint, and the job is killed soon after."""
+    scontrol, out = tmp_path / "bin/scontrol", tmp_path / "run"
+    scontrol.parent.mkdir()
+    scontrol.write_text(f"#!/bin/sh\necho $@ >> {tmp_path}/asked\n")
+    scontrol.chmod(0o755)
+    job = {"NTASKS": 1, "NTASKS_PER_NODE": 1, "PROCID": 0, "LOCALID": 0, "NODEID": 0, "JOB_ID": 77, "JOB_NAME": "train"}
+    for name, value in job.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    monkeypatch.setenv("PATH", f"{scontrol.parent}:{os.environ['PATH']}")
+    whole = module.CondDiffAMOModule.training_step
+
+    def signalled(self, batch, batch_idx):
+        if self.global_step == 2:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            raise RuntimeError("killed")
+        return whole(self, batch, batch_idx)
+
+    monkeypatch.setattr(module.CondDiffAMOModule, "training_step", signalled)
+    with pytest.raises(RuntimeError, match="killed"):
+        main(train_arguments(out))
+    assert (tmp_path / "asked").read_text() == "requeue 77\n"
+    assert "SLURM job 77 is queued again" in capfd.readouterr().err
+    monkeypatch.setattr(module.CondDiffAMOModule, "training_step", whole)
+    assert main(train_arguments(out)) == 0
+    assert_same_weights(finished / "last.ckpt", out / "last.ckpt")
+    assert {path.name for path in out.iterdir()} == {path.name for path in finished.iterdir()}
 
 
 def test_a_run_cannot_resume_with_another_number_of_processes(tmp_path, capsys, monkeypatch):
@@ -190,6 +220,24 @@ def test_a_non_finite_loss_stops_the_run_and_names_the_objects(tmp_path, monkeyp
     assert main(train_arguments(tmp_path / "nan")) == 2
     error = capsys.readouterr().err
     assert "not finite at step 0" in error and "synthetic/train/" in error
+
+
+def test_weights_that_are_not_finite_do_not_replace_the_last_checkpoint(tmp_path, monkeypatch, capsys):
+    """The loss of the fifth step is finite, its gradient is not, and a checkpoint is due right after it."""
+    whole, options = module.CondDiffAMOModule.training_step, ["checkpoint.every_steps=2", "trainer.max_steps=8"]
+
+    def breaks(self, batch, batch_idx):
+        if self.global_step == 5:
+            next(self.network.parameters()).register_hook(lambda gradient: gradient * float("nan"))
+        return whole(self, batch, batch_idx)
+
+    monkeypatch.setattr(module.CondDiffAMOModule, "training_step", breaks)
+    assert main(train_arguments(tmp_path / "nan", *options, "checkpoint.val_every_steps=8")) == 2
+    error = capsys.readouterr().err
+    assert "the weights are not finite after step 6" in error and error.count("\n") == 1
+    kept = torch.load(tmp_path / "nan/last.ckpt", weights_only=True)
+    assert kept["global_step"] == 4
+    assert all(torch.isfinite(value).all() for value in kept["current_model_state"].values())
 
 
 @pytest.mark.parametrize(

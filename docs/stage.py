@@ -41,8 +41,8 @@ PAGES = {
 LINK = re.compile(r"(?P<mark>!?)\[(?P<text>(?:[^\[\]]|\[[^\]]*\])*)\]\((?P<target>[^()\s]+)\)")
 FENCE = re.compile(r"(```.*?```)", re.DOTALL)
 GALLERY = {
-    "conddiff_amo_lite_typical.jpg": "Predictions of `conddiff_amo_lite` on objects of the procedural world, around the "
-    "upper quartile (left) and the median (right). White: the true outline; the number: the IoU of the occluded region.",
+    "conddiff_amo_lite_typical.jpg": "Predictions of `conddiff_amo_lite` on objects of the procedural world, around "
+    "the upper quartile (left) and the median (right). White: the truth; the number: the IoU of the occluded region.",
     "conddiff_amo_lite_failures.jpg": "The eight worst of a hundred predictions of `conddiff_amo_lite`.",
     "conddiff_amo_tiny_typical.jpg": "Typical predictions of `conddiff_amo_tiny`.",
     "conddiff_amo_tiny_failures.jpg": "Some of the worst of a hundred predictions of `conddiff_amo_tiny`.",

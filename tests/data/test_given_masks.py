@@ -95,7 +95,7 @@ def test_no_object(given):
     [
         ("mask.png", "not str"),
         (None, "not NoneType"),
-        ([TWO[0], TWO[1, :10]], r"mask number 1, counted from 0, is \(10, 30\), and the photo \(20, 30\)"),
+        ([TWO[0], TWO[1, :10]], r"mask number 1, counted from 0, is \(10, 30\), but the photo is \(20, 30\)"),
         ([TWO, TWO], r"mask number 0, counted from 0, is \(2, 20, 30\)"),
         ([[True, False]], r"np.array\(rows, bool\)"),
         ({"counts": "zz", "size": [20, 30]}, "a mask cannot be read: an RLE"),

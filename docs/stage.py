@@ -48,6 +48,8 @@ GALLERY = {
     "conddiff_amo_tiny_failures.jpg": "Some of the worst of a hundred predictions of `conddiff_amo_tiny`.",
     "inpainting_prior.jpg": "What the small inpainting prior generates.",
     "word_prior.jpg": "What the text-conditioned prior generates.",
+    "moves.jpg": "Moves of the procedural world: before (blue: the visible part, orange: the target), the visible part "
+    "moved alone, two models, and the truth.",
     "edits.jpg": "Edits of the procedural world with the text-conditioned prior.",
     "demo.jpg": "The web demo.",
     "label_studio.jpg": "A prediction in Label Studio: the object whose lower left was occluded.",

@@ -57,8 +57,8 @@ def already_finished(config: TrainConfig, folder: Path) -> str | None:
 def goes_on(folder: Path) -> str:
     """How to continue an interrupted run."""
     if (folder / "last.ckpt").is_file():
-        return "the same command goes on from the last checkpoint"
-    return "there is no checkpoint yet: the same command begins anew"
+        return "run the same command again to continue from the last checkpoint"
+    return "there is no checkpoint yet: run the same command again to start anew"
 
 
 def out_of_memory(error: MemoryError | RuntimeError, config: TrainConfig, folder: Path, step: int) -> str | None:

@@ -30,10 +30,16 @@ class KeptInversions:
     Args:
         folder: where to keep them; it is created. None: nothing is kept.
         options: of the inversion, everything that determines it besides the network and its inputs.
+
+    Raises:
+        UserError: the folder is a file.
     """
 
     def __init__(self, folder: str | None, options: tuple[float, ...] = ()) -> None:
         self.folder, self.options = Path(folder) if folder else None, options
+        self._networks: bytes | None = None
+        if self.folder is not None and self.folder.exists() and not self.folder.is_dir():
+            raise UserError(f"inversion.folder={folder} is a file: give a folder")
 
     def get(
         self,
@@ -67,16 +73,24 @@ class KeptInversions:
         return start, texts
 
     def _digest(self, backend: InpaintingBackend, asked: Prepared, null: Prepared | None, first: int) -> str:
-        digest = hashlib.blake2b(repr((self.options, first)).encode(), digest_size=16)
-        for network in backend.networks:
-            for name, values in sorted(network.state_dict().items()):
-                digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
-                flat = values.detach().reshape(-1)
-                digest.update(_content(flat[:: max(1, len(flat) // SAMPLES)]))
+        if self._networks is None:  # once for all regions of a photo
+            self._networks = _digest_of(backend)
+        digest = hashlib.blake2b(self._networks + repr((self.options, first)).encode(), digest_size=16)
         for inputs in (asked, null):
             for values in [] if inputs is None else _tensors(inputs):
                 digest.update(f"{values.dtype} {tuple(values.shape)}".encode() + _content(values))
         return digest.hexdigest()
+
+
+def _digest_of(backend: InpaintingBackend) -> bytes:
+    """Digest of a backend's networks, of some values of each parameter."""
+    digest = hashlib.blake2b(digest_size=16)
+    for network in backend.networks:
+        for name, values in sorted(network.state_dict().items()):
+            digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+            flat = values.detach().reshape(-1)
+            digest.update(_content(flat[:: max(1, len(flat) // SAMPLES)]))
+    return digest.digest()
 
 
 def _tensors(prepared: Prepared) -> Iterator[Tensor]:

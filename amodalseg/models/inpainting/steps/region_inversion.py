@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from amodalseg.models.inpainting.backends.backend import InpaintingBackend
 from amodalseg.models.inpainting.steps.guidance import MaskGuidance
 from amodalseg.models.inpainting.steps.inversion import invert
 from amodalseg.models.inpainting.steps.kept_inversions import Inverted, KeptInversions
@@ -64,22 +66,24 @@ def invert_regions(
     for part in prepared.parts:
         assert len(part.rows) == len(prepared)
         fitted_from = joins if part.total else 0
-
-        def make(part: Part = part, fitted_from: int = fitted_from) -> Inverted:
-            states = invert(inner, part.asked, steps, rounds)
-            if part.null is None:
-                return states[0], []
-            guidance = MaskGuidance(part.null, backend.weight)
-            return states[0], null_text(
-                inner, part.asked, guidance, states, first=fitted_from, updates=updates, rate=rate, enough=enough
-            )
-
+        make = partial(
+            _invert_part, inner, part, backend.weight, steps, rounds,
+            first=fitted_from, updates=updates, rate=rate, enough=enough,
+        )  # fmt: skip
         noise, texts = kept.get(inner, part.asked, part.null, fitted_from, make)
         if first.total or not part.total:
             part.box.crop(start)[:] += part.box.crop(next(shares)) * noise
         if part.null is not None:
             nulls.append(texts)
     return InvertedRegions(start, nulls)
+
+
+def _invert_part(inner: InpaintingBackend, part: Part, weight: float, steps: int, rounds: int, **fit: Any) -> Inverted:
+    """Invert one region alone. fit: options of ``null_text``, which is not needed without guidance."""
+    states = invert(inner, part.asked, steps, rounds)
+    if part.null is None:
+        return states[0], []
+    return states[0], null_text(inner, part.asked, MaskGuidance(part.null, weight), states, **fit)
 
 
 def for_pairs(nulls: Sequence[Sequence[Tensor] | None], parts: Sequence[Part]) -> list[list[Tensor]]:

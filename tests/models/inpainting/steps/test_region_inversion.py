@@ -149,3 +149,12 @@ def test_a_damaged_kept_inversion_is_one_line(tmp_path):
         path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(UserError, match=r"^\S+\.safetensors is damaged .* delete it, and the photo is inverted again$"):
         invert_regions(backend, prepared, STEPS, updates=2, folder=str(tmp_path))
+
+
+def test_a_file_in_place_of_the_folder_is_refused_before_anything_is_inverted(tmp_path):
+    place, calls = tmp_path / "file", []
+    place.write_text("mine")
+    backend, prepared = photo()
+    with pytest.raises(UserError, match="^inversion.folder=.* is a file: give a folder$"):
+        invert_regions(counting(backend, calls), prepared, STEPS, updates=2, folder=str(place))
+    assert not calls and place.read_text() == "mine"

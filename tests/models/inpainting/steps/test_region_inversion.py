@@ -155,6 +155,6 @@ def test_a_file_in_place_of_the_folder_is_refused_before_anything_is_inverted(tm
     place, calls = tmp_path / "file", []
     place.write_text("mine")
     backend, prepared = photo()
-    with pytest.raises(UserError, match="^inversion.folder=.* is a file: give a folder$"):
+    with pytest.raises(UserError, match=r"^inversion\.folder=.* is a file: give a folder$"):
         invert_regions(counting(backend, calls), prepared, STEPS, updates=2, folder=str(place))
     assert not calls and place.read_text() == "mine"

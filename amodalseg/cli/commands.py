@@ -23,6 +23,7 @@ from amodalseg.cli.move import add_move_command
 from amodalseg.cli.predict import add_predict_command
 from amodalseg.cli.scene import add_scene_command
 from amodalseg.errors import UserError, explain_missing
+from amodalseg.ranks import is_first_process
 
 _IN_WORKER = f"{UserError.__module__}.{UserError.__qualname__}: "
 """A UserError raised in a loader worker arrives with the worker's traceback; its message follows this mark."""
@@ -67,15 +68,12 @@ def _stdout_is_closed() -> bool:
 @contextlib.contextmanager
 def _first_process_prints() -> Iterator[None]:
     """Only the first process of a run prints; the others report errors only."""
-    if any(os.environ.get(name, "0") != "0" for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK")):
-        from amodalseg.engine.run_folder import is_first_process
-
-        if not is_first_process():
-            warnings.simplefilter("ignore")
-            with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-                yield
-            return
-    yield
+    if is_first_process():
+        yield
+        return
+    warnings.simplefilter("ignore")
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
 
 
 def _run(arguments: Sequence[str] | None) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +12,7 @@ from amodalseg.config.load import build, to_dict, to_yaml
 from amodalseg.config.yaml_file import read_yaml
 from amodalseg.errors import UserError
 from amodalseg.lock import NAME as LOCK
+from amodalseg.ranks import is_first_process
 
 CONFIG_FILE = "config.yaml"
 RESULTS = ("last.ckpt", "model.safetensors", "answers", "objects.csv", "edit.json")
@@ -21,14 +21,6 @@ FREE = ("out", "device", "log", "models", "trainer.devices", "trainer.num_nodes"
         "trainer.progress", "trainer.accelerator", "trainer.compile", "checkpoint.resume",
         "loader.num_workers")  # fmt: skip
 """Options, or whole sections, that may differ between a run and its continuation; models may be added."""
-
-
-def is_first_process() -> bool:
-    """Whether this is the process that writes, even before the processes are connected."""
-    if os.environ.get("RANK"):  # torchrun, which may number nodes in another order than SLURM
-        return int(os.environ["RANK"]) == 0
-    # the processes that Lightning starts inherit the SLURM_PROCID of an interactive session, and NODE_RANK
-    return all(int(os.environ.get(name) or 0) == 0 for name in ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
 def check_folder(folder: Path, config: Any) -> None:

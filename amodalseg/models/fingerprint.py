@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amodalseg.config import schema
 from amodalseg.config.load import build, load_config, to_dict
 from amodalseg.errors import UserError
 from amodalseg.models import HUB, METHODS, MODELS, model_file
 from amodalseg.models.base import AmodalModel
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 YAML = (".yaml", ".yml")
 """Endings of files that describe a model."""
@@ -42,17 +45,20 @@ def model_fingerprint(model: AmodalModel) -> str:
     network, path = getattr(model, "network", None), getattr(model, "path", None)
     digest = hashlib.blake2b(repr((type(model).__name__, config and _options(config))).encode(), digest_size=16)
     if network is not None:
-        import torch  # exported files run without it
-
         for name, tensor in sorted(network.state_dict().items()):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            # as bytes, because NumPy has no bfloat16
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode() + tensor_bytes(tensor))
     elif isinstance(path, Path):
         digest.update(_of_files([path]).encode())
     elif config is not None:
         digest.update(_of_options(config).encode())
     return digest.hexdigest()
+
+
+def tensor_bytes(values: Tensor) -> bytes:
+    """The memory of a tensor of any dtype and device; NumPy has no bfloat16."""
+    import torch  # exported files run without it
+
+    return values.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def _options(config: Any) -> dict[str, Any]:

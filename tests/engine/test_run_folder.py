@@ -54,27 +54,6 @@ def test_partial_files_of_a_killed_run_are_removed(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
 
 
-@pytest.mark.parametrize(
-    ("launched", "first"),
-    [
-        ({}, True),
-        ({"SLURM_PROCID": "0"}, True),
-        ({"SLURM_PROCID": "8", "LOCAL_RANK": "0"}, False),  # srun, in a script that sets LOCAL_RANK
-        ({"SLURM_PROCID": "0", "LOCAL_RANK": "1", "NODE_RANK": "0"}, False),  # in an interactive session of SLURM
-        ({"NODE_RANK": "1"}, False),  # a second machine, started by hand
-        ({"NODE_RANK": "1", "LOCAL_RANK": "0"}, False),
-        ({"RANK": "0", "LOCAL_RANK": "0", "SLURM_PROCID": "1"}, True),  # torchrun below srun
-        ({"RANK": "3", "LOCAL_RANK": "3", "SLURM_PROCID": "0"}, False),
-    ],
-)
-def test_the_first_process_however_the_run_was_launched(monkeypatch, launched, first):
-    for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"):
-        monkeypatch.delenv(name, raising=False)
-    for name, rank in launched.items():
-        monkeypatch.setenv(name, rank)
-    assert run_folder.is_first_process() is first
-
-
 def test_only_the_first_process_writes(tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     run_folder.claim(tmp_path, config(tmp_path))

@@ -26,7 +26,7 @@ from amodalseg.engine.evaluation.collect import (
 from amodalseg.engine.evaluation.prediction_store import Curve, PredictionStore
 from amodalseg.engine.evaluation.sets import JoinedSources, OpenSet, open_sets
 from amodalseg.engine.evaluation.truth import Truth
-from amodalseg.engine.run_folder import check_folder, claim, is_first_process, provenance
+from amodalseg.engine.run_folder import check_folder, claim, provenance
 from amodalseg.errors import UserError
 from amodalseg.lock import locked
 from amodalseg.metrics.calibration import calibration
@@ -36,6 +36,7 @@ from amodalseg.models import load_model
 from amodalseg.models.base import AmodalModel
 from amodalseg.models.fingerprint import YAML
 from amodalseg.models.windowed import WindowModel
+from amodalseg.ranks import is_first_process
 from amodalseg.report.table import result_key, rows_by_result
 from amodalseg.types import AmodalRecord
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from lightning.fabric.plugins.environments import SLURMEnvironment
 
-from amodalseg.engine.run_folder import is_first_process
+from amodalseg.ranks import is_first_process
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from amodalseg.data.data_module import AmodalDataModule
 from amodalseg.data.draw.scenes import Scenes
 from amodalseg.data.fingerprint import fingerprint
 from amodalseg.engine.distributed import accelerator_of, check_processes, peers_watched
-from amodalseg.engine.run_folder import check_folder, claim, is_first_process
+from amodalseg.engine.run_folder import check_folder, claim
 from amodalseg.engine.training.callbacks import (
     AtomicCheckpointIO,
     LastCheckpoint,
@@ -44,6 +44,7 @@ from amodalseg.errors import UserError
 from amodalseg.lock import NAME as LOCK
 from amodalseg.lock import locked
 from amodalseg.models.memory import keep_freed_memory
+from amodalseg.ranks import is_first_process
 
 
 def train(config: TrainConfig) -> Path:

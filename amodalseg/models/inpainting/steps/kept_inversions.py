@@ -13,6 +13,7 @@ from torch import Tensor
 
 from amodalseg.atomic import write_whole
 from amodalseg.errors import UserError
+from amodalseg.models.fingerprint import tensor_bytes
 from amodalseg.models.inpainting.backends.backend import InpaintingBackend, Prepared
 
 SAMPLES = 64
@@ -78,7 +79,7 @@ class KeptInversions:
         digest = hashlib.blake2b(self._networks + repr((self.options, first)).encode(), digest_size=16)
         for inputs in (asked, null):
             for values in [] if inputs is None else _tensors(inputs):
-                digest.update(f"{values.dtype} {tuple(values.shape)}".encode() + _content(values))
+                digest.update(f"{values.dtype} {tuple(values.shape)}".encode() + tensor_bytes(values))
         return digest.hexdigest()
 
 
@@ -89,16 +90,12 @@ def _digest_of(backend: InpaintingBackend) -> bytes:
         for name, values in sorted(network.state_dict().items()):
             digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
             flat = values.detach().reshape(-1)
-            digest.update(_content(flat[:: max(1, len(flat) // SAMPLES)]))
+            digest.update(tensor_bytes(flat[:: max(1, len(flat) // SAMPLES)]))
     return digest.digest()
 
 
 def _tensors(prepared: Prepared) -> Iterator[Tensor]:
     yield from (prepared.known, prepared.hole, *(values for _, values in sorted(prepared.inputs.items())))
-
-
-def _content(values: Tensor) -> bytes:
-    return values.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()  # NumPy has no bfloat16
 
 
 def _read(path: Path, device: torch.device) -> Inverted:

@@ -12,6 +12,7 @@ import numpy as np
 
 from amodalseg import masks
 from amodalseg.errors import UserError
+from amodalseg.probabilities import calibrated, entropy, expected_iou, uncalibrated
 
 
 class Canvas(NamedTuple):
@@ -32,14 +33,16 @@ class Prediction:
     """A model's prediction for one object. Stores small maps; full-size arrays are created on first access.
 
     A model that predicts at the photo's size provides maps of that size, and sets ``image`` if it generates one.
-    Subclasses store the maps of a window and override ``in_photo`` and ``raw_mask``, which map them back to the photo.
+    Subclasses store the maps of a window, and override ``in_photo`` and ``raw_mask``, which map them back to the photo,
+    and ``modal_in_map``.
 
     Attributes:
         modal: bool (H, W), the given modal mask.
         maps: float32 in [0, 1] or bool, (K, h, w), one for each of the K samples; here h, w are the photo's.
-        threshold: values above it belong to the object.
+        threshold: map values above it belong to the object.
         union_visible: whether the final masks are united with the modal mask.
         has_probability: whether the maps hold probabilities rather than binary masks.
+        calibration: scale and shift of the logits of the maps that turn them into probabilities (``calibrated``).
         seconds: this object's share of the wall time.
         evaluations: number of network evaluations for this object; 0 for models without a network.
         canvas: the prediction including what lies outside the photo, for models that extend beyond it; else None.
@@ -55,6 +58,7 @@ class Prediction:
     union_visible: bool = True
     _: KW_ONLY
     has_probability: bool = True
+    calibration: tuple[float, float] = (1.0, 0.0)
     seconds: float = 0.0
     evaluations: int = 0
     canvas: Canvas | None = None
@@ -70,6 +74,10 @@ class Prediction:
         """Threshold a map (h, w) to a mask in the photo, a new array, bool (H, W)."""
         mask: np.ndarray = values > self.threshold
         return mask
+
+    def modal_in_map(self) -> np.ndarray:
+        """The modal mask at the size of the maps, bool (h, w)."""
+        return self.modal
 
     def final_mask(self, values: np.ndarray) -> np.ndarray:
         """``raw_mask``, united with the modal mask if ``union_visible``."""
@@ -99,8 +107,11 @@ class Prediction:
 
     @cached_property
     def probability(self) -> np.ndarray | None:
-        """float32 (H, W) in [0, 1], the mean over the samples, zero outside the window; None for models without one."""
-        return self.in_photo(self.mean) if self.has_probability else None
+        """float32 (H, W) in [0, 1], the mean over the samples, zero outside the window; None for models without one.
+
+        Calibrated if the model's options have a calibration (``post.calibration``).
+        """
+        return calibrated(self.in_photo(self.mean), *self.calibration) if self.has_probability else None
 
     @cached_property
     def uncertainty(self) -> np.ndarray | None:
@@ -111,13 +122,24 @@ class Prediction:
         """
         if self.probability is None:
             return None
-        found: np.ndarray = np.zeros_like(self.probability)
-        unsure = (self.probability > 0) & (self.probability < 1)  # a small part of a large photo
+        there = self.probability
+        return entropy(np.where(self.modal, np.float32(1), there) if self.union_visible else there)
+
+    @cached_property
+    def score(self) -> float | None:
+        """The expected IoU of ``amodal`` with the true mask by ``probability``, in [0, 1], computed in the window.
+
+        It is the ratio of the expected areas of intersection and union (``expected_iou``). It ranks objects: those of
+        low score are worth checking. It is too high as an estimate, because a model's errors are correlated. None for
+        models without a probability.
+        """
+        if not self.has_probability:
+            return None
+        mask, probability = self.mean > self.threshold, calibrated(self.mean, *self.calibration)
         if self.union_visible:
-            unsure &= ~self.modal
-        p = self.probability[unsure].clip(1e-7, 1 - 1e-7)
-        found[unsure] = -(p * np.log2(p) + (1 - p) * np.log2(1 - p))
-        return found
+            visible = self.modal_in_map()
+            mask, probability = mask | visible, np.where(visible, 1, probability)
+        return expected_iou(probability, mask)
 
     @cached_property
     def samples(self) -> np.ndarray | None:
@@ -146,23 +168,26 @@ class Prediction:
         if self.canvas is not None:
             raise UserError("the part beyond the photo has no probability: set this model's option post.threshold")
         found = copy(self)
-        for name in ("amodal", "raw", "samples", "image"):
+        for name in ("amodal", "raw", "samples", "image", "score"):
             vars(found).pop(name, None)
-        found.threshold = threshold
+        found.threshold = uncalibrated(threshold, *self.calibration)
         return found
 
     def to_coco(self, *, modal: bool = True) -> dict[str, Any]:
         """The object as a COCO annotation, without ids: ``segmentation`` (amodal) and ``modal_segmentation``.
 
         Both are compressed run lengths as text; ``area`` (pixels) and ``bbox`` (x, y, width, height) are those of the
-        amodal mask. ``modal=False`` omits ``modal_segmentation``.
+        amodal mask, and ``amodal_score`` is its ``score`` if there is one (a detector's ``score`` is another).
+        ``modal=False`` omits ``modal_segmentation``.
         """
         amodal = masks.encode(self.amodal)
-        found = {
+        found: dict[str, Any] = {
             "segmentation": masks.as_text(amodal),
             "area": masks.area(amodal),
             "bbox": list(masks.box_xywh(amodal)),
         }
+        if self.score is not None:
+            found["amodal_score"] = round(self.score, 4)
         return found | {"modal_segmentation": masks.as_text(masks.encode(self.modal))} if modal else found
 
     def to_supervision(self) -> Any:
@@ -182,9 +207,9 @@ class PredictionStack(Sequence[Prediction]):
     """The predictions for a stack of N objects of one photo.
 
     ``modal``, ``amodal``, ``raw``, ``occluded``, ``probability`` and ``uncertainty`` are (N, H, W), ``samples`` is
-    (N, K, H, W); ``seconds`` and ``evaluations`` are totals. ``stack[i]`` is the ``Prediction`` of one object, copied
-    on each access: iterating over the objects of a large photo holds one object's full-size arrays at a time, whereas
-    ``stack.amodal`` holds all of them.
+    (N, K, H, W), ``score`` is (N,); ``seconds`` and ``evaluations`` are totals. ``stack[i]`` is the ``Prediction`` of
+    one object, copied on each access: iterating over the objects of a large photo holds one object's full-size arrays
+    at a time, whereas ``stack.amodal`` holds all of them.
 
     Args:
         members: the predictions, in the order of ``modal``.
@@ -239,6 +264,10 @@ class PredictionStack(Sequence[Prediction]):
     @cached_property
     def uncertainty(self) -> np.ndarray | None:
         return None if self.num_samples is None else self._stacked("uncertainty", np.float32)
+
+    @cached_property
+    def score(self) -> np.ndarray | None:
+        return None if self.num_samples is None else np.array([one.score for one in self.members], float)
 
     @cached_property
     def samples(self) -> np.ndarray | None:

@@ -15,6 +15,7 @@ from amodalseg.config.schema import WindowConfig
 from amodalseg.data.window import object_window, paste, paste_mask
 from amodalseg.models.windowed import WindowPrediction
 from amodalseg.predictions import Prediction, PredictionStack
+from amodalseg.probabilities import entropy, expected_iou
 from amodalseg.types import AmodalRecord, Query
 
 
@@ -107,6 +108,34 @@ def test_uncertainty_is_the_entropy_of_the_mean_probability(modal):
     assert PredictionStack([], np.zeros((0, 40, 60), bool)).uncertainty is None
 
 
+def test_a_calibrated_prediction(modal):
+    maps = np.random.default_rng(1).random((2, 40, 60), np.float32)
+    plain = Prediction(modal, maps, threshold=0.75)
+    found = Prediction(modal, maps, threshold=0.75, calibration=(0.4, -0.7))
+    assert np.array_equal(found.amodal, plain.amodal) and np.array_equal(found.samples, plain.samples)
+    logit = np.log(plain.probability / (1 - plain.probability))
+    np.testing.assert_allclose(found.probability, 1 / (1 + np.exp(-(0.4 * logit - 0.7))), atol=1e-6)
+    assert (found.raw == (found.probability > 1 / (1 + np.exp(-(0.4 * np.log(3) - 0.7))))).mean() > 0.999
+    assert (found.at(0.3).raw == (found.probability > 0.3)).mean() > 0.999
+    assert np.allclose(found.uncertainty[~modal], entropy(found.probability)[~modal])
+    assert found.score < plain.score
+
+
+def test_the_score_is_the_expected_iou(modal):
+    maps = np.random.default_rng(1).random((2, 40, 60), np.float32)
+    p, found = maps.mean(0), Prediction(modal, maps, threshold=0.4)
+    p = np.where(modal, 1, p)
+    inside = found.amodal
+    assert found.score == pytest.approx(p[inside].sum() / (inside.sum() + p[~inside].sum()), rel=1e-5)
+    assert found.at(0.9).score != found.score
+    apart = Prediction(modal, maps, threshold=0.4, union_visible=False)
+    assert apart.score == pytest.approx(expected_iou(maps.mean(0), apart.raw), rel=1e-5)
+    assert Prediction(modal, modal[None], has_probability=False).score is None
+    stack = PredictionStack([found, apart], np.stack([modal] * 2), 2)
+    assert stack.score.tolist() == [found.score, apart.score]
+    assert PredictionStack([], np.zeros((0, 40, 60), bool)).score is None
+
+
 def test_predictions_as_annotations(modal):
     amodal = modal | np.roll(modal, 7, axis=1)
     one = Prediction(modal, amodal[None])
@@ -116,7 +145,8 @@ def test_predictions_as_annotations(modal):
     rows, columns = np.nonzero(amodal)
     left, top = int(columns.min()), int(rows.min())
     assert found["bbox"] == [left, top, int(columns.max()) - left + 1, int(rows.max()) - top + 1]
-    assert found["area"] == amodal.sum()
+    assert found["area"] == amodal.sum() and found["amodal_score"] == 1
+    assert "amodal_score" not in Prediction(modal, amodal[None], has_probability=False).to_coco()
     assert PredictionStack([one, one], np.stack([modal, modal])).to_coco() == [found, found]
 
 

@@ -127,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     configured(commands, "train", "train a model, or resume a run", _train)
     configured(commands, "eval", "score models on a data set and write a report", _eval)
+    configured(commands, "calibrate", "fit how models' probabilities are calibrated, on a data set", _calibrate)
     configured(
         commands,
         "edit",
@@ -242,6 +243,16 @@ def _eval(options: argparse.Namespace) -> None:
     from amodalseg.engine.evaluation.evaluate import run_evaluation
 
     run_evaluation(config)
+
+
+def _calibrate(options: argparse.Namespace) -> None:
+    from amodalseg.config.load import load_config
+    from amodalseg.config.schema import EvalConfig
+
+    config = load_config(EvalConfig, options.config, options.overrides)
+    from amodalseg.engine.evaluation.calibrate import calibrate
+
+    calibrate(config)
 
 
 def _edit(options: argparse.Namespace) -> None:

@@ -132,9 +132,24 @@ class VGPEConfig:
 
 
 @dataclass
+class CalibrationConfig:
+    """Probability from the network's value p: sigmoid(scale * logit(p) + shift), see ``amodalseg calibrate``."""
+
+    scale: float = number(1.0, 0.001, 1000)
+    shift: float = number(0.0, -100, 100)
+
+
+@dataclass
 class PostConfig:
     union_visible: bool = True  # unite the prediction with the modal mask
     threshold: float = number(0.5, 0, 1)
+
+
+@dataclass
+class NetworkPostConfig(PostConfig):
+    """The threshold is one of the network's values, before calibration."""
+
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
 
 
 @dataclass
@@ -160,7 +175,7 @@ class CondDiffAMOConfig:
     diff: DiffConfig = field(default_factory=DiffConfig)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     vgpe: VGPEConfig = field(default_factory=VGPEConfig)
-    post: PostConfig = field(default_factory=PostConfig)
+    post: NetworkPostConfig = field(default_factory=NetworkPostConfig)
     loss: LossConfig = field(default_factory=LossConfig)
 
 
@@ -177,7 +192,7 @@ class DirectConfig:
     ocr: OCRConfig = field(default_factory=OCRConfig)
     afg: AFGConfig = field(default_factory=AFGConfig)
     dn: DNConfig = field(default_factory=DNConfig)  # of the decoder
-    post: PostConfig = field(default_factory=PostConfig)
+    post: NetworkPostConfig = field(default_factory=NetworkPostConfig)
     loss: LossConfig = field(default_factory=LossConfig)
 
 
@@ -202,7 +217,7 @@ class PCNetMConfig:
     width: int = number(32, 4, 1024)
     rgb: bool = False  # add the image as three input channels
     eraser: EraserConfig = field(default_factory=EraserConfig)
-    post: PostConfig = field(default_factory=PostConfig)
+    post: NetworkPostConfig = field(default_factory=NetworkPostConfig)
     loss: LossConfig = field(default_factory=LossConfig)
 
 

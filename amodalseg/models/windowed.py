@@ -38,6 +38,9 @@ class WindowPrediction(Prediction):
         height, width = self.modal.shape
         return paste_mask(values, self.window, height, width, self.threshold)
 
+    def modal_in_map(self) -> np.ndarray:
+        return crop_mask(self.modal, self.window)
+
     def final_mask(self, values: np.ndarray) -> np.ndarray:
         mask = self.raw_mask(values)
         if self.union_visible:
@@ -109,7 +112,14 @@ class WindowModel(AmodalModel):
         post, calls = self.config.post, num_samples * self.evaluations(steps)
         predictions: list[Prediction] = [
             WindowPrediction(
-                query.modal, found, post.threshold, post.union_visible, window=window, seconds=share, evaluations=calls
+                query.modal,
+                found,
+                post.threshold,
+                post.union_visible,
+                window=window,
+                calibration=(post.calibration.scale, post.calibration.shift),
+                seconds=share,
+                evaluations=calls,
             )
             for query, window, found in zip(queries, windows, maps, strict=True)
         ]

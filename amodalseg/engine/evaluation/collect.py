@@ -32,9 +32,9 @@ PREDICTIONS_FILE = "predictions.json"
 class CountedPrediction(NamedTuple):
     """The result for one object.
 
-    row: its counts. rle: the predicted amodal mask. score: mean probability inside it, or 1. thumbnail: of the
-    completed picture, for models that generate one. moved, edited: thumbnails of the photo after a move and after an
-    edit, if requested.
+    row: its counts. rle: the predicted amodal mask. score: its expected IoU, or 1 without probabilities. thumbnail: of
+    the completed picture, for models that generate one. moved, edited: thumbnails of the photo after a move and after
+    an edit, if requested.
     """
 
     row: Row
@@ -107,16 +107,9 @@ def _count(record: AmodalRecord, prediction: Prediction, peak_memory: int, model
     after, after_edit = record_moved(record), record_edited(record)
     source = None if after is None and after_edit is None else record_image(record)
     row = count_object(record, prediction, model, whole, peak_memory, source, after, after_edit)
+    score = 1.0 if prediction.score is None else round(prediction.score, 6)
     photos = (None if photo is None else make_thumbnail(photo) for photo in (prediction.moved, prediction.edited))
-    return CountedPrediction(row, masks.encode(prediction.amodal), _score(prediction), thumbnail, *photos)
-
-
-def _score(prediction: Prediction) -> float:
-    """Mean probability inside the prediction; 1 for models without probabilities, 0 if the predicted mask is empty."""
-    if prediction.probability is None:
-        return 1.0
-    inside = prediction.probability[prediction.amodal]
-    return round(float(inside.mean(dtype=float)), 6) if len(inside) else 0.0
+    return CountedPrediction(row, masks.encode(prediction.amodal), score, thumbnail, *photos)
 
 
 def write_predictions(path: Path, every: Mapping[str, Iterable[CountedPrediction]]) -> None:

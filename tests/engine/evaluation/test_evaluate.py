@@ -88,7 +88,7 @@ def test_stored_predictions_equal_the_counted_masks(evaluated, trained):
         assert entry["score"] == 1 if row["model"] != str(trained) else 0 < entry["score"] < 1
 
 
-def test_a_score_is_the_mean_probability_inside_the_prediction():
+def test_a_score_is_the_expected_iou():
     probability = np.array([[0.9, 0.7], [0.2, 0.6]], np.float32)
     modal = np.array([[True, False], [False, False]])
 
@@ -101,7 +101,7 @@ def test_a_score_is_the_mean_probability_inside_the_prediction():
     record = AmodalRecord("d", "s", "1", "1", image, masks.encode(modal), masks.encode(modal))
     dataset = EvaluationSet(RecordList([record, replace(record, object_id="2")]), 0)
     one, empty = collect_predictions(Fixed(), dataset, 2)
-    assert one.score == pytest.approx((0.9 + 0.7 + 0.6) / 3, abs=1e-6) and empty.score == 0
+    assert one.score == pytest.approx((0.9 + 0.7 + 0.6) / (3 + 0.2), abs=1e-6) and empty.score == 0
 
 
 def test_the_modal_model_scores_zero_on_the_occluded_region(evaluated):

@@ -192,7 +192,7 @@ class Prediction:
 
     def to_supervision(self) -> Any:
         """``supervision.Detections`` of one object, see ``PredictionStack.to_supervision``."""
-        return _detections(self.amodal[None], self.modal[None])
+        return _detections(self.amodal[None], self.modal[None], None if self.score is None else np.array([self.score]))
 
     def __repr__(self) -> str:
         height, width = self.modal.shape
@@ -238,12 +238,12 @@ class PredictionStack(Sequence[Prediction]):
         return [one.to_coco() for one in self]
 
     def to_supervision(self) -> Any:
-        """``supervision.Detections``: amodal masks and their boxes, with ``data["modal"]``, bool (N, H, W).
+        """``supervision.Detections``: masks, boxes, scores (``confidence``), and ``data["modal"]``, bool (N, H, W).
 
         Raises:
             UserError: the package is not installed.
         """
-        return _detections(self.amodal, self.modal)
+        return _detections(self.amodal, self.modal, self.score)
 
     def __repr__(self) -> str:
         count, height, width = self.modal.shape
@@ -293,11 +293,13 @@ class PredictionStack(Sequence[Prediction]):
         return arrays
 
 
-def _detections(amodal: np.ndarray, modal: np.ndarray) -> Any:
-    """Args: bool (N, H, W) each."""
+def _detections(amodal: np.ndarray, modal: np.ndarray, score: np.ndarray | None) -> Any:
+    """Args: bool (N, H, W) twice, and float (N,) or None."""
     try:
         import supervision
     except ImportError as error:
         raise UserError("to_supervision() needs the package: pip install supervision") from error
     boxes = [masks.box_xyxy(mask) or (0, 0, 0, 0) for mask in amodal]
-    return supervision.Detections(xyxy=np.array(boxes, np.float32).reshape(-1, 4), mask=amodal, data={"modal": modal})
+    return supervision.Detections(
+        xyxy=np.array(boxes, np.float32).reshape(-1, 4), mask=amodal, confidence=score, data={"modal": modal}
+    )

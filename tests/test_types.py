@@ -152,7 +152,7 @@ def test_predictions_as_annotations(modal):
 
 def test_predictions_as_detections_of_supervision(modal, monkeypatch):
     """With a stand-in, because the package itself installs another OpenCV."""
-    stack = PredictionStack([Prediction(modal, ~modal[None])] * 2, np.stack([modal, modal]))
+    stack = PredictionStack([Prediction(modal, ~modal[None])] * 2, np.stack([modal, modal]), 1)
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(UserError, match="pip install supervision"):
         stack.to_supervision()
@@ -160,7 +160,10 @@ def test_predictions_as_detections_of_supervision(modal, monkeypatch):
     found = stack.to_supervision()
     assert np.array_equal(found.mask, stack.amodal) and np.array_equal(found.data["modal"], stack.modal)
     assert np.array_equal(found.xyxy, [[0, 0, 60, 40]] * 2) and found.xyxy.dtype == np.float32
+    assert found.confidence.tolist() == [one.score for one in stack]
     assert stack[0].to_supervision().mask.shape == (1, 40, 60)
+    alone = Prediction(modal, ~modal[None], has_probability=False)
+    assert alone.to_supervision().confidence is None
 
 
 def test_records_and_queries_are_compared_by_identity(modal):

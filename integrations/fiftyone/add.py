@@ -49,10 +49,19 @@ def full_mask(found: fo.Detection, height: int, width: int) -> np.ndarray:
     return mask
 
 
-def pair(modal: np.ndarray, amodal: np.ndarray, label: str, key: str) -> tuple[fo.Detection, fo.Detection]:
-    """Both detections of an object, with its occlusion rate and a ``key`` that joins them. Args: bool (H, W) each."""
+def pair(
+    modal: np.ndarray, amodal: np.ndarray, label: str, key: str, score: float | None
+) -> tuple[fo.Detection, fo.Detection]:
+    """Both detections of an object, with its occlusion rate and a ``key`` that joins them.
+
+    Args:
+        modal, amodal: bool (H, W) each.
+        label, key: of both.
+        score: of the amodal mask, its ``confidence``; None if it has none.
+    """
     rate = float((amodal & ~modal).sum() / amodal.sum()) if amodal.any() else 0.0
-    return tuple(detection(mask, label, key=key, occlusion_rate=rate) for mask in (modal, amodal))
+    both = {"key": key, "occlusion_rate": rate}
+    return detection(modal, label, **both), detection(amodal, label, confidence=score, **both)
 
 
 def add_predictions(
@@ -64,7 +73,7 @@ def add_predictions(
         samples: a dataset or a view.
         model: any model.
         field: of ``fo.Detections`` with instance masks, the modal ones; each gets an ``occlusion_rate`` and a ``key``.
-        out: field for the amodal masks, with the same labels, keys and order.
+        out: field for the amodal masks, with the same labels, keys and order, and the ``confidence`` of each.
         seed: an object's seed is derived from it and its detection's id.
 
     Raises:
@@ -77,8 +86,8 @@ def add_predictions(
         image, found = load_image(sample.filepath), []
         for one in seen.detections:
             modal = full_mask(one, *image.shape[:2])
-            amodal = model.predict(image, modal, seed=stable_seed("detection", seed, one.id)).amodal
-            _, whole = pair(modal, amodal, one.label, one.id)
+            prediction = model.predict(image, modal, seed=stable_seed("detection", seed, one.id))
+            _, whole = pair(modal, prediction.amodal, one.label, one.id, prediction.score)
             one["key"], one["occlusion_rate"] = whole.key, whole.occlusion_rate
             found.append(whole)
         sample[out] = fo.Detections(detections=found)
@@ -110,7 +119,9 @@ def read_coco(source: Path, images: Path, name: str) -> fo.Dataset:
             masks.decode(masks.from_segmentation(entry[part], photo["height"], photo["width"]))
             for part in ("modal_segmentation", "segmentation")
         ]
-        pairs[given.image_of[key]].append(pair(*both, names.get(entry.get("category_id"), "object"), key))
+        pairs[given.image_of[key]].append(
+            pair(*both, names.get(entry.get("category_id"), "object"), key, entry.get("amodal_score"))
+        )
     for key, sample in samples.items():
         for field, place in ((MODAL, 0), (AMODAL, 1)):
             sample[field] = fo.Detections(detections=[objects[place] for objects in pairs[key]])

@@ -31,9 +31,8 @@ def complete_task(task: Entry, config: str, model: AmodalModel, read: Callable[[
         seed: an object's seed is derived from it and its region's id.
 
     Returns:
-        ``result``: one region of the control ``amodal`` for each modal one, with its label; its ``score`` is the mean
-        probability of the predicted hidden part, None if nothing is hidden. The prediction's ``score`` is their
-        mean, None if none has one.
+        ``result``: one region of the control ``amodal`` for each modal one, with its label and its ``score``
+        (``Prediction.score``). The prediction's ``score`` is the lowest of its regions, None if none has one.
 
     Raises:
         UserError: the configuration lacks these controls; a mask cannot be read.
@@ -50,7 +49,7 @@ def complete_task(task: Entry, config: str, model: AmodalModel, read: Callable[[
         of_image = [region for region in regions if region["to_name"] == name]
         found += [_completed(region, labels, image, model, seed) for region in of_image]
     scores = [region["score"] for region in found if region["score"] is not None]
-    return {"result": found, "score": float(np.mean(scores)) if scores else None}
+    return {"result": found, "score": min(scores, default=None)}
 
 
 def controls(config: str) -> tuple[set[str], dict[str, str]]:
@@ -98,7 +97,6 @@ def _completed(region: Entry, labels: set[str], image: np.ndarray, model: Amodal
     if mask.shape != image.shape[:2]:
         raise UserError(f"region {region['id']} is of a picture of {mask.shape[::-1]}, not {image.shape[1::-1]}")
     prediction = model.predict(image, mask, seed=stable_seed("region", seed, region["id"]))
-    sure = None if prediction.probability is None else prediction.probability[prediction.occluded]
     return {
         "id": f"{region['id']}-{AMODAL}",
         "from_name": AMODAL,
@@ -107,6 +105,6 @@ def _completed(region: Entry, labels: set[str], image: np.ndarray, model: Amodal
         "original_height": mask.shape[0],
         "original_width": mask.shape[1],
         "image_rotation": 0,
-        "score": None if sure is None or not sure.size else float(sure.mean()),
+        "score": prediction.score,
         "value": {"format": "rle", "rle": brush.encode(prediction.amodal), "brushlabels": [label]},
     }

@@ -28,7 +28,8 @@ def test_both_detections_of_an_object_are_joined():
     amodal[10:20, 10:20] = True
     modal = amodal.copy()
     modal[:, 15:] = False
-    seen, whole = add.pair(modal, amodal, "cat", "4")
+    seen, whole = add.pair(modal, amodal, "cat", "4", 0.7)
+    assert whole.confidence == 0.7 and seen.confidence is None
     assert seen.key == whole.key == "4" and seen.occlusion_rate == whole.occlusion_rate == 0.5
     assert seen.label == "cat" and seen.bounding_box == pytest.approx([10 / 83, 10 / 61, 5 / 83, 10 / 61])
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-MOST = 1 - 1e-6
-"""Largest value that is calibrated as it is: float32 cannot tell how close to 1 a value is beyond it."""
+MOST = 1 - 1e-5
+"""Largest value that is calibrated as it is: beyond it, float32 rounds away how close to 1 a value is."""
 
 
 def calibrated(values: np.ndarray, scale: float, shift: float) -> np.ndarray:

@@ -119,6 +119,8 @@ def test_ceiling_draw_cost_and_models(tmp_path, capsys):
     assert "direct, 96 px" in (printed := capsys.readouterr().out) and "4.62 M parameters" in printed
     assert main(["cost", str(ROOT / "configs/experiment/photos_pcnet_m.yaml")]) == 0
     assert "3.35 M parameters" in capsys.readouterr().out
+    assert main(["cost", "conddiff_amo_lite"]) == 0
+    assert "4.73 M parameters    2.40 GFLOP" in capsys.readouterr().out
     assert main(["models"]) == 0
     assert "convex_hull" in capsys.readouterr().out
 

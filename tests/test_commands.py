@@ -46,7 +46,8 @@ STANDS_FOR = {
 }  # fmt: skip
 WORK = [
     "models.load_model", "data.open.open_source", "engine.training.train.train", "engine.release.release",
-    "engine.evaluation.evaluate.run_evaluation", "engine.evaluation.compare_runs.compare",
+    "engine.evaluation.evaluate.run_evaluation", "engine.evaluation.calibrate.calibrate",
+    "engine.evaluation.compare_runs.compare",
     "engine.evaluation.average_precision.score_results", "engine.evaluation.trivial.score_trivially",
     "engine.prediction.edit.run_edit", "engine.prediction.predict_coco.merge_coco",
     "data.check.examine.examine", "data.readers.mp3d.convert_pickle",
@@ -153,7 +154,7 @@ def check_own(line: str, arguments: list[str], capsys) -> None:
         pytest.fail(f"{line}: exit code {code}, {capsys.readouterr().err or 'nothing was begun'}")
     if arguments[0] in ("predict", "export"):
         assert_model(line, model)
-    for name in getattr(model, "models", []) if arguments[0] == "eval" else []:
+    for name in getattr(model, "models", []) if arguments[0] in ("eval", "calibrate") else []:
         assert_model(line, name)
 
 

@@ -23,7 +23,7 @@ def test_calibration_keeps_0_and_stays_in_the_unit_interval():
         found = calibrated(values, scale, shift)
         assert found[0] == 0 and np.isfinite(found).all() and (found <= 1).all() and (np.diff(found) >= 0).all()
     assert calibrated(values, 1, 0) is values
-    assert calibrated(values, 0.4, 0)[-1] == pytest.approx(1 / (1 + 1e-6**0.4), rel=1e-4), "1 is not certain"
+    assert calibrated(values, 0.4, 0)[-1] == pytest.approx(1 / (1 + 1e-5**0.4), rel=1e-4), "1 is not certain"
 
 
 @pytest.mark.parametrize(("scale", "shift"), [(1, 0), (0.41, -0.744), (2.5, 3)])

@@ -60,7 +60,7 @@ class LitePyramid(nn.Module):
         """Arguments and result as for ``PVTPyramid``; ``time_B`` is ignored."""
         backbone = self.backbone
         # float32 on a CPU even under autocast: depthwise convolutions are slower in bfloat16 there
-        with torch.autocast(image_B3HW.device.type, enabled=image_B3HW.device.type != "cpu"):
+        with torch.autocast("cpu", enabled=False):
             x = backbone.conv_stem(rescale(image_B3HW))
             if self.modal_embed is not None:
                 assert modal_B1HW is not None, "this network was built with the modal mask as an input"

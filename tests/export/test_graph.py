@@ -9,8 +9,8 @@ from torch import nn
 from amodalseg.config.schema import (
     CondDiffAMOConfig,
     DiffConfig,
+    NetworkPostConfig,
     PCNConfig,
-    PostConfig,
     SamplerConfig,
     USTConfig,
     VGPEConfig,
@@ -26,7 +26,7 @@ CONFIGS = {
     "ddim": {
         "sampler": SamplerConfig(kind="ddim", steps=2, eta=0.5, init="gauss"),
         "vgpe": VGPEConfig(ensemble=False),
-        "post": PostConfig(union_visible=False, threshold=0.3),
+        "post": NetworkPostConfig(union_visible=False, threshold=0.3),
     },
     "renoise_ust": {
         "sampler": SamplerConfig(kind="renoise_ust", steps=3),

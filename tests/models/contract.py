@@ -49,6 +49,7 @@ class ModelContract:
         if prediction.probability is not None:
             assert prediction.probability.dtype == np.float32 and prediction.probability.shape == (height, width)
             assert prediction.probability.min() >= 0 and prediction.probability.max() <= 1
+            assert 0 <= prediction.score <= 1
         if self.always_contains_modal:
             assert not (asked.modal & ~prediction.amodal).any()
         assert (asked.image == before[0]).all() and (asked.modal == before[1]).all()

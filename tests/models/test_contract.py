@@ -6,9 +6,9 @@ from amodalseg.config.schema import (
     CondDiffAMOConfig,
     DirectConfig,
     DNConfig,
+    NetworkPostConfig,
     PCNConfig,
     PCNetMConfig,
-    PostConfig,
     PyramidConfig,
     SamplerConfig,
     WindowConfig,
@@ -61,7 +61,7 @@ class TestCondDiffAMOWithoutUnion(ModelContract):
     @classmethod
     def make(cls):
         return tiny(
-            post=PostConfig(union_visible=False), window=WindowConfig(size=32, kind="c2f"),
+            post=NetworkPostConfig(union_visible=False), window=WindowConfig(size=32, kind="c2f"),
             sampler=SamplerConfig(steps=3, kind="renoise_ust"),
         )  # fmt: skip
 
@@ -96,4 +96,4 @@ class TestPCNetMWithTheImageWithoutUnion(ModelContract):
 
     @classmethod
     def make(cls):
-        return tiny_pcnet_m(rgb=True, post=PostConfig(union_visible=False, threshold=0.2))
+        return tiny_pcnet_m(rgb=True, post=NetworkPostConfig(union_visible=False, threshold=0.2))

@@ -8,7 +8,7 @@ import torch
 from test_contract import tiny
 
 from amodalseg import UserError, load_model, masks, move
-from amodalseg.config.schema import PostConfig
+from amodalseg.config.schema import NetworkPostConfig
 from amodalseg.models import MODELS
 from amodalseg.predictions import PredictionStack
 from amodalseg.types import stable_seed
@@ -82,7 +82,7 @@ def test_the_probability_of_several_samples_is_their_mean(model, photo):
 
 def test_several_samples_without_the_union(model, photo):
     threshold = model.config.post.threshold
-    other = tiny(post=PostConfig(union_visible=False, threshold=threshold))
+    other = tiny(post=NetworkPostConfig(union_visible=False, threshold=threshold))
     result = other.predict(photo, STACK[0], num_samples=2)
     assert (result.amodal == (result.probability > threshold)).all() and (result.raw == result.amodal).all()
     assert (result.samples.shape, result.samples.dtype) == ((2, 40, 60), bool)

@@ -12,7 +12,7 @@ from test_contract import tiny
 
 from amodalseg import UserError, load_model
 from amodalseg.cli import main
-from amodalseg.config.schema import AFGConfig, DNConfig, PostConfig
+from amodalseg.config.schema import AFGConfig, DNConfig, NetworkPostConfig
 from amodalseg.engine.release import folders_named, without_folders
 from amodalseg.models.conddiff_amo.model import CondDiffAMO
 from amodalseg.models.weights import load_state, read_weights, save_weights
@@ -270,7 +270,7 @@ def test_a_release_can_be_the_mean_of_two_models(saved, tmp_path, capsys):
         assert torch.allclose(found[key].to(wanted.dtype), wanted, atol=2e-3, rtol=1e-3), key
     capsys.readouterr()
     # options of training and thresholding may differ, those of the noise schedule may not
-    cautious = replace(config, post=PostConfig(threshold=0.4), diff=replace(config.diff, t_dist="beta"))
+    cautious = replace(config, post=NetworkPostConfig(threshold=0.4), diff=replace(config.diff, t_dist="beta"))
     save_weights(tmp_path / "second.safetensors", second, cautious, about)
     assert main([*command, str(tmp_path / "second.safetensors")]) == 0
     capsys.readouterr()

@@ -28,7 +28,8 @@ def small(**changes) -> CondDiffAMO:
     torch.manual_seed(0)
     config = CondDiffAMOConfig(
         window=WindowConfig(size=64), pcn=PCNConfig(backbone="pvt_v2_b0", adapter_init="random"), dn=DNConfig(dim=16),
-        afg=AFGConfig(kernel=1), sampler=SamplerConfig(kind="renoise_ust", steps=1), post=NetworkPostConfig(threshold=0.45),
+        afg=AFGConfig(kernel=1), sampler=SamplerConfig(kind="renoise_ust", steps=1),
+        post=NetworkPostConfig(threshold=0.45),
     )  # fmt: skip
     for name, value in changes.items():
         setattr(config, name, value)

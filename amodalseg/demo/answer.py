@@ -92,7 +92,9 @@ def answer(
         number = f"_{place}" if len(objects) > 1 else ""
         of = f" {place}" if number else ""
         seen, hidden = int(modal.sum()), int(prediction.occluded.sum())
-        text.append(f"Object {place}: {seen:,} pixels visible, {hidden:,} hidden ({hidden / (seen + hidden):.0%})")
+        score = "" if prediction.score is None else f", score {prediction.score:.2f}"
+        shares = f"{seen:,} pixels visible, {hidden:,} hidden ({hidden / (seen + hidden):.0%})"
+        text.append(f"Object {place}: {shares}{score}")
         files += [folder / f"amodal{number}.png", folder / f"modal{number}.png", folder / f"cutout{number}.png"]
         save_png(files[-3], prediction.amodal.astype(np.uint8) * 255)
         save_png(files[-2], modal.astype(np.uint8) * 255)

@@ -58,7 +58,9 @@ def predict_file(
     names = [out / f"{image.stem}_{number}.png" for number in range(1, len(predictions) + 1)] if several else [out]
     for name, prediction in zip(names, predictions, strict=True):
         keep_mask(name, settings, settings.seed, photo, prediction)
-        print(f"{int(prediction.occluded.sum())} occluded and {int(prediction.modal.sum())} visible pixels: {name}")
+        score = "" if prediction.score is None else f", score {prediction.score:.2f}"
+        counts = f"{int(prediction.occluded.sum())} occluded and {int(prediction.modal.sum())} visible pixels"
+        print(f"{counts}{score}: {name}")
     if settings.overlay:
         objects = [(prediction.modal, prediction.amodal) for prediction in predictions]
         save_png(settings.overlay / f"{image.stem}.png", completion_picture(photo, objects))

@@ -66,7 +66,7 @@ def test_the_command_equals_the_python_call(weights, folders, tmp_path, capsys):
     pixels = cv2.cvtColor(cv2.imread(str(image)), cv2.COLOR_BGR2RGB)
     wanted = load_model(weights, "cpu").predict(pixels, modal, seed=3, num_samples=2, steps=1)
     assert ((found > 0) == wanted.amodal).all()
-    assert f"{wanted.occluded.sum()} occluded and {modal.sum()} visible pixels" in capsys.readouterr().out
+    assert f"{wanted.occluded.sum()} occluded and {modal.sum()} visible pixels, score {wanted.score:.2f}" in capsys.readouterr().out
     drawn = read(tmp_path / "overlay/a.png")
     assert drawn.shape == (40, 50, 3) and (drawn[~wanted.amodal] == read(image)[~wanted.amodal]).mean() > 0.8
 

@@ -11,8 +11,10 @@ from typing import IO, Any
 from amodalseg.atomic import write_whole
 from amodalseg.errors import UserError
 
-KEYS = ("area", "bbox", "segmentation")
-"""Keys of a prediction; a file of notes may provide no other keys of an annotation."""
+KEYS = {"area", "bbox", "segmentation"}
+"""Keys of a prediction; a file of notes may provide no other keys of an annotation, except ``SCORE``."""
+SCORE = "amodal_score"
+"""Key of models with probabilities."""
 
 
 class Notes:
@@ -76,7 +78,7 @@ class Notes:
             entry = _parsed(line)
             try:
                 key, prediction, check = entry["key"], entry["prediction"], entry["check"]
-                good = check == self._check(key, prediction) and tuple(sorted(prediction)) == KEYS
+                good = check == self._check(key, prediction) and prediction.keys() - {SCORE} == KEYS
             except (TypeError, KeyError, AttributeError):
                 good = False
             if good:

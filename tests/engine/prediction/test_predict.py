@@ -66,7 +66,10 @@ def test_the_command_equals_the_python_call(weights, folders, tmp_path, capsys):
     pixels = cv2.cvtColor(cv2.imread(str(image)), cv2.COLOR_BGR2RGB)
     wanted = load_model(weights, "cpu").predict(pixels, modal, seed=3, num_samples=2, steps=1)
     assert ((found > 0) == wanted.amodal).all()
-    assert f"{wanted.occluded.sum()} occluded and {modal.sum()} visible pixels, score {wanted.score:.2f}" in capsys.readouterr().out
+    assert (
+        f"{wanted.occluded.sum()} occluded and {modal.sum()} visible pixels, score {wanted.score:.2f}"
+        in capsys.readouterr().out
+    )
     drawn = read(tmp_path / "overlay/a.png")
     assert drawn.shape == (40, 50, 3) and (drawn[~wanted.amodal] == read(image)[~wanted.amodal]).mean() > 0.8
 
@@ -146,7 +149,7 @@ def test_coco_in_coco_out(coco, weights, tmp_path, capsys):
     assert main(command(coco, out, "--seed=5", f"--overlay={overlay}", model=weights)) == 0
     assert [path.name for path in out.parent.iterdir()] == ["amodal.json"]
     before, after = json.loads(coco[0].read_text()), json.loads(out.read_text())
-    changed = {"segmentation", "area", "bbox"}
+    changed = {"segmentation", "area", "bbox", "amodal_score"}
     assert {key: value for key, value in after.items() if key != "annotations"} == {
         key: value for key, value in before.items() if key != "annotations"
     }
@@ -157,7 +160,7 @@ def test_coco_in_coco_out(coco, weights, tmp_path, capsys):
         }
         assert new["modal_segmentation"] == old["segmentation"]
         if old["iscrowd"]:
-            assert new["segmentation"] == old["segmentation"] and new["area"] == 1.5
+            assert new["segmentation"] == old["segmentation"] and new["area"] == 1.5 and "amodal_score" not in new
             continue
         size = images[old["image_id"]]["height"], images[old["image_id"]]["width"]
         modal = masks.decode(masks.from_segmentation(old["segmentation"], *size))
@@ -170,8 +173,9 @@ def test_coco_in_coco_out(coco, weights, tmp_path, capsys):
     size = images[old["image_id"]]["height"], images[old["image_id"]]["width"]
     pixels = cv2.cvtColor(cv2.imread(str(coco[1] / images[old["image_id"]]["file_name"])), cv2.COLOR_BGR2RGB)
     modal = masks.decode(masks.from_segmentation(old["segmentation"], *size))
-    wanted = model.predict(pixels, modal, seed=stable_seed("annotation", 5, str(old["id"]))).amodal
-    assert (masks.decode(masks.from_segmentation(new["segmentation"], *size)) != wanted).mean() < 0.01
+    wanted = model.predict(pixels, modal, seed=stable_seed("annotation", 5, str(old["id"])))
+    assert (masks.decode(masks.from_segmentation(new["segmentation"], *size)) != wanted.amodal).mean() < 0.01
+    assert new["amodal_score"] == pytest.approx(wanted.score, abs=0.01)
     assert {path.suffix for path in overlay.iterdir()} == {".png"} and len(list(overlay.iterdir())) == 3
     assert main(command(coco, out, model=weights)) == 2
     assert "--overwrite" in capsys.readouterr().err

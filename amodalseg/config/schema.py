@@ -149,6 +149,7 @@ class PostConfig:
 class NetworkPostConfig(PostConfig):
     """The threshold is one of the network's values, before calibration."""
 
+    within_occluder: bool = False  # where the query has an occluder, the occluded region lies inside it
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
 
 

@@ -93,7 +93,7 @@ class WindowModel(AmodalModel):
         num_samples = num_samples if self.stochastic else 1
         windows = [object_window(query.modal, self.config.window) for query in queries]
         jobs = [(index, number) for index in range(len(queries)) for number in range(num_samples)]
-        size = self.config.window.size
+        size, post = self.config.window.size, self.config.post
         # full-size maps of all objects would not fit into memory, so predictions stay at the network's resolution
         maps = np.zeros((len(queries), num_samples, size, size), np.float32)
         for start in range(0, len(jobs), self.batch_size):
@@ -106,10 +106,12 @@ class WindowModel(AmodalModel):
             probabilities = self.window_probability(WindowBatch(image, modal, occluders, seeds, steps))
             if not np.isfinite(probabilities).all():  # NaN would silently give the modal mask
                 raise UserError(f"'{self.name}' computes NaN or infinity: its numbers overflow in this precision")
-            for (index, number), found in zip(batch, probabilities, strict=True):
-                maps[index, number] = found
-        share = (time.perf_counter() - began) / max(1, len(queries))
-        post, calls = self.config.post, num_samples * self.evaluations(steps)
+            for place, (index, number) in enumerate(batch):
+                maps[index, number] = probabilities[place]
+                occluder = occluders[place]
+                if post.within_occluder and occluder is not None:
+                    maps[index, number] *= occluder | modal[place]
+        share, calls = (time.perf_counter() - began) / max(1, len(queries)), num_samples * self.evaluations(steps)
         predictions: list[Prediction] = [
             WindowPrediction(
                 query.modal,

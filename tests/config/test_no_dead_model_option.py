@@ -52,7 +52,7 @@ MODEL = {
     "diff.beta_a": With(9.0, diff__t_dist="beta"), "diff.beta_b": With(9.0, diff__t_dist="beta"),
     "sampler.steps": 2, "sampler.eta": With(1.0, sampler__kind="ddim"), "sampler.refresh_every": 2,
     "vgpe.clamp": False, "vgpe.ensemble": False,
-    "post.union_visible": False, "post.threshold": 0.8,
+    "post.union_visible": False, "post.threshold": 0.8, "post.within_occluder": True,
     "post.calibration.scale": 0.5, "post.calibration.shift": 1.0,
     "loss.bce_weighted": False, "loss.bce": 0.5, "loss.iou": 0.5, "loss.hidden": 1.0,
     "width": 8, "rgb": True, "eraser.front": 0.0, "eraser.unknown": 1.0,

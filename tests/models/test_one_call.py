@@ -2,12 +2,13 @@
 
 import tracemalloc
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from test_contract import tiny
 
-from amodalseg import UserError, load_model, masks, move
+from amodalseg import Query, UserError, load_model, masks, move
 from amodalseg.config.schema import NetworkPostConfig
 from amodalseg.models import MODELS
 from amodalseg.predictions import PredictionStack
@@ -213,3 +214,20 @@ def test_shipped_weights_are_not_shadowed_by_files_of_their_name(tmp_path, monke
         assert load_model("conddiff_amo_tiny", "cpu").num_parameters() > 1_000_000
     with pytest.raises(UserError):
         load_model("./conddiff_amo_tiny", "cpu")
+
+
+def test_a_known_occluder_bounds_the_occluded_region(photo):
+    occluder = np.zeros(STACK[0].shape, bool)
+    occluder[:, 30:] = True
+    given, without = (Query(photo, STACK[0], 4, known) for known in (occluder, None))
+    model = tiny()
+    free = model.predict_batch([given])[0]
+    model.override({"post": {"within_occluder": True}})
+    bounded, same = model.predict_batch([given, without])
+    beyond = ~cv2.dilate((occluder | STACK[0]).astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
+    assert (free.probability[beyond] > 0.01).any(), "without the option the occluder makes no difference"
+    assert (bounded.probability[beyond] == 0).all() and not bounded.amodal[beyond].any()
+    inside = cv2.erode((occluder | STACK[0]).astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
+    np.testing.assert_allclose(bounded.probability[inside], free.probability[inside], atol=1e-5)
+    np.testing.assert_allclose(same.probability, free.probability, atol=1e-5)
+    assert bounded.score is not None and bounded.amodal[STACK[0]].all()

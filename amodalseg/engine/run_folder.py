@@ -19,7 +19,7 @@ RESULTS = ("last.ckpt", "model.safetensors", "answers", "objects.csv", "edit.jso
 """Files that make a folder a run: before the first of these exists, it may be restarted with other options."""
 FREE = ("out", "device", "log", "models", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
         "trainer.progress", "trainer.accelerator", "trainer.compile", "checkpoint.resume",
-        "loader.num_workers")  # fmt: skip
+        "loader.num_workers", "model.inversion.folder", "override.inversion.folder")  # fmt: skip
 """Options, or whole sections, that may differ between a run and its continuation; models may be added."""
 
 

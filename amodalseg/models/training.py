@@ -49,7 +49,7 @@ class TrainingModule(L.LightningModule):
         raise NotImplementedError
 
     def check_single(self, size: int) -> None:
-        """Refuse batches of one window of ``size`` pixels if the network cannot be trained on them. Raises UserError."""
+        """Refuse batches of one window of ``size`` pixels that the network cannot be trained on. Raises UserError."""
 
     def seed_step(self, batch_idx: int) -> None:
         """Make every random number of a step (times, transition, noise, dropout) a function of the step's number.

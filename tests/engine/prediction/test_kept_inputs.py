@@ -27,6 +27,10 @@ def files(tmp_path):
     return tmp_path
 
 
+def content_of(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and ".lock" not in path.name}
+
+
 ONE = "predict modal --image photos/a.png --mask masks/a.png --out"
 FOLDERS = "predict modal --images photos --masks masks --out out"
 MOVE = "move modal --image photos/a.png --mask masks/a.png --to 20,15 --out"
@@ -58,11 +62,11 @@ COCO = "predict modal --coco photos/in.json --images photos --out out.json"
 )
 def test_an_input_or_another_output_is_kept(files, monkeypatch, capsys, command, message):
     monkeypatch.chdir(files)
-    before = {path: path.read_bytes() for path in files.rglob("*") if path.is_file()}
+    before = content_of(files)
     assert main(command.split()) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1, error
-    assert {path: path.read_bytes() for path in files.rglob("*") if path.is_file() and ".lock" not in path.name} == before
+    assert content_of(files) == before
 
 
 def test_two_photos_with_one_overlay_are_refused(files, monkeypatch, capsys):
@@ -70,7 +74,7 @@ def test_two_photos_with_one_overlay_are_refused(files, monkeypatch, capsys):
     content = json.loads((files / "photos/in.json").read_text())
     content["images"][1]["file_name"] = "a.jpg"
     (files / "in.json").write_text(json.dumps(content))
-    assert main("predict modal --coco in.json --images photos --out out.json --overlay shown".split()) == 2
+    assert main([*COCO.replace("photos/in", "in").split(), "--overlay", "shown"]) == 2
     assert "two photos would both be drawn in shown/a.png; rename one of them" in capsys.readouterr().err
 
 

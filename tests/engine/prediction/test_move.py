@@ -149,7 +149,7 @@ def test_an_occluder_takes_the_forms_of_the_modal_mask():
     for occluder in (post.astype(np.uint8) * 255, post.astype(np.float32), post[None]):
         with pytest.raises(UserError, match=r"the occluder must be a bool array \(H, W\), not"):
             amodalseg.move(image, modal, (60, 30), occluder=occluder, model="modal")
-    with pytest.raises(UserError, match="the occluder must be a bool array .* not list"):
+    with pytest.raises(UserError, match=r"the occluder must be a bool array .* not list"):
         load_model("modal").predict_batch([Query(image, modal, occluder=outline)])
 
 

@@ -261,6 +261,7 @@ def test_weights_that_are_not_finite_do_not_replace_the_last_checkpoint(tmp_path
         (["optim.lrr=1"], "did you mean 'optim.lr'"),
         (["val.name=coco", "val.annotations=[a]", "val.images=[b]"], "modal masks only"),
         (["init=nobody"], "there is no model 'nobody'"),
+        (["val.name=cocoa", "val.root=nowhere"], "error: validation data: cannot read nowhere"),
     ],
 )
 def test_invalid_configurations_are_refused(tmp_path, capsys, overrides, part):

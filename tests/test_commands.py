@@ -24,6 +24,8 @@ from amodalseg.config.load import load_config
 from amodalseg.config.schema import ModelOnly, TrainConfig
 from amodalseg.engine.evaluation.truth import Truth
 from amodalseg.models import list_models
+from amodalseg.models.weights import read_weights
+from amodalseg.models.windowed import SIZES, STEP
 from tests.worlds import coco_world, cocoa_world
 from tests.worlds.drawing import disc, photo
 
@@ -154,8 +156,17 @@ def check_own(line: str, arguments: list[str], capsys) -> None:
         pytest.fail(f"{line}: exit code {code}, {capsys.readouterr().err or 'nothing was begun'}")
     if arguments[0] in ("predict", "export"):
         assert_model(line, model)
+    if "--size" in arguments:
+        assert_size(line, model, int(arguments[arguments.index("--size") + 1]))
     for name in getattr(model, "models", []) if arguments[0] in ("eval", "calibrate") else []:
         assert_model(line, name)
+
+
+def assert_size(line: str, name: str, size: int) -> None:
+    """Check the size of a window against that of shipped weights."""
+    _, config, _ = read_weights(ROOT / f"checkpoints/{name}.safetensors")
+    least, most = (share * config.window.size for share in SIZES)
+    assert least <= size <= most and size % STEP == 0, f"{line}: {name} has windows of {config.window.size} px"
 
 
 def assert_model(line: str, name: str) -> None:

@@ -93,7 +93,10 @@ def _check_together(config: Any, prefix: str) -> None:
                 f"{prefix}channels: {odd[0]} cannot be split into heads of {prefix}head={config.head} channels"
             )
     if isinstance(config, schema.TrainConfig) and config.init is not None and config.continue_from is not None:
-        raise UserError("init starts a new run and continue_from resumes another one: give only one of them")
+        raise UserError(
+            "init starts a new run and continue_from resumes another one: give only one of them (init=null takes back "
+            "that of a file)"
+        )
     if isinstance(config, schema.TrainConfig) and config.optim.early_size is not None:
         model, step = config.model, 32
         if isinstance(model, (schema.InpaintingPriorConfig, schema.WordPriorConfig)):

@@ -234,7 +234,9 @@ def _refuse_misplaced(layer: dict[str, Any], config: Any, known: list[str], orig
         if isinstance(value, str) and value == schema.REQUIRED and not OmegaConf.is_missing(config, key):
             raise UserError(f"{origin}: {full} has no value; give one, or leave the key out")
         section: Any = None if free else config._get_node(key)
-        if not isinstance(value, dict) and (prefix == "override." or OmegaConf.is_dict(section)):
+        if not isinstance(value, dict) and (
+            OmegaConf.is_dict(section) or (prefix == "override." and _is_section_of_models(key))
+        ):
             raise UserError(f"{origin}: {full} is a section: give {full}.key=value, not {full}={value}")
         if OmegaConf.is_list(section) and (value is None or isinstance(value, dict)):
             raise UserError(f"{origin}: invalid value for {full}: {value} (a list is expected)")
@@ -246,6 +248,12 @@ def _refuse_misplaced(layer: dict[str, Any], config: Any, known: list[str], orig
                 if isinstance(entry, dict):
                     one, begin = OmegaConf.structured(kind), f"{full}.{place}."
                     _refuse_misplaced(entry, one, sorted(_keys(one, begin)), origin, begin)
+
+
+def _is_section_of_models(key: Any) -> bool:
+    """Whether a name is that of a section in every model that has it."""
+    found = [OmegaConf.structured(kind)._get_node(key) for kind in schema.MODELS.values() if hasattr(kind(), str(key))]
+    return bool(found) and all(OmegaConf.is_dict(one) for one in found)
 
 
 def _coerced(config: DictConfig, key: Any, value: Any) -> Any:

@@ -115,7 +115,10 @@ class AmodalDataModule(L.LightningDataModule):
         return TrainingSet(source, self.config.model.window, self.config.augment, self.config.seed, fresh)
 
     def _open_val(self) -> Any:
-        found = EvaluationSet(open_source(self.config.val), self.config.seed)
+        try:
+            found = EvaluationSet(open_source(self.config.val), self.config.seed)
+        except UserError as error:  # it may be made of a share of the training photos
+            raise UserError(f"validation data: {error}") from error
         if len(found) == 0:
             raise UserError(f"the validation data ({self.config.val.name}) contains no objects")
         return found

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from amodalseg.config.load import read_overrides, to_dict
 from amodalseg.config.schema import NetworkConfig
-from amodalseg.engine.run_folder import provenance
+from amodalseg.engine.run_folder import flat, provenance
 from amodalseg.errors import UserError
 from amodalseg.models import model_file, network_model_class
 from amodalseg.models.inpainting.backends import word_files
@@ -23,7 +23,7 @@ from amodalseg.models.inpainting.backends.prior import ABOUT, FOLDER, WEIGHTS, f
 from amodalseg.models.inpainting.parts import small_segmenter
 from amodalseg.models.weights import check_state, read_weights, save_weights
 
-NOT_OF_WEIGHTS = ("sampler", "vgpe", "post", "loss", "diff.t_dist", "diff.beta_a", "diff.beta_b")
+NOT_OF_WEIGHTS = ("sampler", "vgpe", "post", "loss", "diff.t_dist", "diff.beta_a", "diff.beta_b", "window.size")
 """Options that describe how weights were trained or are used, not the network: two models may differ in them."""
 OF_RUNS = ("out", "init", "continue_from")
 """Options that name a run or its checkpoint, with its location."""
@@ -71,14 +71,19 @@ def release(
         return _release_prior(find_prior(run), out, notes)
     if out.suffix != ".safetensors":
         raise UserError(f"--out '{out}' is not a model file; give a name that ends in .safetensors")
-    path = model_file(run)
+    path, second = model_file(run), None if mean_with is None else model_file(mean_with)
+    if out.resolve() in {one.resolve() for one in (path, second) if one is not None}:
+        raise UserError(f"--out '{out}' would overwrite the weights that it is made from; give another name")
     state, config, known = read_weights(path)
     model = network_model_class(config.name)(config)
     check_state(model.network, state, path)
-    if mean_with is not None:
-        state = _mean(state, config, model_file(mean_with), share)
+    if second is not None:
+        state = _mean(state, config, second, share)
     if options:
-        model.override(read_overrides(options))
+        asked = read_overrides(options)
+        missing = sorted(flat(asked).keys() - flat(model.override(asked)).keys())
+        if missing:  # options of other kinds of models
+            raise UserError(f"--set {missing[0]}: '{config.name}' has no such option")
         config = model.config
     known = {**without_folders(known), "commit": provenance()["commit"], **notes}
     place = next(folders_named(known), None)
@@ -96,8 +101,10 @@ def _mean(state: dict[str, Tensor], config: NetworkConfig, path: Path, share: fl
     if not 0 < share < 1:
         raise UserError(f"invalid value for --share: {share} (above 0 and below 1)")
     other, its, _ = read_weights(path)
-    if _of_weights(its) != _of_weights(config):
-        raise UserError(f"{path} has other options: the two cannot be averaged")
+    one, two = flat(_of_weights(config)), flat(_of_weights(its))
+    differing = sorted(name for name in one.keys() | two.keys() if one.get(name) != two.get(name))
+    if differing:
+        raise UserError(f"{path} has other options ({', '.join(differing[:3])}): the two cannot be averaged")
     check_state(network_model_class(its.name)(its).network, other, path)
     return {
         key: torch.lerp(value.double(), other[key].double(), share).to(value.dtype)

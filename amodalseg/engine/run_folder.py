@@ -19,7 +19,7 @@ RESULTS = ("last.ckpt", "model.safetensors", "answers", "objects.csv", "edit.jso
 """Files that make a folder a run: before the first of these exists, it may be restarted with other options."""
 FREE = ("out", "device", "log", "models", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
         "trainer.progress", "trainer.accelerator", "trainer.compile", "checkpoint.resume",
-        "loader.num_workers")  # fmt: skip
+        "loader.num_workers", "model.inversion.folder", "override.inversion.folder")  # fmt: skip
 """Options, or whole sections, that may differ between a run and its continuation; models may be added."""
 
 
@@ -33,7 +33,7 @@ def check_folder(folder: Path, config: Any) -> None:
     if folder.exists() and not folder.is_dir():
         raise UserError(f"out={folder} is a file; name a folder")
     if any((folder / name).exists() for name in RESULTS):
-        old, new = _flat(_completed(_read_config(folder / CONFIG_FILE), config)), _flat(to_dict(config))
+        old, new = flat(_completed(_read_config(folder / CONFIG_FILE), config)), flat(to_dict(config))
         differing = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key) and not _is_free(key))
         if differing:
             more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
@@ -81,11 +81,12 @@ def _is_free(key: str) -> bool:
     return any(key == name or key.startswith(f"{name}.") for name in FREE)
 
 
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested options by their dotted names."""
+    found: dict[str, Any] = {}
     for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
 
 
 def provenance() -> dict[str, Any]:

@@ -56,6 +56,8 @@ def export_model(
             differ from PyTorch's; then no file is written and existing files are kept. With ``graph_only``: there is no
             model file beside ``path``, or its weights differ.
     """
+    if isinstance(model, OnnxPredictor):
+        raise UserError(f"'{model.name}' is an exported file: export the model that it was made from")
     if not isinstance(model, CondDiffAMO):
         raise UserError(f"'{model.name}' has no sampler to export; only CondDiff-AMO models can be exported")
     for name, suffix in ((path, ".onnx"), (pt2, ".pt2")):

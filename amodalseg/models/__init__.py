@@ -184,6 +184,10 @@ def model_file(name: str | Path) -> Path:
         if not inside.is_file():
             raise UserError(f"the folder {path} holds no model.safetensors: did its training reach a validation?")
         return inside
+    if str(name) in {*MODELS, *METHODS}:
+        raise UserError(
+            f"'{name}' has no weights of its own: give {', '.join(sorted(shipped))}, a run folder or a file"
+        )
     near = difflib.get_close_matches(str(name), list_models(), n=1)
     hint = f"; did you mean '{near[0]}'?" if near else ""
     raise UserError(f"there is no model '{name}'{hint} (there are {', '.join(list_models())}, or give a file)")

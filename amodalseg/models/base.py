@@ -30,12 +30,20 @@ def check_query(query: Query) -> None:
     check_masks(image, modal)
     if modal.ndim != 2:
         raise UserError(f"a query is about one object: the modal mask must be (H, W), not {modal.shape}")
-    if query.occluder is not None and query.occluder.shape != query.modal.shape:
-        (height, width), (rows, columns) = query.occluder.shape[:2], query.modal.shape
-        sizes = f"{width}x{height} and {columns}x{rows}"
-        raise UserError(f"occluder and modal mask differ in size: {sizes} (width x height)")
+    if query.occluder is not None:
+        _check_occluder(query.occluder, modal)
     if query.to is not None:
         _check_move(query, query.to)
+
+
+def _check_occluder(occluder: Any, modal: np.ndarray) -> None:
+    if not (isinstance(occluder, np.ndarray) and occluder.dtype == bool and occluder.ndim == 2):
+        how = "; compare with a threshold: mask > 127" if isinstance(occluder, np.ndarray) else ""
+        raise UserError(f"the occluder must be a bool array (H, W), not {_kind(occluder)}{how}")
+    if occluder.shape != modal.shape:
+        (height, width), (rows, columns) = occluder.shape, modal.shape
+        sizes = f"{width}x{height} and {columns}x{rows}"
+        raise UserError(f"occluder and modal mask differ in size: {sizes} (width x height)")
 
 
 def _check_move(query: Query, to: Any) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from amodalseg.config.schema import TrainConfig
@@ -44,6 +46,17 @@ class MaskTrainingModule(TrainingModule):
             (logits, target mask in {0, 1}), float (B, 1, S, S).
         """
         raise NotImplementedError
+
+    def check_single(self, size: int) -> None:
+        network: Any = copy.deepcopy(self.network).train()  # a pass in training mode changes the running means
+        try:
+            with torch.random.fork_rng(devices=[]), torch.no_grad():
+                network(*network.example(size))
+        except ValueError as error:  # of a batch norm on a map of one position
+            raise UserError(
+                f"loader.batch_size=1 is too small for windows of {size} px: batch norm needs more than one value per "
+                "channel; give loader.batch_size=2 or more, or larger windows (model.window.size, optim.early_size)"
+            ) from error
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self.seed_step(batch_idx)

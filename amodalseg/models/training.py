@@ -38,6 +38,7 @@ class TrainingModule(L.LightningModule):
         self.validation_pictures: list[Any] = []
         self.goes_beyond = False  # true if this run continues another one, which may have ended at this checkpoint
         self.data_fingerprint = ""  # of the training data; a run can be resumed with the same data only
+        self.val_fingerprint = ""  # of the validation data, likewise
 
     def save(self, folder: Path, about: dict[str, Any]) -> Path:
         """Write the network's current weights to a run folder. Returns: their path."""
@@ -46,6 +47,9 @@ class TrainingModule(L.LightningModule):
     def start_from(self, name: str) -> None:
         """Load the weights of a model or of another run, by name or file. Raises UserError if they do not fit."""
         raise NotImplementedError
+
+    def check_single(self, size: int) -> None:
+        """Refuse batches of one window of ``size`` pixels that the network cannot be trained on. Raises UserError."""
 
     def seed_step(self, batch_idx: int) -> None:
         """Make every random number of a step (times, transition, noise, dropout) a function of the step's number.
@@ -128,7 +132,7 @@ class TrainingModule(L.LightningModule):
         # plain values only, so that the file loads with weights_only
         checkpoint["amodalseg"] = {
             "model": to_dict(self.config.model), "world": self.trainer.world_size, "num_steps": self.num_steps,
-            "data": self.data_fingerprint,
+            "data": self.data_fingerprint, "val": self.val_fingerprint,
         }  # fmt: skip
 
 

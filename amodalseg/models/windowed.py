@@ -5,6 +5,7 @@ Independent of PyTorch: the trained model and the predictor of an exported file 
 
 from __future__ import annotations
 
+import math
 import time
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ from amodalseg.models.base import AmodalModel, check_query, sample_seed
 from amodalseg.predictions import Prediction
 from amodalseg.types import Query
 
+STEP = 32
+"""Sides of windows are multiples of this, pixels."""
 SIZES = 0.5, 2.0
 """Smallest and largest window that a network may be given, in units of its own."""
 
@@ -130,7 +133,10 @@ class WindowModel(AmodalModel):
     def override(self, options: dict[str, Any]) -> dict[str, Any]:
         own = own_options(self.config, options)
         free = [*self.sections, *(["window.size"] if self.own_size else [])]
-        wrong = sorted(name for name in _names(own) if not {name, name.partition(".")[0]} & set(free))
+        names = _names(own)
+        if own.get("window") == {"size": self.config.window.size}:
+            names.remove("window.size")  # a fixed size may be given too
+        wrong = sorted(name for name in names if not {name, name.partition(".")[0]} & set(free))
         if "window.size" in wrong:
             raise UserError(
                 f"the window of '{self.name}' is fixed at {self.config.window.size} px in its file: export the model "
@@ -147,11 +153,12 @@ class WindowModel(AmodalModel):
         return own
 
     def _check_size(self, size: int, own: int) -> None:
-        least, most = (round(share * own) for share in SIZES)
+        least, most = (share * own for share in SIZES)
         if not least <= size <= most:
+            first, last = math.ceil(least / STEP) * STEP, int(most // STEP) * STEP
             raise UserError(
                 f"override.window.size={size} is too far from {own} px, the size of '{self.name}': "
-                f"give {least} to {most}"
+                f"give a multiple of {STEP} from {first} to {last}"
             )
 
 

@@ -279,6 +279,7 @@ def test_every_number_has_a_range():
         (["report.pictures=1001"], ["invalid value for report.pictures: 1001"]),
         (["override=3"], ["override is a section"]),
         (["override.sampler=3"], ["override.sampler is a section: give override.sampler.key=value"]),
+        (["override.window=96"], ["override.window is a section: give override.window.key=value"]),
         (["override={sampler.steps: 3}"], ["write it nested, override: {sampler: {steps: ...}}"]),
         (["data.name=cocoa", "data.size=64"], ["there is no option 'data.size'; did you mean 'data.seed'"]),
         (["trainer.max_epochs=3"], ["there is no option 'trainer.max_epochs'"]),

@@ -13,6 +13,7 @@ import pytest
 from amodalseg import UserError
 from amodalseg.cli import main
 from amodalseg.export.runtime import OnnxPredictor
+from amodalseg.export.write import export_model
 from amodalseg.metrics.counts import read_rows
 from tests.models.contract import ModelContract, query
 from tests.refusals import refused
@@ -64,6 +65,12 @@ def test_the_threshold_can_be_overridden_and_repr(exported):
         predictor.override({"sampler": {"steps": 3}})
     with pytest.raises(UserError, match=r"is fixed at 64 px in its file: export the model again with another --size$"):
         predictor.override({"window": {"size": 96}})
+    assert predictor.override({"window": {"size": 64}}) == {"window": {"size": 64}}, "its own size is no change"
+
+
+def test_an_exported_file_cannot_be_exported(exported, tmp_path):
+    with pytest.raises(UserError, match=r"is an exported file: export the model that it was made from"):
+        export_model(OnnxPredictor(exported.onnx), tmp_path / "again.onnx")
 
 
 def test_a_process_with_the_predictor_imports_no_torch_and_writes_no_telemetry(exported, tmp_path):

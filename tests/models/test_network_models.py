@@ -107,7 +107,7 @@ def test_windows_of_another_size(kind):
     assert own.maps.shape[1:] == (trained, trained) and larger.maps.shape[1:] == (2 * trained, 2 * trained)
     assert larger.probability.shape == (40, 60) and (larger.probability != own.probability).any()
     for wrong, message in [
-        (4 * trained, rf"size={4 * trained} is too far from {trained} px, the size of '{kind}': give "),
+        (4 * trained, rf"size={4 * trained} is too far from {trained} px, the size of '{kind}': give a multiple of 32"),
         (trained + 8, rf"window\.size={trained + 8} must be a multiple of 32"),
     ]:
         with pytest.raises(UserError, match=message):

@@ -197,6 +197,10 @@ def test_a_release(saved, tmp_path, capsys, monkeypatch):
     assert main([*command, "--about", "seed"]) == 2
     assert main([*command[:3], str(tmp_path / "name.pt")]) == 2
     assert "not key=value" in (error := capsys.readouterr().err) and "ends in .safetensors" in error
+    content = (own := tmp_path / "run/model.safetensors").read_bytes()
+    refused(capsys, [*command[:3], str(own)], "would overwrite the weights that it is made from")
+    refused(capsys, ["release", "modal", *command[2:]], "'modal' has no weights of its own: give conddiff_amo_lite, ")
+    assert own.read_bytes() == content
 
 
 @pytest.mark.parametrize(
@@ -269,14 +273,16 @@ def test_a_release_can_be_the_mean_of_two_models(saved, tmp_path, capsys):
         wanted = value + 0.25 if value.is_floating_point() else value
         assert torch.allclose(found[key].to(wanted.dtype), wanted, atol=2e-3, rtol=1e-3), key
     capsys.readouterr()
-    # options of training and thresholding may differ, those of the noise schedule may not
-    cautious = replace(config, post=NetworkPostConfig(threshold=0.4), diff=replace(config.diff, t_dist="beta"))
+    # options of training and thresholding may differ, and the windows, those of the noise schedule may not
+    window = replace(config.window, size=2 * config.window.size)
+    cautious = replace(config, post=NetworkPostConfig(threshold=0.4), window=window)
+    cautious = replace(cautious, diff=replace(config.diff, t_dist="beta"))
     save_weights(tmp_path / "second.safetensors", second, cautious, about)
     assert main([*command, str(tmp_path / "second.safetensors")]) == 0
     capsys.readouterr()
     save_weights(tmp_path / "other.safetensors", second, replace(config, gauss=replace(config.gauss, shift=1.0)), about)
     for model, share, part in (
-        ("other", "0.5", "has other options"),
+        ("other", "0.5", "has other options (gauss.shift)"),
         ("second", "1", "invalid value for --share"),
     ):
         refused(capsys, [*command, str(tmp_path / f"{model}.safetensors"), "--share", share], part)
@@ -292,5 +298,6 @@ def test_options_of_a_release(saved, tmp_path, capsys):
         ("gauss.shift=0", "override.gauss cannot change after training"),
         ("post.threshold=2", "post.threshold"),
         ("steps", "steps"),
+        ("steps=3", "--set steps: 'conddiff_amo' has no such option"),  # an option of a prior
     ):
         refused(capsys, [*command, wrong], part)

@@ -19,8 +19,10 @@ from amodalseg.config.schema import WholeObjectsData
 from amodalseg.data.draw.backdrops import PAINTED
 from amodalseg.data.draw.holes import half_hole, random_hole
 from amodalseg.data.draw.occlude import why_not_whole
+from amodalseg.data.fingerprint import fingerprint
 from amodalseg.data.images import resize
 from amodalseg.data.record_pictures import photo_of
+from amodalseg.data.source import RecordList
 from amodalseg.errors import UserError
 from amodalseg.types import AmodalRecord, stable_seed
 
@@ -72,7 +74,7 @@ class HeldOut:
     """Validation samples of the prior: for each object one training picture, and the object half hidden on grey."""
 
     def __init__(self, objects: WholeObjects) -> None:
-        self.objects = objects
+        self.objects, self.fingerprint = objects, objects.fingerprint
 
     def __len__(self) -> int:
         return len(self.objects)
@@ -137,6 +139,7 @@ class WholeObjects:
 
     def __init__(self, records: Sequence[AmodalRecord], side: int, seed: int) -> None:
         self.side, self.seed, self.keys = side, seed, [record.key for record in records]
+        self.fingerprint = fingerprint(RecordList(records))  # the records themselves are not kept
         kept = int(np.ceil(side * AROUND / FRAME[0] / 16)) * 16  # the closest picture is never enlarged
         if len(records) * kept * kept * 4 > MOST_BYTES:
             most = MOST_BYTES // (kept * kept * 4)

@@ -181,6 +181,14 @@ def check_output(out: Path, given: Iterable[Path]) -> None:
         raise UserError(f"--out '{out}' would overwrite an input; give another name")
 
 
+def check_beside(option: str, files: Iterable[Path], kept: Iterable[Path]) -> None:
+    """Check further outputs. Raises UserError: one has the name of a file to keep, an input or another output."""
+    names = {path.resolve() for path in kept}
+    clash = next((path for path in files if path.resolve() in names), None)
+    if clash is not None:
+        raise UserError(f"{option} would overwrite {clash}; give another folder")
+
+
 def mask_for_photo(
     path: Path, image: np.ndarray, turn: int, *, upright: bool, label: str | None = None, invert: bool = False
 ) -> np.ndarray:

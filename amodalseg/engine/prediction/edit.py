@@ -12,7 +12,7 @@ import numpy as np
 
 from amodalseg.atomic import write_whole
 from amodalseg.config.schema import EditConfig
-from amodalseg.data.images import load_turned, save_png
+from amodalseg.data.images import load_image, load_turned, save_png
 from amodalseg.engine.run_folder import check_folder, claim, provenance
 from amodalseg.errors import UserError
 from amodalseg.lock import locked
@@ -71,7 +71,7 @@ def edit(
     """
     if not isinstance(model, AmodalModel):
         model = load_model(model, device)
-    from amodalseg.models.inpainting.methods.edit_request import request_of
+    from amodalseg.models.inpainting.methods.edit_request import as_regions, request_of
     from amodalseg.models.inpainting.methods.mrgd import MRGD
 
     if not isinstance(model, MRGD):
@@ -80,13 +80,21 @@ def edit(
         image = as_rgb(image)
         if size is not None:
             raise UserError("size applies to generated pictures only; a photo keeps its size: leave it out")
+    request, shape = request_of(as_regions(regions), source, target), None if size is None else _shape(size)
     began = time.perf_counter()
-    found = model.edit(
-        request_of(regions, source, target), image, whole_number(seed, "seed", 0), None if size is None else size[::-1]
-    )
+    found = model.edit(request, image, whole_number(seed, "seed", 0), shape)
     changed = np.abs(found.target.astype(np.int16) - found.source).max(axis=-1) >= CHANGE
     seconds = time.perf_counter() - began
     return Edited(found.source, found.target, changed, found.keywords, found.evaluations, seconds)
+
+
+def _shape(size: Sequence[int]) -> tuple[int, int]:
+    """Height and width of ``size``. Raises UserError."""
+    try:
+        width, height = size
+    except (TypeError, ValueError):
+        raise UserError(f"size must be two numbers, width and height in pixels, not {size!r:.60}") from None
+    return whole_number(height, "the height of size", 8), whole_number(width, "the width of size", 8)
 
 
 def run_edit(config: EditConfig) -> Path:
@@ -104,8 +112,12 @@ def run_edit(config: EditConfig) -> Path:
     check_folder(folder, config)
     if (folder / DONE).is_file():
         with locked(folder, "out="):  # a run killed just after its last file leaves its lock behind
+            _check_photo(folder, config)
             print(f"already finished: {folder}")
         return folder
+    kept = config.model.inversion.folder if config.model.name == "mrgd" else None
+    if kept is not None and Path(kept).resolve() == folder.resolve():
+        raise UserError(f"model.inversion.folder={kept} must be another folder than out=")
     regions = [
         Region(one.source, one.target, _box(one.box), tuple(one.keywords), one.feather) for one in config.regions
     ]
@@ -126,6 +138,17 @@ def run_edit(config: EditConfig) -> Path:
         write_whole(folder / DONE, json.dumps(_summary(config, regions, edited), indent=1))
     print(f"{100 * edited.changed.mean():.1f} % of the picture changed, {edited.evaluations} evaluations: {folder}")
     return folder
+
+
+def _check_photo(folder: Path, config: EditConfig) -> None:
+    """Refuse a finished edit of a photo that has changed since. Raises UserError."""
+    if config.image is None or not Path(config.image).is_file():
+        return
+    if not np.array_equal(load_image(folder / "source.png"), load_turned(config.image, upright=True)[0]):
+        raise UserError(
+            f"{folder} holds the edit of another photo: {config.image} has changed since; choose another out= or "
+            "remove the folder"
+        )
 
 
 def _box(ends: Sequence[float]) -> tuple[float, float, float, float] | None:

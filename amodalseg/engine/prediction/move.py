@@ -12,7 +12,7 @@ import numpy as np
 from amodalseg.data.given_masks import as_masks
 from amodalseg.data.images import load_turned, save_png
 from amodalseg.engine.evaluation.ask import ask
-from amodalseg.engine.prediction.complete import check_output, mask_for_photo, say_turned
+from amodalseg.engine.prediction.complete import check_beside, check_output, mask_for_photo, say_turned
 from amodalseg.errors import UserError
 from amodalseg.models import DEFAULT, bars, load_model
 from amodalseg.models.base import AmodalModel, as_rgb, check_masks, whole_number
@@ -27,7 +27,7 @@ def move(
     to: tuple[int, int],
     *,
     category: str | None = None,
-    occluder: np.ndarray | None = None,
+    occluder: Any = None,
     model: str | Path | AmodalModel = DEFAULT,
     seed: int = 0,
     device: str = "auto",
@@ -39,7 +39,7 @@ def move(
         modal: bool (H, W), the visible pixels of the object, or another form of one mask, see ``as_masks``.
         to: (x, y), the pixel at which the centre of the modal box lies after the move.
         category: the object's class name, for models that read text.
-        occluder: bool (H, W), the mask of the occluder, which stays in place, if known.
+        occluder: the mask of the occluder, which stays in place, if known; in the same forms.
         model: a model, or anything that ``load_model`` accepts.
         seed: of all random numbers.
         device: the device for a model that is loaded here.
@@ -57,6 +57,8 @@ def move(
     check_masks(image, modal)
     if modal.ndim != 2:
         raise UserError(f"one object is moved at a time: the modal mask must be (H, W), not {modal.shape}")
+    if occluder is not None:
+        occluder = as_masks(occluder, *image.shape[:2])
     if not isinstance(model, AmodalModel):
         model = load_model(model, device)
     if category and not model.reads_text:
@@ -89,6 +91,9 @@ def move_file(model: AmodalModel, files: MoveFiles, to: tuple[int, int], categor
     """
     given = [path for path in (files.image, files.mask, files.occluder) if path is not None]
     check_output(files.out, given)
+    pair_file = None if files.overlay is None else files.overlay / f"{files.image.stem}.png"
+    if pair_file is not None:
+        check_beside("--overlay", [pair_file], [*given, files.out])
     photo, turn = load_turned(files.image, upright=files.upright)
     say_turned({files.image: turn} if turn != 1 else {}, 1, files.upright)
     modal = mask_for_photo(files.mask, photo, turn, upright=files.upright)
@@ -99,9 +104,8 @@ def move_file(model: AmodalModel, files: MoveFiles, to: tuple[int, int], categor
         prediction = move(photo, modal, to, category=category, occluder=occluder, model=model, seed=seed)
     assert prediction.moved is not None and prediction.moved_mask is not None
     save_png(files.out, prediction.moved)
-    if files.overlay is not None:
-        pair = move_pair(photo, modal, prediction.moved_mask, prediction.moved)
-        save_png(files.overlay / f"{files.image.stem}.png", pair)
+    if pair_file is not None:
+        save_png(pair_file, move_pair(photo, modal, prediction.moved_mask, prediction.moved))
     hidden = int(prediction.occluded.sum())
     hint = "; nothing hidden was completed: if something covers the object, give --occluder or take another model"
     cut = int(prediction.amodal.sum() - prediction.moved_mask.sum())

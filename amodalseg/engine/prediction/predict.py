@@ -65,6 +65,9 @@ def predict_folder(model: AmodalModel, images: Path, masks: Path, out: Path, set
     """
     if len({folder.resolve() for folder in (images, masks, out)}) < 3:
         raise UserError("--images, --masks and --out must be three different folders")
+    for option, folder in (("--overlay", settings.overlay), ("--cutout", settings.cutouts.folder)):
+        if folder is not None and folder.resolve() in {one.resolve() for one in (images, masks, out)}:
+            raise UserError(f"{option} {folder} must be another folder than --images, --masks and --out")
     photos, files = _pictures(images, PICTURES), _pictures(masks, MASKS)
     if out.exists() and not out.is_dir():
         raise UserError(f"--out '{out}' is a file; name a folder")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -19,9 +21,9 @@ from amodalseg.atomic import write_whole
 from amodalseg.config.load import to_dict
 from amodalseg.data.fingerprint import file_stamp
 from amodalseg.data.readers.files import is_crowd
-from amodalseg.engine.prediction.coco_input import CocoInput, modal_of, read_coco_input
+from amodalseg.engine.prediction.coco_input import CocoInput, modal_of, output_name, read_coco_input
 from amodalseg.engine.prediction.coco_overlays import write_overlays
-from amodalseg.engine.prediction.complete import Item, Settings, complete, saying
+from amodalseg.engine.prediction.complete import Item, Settings, check_beside, complete, saying
 from amodalseg.engine.prediction.notes import Notes, notes_path
 from amodalseg.engine.prediction.shards import Part, Shard, read_part, read_parts, shard_path
 from amodalseg.errors import UserError
@@ -62,8 +64,9 @@ def predict_coco(
     Raises:
         UserError: files are missing or broken, the output exists, or the partial file is of another command.
     """
-    _check_paths(source, images, out)
+    _check_paths(source, images, out, listing)
     given = read_coco_input(source, images, listing=listing, image=image, outside=settings.outside)
+    _check_beside(given, settings)
     place = {image_id: number for number, image_id in enumerate(given.photos)}
     mine = given.entries
     if settings.shard:
@@ -108,7 +111,7 @@ def merge_coco(
     Raises:
         UserError: shards are missing or do not belong together; annotations have changed since.
     """
-    _check_paths(source, images, out)
+    _check_paths(source, images, out, listing)
     if out.exists() and not overwrite:
         raise UserError(f"{out} exists; give another --out, or --overwrite")
     parts = read_parts(out)
@@ -186,13 +189,26 @@ def _keep(notes: Notes, key: str, settings: Settings, photo: np.ndarray, predict
     notes.add(key, prediction.to_coco(modal=False))  # the modal mask stays as in the file
 
 
-def _check_paths(source: Path, images: Path | None, out: Path) -> None:
+def _check_paths(source: Path, images: Path | None, out: Path, listing: Path | None) -> None:
     if images is not None and not images.is_dir():
         raise UserError(f"no image folder at {images}")
     if out.suffix.lower() != ".json" or out.is_dir():
         raise UserError(f"--out '{out}' is not a json file; give a name that ends in .json")
-    if out.resolve() == source.resolve():
+    if out.resolve() in {path.resolve() for path in (source, listing) if path is not None}:
         raise UserError(f"--out '{out}' would overwrite an input; give another name")
+
+
+def _check_beside(given: CocoInput, settings: Settings) -> None:
+    """Refuse pictures beside the output that would replace a photo or one another. Raises UserError."""
+    photos = given.paths.values()
+    if settings.overlay:
+        names = [output_name(given.photos[image_id]) for image_id in dict.fromkeys(given.image_of.values())]
+        twice = next((name for name, count in Counter(names).items() if count > 1), None)
+        if twice is not None:
+            raise UserError(f"two photos would both be drawn in {settings.overlay / twice}.png; rename one of them")
+        check_beside("--overlay", (settings.overlay / f"{name}.png" for name in names), photos)
+    cutouts = (settings.cutouts.paths(quote(key, safe="")) for key in given.entries)
+    check_beside("--cutout", itertools.chain.from_iterable(cutouts), photos)
 
 
 def _completed(entry: Entry, prediction: Entry | None, crowd: bool) -> Entry | None:

@@ -8,7 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from amodalseg.data.images import load_turned, save_png
-from amodalseg.engine.prediction.complete import Settings, check_output, given_mask, keep_mask, say_turned
+from amodalseg.engine.prediction.complete import (
+    Settings,
+    check_beside,
+    check_output,
+    given_mask,
+    keep_mask,
+    say_turned,
+)
 from amodalseg.engine.prediction.cutout_files import in_front, object_layers
 from amodalseg.engine.prediction.select import Prompt
 from amodalseg.errors import UserError
@@ -36,8 +43,13 @@ def predict_file(
         UserError: a file cannot be read or written, or does not fit; or as for ``select``.
     """
     several = isinstance(given, Prompt) and given.text is not None
+    inputs = [image] if isinstance(given, Prompt) else [image, given]
+    overlay = settings.overlay / f"{image.stem}.png" if settings.overlay else None
+    if overlay is not None:
+        check_beside("--overlay", [overlay], [*inputs, out])
     if not several:
-        check_output(out, (image, *([] if isinstance(given, Prompt) else [given])))
+        check_output(out, inputs)
+        check_beside("--cutout", settings.cutouts.paths(out.stem), [*inputs, out, *([overlay] if overlay else [])])
     elif out.suffix.lower() == ".png" or out.is_file():
         raise UserError(f"text may find several objects: --out '{out}' must be a folder, not a file")
     elif out.is_dir() and any(out.iterdir()) and not settings.overwrite:
@@ -61,9 +73,9 @@ def predict_file(
         score = "" if prediction.score is None else f", score {prediction.score:.2f}"
         counts = f"{int(prediction.occluded.sum())} occluded and {int(prediction.modal.sum())} visible pixels"
         print(f"{counts}{score}: {name}")
-    if settings.overlay:
+    if overlay is not None:
         objects = [(prediction.modal, prediction.amodal) for prediction in predictions]
-        save_png(settings.overlay / f"{image.stem}.png", completion_picture(photo, objects))
+        save_png(overlay, completion_picture(photo, objects))
     if layers is not None:
         _write_layers(layers, photo, predictions, settings)
 

@@ -16,7 +16,7 @@ from amodalseg.data.given_masks import as_masks
 from amodalseg.data.images import load_turned, save_png
 from amodalseg.data.readers.files import is_crowd
 from amodalseg.engine.prediction.coco_input import CocoInput, Entry, modal_of, output_name, read_coco_input
-from amodalseg.engine.prediction.complete import Settings, say_turned
+from amodalseg.engine.prediction.complete import Settings, check_beside, say_turned
 from amodalseg.engine.prediction.cutout_files import CutoutFiles, object_layers
 from amodalseg.engine.prediction.predict import check_command
 from amodalseg.errors import UserError
@@ -104,6 +104,8 @@ def _photos(model: AmodalModel, given: CocoInput, out: Path, settings: Settings)
     twice = next((name for name, count in Counter(names.values()).items() if count > 1), None)
     if twice is not None:
         raise UserError(f"two photos would both be written to {out / twice}.ora; rename one of them")
+    files = (out / f"{name}.{suffix}" for name in names.values() for suffix in ("ora", "png", "json"))
+    check_beside("--out", files, [*given.files, *given.paths.values()])
     there = {
         image_id for image_id, name in names.items() if (out / f"{name}.json").is_file() and not settings.overwrite
     }

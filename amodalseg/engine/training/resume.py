@@ -48,6 +48,14 @@ def resume_from(config: TrainConfig, module: TrainingModule, world: int) -> tupl
             f"the training data have changed since {last} was saved ({counts} objects, or other masks or photos): put "
             f"back what was there, or start a new run from its weights with init={last.parent} and another out="
         )
+    then, data = checkpoint["amodalseg"].get("val", ""), module.val_fingerprint
+    if not is_new(config) and have_changed(then, data):  # a run that continues another one may have its own
+        counts = " and ".join(text.partition("-")[0] for text in (then, data))
+        raise UserError(
+            f"the validation data have changed since {last} was saved ({counts} objects, or other masks or photos), so "
+            f"its scores no longer compare: put back what was there, or give continue_from={last.parent} and another "
+            "out="
+        )
     groups = [len(group["params"]) for group in checkpoint["optimizer_states"][0]["param_groups"]]
     if groups != [len(group["params"]) for group in module.configure_optimizers()["optimizer"].param_groups]:
         raise UserError(

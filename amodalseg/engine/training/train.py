@@ -92,8 +92,9 @@ def _train(config: TrainConfig, folder: Path, task: Task) -> Path:
         num_steps, config.checkpoint.val_every_steps, config.trainer.accumulate
     )
     module = task.module(without_fetching(config), num_steps)
-    source = getattr(data.train_set, "source", None)
-    module.data_fingerprint = fingerprint(source) if source is not None else ""
+    module.data_fingerprint, module.val_fingerprint = _fingerprint(data.train_set), _fingerprint(data.val_set)
+    if config.loader.batch_size == 1 and not (config.trainer.sync_batchnorm and trainer.world_size > 1):
+        module.check_single(min(data.full_size, config.optim.early_size or data.full_size))
     module.goes_beyond = is_new(config)
     resume, step = resume_from(config, module, trainer.world_size)
     if config.init and resume is None:
@@ -152,6 +153,12 @@ NOISE = [
     ".*resume.* will be ignored since W&B syncing is set to .*offline.*",
 ]
 """Warnings about intended behaviour."""
+
+
+def _fingerprint(dataset: Any) -> str:
+    """Of the data behind training or validation samples; empty for those that come from no files."""
+    source = getattr(dataset, "source", None)
+    return getattr(dataset, "fingerprint", "") if source is None else fingerprint(source)
 
 
 def _announce(config: TrainConfig, trainer: L.Trainer, data: AmodalDataModule, num_steps: int, step: int) -> None:

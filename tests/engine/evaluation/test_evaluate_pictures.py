@@ -204,9 +204,10 @@ def test_model_files_of_equal_stem_are_named_with_their_folder(tmp_path, monkeyp
 def test_override_reaches_controls_and_the_steps_curve_leaves_them_out(tmp_path, monkeypatch, capsys):
     opened, load = [], evaluating.load_model
     monkeypatch.setattr(evaluating, "load_model", lambda *given: opened.append(load(*given)) or opened[-1])
-    more = ["models=[telea,noise_fill,modal]", "override.window.size=32", "override.sampler.steps=3"]
+    more = ["models=[telea,noise_fill,modal]", "override.window.size=32", "override.sampler.steps=3",
+            "override.background=white"]  # fmt: skip
     assert main(arguments(tmp_path / "out", *more, "report.steps_curve=[1,2]")) == 0
-    assert [model.config.window.size for model in opened[:2]] == [32, 32]
+    assert [(model.config.window.size, model.config.background) for model in opened[:2]] == [(32, "white")] * 2
     said = capsys.readouterr().err
     assert "override has no effect on 'modal', which has none of these options" in said
     assert "telea" not in said and "noise_fill" not in said

@@ -138,6 +138,21 @@ def test_invalid_calls_are_refused():
     assert grey.moved.shape == (60, 90, 3)
 
 
+def test_an_occluder_takes_the_forms_of_the_modal_mask():
+    image, modal, _, post = scene()
+    expected = amodalseg.move(image, modal, (60, 30), occluder=post, model="hull_in_occluders").moved
+    top, bottom = POST[1].start, POST[1].stop
+    outline = [[top, 0, bottom, 0, bottom, 60, top, 60]]
+    for occluder in (torch.from_numpy(post), outline):
+        found = amodalseg.move(image, modal, (60, 30), occluder=occluder, model="hull_in_occluders")
+        assert np.array_equal(found.moved, expected)
+    for occluder in (post.astype(np.uint8) * 255, post.astype(np.float32), post[None]):
+        with pytest.raises(UserError, match=r"the occluder must be a bool array \(H, W\), not"):
+            amodalseg.move(image, modal, (60, 30), occluder=occluder, model="modal")
+    with pytest.raises(UserError, match=r"the occluder must be a bool array .* not list"):
+        load_model("modal").predict_batch([Query(image, modal, occluder=outline)])
+
+
 def test_progress_bars_are_shown_only_on_request(monkeypatch):
     seen = []
 

@@ -134,13 +134,15 @@ def test_a_run_cannot_resume_with_another_number_of_processes(tmp_path, capsys, 
 
 def test_resuming_with_changed_data_is_reported(tmp_path, capsys):
     annotations, photos = coco_world(tmp_path / "world")
+    held_out, val_photos = coco_world(tmp_path / "val")
     plain = [
         argument for argument in train_arguments(tmp_path / "run", "trainer.max_steps=4")
-        if not argument.startswith("data.")
+        if not argument.startswith(("data.", "val."))
     ]  # fmt: skip
     arguments = [
         *plain, "data.name=coco_occlude", f"data.annotations=[{annotations}]", f"data.images=[{photos}]",
-        "data.occlude.min_area=0.001", "data.num_objects=8",
+        "data.occlude.min_area=0.001", "data.num_objects=8", "val.name=coco_occlude", "val.occlude.min_area=0.001",
+        f"val.annotations=[{held_out}]", f"val.images=[{val_photos}]", "val.num_objects=2",
     ]  # fmt: skip
     assert main(arguments) == 0
     checkpoint = torch.load(tmp_path / "run/last.ckpt", weights_only=True)
@@ -148,14 +150,26 @@ def test_resuming_with_changed_data_is_reported(tmp_path, capsys):
     torch.save(checkpoint, tmp_path / "run/last.ckpt")
     assert main(arguments) == 0, "the same data"
     last = (tmp_path / "run/last.ckpt").read_bytes()
-    content = json.loads(annotations.read_text())
-    content["annotations"].pop()
-    annotations.write_text(json.dumps(content))
     capsys.readouterr()
-    assert main(arguments) == 2
-    error = capsys.readouterr().err
-    assert "training data have changed since" in error and "18 and 17 objects" in error and error.count("\n") == 1
-    assert "init=" in error and (tmp_path / "run/last.ckpt").read_bytes() == last
+
+    def error_without_last_annotation(path, command):
+        whole = path.read_text()
+        content = json.loads(whole)
+        content["annotations"].pop()
+        path.write_text(json.dumps(content))
+        assert main(command) == 2
+        path.write_text(whole)
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and (tmp_path / "run/last.ckpt").read_bytes() == last
+        return error
+
+    error = error_without_last_annotation(annotations, arguments)
+    assert "training data have changed since" in error and "18 and 17 objects" in error and "init=" in error
+    error = error_without_last_annotation(held_out, arguments)
+    assert "validation data have changed since" in error and "18 and 17 objects" in error and "continue_from=" in error
+    # a run that continues this one may be validated on other data
+    branch = [*arguments, f"out={tmp_path / 'branch'}", f"continue_from={tmp_path / 'run'}"]
+    assert "this run ends at 4" in error_without_last_annotation(held_out, branch)
 
 
 def test_removed_weights_of_a_finished_run_are_restored(tmp_path):
@@ -182,7 +196,7 @@ def test_objects_without_visible_pixels_are_excluded_from_training(tmp_path, cap
 @pytest.mark.parametrize(
     "option",
     ["trainer.devices=3x", "trainer.accelerator=foo", "trainer.strategy=foo", "trainer.precision=16-mixed",
-     "checkpoint.monitor=mean_bucket.full", "model.dn.dim=20"],
+     "checkpoint.monitor=mean_bucket.full", "model.dn.dim=20", "loader.batch_size=1"],
 )  # fmt: skip
 def test_a_refused_start_leaves_no_files(tmp_path, capsys, option):
     assert main(train_arguments(tmp_path / "x", option)) == 2
@@ -247,6 +261,7 @@ def test_weights_that_are_not_finite_do_not_replace_the_last_checkpoint(tmp_path
         (["optim.lrr=1"], "did you mean 'optim.lr'"),
         (["val.name=coco", "val.annotations=[a]", "val.images=[b]"], "modal masks only"),
         (["init=nobody"], "there is no model 'nobody'"),
+        (["val.name=cocoa", "val.root=nowhere"], "error: validation data: cannot read nowhere"),
     ],
 )
 def test_invalid_configurations_are_refused(tmp_path, capsys, overrides, part):

@@ -113,6 +113,21 @@ def test_a_removed_prior_is_restored_and_a_run_can_start_from_another(finished, 
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_resuming_with_changed_objects_is_reported(tmp_path, capsys):
+    annotations, images = coco_world(tmp_path / "coco")
+    own = [f"{part}.{key}=[{path}]" for part in ("data", "val") for key, path in
+           (("annotations", annotations), ("images", images))]  # fmt: skip
+    command = arguments(tmp_path / "run", own, "trainer.max_steps=1")
+    assert main(command) == 0
+    checkpoint = torch.load(tmp_path / "run/last.ckpt", weights_only=True)
+    checkpoint["amodalseg"]["num_steps"] = 9  # as if it were not finished
+    torch.save(checkpoint, tmp_path / "run/last.ckpt")
+    content = json.loads(annotations.read_text())
+    content["annotations"] = content["annotations"][6:]
+    annotations.write_text(json.dumps(content))
+    assert main(command) == 2 and "training data have changed since" in capsys.readouterr().err
+
+
 def test_release_writes_a_folder_with_notes(finished, tmp_path, capsys):
     out = tmp_path / "released"
     assert main(["release", str(finished), "--out", str(out), "--about", "licence=Apache-2.0"]) == 0

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
+from typing import Any
+
+import numpy as np
 
 from amodalseg.errors import UserError
 from amodalseg.models.inpainting.backends.backend import InpaintingBackend
@@ -13,6 +16,30 @@ from amodalseg.types import EditRequest, Region
 
 EDITED = ("added", "removed", "changed")
 """Kinds of regions that an edit changes."""
+
+
+def as_regions(given: Iterable[Region]) -> tuple[Region, ...]:
+    """The regions of an edit. Raises UserError: they, their texts, boxes or keywords are of other types."""
+    regions = tuple(given) if isinstance(given, Iterable) else (given,)
+    for region in regions:
+        if isinstance(given, Region) or not isinstance(region, Region):
+            raise UserError(f"regions must be a list of amodalseg.Region, not {given!r:.80}")
+        if not all(text is None or isinstance(text, str) for text in (region.source, region.target)):
+            raise UserError(f"the texts of a region must be str or None, not {(region.source, region.target)!r:.80}")
+        if isinstance(region.keywords, str):
+            raise UserError(f"keywords must be a tuple of words: give ({region.keywords!r},)")
+        if not (region.box is None or _are_numbers(region.box)):
+            raise UserError(
+                f"a box is four numbers, x0, y0, x1 and y1 as fractions of the picture, not {region.box!r:.80}"
+            )
+    return regions
+
+
+def _are_numbers(box: Any) -> bool:
+    try:
+        return np.asarray(box).dtype.kind in "iuf" and np.shape(box) == (4,)
+    except ValueError:  # nested lists of unequal length
+        return False
 
 
 def request_of(regions: Sequence[Region], source: str | None = None, target: str | None = None) -> EditRequest:
@@ -55,6 +82,24 @@ def check_request(request: EditRequest, backend: InpaintingBackend, height: int,
         _check_words(region, backend)
     for when, text in (("before", request.source), ("after", request.target)):
         _check_text(text, backend, f"the text of the whole picture {when} the edit", f"; give a shorter one ({when})")
+
+
+def check_side(backend: InpaintingBackend, height: int, width: int, side: int) -> None:
+    """Refuse a picture in which the network attends to words only on grids of more than ``side`` positions on a side.
+
+    Raises:
+        UserError: with the largest side that it can have.
+    """
+    if not backend.abilities.attention:
+        return  # refused as soon as it is evaluated
+    levels = len(backend.network.config.block_out_channels)  # each half as fine as the one before; the last attends
+    most = side * 2 ** (levels - 1) * backend.abilities.factor
+    if max(height, width) > most:
+        raise UserError(
+            f"a picture of {width}x{height} (width x height) is too large for {backend.name}, whose keywords are found "
+            f"on a grid of at most {side} x {side}: give at most {most} px on a side (size; for a photo "
+            "model.window.size)"
+        )
 
 
 def _check_boxes(regions: Sequence[Region], backend: InpaintingBackend, height: int, width: int) -> None:

@@ -68,6 +68,13 @@ class Plan(NamedTuple):
         )  # fmt: skip
 
 
+def finds_keywords(config: MRGDConfig) -> bool:
+    """Whether sampling selects keywords: for the region and similarity losses, or for KSSA."""
+    losses = config.losses
+    guided = losses.region > 0 or losses.similarity > 0
+    return config.regions and (guided or (config.emphasis != "off" and config.total))
+
+
 def plan_of(config: MRGDConfig, requests: Sequence[EditRequest]) -> Plan:
     """The plan for edits whose regions have the same positions."""
     whole: list[str | None] = [*(one.source for one in requests), *(one.target for one in requests)]

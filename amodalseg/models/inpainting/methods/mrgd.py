@@ -19,14 +19,15 @@ from amodalseg.models.base import check_query
 from amodalseg.models.inpainting.backends.backend import InpaintingBackend, within_memory
 from amodalseg.models.inpainting.methods.completion import Completion, Crop
 from amodalseg.models.inpainting.methods.edit_paste import paste_edit
-from amodalseg.models.inpainting.methods.edit_request import check_request, layout, request_of
-from amodalseg.models.inpainting.methods.editing import Drawn, draw_edits
+from amodalseg.models.inpainting.methods.edit_request import check_request, check_side, layout, request_of
+from amodalseg.models.inpainting.methods.editing import SIDE, Drawn, draw_edits, finds_keywords
 from amodalseg.models.inpainting.methods.opening import Helpers
 from amodalseg.models.inpainting.methods.progressive import Progressive
 from amodalseg.models.inpainting.parts.backgrounds import background
 from amodalseg.models.inpainting.parts.small_segmenter import SmallSegmenter, numbers_of
 from amodalseg.models.inpainting.parts.words import WordSegmenter, open_word_segmenter
 from amodalseg.models.inpainting.prior_training.validation import to_images, to_pictures
+from amodalseg.models.inpainting.steps.kept_inversions import KeptInversions
 from amodalseg.predictions import Prediction
 from amodalseg.types import EditRequest, Query, Region, stable_seed
 
@@ -57,6 +58,7 @@ class MRGD(Progressive):
         self, config: Any, backend: InpaintingBackend | None = None, words: WordSegmenter | None = None
     ) -> None:
         self._words = words
+        KeptInversions(config.inversion.folder)  # refuses a file before anything is predicted
         super().__init__(config, backend)
 
     def helpers(self, config: Any) -> Helpers:
@@ -118,6 +120,8 @@ class MRGD(Progressive):
         words = self.words if self.config.regions else None
         for request in requests:
             check_request(request, self.backend, height, width)
+            if finds_keywords(self.config):
+                check_side(self.backend, height, width, SIDE)
             if isinstance(words, SmallSegmenter):
                 numbers_of([text for region in request.regions for text in region[:2] if text])
         with within_memory(2 * len(requests)):  # sources and targets

@@ -156,7 +156,7 @@ def check_own(line: str, arguments: list[str], capsys) -> None:
         pytest.fail(f"{line}: exit code {code}, {capsys.readouterr().err or 'nothing was begun'}")
     if arguments[0] in ("predict", "export"):
         assert_model(line, model)
-    if "--size" in arguments:
+    if "--size" in arguments and arguments[0] in ("predict", "export"):
         assert_size(line, model, int(arguments[arguments.index("--size") + 1]))
     for name in getattr(model, "models", []) if arguments[0] in ("eval", "calibrate") else []:
         assert_model(line, name)

@@ -133,10 +133,8 @@ class WindowModel(AmodalModel):
     def override(self, options: dict[str, Any]) -> dict[str, Any]:
         own = own_options(self.config, options)
         free = [*self.sections, *(["window.size"] if self.own_size else [])]
-        names = _names(own)
-        if own.get("window") == {"size": self.config.window.size}:
-            names.remove("window.size")  # a fixed size may be given too
-        wrong = sorted(name for name in names if not {name, name.partition(".")[0]} & set(free))
+        changed = _changed(own, to_dict(self.config))  # what is fixed may be given with its own value
+        wrong = sorted(name for name in _names(changed) if not {name, name.partition(".")[0]} & set(free))
         if "window.size" in wrong:
             raise UserError(
                 f"the window of '{self.name}' is fixed at {self.config.window.size} px in its file: export the model "
@@ -160,6 +158,16 @@ class WindowModel(AmodalModel):
                 f"override.window.size={size} is too far from {own} px, the size of '{self.name}': "
                 f"give a multiple of {STEP} from {first} to {last}"
             )
+
+
+def _changed(options: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """The part of nested options whose values differ from the present ones."""
+    found: dict[str, Any] = {}
+    for key, value in options.items():
+        inside = _changed(value, now[key]) if isinstance(value, dict) and isinstance(now[key], dict) else value
+        if value != now[key] and inside != {}:
+            found[key] = inside
+    return found
 
 
 def _names(options: dict[str, Any]) -> list[str]:

@@ -26,7 +26,7 @@ from amodalseg.engine.evaluation.collect import (
 from amodalseg.engine.evaluation.prediction_store import Curve, PredictionStore
 from amodalseg.engine.evaluation.sets import JoinedSources, OpenSet, open_sets
 from amodalseg.engine.evaluation.truth import Truth
-from amodalseg.engine.run_folder import check_folder, claim, provenance
+from amodalseg.engine.run_folder import check_folder, claim, flat, provenance
 from amodalseg.errors import UserError
 from amodalseg.lock import locked
 from amodalseg.metrics.calibration import calibration
@@ -178,7 +178,7 @@ def _open_model(source: str, name: str, config: EvalConfig) -> AmodalModel:
     model = Truth() if source == Truth.name else load_model(source, "cpu", config.override)
     model.name = name
     model.warn_if_unused(config.num_samples, None)
-    if config.override and not any(model.override(config.override).values()):
+    if config.override and not flat(model.override(config.override)):
         warnings.warn(f"override has no effect on '{name}', which has none of these options", stacklevel=2)
     return model
 

@@ -233,6 +233,10 @@ class PredictionStack(Sequence[Prediction]):
             return PredictionStack(self.members[index], self.modal[index], self.num_samples)
         return copy(self.members[index])  # arrays that the copy creates are freed with it
 
+    def at(self, threshold: float) -> PredictionStack:
+        """The same predictions with another threshold, see ``Prediction.at``."""
+        return PredictionStack([one.at(threshold) for one in self.members], self.modal, self.num_samples)
+
     def to_coco(self) -> list[dict[str, Any]]:
         """The objects as COCO annotations, see ``Prediction.to_coco``."""
         return [one.to_coco() for one in self]

@@ -85,6 +85,8 @@ def test_a_stack_is_a_sequence(modal):
     assert np.array_equal(stack[-1].amodal, given[2]) and np.array_equal(stack[np.int64(1)].modal, given[1])
     assert np.array_equal(stack[1:].amodal, given[1:]) and np.array_equal(stack[::-1].probability, given[::-1])
     assert np.array_equal(np.stack([one.amodal for one in reversed(stack)]), given[::-1])
+    half = PredictionStack([Prediction(mask, mask[None] * np.float32(0.4), 0.5, False) for mask in given], given, 1)
+    assert not half.amodal.any() and np.array_equal(half.at(0.3).amodal, given) and not half.amodal.any()
     with pytest.raises(IndexError):
         stack[3]
     assert stack[0] is not stack[0] and "amodal" not in vars(members[0]), "what a copy makes goes when the copy goes"

@@ -90,12 +90,16 @@ def own_options(config: Any, options: dict[str, Any], prefix: str = "") -> dict[
     """The part of nested options that a model's configuration has; options of other models only are left out.
 
     Raises:
-        UserError: an option that no model has.
+        UserError: an option that no model has; a name with dots instead of nested options.
     """
+    if not isinstance(options, dict):
+        raise UserError(f"options are a dict, nested as in {{'post': {{'threshold': 0.4}}}}, not {options!r:.60}")
     own = {spec.name: getattr(config, spec.name) for spec in dataclasses.fields(config)}
     kept: dict[str, Any] = {}
     for key, value in options.items():
         full = f"{prefix}{key}"
+        if "." in str(key):
+            raise UserError(f"'{key}' is one key with dots in it; write it nested, {_nested(full)}")
         if key in own:
             section = dataclasses.is_dataclass(own[key]) and isinstance(value, dict)
             kept[key] = own_options(own[key], value, f"{full}.") if section else value
@@ -225,8 +229,7 @@ def _refuse_misplaced(layer: dict[str, Any], config: Any, known: list[str], orig
     for key, value in layer.items():
         full = f"{prefix}{key}"
         if "." in str(key):
-            nested = full.replace(".", ": {") + ": ..." + "}" * full.count(".")
-            raise UserError(f"{origin}: '{key}' is one key with dots in it; write it nested, {nested}")
+            raise UserError(f"{origin}: '{key}' is one key with dots in it; write it nested, {_nested(full)}")
         if not free and key not in set(config):
             raise UserError(f"{origin}: there is no option '{full}'; did you mean '{_nearest(full, known)}'?")
         if not free:
@@ -248,6 +251,11 @@ def _refuse_misplaced(layer: dict[str, Any], config: Any, known: list[str], orig
                 if isinstance(entry, dict):
                     one, begin = OmegaConf.structured(kind), f"{full}.{place}."
                     _refuse_misplaced(entry, one, sorted(_keys(one, begin)), origin, begin)
+
+
+def _nested(name: str) -> str:
+    """A dotted name as nested YAML."""
+    return name.replace(".", ": {") + ": ..." + "}" * name.count(".")
 
 
 def _is_section_of_models(key: Any) -> bool:

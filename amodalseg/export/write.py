@@ -19,6 +19,7 @@ from amodalseg.config.schema import CondDiffAMOConfig
 from amodalseg.errors import UserError
 from amodalseg.export.graph import INPUTS, OUTPUTS, SamplerGraph, batch_shapes, trace
 from amodalseg.export.verify import Comparison, Run, VerificationSet, compare
+from amodalseg.models import load_model
 from amodalseg.models.base import AmodalModel, whole_number
 from amodalseg.models.conddiff_amo.model import CondDiffAMO
 from amodalseg.models.exported import FORMAT, OnnxPredictor
@@ -30,7 +31,7 @@ LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
 
 
 def export_model(
-    model: AmodalModel,
+    model: str | Path | AmodalModel,
     path: str | Path,
     *,
     pt2: str | Path | None = None,
@@ -41,7 +42,7 @@ def export_model(
     """Write a model, sampler included, to one ONNX file, and check it against PyTorch.
 
     Args:
-        model: a CondDiff-AMO.
+        model: a CondDiff-AMO, or a name or file of one, as for ``load_model``.
         path: the ONNX file, ending in .onnx.
         pt2: also write the module for ``torch.export.load``, to a file ending in .pt2.
         steps: of the sampler; default: the model's own.
@@ -56,6 +57,7 @@ def export_model(
             differ from PyTorch's; then no file is written and existing files are kept. With ``graph_only``: there is no
             model file beside ``path``, or its weights differ.
     """
+    model = model if isinstance(model, AmodalModel) else load_model(model, "cpu")
     if isinstance(model, OnnxPredictor):
         raise UserError(f"'{model.name}' is an exported file: export the model that it was made from")
     if not isinstance(model, CondDiffAMO):

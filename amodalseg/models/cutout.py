@@ -10,7 +10,7 @@ import numpy as np
 from amodalseg.data.draw.cover import overlap
 from amodalseg.errors import UserError
 from amodalseg.masks import box_xyxy
-from amodalseg.models.base import AmodalModel
+from amodalseg.models.base import AmodalModel, as_rgb
 from amodalseg.models.moving import Piece, coloured, completed
 from amodalseg.predictions import Prediction
 from amodalseg.types import Query
@@ -48,7 +48,7 @@ def cutout(
     """Cut an object out of its photo.
 
     Args:
-        photo: uint8 (H, W, 3), the photo of the prediction.
+        photo: uint8 (H, W, 3), the photo of the prediction; grey and RGBA are converted, see ``as_rgb``.
         prediction: of the object. If the model extends beyond the photo, the cutout does too.
         part: ``amodal``: the whole object. Its occluded region has the colours that the model generated; if the model
             generates none, the visible colours are extended (Telea). ``modal``: the visible region, unchanged.
@@ -60,7 +60,8 @@ def cutout(
         seed: of the model given as ``paint``.
 
     Raises:
-        UserError: ``part`` is unknown; the model given as ``paint`` generates no picture.
+        UserError: ``part`` is unknown; the photo is of another size; the prediction is of several objects; the model
+            given as ``paint`` generates no picture.
     """
     if isinstance(paint, str) and paint not in PAINTS:
         raise UserError(f"invalid paint: {paint!r} (choose from {', '.join(PAINTS)}, or give a model)")
@@ -68,7 +69,12 @@ def cutout(
         raise UserError(f"invalid part: {part!r} (choose from {', '.join(PARTS)})")
     if not soft >= 0:
         raise UserError(f"soft is a number of pixels from 0, not {soft!r}")
-    modal = prediction.modal
+    if not isinstance(prediction, Prediction):
+        raise UserError("one object is cut out at a time: give the prediction of one, for instance result[0]")
+    photo, modal = as_rgb(photo), prediction.modal
+    if photo.shape[:2] != modal.shape:
+        (height, width), (rows, columns) = photo.shape[:2], modal.shape
+        raise UserError(f"the photo is {width}x{height} and that of the prediction {columns}x{rows} (width x height)")
     if part == "modal":
         piece = Piece(modal, photo, 0, 0)
     elif paint is not None and not isinstance(paint, str):

@@ -115,12 +115,14 @@ def test_the_command(exported, tmp_path, monkeypatch, capsys):
     with pytest.raises(UserError, match=r"takes 'image' as uint8 \(\d, 3, 64, 64\), not uint8 \(\d, 3, 96, 96\)"):
         write.export_model(load_model(tmp_path, "cpu"), tmp_path / "large.onnx", size=96)
     assert seen == [(1, 64), (3, 64), (1, 96)] and [*tmp_path.rglob("*.onnx")] == [tmp_path / "new/model.onnx"]
-    refused(capsys, ["export", str(tmp_path), "--out", str(tmp_path / "a.onnx"), "--size=256"], "give 32 to 128")
+    refused(capsys, ["export", str(tmp_path), "--out", str(tmp_path / "a.onnx"), "--size=256"], "give a multiple of 32 from 32 to 128")
 
 
 def test_mistakes_are_one_line(exported, tmp_path, monkeypatch, capsys):
     out = ["--out", str(tmp_path / "m.onnx")]
     refused(capsys, ["export", "convex_hull", *out], "'convex_hull' has no sampler to export")
+    with pytest.raises(UserError, match="'convex_hull' has no sampler to export"):
+        write.export_model("convex_hull", tmp_path / "m.onnx")
     refused(capsys, ["export", "absent.safetensors", *out], "absent.safetensors")
     exported.model.save(tmp_path / "model.safetensors")
     model = ["export", str(tmp_path)]

@@ -7,7 +7,7 @@ from test_moving import OBJECT, close, scene
 import amodalseg
 from amodalseg import UserError
 from amodalseg.models.cutout import cutout
-from amodalseg.predictions import Canvas, Prediction
+from amodalseg.predictions import Canvas, Prediction, PredictionStack
 
 
 @pytest.fixture
@@ -108,6 +108,18 @@ def test_another_model_paints_the_hidden_part(given):
 def test_invalid_options_are_refused(given, options, message):
     with pytest.raises(UserError, match=message):
         cutout(*given, **options)
+
+
+def test_photos_are_converted_and_others_refused(given):
+    photo, prediction = given
+    grey, alpha = photo[..., 0], np.dstack([photo, photo[..., 0]])
+    assert np.array_equal(cutout(grey, prediction).picture, cutout(np.dstack([grey] * 3), prediction).picture)
+    assert np.array_equal(cutout(alpha, prediction).picture, cutout(photo, prediction).picture)
+    height, width = prediction.modal.shape
+    with pytest.raises(UserError, match=rf"the photo is {width}x{height - 1} and that of the prediction {width}x"):
+        cutout(photo[1:], prediction)
+    with pytest.raises(UserError, match="one object is cut out at a time"):
+        cutout(photo, PredictionStack([prediction], prediction.modal[None], 1))
 
 
 def test_hidden_parts_without_a_model(given):

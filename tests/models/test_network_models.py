@@ -113,6 +113,10 @@ def test_windows_of_another_size(kind):
         with pytest.raises(UserError, match=message):
             model.override({"window": {"size": wrong}})
     assert model.config.window.size == 2 * trained, "a refused size changes nothing"
+    with pytest.raises(UserError, match=r"'window\.size' is one key with dots in it; write it nested, window: \{size"):
+        model.override({"window.size": 2 * trained})
+    with pytest.raises(UserError, match=r"options are a dict, nested as in"):
+        model.override([("window", trained)])
     model.override({"window": {"size": trained}})
     assert np.array_equal(model.predict(asked.image, asked.modal).probability, own.probability)
 

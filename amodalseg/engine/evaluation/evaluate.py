@@ -44,12 +44,13 @@ IF_INTERRUPTED = "run the same command again to continue after the objects that 
 
 
 def evaluate(
-    model: AmodalModel, records: Sequence[AmodalRecord], *, seed: int = 0, batch_size: int = 16, num_samples: int = 1
-) -> dict:
+    model: str | Path | AmodalModel, records: Sequence[AmodalRecord], *, seed: int = 0, batch_size: int = 16,
+    num_samples: int = 1,
+) -> dict:  # fmt: skip
     """Score a model on records.
 
     Args:
-        model: any model.
+        model: any model, or anything that ``load_model`` accepts.
         records: with amodal masks.
         seed: of the sampling noise; each object's own seed is derived from it and the object's key.
         batch_size: objects given to the model at once.
@@ -58,6 +59,7 @@ def evaluate(
     Returns:
         ``{"rows": one dict per object, "scores": {protocol: {name: value}}}``.
     """
+    model = model if isinstance(model, AmodalModel) else load_model(model)
     dataset = EvaluationSet(RecordList(records), seed)
     rows = [counted.row for counted in collect_predictions(model, dataset, batch_size, num_samples=num_samples)]
     return {"rows": rows, "scores": score(rows)}

@@ -115,7 +115,8 @@ def test_the_command(exported, tmp_path, monkeypatch, capsys):
     with pytest.raises(UserError, match=r"takes 'image' as uint8 \(\d, 3, 64, 64\), not uint8 \(\d, 3, 96, 96\)"):
         write.export_model(load_model(tmp_path, "cpu"), tmp_path / "large.onnx", size=96)
     assert seen == [(1, 64), (3, 64), (1, 96)] and [*tmp_path.rglob("*.onnx")] == [tmp_path / "new/model.onnx"]
-    refused(capsys, ["export", str(tmp_path), "--out", str(tmp_path / "a.onnx"), "--size=256"], "give a multiple of 32 from 32 to 128")
+    command = ["export", str(tmp_path), "--out", str(tmp_path / "a.onnx"), "--size=256"]
+    refused(capsys, command, "give a multiple of 32 from 32 to 128")
 
 
 def test_mistakes_are_one_line(exported, tmp_path, monkeypatch, capsys):

@@ -212,7 +212,8 @@ def test_override_reaches_controls_and_the_steps_curve_leaves_them_out(tmp_path,
     assert "override has no effect on 'modal', which has none of these options" in said
     assert "telea" not in said and "noise_fill" not in said
     assert "by number of sampling steps" not in (tmp_path / "out/report.html").read_text()
-    assert main(arguments(tmp_path / "off", "models=[noise_fill]", "override.everywhere=false", "report.html=false")) == 0
+    off = ["models=[noise_fill]", "override.everywhere=false", "report.html=false"]
+    assert main(arguments(tmp_path / "off", *off)) == 0
     assert "no effect" not in capsys.readouterr().err
     more = ["models=[telea]", "override.sampler.steps=3", "report.html=false"]
     assert main(arguments(tmp_path / "none", *more)) == 0

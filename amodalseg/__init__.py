@@ -6,7 +6,7 @@ Public names are loaded on first use, so importing the package is fast and has n
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 _PUBLIC = {
     "AmodalRecord": "amodalseg.types",

@@ -91,7 +91,6 @@ TRAINED: dict[str, dict[str, list[str]]] = {
     "controls": {
         "conddiff_amo": [], "direct": ["configs/experiment/photos_direct.yaml"],
         "pcnet_m": [PCNET_M], "pcnet_m with the image": [PCNET_M, "model.rgb=true"],
-        "conddiff_amo, t ~ Beta(6, 1)": ["model.diff.t_dist=beta", "model.diff.beta_a=6"],
     },
 }  # fmt: skip
 # group -> row -> alternative prediction setting of the trained model -> evaluation options
@@ -101,7 +100,6 @@ PREDICTED_WITH: dict[str, dict[str, dict[str, list[str]]]] = {
     },
     "controls": {
         "conddiff_amo": {"1 step": ["override.sampler.steps=1"]},
-        "conddiff_amo, t ~ Beta(6, 1)": {"1 step": ["override.sampler.steps=1"]},
         "pcnet_m": {"not told the occluder": NOT_TOLD},
         "pcnet_m with the image": {"not told the occluder": NOT_TOLD},
     },

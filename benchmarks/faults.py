@@ -273,7 +273,7 @@ def _use_quick_export(arguments: list[str]) -> None:
     stands: Any = write
     stands.trace = stands.VerificationSet = lambda *_: None
     stands.write_onnx = lambda _, path, __: path.write_bytes(content)
-    stands.OnnxPredictor = lambda path: SimpleNamespace(run=None)
+    stands.OnnxPredictor = type("Stand", (), {"__init__": lambda self, path: None, "run": None})
     stands.compare = lambda name, *_: f"{name}: as PyTorch has it"
 
 

@@ -55,7 +55,15 @@ def load_config(kind: type[T], path: str | Path, overrides: Sequence[str] = ()) 
     if hint:
         raise UserError(f"no configuration file at {path}{hint}")
     layers = [*_read_layers(file, ()), ("the command line", read_overrides(overrides))]
-    return build(kind, with_own_photos(layers) if issubclass(kind, schema.TrainConfig) else layers)
+    if not issubclass(kind, schema.TrainConfig):
+        return build(kind, layers)
+    config = build(kind, with_own_photos(layers))
+    if config.trainer.max_steps is not None and any(item.startswith("trainer.max_epochs=") for item in overrides):
+        raise UserError(
+            f"trainer.max_epochs has no effect beside trainer.max_steps={config.trainer.max_steps}: "
+            "give trainer.max_steps=null too"
+        )
+    return config
 
 
 def build(kind: type[T], layers: Sequence[tuple[str, dict[str, Any]]]) -> T:

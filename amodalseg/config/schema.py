@@ -937,7 +937,7 @@ class ProcessConfig:
 class TrainerConfig(ProcessConfig):
     """Further options of training: duration and numerics."""
 
-    max_epochs: int = number(40, 1)  # passes over the data; overridden by max_steps
+    max_epochs: int = number(40, 1)  # passes over the data, without max_steps
     max_steps: Optional[int] = number(None, 1)
     # minutes from the first step on; the schedule ends with these or with the steps
     max_time: Optional[float] = number(None, 0.0001, 1_000_000)

@@ -204,6 +204,7 @@ def test_environment_variable(monkeypatch):
         (["model.pcn.adapter=4"], ["invalid value for model.pcn.adapter: 4 (must be odd, for instance 3 or 5)"]),
         (["log.wandb=on"], ["invalid value for log.wandb: True (choose from off, online, offline)"]),
         (["model.sampler.kind=off"], ["invalid value for model.sampler.kind: False (choose from ddpm, ddim"]),
+        (["trainer.max_steps=9", "trainer.max_epochs=3"], ["has no effect beside trainer.max_steps=9", "=null"]),
         (["--devices=2"], ["not a key=value"]),
         (["devices"], ["'devices' is not a key=value argument"]),
     ],

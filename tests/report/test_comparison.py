@@ -138,6 +138,13 @@ def test_mistakes(runs, tmp_path, capsys, arguments, parts):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_file_in_place_of_the_folder_is_refused_before_anything_is_compared(runs, tmp_path, capsys):
+    (tmp_path / "out").write_text("mine")
+    assert compare(runs / "one", runs / "one", "--model-a", "modal", "--model-b", "box", "--out", tmp_path / "out") == 2
+    told = capsys.readouterr()
+    assert "out is a file; name a folder" in told.err and not told.out
+
+
 def test_different_ground_truths_are_refused(runs, tmp_path, capsys):
     rows = read_rows(runs / "two/objects.csv")
     rows[3]["amodal_area"] += 1

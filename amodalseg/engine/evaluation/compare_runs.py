@@ -49,6 +49,8 @@ def compare(
     Raises:
         UserError: a file or model is missing, or objects were scored against different ground truths.
     """
+    if out is not None and out.exists() and not out.is_dir():
+        raise UserError(f"--out {out} is a file; name a folder")
     sides = open_side(a, model_a, "a"), open_side(b, model_b, "b")
     if sides[0].folder == sides[1].folder and sides[0].model == sides[1].model:
         raise UserError(f"A and B are both '{sides[0].model}' of {a}: name two models with --model-a and --model-b")

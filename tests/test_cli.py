@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,8 @@ import pytest
 import torch
 
 from amodalseg.cli import main
+from amodalseg.config.schema import EditConfig, EvalConfig, TrainConfig
+from amodalseg.config.shipped import find_config
 from amodalseg.errors import UserError
 from tests.refusals import refused
 from tests.worlds import coco_world, cocoa_world, edit_json
@@ -158,6 +161,17 @@ def test_help(command, capsys):
         main([*command, "--help"])
     assert ended.value.code == 0
     assert capsys.readouterr().out.startswith("usage: amodalseg")
+
+
+@pytest.mark.parametrize(
+    ("command", "kind"),
+    [("train", TrainConfig), ("eval", EvalConfig), ("calibrate", EvalConfig), ("edit", EditConfig)],
+)
+def test_the_configuration_that_help_names_is_of_the_right_kind(command, kind, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    (name,) = re.findall(r"shipped\s+configuration:\s+'(\w+)'", capsys.readouterr().out)
+    assert find_config(kind, name).is_file()
 
 
 def test_messages_are_one_line(monkeypatch, capsys):

@@ -15,11 +15,11 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; '{self.prog} --help' lists the valid arguments")
 
 
-def configured(commands: Any, name: str, text: str, run: Any) -> argparse.ArgumentParser:
-    """Add a command that takes a configuration file and ``key=value`` options."""
+def configured(commands: Any, name: str, text: str, run: Any, example: str) -> argparse.ArgumentParser:
+    """Add a command that takes a configuration file and ``key=value`` options; ``example`` names a shipped one."""
     parser = commands.add_parser(name, help=text, description=text)
     parser.add_argument(
-        "config", metavar="CONFIG.yaml", help="a file, or the name of a shipped configuration: 'photos_tiny'"
+        "config", metavar="CONFIG.yaml", help=f"a file, or the name of a shipped configuration: '{example}'"
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="options that override the file's")
     parser.set_defaults(run=run)

@@ -125,14 +125,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="amodalseg", description="Amodal segmentation: image + modal mask -> amodal mask.")
     parser.add_argument("--version", action="version", version=f"amodalseg {amodalseg.__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
-    configured(commands, "train", "train a model, or resume a run", _train)
-    configured(commands, "eval", "score models on a data set and write a report", _eval)
-    configured(commands, "calibrate", "fit how models' probabilities are calibrated, on a data set", _calibrate)
+    configured(commands, "train", "train a model, or resume a run", _train, "photos_tiny")
+    configured(commands, "eval", "score models on a data set and write a report", _eval, "photos")
+    text = "fit how models' probabilities are calibrated, on a data set"
+    configured(commands, "calibrate", text, _calibrate, "photos")
     configured(
         commands,
         "edit",
         "edit regions of a photo by text prompts, or generate a picture before and after the edit",
         _edit,
+        "add",
     )
     text = "count the parameters and operations of one evaluation of a network"
     price = commands.add_parser("cost", help=text, description=text)

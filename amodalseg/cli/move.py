@@ -19,6 +19,11 @@ def add_move_command(commands: Any) -> None:
     parser.add_argument("--to", required=True, type=_pixel, metavar="X,Y", help="new centre of its modal box")
     parser.add_argument("--out", required=True, metavar="NAME.png", help="the photo after the move")
     parser.add_argument("--occluder", metavar="FILE", help="mask of the occluder, which stays where it is")
+    parser.add_argument(
+        "--label", metavar="VALUE", help="which object of a mask file with several: a value, or a colour rrggbb"
+    )
+    parser.add_argument("--occluder-label", metavar="VALUE", help="the same for the occluder's file, which may be MASK")
+    parser.add_argument("--invert", action="store_true", help="in mask files the object is black on white")
     parser.add_argument("--category", metavar="NAME", help="category of the object, for models that read text")
     parser.add_argument("--overlay", metavar="DIR", help="also write before and after side by side")
     parser.add_argument(
@@ -44,6 +49,9 @@ def _move(options: argparse.Namespace) -> None:
     from amodalseg.models import load_model
 
     occluder, overlay = (Path(path) if path else None for path in (options.occluder, options.overlay))
-    files = MoveFiles(Path(options.image), Path(options.mask), Path(options.out), occluder, overlay, options.upright)
+    files = MoveFiles(
+        Path(options.image), Path(options.mask), Path(options.out), occluder, overlay, options.upright, options.label,
+        options.occluder_label, options.invert,
+    )  # fmt: skip
     model = load_model(options.model, options.device)
     move_file(model, files, options.to, options.category, options.seed)

@@ -65,8 +65,8 @@ def read_mask_file(
             raise UserError(f"{path} holds no label {label}; it holds {_some(held)}")
     elif isinstance(found, Labels):
         raise UserError(
-            f"{path} holds several objects, labelled {_some(found.names)}: choose one by --label, or give a folder of "
-            "masks (--masks), where each is an object of its own"
+            f"{path} holds several objects, labelled {_some(found.names)}: choose one by --label; in a folder of masks "
+            "(predict --masks) each is an object of its own"
         )
     else:
         mask = found

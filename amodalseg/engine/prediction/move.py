@@ -11,6 +11,7 @@ import numpy as np
 
 from amodalseg.data.given_masks import as_masks
 from amodalseg.data.images import load_turned, save_png
+from amodalseg.data.mask_files import mask_labels
 from amodalseg.engine.evaluation.ask import ask
 from amodalseg.engine.prediction.complete import check_beside, check_output, mask_for_photo, say_turned
 from amodalseg.errors import UserError
@@ -73,6 +74,7 @@ class MoveFiles:
     """Files of one move.
 
     overlay: folder for a before-and-after picture, or None. upright: rotate the photo according to its EXIF data.
+    label, occluder_label: which object of a mask file with several. invert: swap object and background of mask files.
     """
 
     image: Path
@@ -81,6 +83,9 @@ class MoveFiles:
     occluder: Path | None = None
     overlay: Path | None = None
     upright: bool = False
+    label: str | None = None
+    occluder_label: str | None = None
+    invert: bool = False
 
 
 def move_file(model: AmodalModel, files: MoveFiles, to: tuple[int, int], category: str | None, seed: int) -> None:
@@ -96,10 +101,12 @@ def move_file(model: AmodalModel, files: MoveFiles, to: tuple[int, int], categor
         check_beside("--overlay", [pair_file], [*given, files.out])
     photo, turn = load_turned(files.image, upright=files.upright)
     say_turned({files.image: turn} if turn != 1 else {}, 1, files.upright)
-    modal = mask_for_photo(files.mask, photo, turn, upright=files.upright)
-    occluder = None
+    how: dict[str, Any] = {"upright": files.upright, "invert": files.invert}
+    modal, occluder = mask_for_photo(files.mask, photo, turn, label=files.label, **how), None
     if files.occluder is not None:
-        occluder = mask_for_photo(files.occluder, photo, turn, upright=files.upright)
+        if files.occluder_label is None and mask_labels(files.occluder):
+            raise UserError(f"{files.occluder} holds several objects: choose the occluder by --occluder-label")
+        occluder = mask_for_photo(files.occluder, photo, turn, label=files.occluder_label, **how)
     with bars.shown():
         prediction = move(photo, modal, to, category=category, occluder=occluder, model=model, seed=seed)
     assert prediction.moved is not None and prediction.moved_mask is not None

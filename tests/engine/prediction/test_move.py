@@ -106,6 +106,24 @@ def test_an_occluder_of_another_size_and_an_output_over_an_input_are_refused(fil
     assert "would overwrite" in capsys.readouterr().err
 
 
+def test_objects_and_occluders_of_label_files(files, capsys):
+    assert main(arguments(files, f"--occluder={files}/post.png")) == 0
+    expected = read(files / "new/moved.png")
+    _, modal, _, post = scene()
+    write_photo(files / "labels.png", modal.astype(np.uint8) + 2 * post.astype(np.uint8))
+    both = [f"--occluder={files}/labels.png", "--label=1", "--occluder-label=2"]
+    assert main(arguments(files, *both, mask="labels")) == 0
+    assert np.array_equal(read(files / "new/moved.png"), expected)
+    capsys.readouterr()
+    assert main(arguments(files, mask="labels")) == 2 and "choose one by --label" in capsys.readouterr().err
+    assert main(arguments(files, *both[:2], mask="labels")) == 2
+    assert "choose the occluder by --occluder-label" in capsys.readouterr().err
+    for name in ("mask", "post"):
+        write_photo(files / f"{name}.png", 255 - read(files / f"{name}.png"))
+    assert main(arguments(files, f"--occluder={files}/post.png", "--invert")) == 0
+    assert np.array_equal(read(files / "new/moved.png"), expected)
+
+
 def test_out_of_memory_is_reported_in_one_line(files, capsys, monkeypatch):
     def short(*_, **__):
         raise MemoryError

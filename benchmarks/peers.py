@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import resource
+import os
 import subprocess
 import sys
 import time
@@ -27,7 +27,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the project need not be installed
 
-from benchmarks.machine import facts  # noqa: E402
+from benchmarks.machine import facts, memory  # noqa: E402
 
 SHIPPED = ("conddiff_amo_lite", "conddiff_amo_tiny")
 CONTROLS = {"direct": "configs/experiment/photos_direct.yaml", "pcnet_m": "configs/experiment/photos_pcnet_m.yaml"}
@@ -91,7 +91,7 @@ def measured(row: str, threads: int, repeats: int) -> dict[str, float]:
         run()
         times.append(time.perf_counter() - began)
     ms = 1000 * median(times) * (evaluations / measured_evaluations if evaluations else 1)
-    gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    gb = memory(os.getpid(), "VmHWM")  # getrusage would include the memory of the process that started this one
     return {"parameters": parameters / 1e6, "evaluations": evaluations, "ms": round(ms, 2), "gb": round(gb, 3)}
 
 

@@ -128,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     configured(commands, "train", "train a model, or resume a run", _train, "photos_tiny")
     configured(commands, "eval", "score models on a data set and write a report", _eval, "photos")
     text = "fit how models' probabilities are calibrated, on a data set"
-    configured(commands, "calibrate", text, _calibrate, "photos")
+    configured(commands, "calibrate", text, _calibrate, "calibration")
     configured(
         commands,
         "edit",

@@ -32,6 +32,11 @@ def gather(items: list[Any]) -> list[Any]:
     return [item for part in parts for item in part]
 
 
+def device_of(accelerator: str) -> str:
+    """The device that a model is moved to for ``trainer.accelerator``, as for ``load_model``."""
+    return {"gpu": "cuda"}.get(accelerator, accelerator)
+
+
 def accelerator_of(options: ProcessConfig) -> str:
     """Lightning's name of ``trainer.accelerator``, with ``auto`` resolved as in ``pick_device``: CUDA or the CPU.
 

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from amodalseg.config.schema import EvalConfig, NetworkPostConfig
 from amodalseg.data.data_module import as_list
+from amodalseg.engine.distributed import device_of
 from amodalseg.engine.evaluation.ask import ask
 from amodalseg.engine.evaluation.sets import OpenSet, open_sets
 from amodalseg.errors import UserError
@@ -54,7 +55,7 @@ def calibrate(config: EvalConfig) -> dict[str, Fitted]:
 
 
 def _open_model(source: str, config: EvalConfig) -> WindowModel:
-    model = load_model(source, "auto")
+    model = load_model(source, device_of(config.trainer.accelerator))
     model.override(config.override)
     if not isinstance(model, WindowModel) or not isinstance(model.config.post, NetworkPostConfig):
         raise UserError(f"'{source}' has no probability to calibrate: give trained networks")

@@ -15,7 +15,7 @@ import numpy as np
 from amodalseg.config.schema import EvalConfig
 from amodalseg.data.dataset import EvaluationSet
 from amodalseg.data.source import RecordList
-from amodalseg.engine.distributed import accelerator_of, check_processes, gather, peers_watched
+from amodalseg.engine.distributed import accelerator_of, check_processes, device_of, gather, peers_watched
 from amodalseg.engine.evaluation.average_precision import add_detection
 from amodalseg.engine.evaluation.collect import (
     PREDICTIONS_FILE,
@@ -83,7 +83,7 @@ def run_evaluation(config: EvalConfig) -> Path:
     if len(set(config.models)) != len(config.models):
         raise UserError(f"models lists one model twice: {', '.join(config.models)}")
     # every possible mistake is detected before the first object is predicted
-    device = {"auto": "auto", "gpu": "cuda"}.get(config.trainer.accelerator, config.trainer.accelerator)
+    device = device_of(config.trainer.accelerator)
     sources = _names(config.models)
     models = [_open_model(source, name, config) for name, source in sources.items()]
     sets = open_sets(config)

@@ -44,3 +44,18 @@ def test_from_a_run_to_a_calibrated_file(tmp_path, capsys):
 )
 def test_models_without_a_calibration_are_refused(capsys, models, message):
     refused(capsys, ["calibrate", SYNTHETIC, *DATA, f"models={models}"], message)
+
+
+def test_it_runs_where_the_configuration_says(monkeypatch):
+    asked = []
+
+    def open_model(source, device):
+        asked.append(device)
+        return amodalseg.load_model("convex_hull")
+
+    monkeypatch.setattr("amodalseg.engine.evaluation.calibrate.load_model", open_model)
+    for accelerator in ("cpu", "gpu", "auto"):
+        options = [*DATA, "models=[conddiff_amo_lite]", f"trainer.accelerator={accelerator}"]
+        with pytest.raises(amodalseg.UserError, match="no probability"):
+            calibrate(load_config(EvalConfig, SYNTHETIC, options))
+    assert asked == ["cpu", "cuda", "auto"]
